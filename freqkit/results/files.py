@@ -1,0 +1,57 @@
+"""Files that are either whole or absent."""
+
+import json
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic_write(path, mode="wb"):
+    """Open a temporary file beside `path`, and put it in place of `path` only when the block ends well.
+
+    Args:
+        path: where the file shall stand; its folder must exist.
+        mode: "wb" or "w" (UTF-8).
+
+    Example:
+        >>> import tempfile, pathlib
+        >>> target = pathlib.Path(tempfile.mkdtemp()) / "a.txt"
+        >>> with atomic_write(target, "w") as file:
+        ...     _ = file.write("whole")
+        >>> target.read_text()
+        'whole'
+    """
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except BaseException:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise
+
+
+def write_json(path, value):
+    """Write `value` as indented JSON, atomically; NaN and infinity are written as null."""
+    with atomic_write(path, "w") as file:
+        json.dump(_finite(value), file, indent=2, sort_keys=False, allow_nan=False)
+        file.write("\n")
+
+
+def _finite(value):
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value

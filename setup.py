@@ -1,0 +1,49 @@
+"""Drives CMake: CMakeLists.txt is the one list of native sources."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).resolve().parent
+
+
+class CMakeBuild(build_ext):
+    """Configure and build `freqkit/_C.abi3.so` with CMake."""
+
+    def build_extension(self, ext):
+        try:
+            import torch
+        except ImportError as error:
+            raise SystemExit(
+                "building freqkit needs torch in this environment: run "
+                "`pip install torch` first, then `pip install --no-build-isolation .`"
+            ) from error
+        build = ROOT / "build" / "native"
+        build.mkdir(parents=True, exist_ok=True)
+        target = Path(self.get_ext_fullpath(ext.name)).resolve().parent
+        cmake = [
+            "cmake", "-S", str(ROOT), "-B", str(build), "-G", "Ninja",
+            "-DCMAKE_BUILD_TYPE=Release",
+            f"-DPython_EXECUTABLE={sys.executable}",
+            f"-DTORCH_ROOT={Path(torch.__file__).parent}",
+            f"-DFREQKIT_OUTPUT={target}",
+            f"-DFREQKIT_CUDA={os.environ.get('FREQKIT_CUDA', 'auto')}",
+            f"-DFREQKIT_CUDA_ARCHS={os.environ.get('TORCH_CUDA_ARCH_LIST', '')}",
+        ]  # fmt: skip
+        if shutil.which("ninja") is None:
+            raise SystemExit("building freqkit needs ninja: run `pip install ninja`")
+        subprocess.run(cmake, check=True)
+        jobs = os.environ.get("MAX_JOBS", str(os.cpu_count() or 1))
+        subprocess.run(["cmake", "--build", str(build), "--target", "freqkit_C", "-j", jobs], check=True)
+
+
+setup(
+    ext_modules=[Extension("freqkit._C", [], py_limited_api=True)],
+    cmdclass={"build_ext": CMakeBuild},
+    options={"bdist_wheel": {"py_limited_api": "cp310"}},
+)
