@@ -75,6 +75,7 @@ class Journal:
         self._synced = time.monotonic()
 
     def _open(self):
+        """Read what is there, cut what is damaged, and stand at the end."""
         header = (json.dumps({"format": _MAGIC}) + "\n").encode()
         size = os.fstat(self._file.fileno()).st_size
         start = self._file.read(len(header))
@@ -151,6 +152,13 @@ class Journal:
         """Wait until everything appended is on the disk."""
         os.fsync(self._file.fileno())
         self._synced = time.monotonic()
+
+    def clear(self):
+        """Forget everything that was appended."""
+        self._file.seek(0)
+        self._file.truncate()
+        self._index = {}
+        self._open()
 
     def close(self):
         if not self._file.closed:

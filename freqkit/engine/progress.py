@@ -15,7 +15,8 @@ class Progress(Protocol):
         """A piece of work of `total` units begins."""
 
     def advance(self, amount: int, **facts) -> None:
-        """`amount` units are done; `facts` may hold `resumed=True` (read from the journal, not computed)."""
+        """`amount` units are done; `facts` may hold `resumed=True` (read from the journal) or `saved=True`
+        (not needed: the same effective mask is scored already)."""
 
     def finish(self) -> None:
         """The piece of work that began last is over."""

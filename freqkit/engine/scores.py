@@ -1,7 +1,7 @@
 """What a classifier makes of images filtered by masks: per mask and class, loss and counts."""
 
 import math
-from dataclasses import dataclass, field
+import time
 
 import numpy as np
 import torch
@@ -11,80 +11,11 @@ from freqkit.engine.batches import calibrate, tiling
 from freqkit.engine.forward import Forward
 from freqkit.engine.progress import Silent
 from freqkit.errors import UsageError
+from freqkit.masks import select, unique
 from freqkit.ops import BitMasks, spectral_filter, spectrum
+from freqkit.results import Scores
 
 REDUCTIONS = ("class-mean", "published-batches")
-
-
-@dataclass
-class Scores:
-    """Scores of K masks over C classes; every tensor on the CPU.
-
-    Attributes:
-        loss: float64 [K, C]. "class-mean": mean cross-entropy of the class's images. "published-batches": the loss
-            of the released HFSS code, see `score`.
-        correct: int64 [K, C], images of class c recognised as c.
-        predicted: int64 [K, C], images of any class recognised as c.
-        counts: int64 [C], images of class c.
-        classes: C names.
-        reduction: which loss this is.
-        record: how it was computed (batch size, forwards, seconds), plain JSON values.
-    """
-
-    loss: torch.Tensor
-    correct: torch.Tensor
-    predicted: torch.Tensor
-    counts: torch.Tensor
-    classes: list
-    reduction: str = "class-mean"
-    record: dict = field(default_factory=dict)
-
-    @property
-    def tpr(self):
-        """float64 [K, C]: correct / counts; NaN for a class without images."""
-        return self.correct.double() / self.counts.double()
-
-    @property
-    def fpr(self):
-        """float64 [K, C]: images of other classes recognised as c / images of other classes; NaN where there are none."""
-        return (self.predicted - self.correct).double() / (self.counts.sum() - self.counts).double()
-
-    @property
-    def tpr_minus_fpr(self):
-        """float64 [K, C]."""
-        return self.tpr - self.fpr
-
-    def rank(self, top):
-        """int64 [C, min(top, K)]: for each class the masks of lowest loss, best first; ties go to the lower index.
-
-        Example:
-            >>> loss = torch.tensor([[2.0, 1.0], [1.0, 1.0], [3.0, 0.5]], dtype=torch.float64)
-            >>> ones = torch.ones(3, 2, dtype=torch.int64)
-            >>> Scores(loss, ones, ones, ones[0], ["a", "b"]).rank(2).tolist()
-            [[1, 0], [2, 0]]
-        """
-        if top < 1:
-            raise ValueError(f"rank: top must be at least 1; got {top}.")
-        return torch.sort(self.loss, dim=0, stable=True).indices[:top].T.contiguous()
-
-    def __len__(self):
-        return len(self.loss)
-
-    def take(self, indices):
-        """The scores of some masks, in the order of `indices`."""
-        return Scores(
-            self.loss[indices],
-            self.correct[indices],
-            self.predicted[indices],
-            self.counts,
-            self.classes,
-            self.reduction,
-            dict(self.record),
-        )
-
-    def tensors(self):
-        """What a safetensors file of these scores holds."""
-        return {"loss": self.loss, "correct": self.correct, "predicted": self.predicted, "counts": self.counts}
 
 
 class Scorer:
@@ -146,7 +77,7 @@ class Scorer:
             raise UsageError(f'score: batch_size must be "auto" or a positive integer; got {batch_size!r}.')
         self.batch_size = batch_size
         channels, height, width = images.images.shape[1:]
-        one = channels * height * (width // 2 + 1) * 2 * torch.empty(0, dtype=self.forward.compute).element_size()
+        self._spectrum_bytes = one = channels * height * (width // 2 + 1) * 2 * torch.empty(0, dtype=self.forward.compute).element_size()
         self.tiling = tiling(len(self.labels), batch_size, max_block=max(1, memory // one))
         self._keep = len(self.labels) * one <= memory
         self._spectra = {}
@@ -177,6 +108,28 @@ class Scorer:
             self._spectra[first, last] = spectrum(pixels, mean=self.forward.mean, std=self.forward.std)
         return self._spectra[first, last]
 
+    def memory(self):
+        """Bytes of the decoded images, of the spectra that may be held at once, and of one batch's filtered images."""
+        images = self.images.images
+        held = len(self.labels) if self._keep else self.tiling.block
+        real = torch.empty(0, dtype=self.forward.compute).element_size()
+        return {
+            "images": images.numel(),
+            "spectra": held * self._spectrum_bytes,
+            "batch": self.tiling.part * self.tiling.group * images[0].numel() * real,
+        }
+
+    def seconds_per_forward(self, masks):
+        """Wall time per (mask, image) pair, filter and sums included: the best of three runs of one batch."""
+        masks = _take(masks, 0, self.tiling.group, "cpu")
+        number, last = self._check_masks(masks), self.tiling.part
+        took = []
+        for _ in range(3):
+            began = time.perf_counter()
+            self._tile(masks, 0, number, 0, last, None)
+            took.append(time.perf_counter() - began)
+        return min(took) / (number * last)
+
     def forwards(self, masks):
         """Number of forwards (one per mask and image) that scoring `masks` masks takes."""
         return masks * len(self.labels)
@@ -199,6 +152,12 @@ class Scorer:
             key: names this call in the journal; two calls of a run need different keys.
             check: called after every tile; may raise to stop the run.
         """
+        drawn = self._check_masks(masks)
+        inverse = None
+        if isinstance(masks, BitMasks):
+            first, inverse = unique(masks)
+            if len(first) < drawn:
+                masks = select(masks, first)
         total = self._check_masks(masks)
         weights, offset = self._reduction(reduction, published_batch_size)
         progress = progress or Silent()
@@ -229,6 +188,10 @@ class Scorer:
                 loss = loss / self.counts.numpy()
         else:
             loss = loss + offset
+        if total < drawn:
+            saved = self.forwards(drawn - total)
+            progress.advance(saved, saved=True)
+            loss, correct, predicted = (value[inverse] for value in (loss, correct, predicted))
         return Scores(
             torch.from_numpy(loss),
             torch.from_numpy(correct),
@@ -236,7 +199,12 @@ class Scorer:
             self.counts,
             self.classes,
             reduction,
-            {"batch_size": self.batch_size, "forwards": self.forwards(total), "forwards_resumed": resumed},
+            {
+                "batch_size": self.batch_size,
+                "forwards": self.forwards(total),
+                "forwards_resumed": resumed,
+                "forwards_saved": self.forwards(drawn - total),
+            },
         )
 
     def _check_masks(self, masks):
