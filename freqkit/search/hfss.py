@@ -151,6 +151,7 @@ class _Search:
             "memory": memory,
         }
         counts = torch.bincount(torch.as_tensor(images.labels), minlength=len(images.classes))
+        self.resumed = 0
         self.searched = counts.nonzero().flatten().tolist()
         self.identity = {
             "search": "hfss",
@@ -211,6 +212,7 @@ class _Search:
         if self.published:
             reduction = {"reduction": "published-batches", "published_batch_size": self.published_batch_size}
         scores = scorer.score(masks, key=f"stage-{number}", **reduction, **how).take_classes(self.searched)
+        self.resumed += scores.record.pop("forwards_resumed")
         born = torch.full((len(scores),), number)
         if self.elitism and previous is not None:
             elite = previous.ranks.unique()
@@ -270,8 +272,9 @@ class _Search:
                 finally:
                     progress.finish()
                 done.append(current)
-                for name in ("forwards", "forwards_resumed", "forwards_saved"):
+                for name in ("forwards", "forwards_saved"):
                     record[name] += current.scores.record[name]
+                record["forwards_resumed"] = self.resumed
                 if directory:
                     current.save(directory.path / f"stage-{number}.safetensors")
                 note_down(stages_done=[stage.number for stage in done])
