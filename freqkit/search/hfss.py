@@ -105,7 +105,9 @@ def hfss(
         return search.run(None, progress, began, lambda: None)
     with RunDirectory(out, search.identity, resume=resume, overwrite=overwrite) as directory:
         if directory.journal.dropped:
-            progress.note(f"{directory.path}: dropped {directory.journal.dropped} damaged bytes at the journal's end.")
+            progress.note(
+                f"{directory.path}: dropped {directory.journal.dropped} damaged bytes at the journal's end."
+            )
         with finish_tile_on_signal() as check:
             return search.run(directory, progress, began, check)
 
@@ -122,10 +124,16 @@ class _Search:
         if parents not in ("any", "per_class"):
             raise UsageError(f"hfss: parents must be 'any' or 'per_class'; got {parents!r}.")
         if parents == "per_class" and preset == "cvpr2025":
-            raise UsageError("hfss: the published preset draws parents of any class; got parents='per_class'.")
+            raise UsageError(
+                "hfss: the published preset draws parents of any class; got parents='per_class'."
+            )
         if keep_dc not in (None, True, False):
             raise UsageError(f"hfss: keep_dc must be None, True or False; got {keep_dc!r}.")
-        for name, value, least in (("top", top, 1), ("seed", seed, 0), ("published_batch_size", published_batch_size, 1)):
+        for name, value, least in (
+            ("top", top, 1),
+            ("seed", seed, 0),
+            ("published_batch_size", published_batch_size, 1),
+        ):
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise UsageError(f"hfss: {name} must be an integer of at least {least}; got {value!r}.")
         if not isinstance(keep, (int, float)) or isinstance(keep, bool) or not 0 < keep <= 1:
@@ -178,7 +186,9 @@ class _Search:
         }
 
     def scorer(self, batch_size=None):
-        return Scorer(self.model, self.images, **{**self.scoring, **({"batch_size": batch_size} if batch_size else {})})
+        return Scorer(
+            self.model, self.images, **{**self.scoring, **({"batch_size": batch_size} if batch_size else {})}
+        )
 
     def draw(self, place, previous):
         """Candidates of the stage at `place` in the list: (`BitMasks`, provenance)."""

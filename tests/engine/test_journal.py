@@ -16,7 +16,9 @@ from freqkit.errors import UsageError
 
 def fill(path, count=20):
     generator = np.random.default_rng(0)
-    arrays = [{"loss": generator.random((3, i % 4)), "correct": generator.integers(0, 9, i)} for i in range(count)]
+    arrays = [
+        {"loss": generator.random((3, i % 4)), "correct": generator.integers(0, 9, i)} for i in range(count)
+    ]
     ends = []
     with Journal(path) as journal:
         for i, each in enumerate(arrays):
@@ -40,7 +42,9 @@ def test_records_come_back_bit_for_bit(tmp_path):
 def test_any_truncation_loses_only_the_records_behind_it(tmp_path):
     arrays, ends = fill(tmp_path / "j")
     whole = (tmp_path / "j").read_bytes()
-    for size in sorted({0, 1, 5, *random.Random(1).sample(range(len(whole)), 60), *ends, *(e - 1 for e in ends)}):
+    for size in sorted(
+        {0, 1, 5, *random.Random(1).sample(range(len(whole)), 60), *ends, *(e - 1 for e in ends)}
+    ):
         (tmp_path / "j").write_bytes(whole[:size])
         kept = sum(end <= size for end in ends)
         with Journal(tmp_path / "j") as journal:
@@ -74,7 +78,10 @@ def test_a_foreign_file_is_refused_and_left_alone(tmp_path):
 
 
 def test_a_second_holder_is_refused(tmp_path):
-    with Journal(tmp_path / "j"), pytest.raises(UsageError, match="another process is writing to this directory"):
+    with (
+        Journal(tmp_path / "j"),
+        pytest.raises(UsageError, match="another process is writing to this directory"),
+    ):
         Journal(tmp_path / "j")
     Journal(tmp_path / "j").close()
 
@@ -93,7 +100,11 @@ except OSError as error:
     print(i, error.strerror)
 """
     done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "j")], capture_output=True, text=True, check=True, env=os.environ
+        [sys.executable, "-c", script, str(tmp_path / "j")],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ,
     )
     count = int(done.stdout.split()[0])
     assert 0 < count < 100

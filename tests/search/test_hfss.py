@@ -61,7 +61,9 @@ def published(logits, labels, classes, batch=12):
         total = 0.0
         for at in range(0, len(labels), batch):
             own = (labels[at : at + batch] == c)[:, None]
-            total += F.cross_entropy(logits[at : at + batch] * own, labels[at : at + batch] * own[:, 0]).item()
+            total += F.cross_entropy(
+                logits[at : at + batch] * own, labels[at : at + batch] * own[:, 0]
+            ).item()
         totals.append(total)
     return totals
 
@@ -128,7 +130,16 @@ def close(result_stage, losses, ranks):
 
 def test_published_preset_equals_a_slow_search_with_its_own_generator(cifar, resnet):
     number, top = [9, 9, 9, 9], 2
-    result = hfss(resnet, cifar, preset="cvpr2025", candidates=number, top=top, seed=42, published_batch_size=12, batch_size=64)
+    result = hfss(
+        resnet,
+        cifar,
+        preset="cvpr2025",
+        candidates=number,
+        top=top,
+        seed=42,
+        published_batch_size=12,
+        batch_size=64,
+    )
     parents, lasting = None, None
     for stage in (1, 2, 3, 4):
         masks = published_masks(stage, number[stage - 1], 0.6, 42, parents)
@@ -182,7 +193,7 @@ def model():
     return Classifier(network, mean=(0.5,) * 3, std=(0.2,) * 3, num_classes=4)
 
 
-SMALL = {"candidates": 12, "top": 3, "batch_size": 16}
+SMALL = {"candidates": 12, "top": 3, "batch_size": 8}
 FILES = ["classes.csv", "dfm.safetensors", *(f"stage-{i}.safetensors" for i in (1, 2, 3, 4))]
 
 
@@ -212,7 +223,7 @@ def test_every_file_is_written_and_loads_back(model, images, tmp_path):
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["status"] == "finished" and record["stages_done"] == [1, 2, 3, 4]
     assert record["identity"]["seed"] == 0 and record["identity"]["data"]["fingerprint"] == images.fingerprint
-    assert record["forwards"] == 4 * 12 * 24 and record["batch_size"] == 16 and record["seconds"] > 0
+    assert record["forwards"] == 4 * 12 * 24 and record["batch_size"] == 8 and record["seconds"] > 0
     again = SearchResult.load(tmp_path / "run")
     assert again.table() == result.table()
     assert torch.equal(again.masks, result.masks) and again.forwards == result.forwards
@@ -231,12 +242,18 @@ def test_a_search_is_the_same_with_and_without_files_and_in_any_directory(model,
     assert plain.table() == SearchResult.load(tmp_path / "a").table()
 
 
-@pytest.mark.parametrize("tiles", [1, 7, 24, 25, 60, 95])
+@pytest.mark.parametrize("tiles", [1, 11, 12, 13, 30, 47])
 def test_resume_ends_with_the_same_bytes(model, images, tmp_path, tiles):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     hfss(model, images, out=whole, **SMALL)
     with pytest.raises(Interrupted):
-        hfss(model, images, out=cut, progress=StopAfter(tiles, lambda: os.kill(os.getpid(), signal.SIGTERM)), **SMALL)
+        hfss(
+            model,
+            images,
+            out=cut,
+            progress=StopAfter(tiles, lambda: os.kill(os.getpid(), signal.SIGTERM)),
+            **SMALL,
+        )
     record = json.loads((cut / "run.json").read_text())
     assert record["status"] == "interrupted"
     with pytest.raises(UsageError, match="has not finished"):
@@ -276,7 +293,12 @@ def test_resume_is_refused_when_the_answer_would_differ(model, images, tmp_path)
         hfss(model, images, out=tmp_path, resume=True, seed=1, **SMALL)
     with pytest.raises(UsageError, match="differs in data"):
         hfss(model, synthetic(images_per_class=6, seed=1), out=tmp_path, resume=True, **SMALL)
-    other = Classifier(torch.nn.Sequential(*model.network[:3], torch.nn.Linear(600, 4)), mean=(0.5,) * 3, std=(0.2,) * 3, num_classes=4)
+    other = Classifier(
+        torch.nn.Sequential(*model.network[:3], torch.nn.Linear(600, 4)),
+        mean=(0.5,) * 3,
+        std=(0.2,) * 3,
+        num_classes=4,
+    )
     with pytest.raises(UsageError, match="differs in model"):
         hfss(other, images, out=tmp_path, resume=True, **SMALL)
     assert hfss(model, images, out=tmp_path, overwrite=True, seed=1, **SMALL).record["identity"]["seed"] == 1
@@ -285,7 +307,9 @@ def test_resume_is_refused_when_the_answer_would_differ(model, images, tmp_path)
 def test_more_candidates_never_do_worse_within_a_stage(model, images):
     few, more = (hfss(model, images, stages=1, candidates=n, top=3, batch_size=16) for n in (15, 45))
     assert torch.equal(few.stages[0].candidates.bits, more.stages[0].candidates.bits[:15])
-    torch.testing.assert_close(few.stages[0].scores.loss, more.stages[0].scores.loss[:15], atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(
+        few.stages[0].scores.loss, more.stages[0].scores.loss[:15], atol=1e-6, rtol=1e-6
+    )
     assert (more.loss <= few.loss + 1e-6).all()
     assert (more.curves[0].diff(dim=0) <= 0).all() and torch.equal(more.curves[0][-1], more.loss)
 
@@ -319,7 +343,12 @@ def test_published_duplicates_stay_but_are_scored_once(model, images):
 
 
 def test_classes_without_images_are_left_out(images):
-    wide = Classifier(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 6)), mean=(0.5,) * 3, std=(0.2,) * 3, num_classes=6)
+    wide = Classifier(
+        torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 6)),
+        mean=(0.5,) * 3,
+        std=(0.2,) * 3,
+        num_classes=6,
+    )
     some = type(images)(images.images, images.labels + 1, ["none", *images.classes, "nobody"], images.paths)
     result = hfss(wide, some, parents="per_class", **SMALL)
     assert result.classes == images.classes and result.masks.shape == (4, 32, 32)
