@@ -40,7 +40,7 @@ def bins_of(masks, k):
 
 
 def spread(cells, side, offset, size):
-    """Cells of `side` bins on a plane of size x size, the first cell starting `offset` bins before the edge."""
+    """Cells of `side` bins on a plane of size x size, the first cell `offset` bins before the edge."""
     result = np.zeros((size, size), np.uint8)
     for h in range(size):
         for w in range(size):

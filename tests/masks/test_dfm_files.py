@@ -101,7 +101,7 @@ def test_bad_files_are_named(tmp_path):
         load_dfm(tmp_path / "absent.safetensors")
     path = tmp_path / "dfm.pkl"
     path.write_bytes(pickle.dumps({0: np.ones((4, 4))}))
-    with pytest.raises(UsageError, match="not a safetensors file.*masks import"):
+    with pytest.raises(UsageError, match=r"not a safetensors file.*masks import"):
         load_dfm(path)
     good = tmp_path / "good.safetensors"
     save_dfm(good, example())
@@ -125,7 +125,7 @@ def test_bad_files_are_named(tmp_path):
             load_dfm(path)
 
 
-# ---- pickles --------------------------------------------------------------------------------------------------------
+# ---- pickles -----------------------------------------------------------------------------------------------
 
 
 def written(tmp_path, content, protocol=4):

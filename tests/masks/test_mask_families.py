@@ -34,7 +34,7 @@ def as_parents(masks, classes, top):
     return [select(masks, slice(c * top, (c + 1) * top)) for c in range(classes)]
 
 
-# ---- published ------------------------------------------------------------------------------------------------------
+# ---- published ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_the_last_published_stage_of_single_bins_makes_a_third():
     assert len(drawn) == 166 and drawn.family.unique().tolist() == [0]
 
 
-# ---- default --------------------------------------------------------------------------------------------------------
+# ---- default -----------------------------------------------------------------------------------------------
 
 
 def slow_default(size, stage, seed, keep, i, attempt=0, parents=None, per_class=False):
@@ -226,7 +226,7 @@ def test_default_candidates_equal_their_description(size, stage, draw):
 
 
 def test_default_masks_are_binary_symmetric_and_distinct():
-    parents = None
+    parents = before = None
     for stage in range(1, 5):
         drawn = candidates(stage, 500, size=32, seed=1, parents=parents)
         assert len(drawn) == 500 and drawn.index.tolist() == list(range(500))
@@ -270,8 +270,8 @@ def test_default_bits_are_the_same_on_every_machine():
 
 
 def test_all_masks_of_a_small_space_are_found_and_the_lack_is_said():
-    # Single bins on 4 x 4: the 8 cells of the top half, 4 drawn; of row 0 only the columns 0..2 count, and the lower
-    # half of the plane follows, so that masks that differ in the last cell of row 0 alone coincide.
+    # Single bins on 4 x 4: the 8 cells of the top half, 4 drawn; of row 0 only columns 0..2 count, and the
+    # lower half of the plane follows, so that masks that differ in the last cell of row 0 alone coincide.
     everything = set()
     for chosen in combinations(range(8), 4):
         top = np.zeros(8, np.uint8)

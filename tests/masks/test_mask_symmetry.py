@@ -37,11 +37,12 @@ from freqkit.masks import (
     unpack,
 )
 
+FEW_MASKS = st.integers(1, 3)
 SIZES = st.tuples(st.integers(1, 13), st.integers(1, 13))
 
 
 @st.composite
-def bit_masks(draw, count=st.integers(1, 3), size=SIZES, symmetry=None, cell=None):
+def bit_masks(draw, count=FEW_MASKS, size=SIZES, symmetry=None, cell=None):
     height, width = draw(size)
     divisors = [[d for d in range(1, n + 1) if n % d == 0] for n in (height, width)]
     cell = cell or tuple(draw(st.sampled_from(d)) for d in divisors)
@@ -168,7 +169,7 @@ def test_coverage_and_dc(masks):
 
 
 def test_isolated_cells_of_the_published_mirror():
-    """A cell and its off-by-one image: 1x1 -> two half bins per cell; 2x2 -> one full bin and six half bins."""
+    """A cell and its off-by-one image: 1x1 -> two half bins; 2x2 -> one full bin and six half bins, twice."""
     for side, full, half in ((1, 0, 2), (2, 1, 6)):
         mask = np.zeros((32, 32), np.uint8)
         mask[6 : 6 + side, 9 : 9 + side] = 1
