@@ -1,0 +1,386 @@
+"""Filter images by frequency masks: y[k,b] = Re IDFT2(m_k * DFT2(x[b]))."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from freqkit.ops import extension
+
+_OUTPUT_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+_SYMMETRIES = {"average": 2, "hermitian": 3}  # the native mask kinds; 0 is a full dense mask, 1 a half-plane one
+
+
+class BitMasks(NamedTuple):
+    """Binary masks as bits on a grid of equal cells, centred (DC at bin `(H//2, W//2)`).
+
+    Attributes:
+        bits: uint8 `[K, H/ch, ceil(W/cw/8)]`; cell `8*i+j` of a row is bit `j` (least significant first) of byte `i`.
+        cell: `(ch, cw)`, the size of a cell in bins; divides `size`.
+        size: `(H, W)`.
+        symmetry: how the effective mask is formed. `"average"`: `(m(f) + m(-f))/2`, which is what filtering a real
+            image by any mask amounts to. `"hermitian"`: the canonical half of the bins as drawn, copied to their
+            partners, so that the mask stays binary. Canonical (centred) are the rows `h < H//2` other than row 0 of
+            an even H, and the bins `w <= W//2` of the self-paired rows.
+
+    Example:
+        >>> import torch, freqkit
+        >>> left = freqkit.BitMasks(torch.tensor([[[1], [1]]], dtype=torch.uint8), (4, 4), (8, 8), "average")
+        >>> freqkit.spectral_filter(torch.ones(1, 3, 8, 8), left).shape
+        torch.Size([1, 1, 3, 8, 8])
+    """
+
+    bits: Tensor
+    cell: tuple
+    size: tuple
+    symmetry: str
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """The real 2-D transform of a batch of images, kept in the operator's private layout. Made by `spectrum`.
+
+    Attributes:
+        packed: `[B, C, M]` real tensor; its order is private and differs between devices and machines.
+        height, width: H and W in pixels.
+    """
+
+    packed: Tensor
+    height: int
+    width: int
+
+    @property
+    def shape(self):
+        """`(B, C, H, W)`."""
+        return torch.Size((*self.packed.shape[:2], self.height, self.width))
+
+    @property
+    def dtype(self):
+        """float32 or float64: what the transforms are computed in."""
+        return self.packed.dtype
+
+    @property
+    def device(self):
+        """Where the spectrum lives."""
+        return self.packed.device
+
+    @property
+    def nbytes(self):
+        """Bytes held."""
+        return self.packed.numel() * self.packed.element_size()
+
+    def __len__(self):
+        return self.packed.shape[0]
+
+    def __getitem__(self, images):
+        """The spectra of some images: a slice, or a tensor or list of indices."""
+        if isinstance(images, int):
+            images = slice(images, images + 1) if images != -1 else slice(-1, None)
+        return Spectrum(self.packed[images], self.height, self.width)
+
+    def dense(self):
+        """The spectrum as `torch.fft.rfft2` gives it: complex `[B, C, H, W//2+1]`, DC at [0, 0], unnormalised."""
+        half = _unpack(self.packed, self.height, self.width)  # [B, C, H//2+1, W]
+        h, w = self.height, self.width
+        rest = torch.arange(h // 2 + 1, h, device=self.device)  # rows given by symmetry: X[ky, kx] = conj X[-ky, -kx]
+        kx = torch.arange(w // 2 + 1, device=self.device)
+        mirrored = half[:, :, h - rest][..., (w - kx) % w].conj()
+        return torch.cat([half[..., : w // 2 + 1], mirrored], dim=2)
+
+
+def spectrum(x, *, mean=None, std=None):
+    """Transform real images once, to filter them many times.
+
+    Args:
+        x: real images `[B, C, H, W]`, any strides, float32 or float64 (float16 and bfloat16 are computed in float32).
+        mean, std: per-channel floats (C of them, or one for all): the spectrum is that of `(x - mean)/std`.
+
+    Returns:
+        A `Spectrum` on x's device. Gradients flow to x.
+
+    Raises:
+        TypeError: x is not a real floating tensor.
+        ValueError: x is not `[B, C, H, W]` with H, W >= 1, or mean/std do not fit C.
+
+    Example:
+        >>> import torch, freqkit
+        >>> x = torch.rand(2, 3, 16, 12)
+        >>> torch.allclose(freqkit.spectrum(x).dense(), torch.fft.rfft2(x), atol=1e-4)
+        True
+    """
+    extension.require()
+    _check_images(x)
+    if x.dtype in (torch.float16, torch.bfloat16):
+        x = x.float()
+    channels = x.shape[1]
+    mean = _per_channel("mean", mean, channels, x)
+    std = _per_channel("std", std, channels, x)
+    if 0 in x.shape[:2]:
+        empty = x.new_empty(x.shape[0], channels, packed_size(x.device.type, x.dtype, x.shape[2], x.shape[3]))
+        return Spectrum(empty, x.shape[2], x.shape[3])
+    return Spectrum(torch.ops.freqkit.spectrum(x, mean, std), x.shape[2], x.shape[3])
+
+
+def spectral_filter(x, masks, *, pairing="all", out=None, dtype=None, memory_format=None):
+    """Filter real images by frequency masks: `y[k, b] = Re IDFT2(m_k * DFT2(x[b]))`.
+
+    For real images this equals `IDFT2(m_eff * X)` with the effective mask `m_eff(f) = (m(f) + m(-f))/2`, which is what
+    is computed; any real mask is legal. The forward DFT is unnormalised, the inverse carries 1/(HW).
+
+    Args:
+        x: images `[B, C, H, W]` or their `Spectrum` (transform once, filter often).
+        masks: real `[K, H, W]`, or the half plane `[K, H, W//2+1]` as `torch.fft.rfft2` orders it (the mirrored columns
+            implied), both with DC at [0, 0]; or `BitMasks`. Boolean and integer masks are read as 0/1 and numbers.
+        pairing: `"all"`: every mask with every image; `"each"`: mask i with image i (K = B).
+        out: tensor to write into, of the result's shape, contiguous or channels_last; its dtype decides the output's.
+        dtype: output type: float32, float64, bfloat16 or float16; default the compute type of x.
+        memory_format: `torch.contiguous_format` (default) or `torch.channels_last` (each image channels-last).
+
+    Returns:
+        `[K, B, C, H, W]` for "all", `[B, C, H, W]` for "each". Gradients flow to x and to dense masks.
+
+    Raises:
+        TypeError, ValueError: one sentence naming the argument, the rule and what came. NaN or infinity in a mask is an
+            error on the CPU; on CUDA it is not looked for (that would wait for the device) and spreads into the output.
+
+    Notes:
+        A NaN or infinity in an image spreads over its whole channel. A mask bin of weight 0 still multiplies the
+        spectrum, except where whole groups of columns are off, which are skipped; for finite images that is the same.
+        Memory beyond input and output is bounded per thread, whatever K and B are.
+
+    Example:
+        >>> import torch, freqkit
+        >>> x = torch.rand(2, 3, 32, 32)
+        >>> lowpass = torch.zeros(1, 32, 32)
+        >>> lowpass[0, 0, 0] = 1                     # keep the mean alone
+        >>> y = freqkit.spectral_filter(x, lowpass)
+        >>> torch.allclose(y[0], x.mean((-2, -1), keepdim=True).expand_as(x), atol=1e-5)
+        True
+    """
+    extension.require()
+    if pairing not in ("all", "each"):
+        raise ValueError(f"spectral_filter: pairing must be 'all' or 'each'; got {pairing!r}.")
+    if not isinstance(x, (Spectrum, Tensor)):
+        raise TypeError(f"spectral_filter: x must be a tensor [B, C, H, W] or a Spectrum; got {type(x).__name__}.")
+    transformed = x if isinstance(x, Spectrum) else spectrum(x)
+    packed, h, w = transformed.packed, transformed.height, transformed.width
+    batch, channels = packed.shape[:2]
+    mask, kind, cell = _mask_arguments(masks, h, w, packed)
+    paired = pairing == "each"
+    if paired and mask.shape[0] != batch:
+        raise ValueError(
+            f"spectral_filter: pairing='each' needs as many masks as images; got {mask.shape[0]} masks and {batch} images."
+        )
+    shape = (batch, channels, h, w) if paired else (mask.shape[0], batch, channels, h, w)
+    dtype, channels_last = _output_format(out, dtype, memory_format, shape, packed)
+    if 0 in shape:
+        return torch.empty(shape, dtype=dtype, device=packed.device) if out is None else out
+    if out is None:
+        return torch.ops.freqkit.spectral_filter(packed, h, w, mask, kind, cell, paired, dtype, channels_last)
+    torch.ops.freqkit.spectral_filter_out(packed, h, w, mask, kind, cell, paired, channels_last, out)
+    return out
+
+
+# ---- arguments ------------------------------------------------------------------------------------------------------
+
+
+def _check_images(x):
+    if not isinstance(x, Tensor):
+        raise TypeError(f"spectrum: x must be a tensor [B, C, H, W]; got {type(x).__name__}.")
+    if not x.dtype.is_floating_point:
+        raise TypeError(f"spectrum: x must hold real floating-point images (scale integers to [0, 1]); got {x.dtype}.")
+    if x.dtype not in _OUTPUT_DTYPES:
+        raise TypeError(f"spectrum: x must be float32, float64, float16 or bfloat16; got {x.dtype}.")
+    if x.dim() != 4 or x.shape[2] < 1 or x.shape[3] < 1:
+        raise ValueError(f"spectrum: x must have shape [B, C, H, W] with H, W >= 1; got {list(x.shape)}.")
+
+
+def _per_channel(name, value, channels, x):
+    if value is None:
+        return None
+    value = torch.as_tensor(value, dtype=x.dtype, device=x.device).detach().flatten()
+    if value.numel() == 1:
+        value = value.expand(channels)
+    if value.numel() != channels:
+        raise ValueError(f"spectrum: {name} must hold 1 or C={channels} numbers; got {value.numel()}.")
+    return value.contiguous()
+
+
+def _mask_arguments(masks, h, w, packed):
+    if isinstance(masks, BitMasks):
+        return _bit_mask_arguments(masks, h, w, packed)
+    if not isinstance(masks, Tensor):
+        raise TypeError(f"spectral_filter: masks must be a real tensor or BitMasks; got {type(masks).__name__}.")
+    if masks.dtype.is_complex:
+        raise TypeError(f"spectral_filter: masks must be real; got {masks.dtype}.")
+    if masks.dim() != 3 or masks.shape[1] != h or masks.shape[2] not in (w, w // 2 + 1):
+        raise ValueError(
+            f"spectral_filter: masks must have shape [K, H, W] or [K, H, W//2+1] with H={h}, W={w}; got {list(masks.shape)}."
+        )
+    if masks.device != packed.device:
+        raise ValueError(
+            f"spectral_filter: masks must be on the images' device {packed.device}; got {masks.device}."
+        )
+    return masks.to(packed.dtype), int(masks.shape[2] != w), (1, 1)
+
+
+def _bit_mask_arguments(masks, h, w, packed):
+    bits, cell, size, symmetry = masks
+    if tuple(size) != (h, w):
+        raise ValueError(f"spectral_filter: BitMasks.size must be the images' ({h}, {w}); got {tuple(size)}.")
+    if symmetry not in _SYMMETRIES:
+        raise ValueError(f"spectral_filter: BitMasks.symmetry must be 'average' or 'hermitian'; got {symmetry!r}.")
+    ch, cw = cell
+    if ch < 1 or cw < 1 or h % ch or w % cw:
+        raise ValueError(f"spectral_filter: BitMasks.cell must divide the size ({h}, {w}); got {tuple(cell)}.")
+    expected = (h // ch, -(-(w // cw) // 8))
+    if not isinstance(bits, Tensor) or bits.dtype != torch.uint8:
+        raise TypeError(f"spectral_filter: BitMasks.bits must be a uint8 tensor; got {getattr(bits, 'dtype', type(bits))}.")
+    if bits.dim() != 3 or tuple(bits.shape[1:]) != expected:
+        raise ValueError(
+            f"spectral_filter: BitMasks.bits must have shape [K, {expected[0]}, {expected[1]}]; got {list(bits.shape)}."
+        )
+    if bits.device != packed.device:
+        raise ValueError(f"spectral_filter: masks must be on the images' device {packed.device}; got {bits.device}.")
+    return bits, _SYMMETRIES[symmetry], (int(ch), int(cw))
+
+
+def _output_format(out, dtype, memory_format, shape, packed):
+    if memory_format not in (None, torch.contiguous_format, torch.channels_last):
+        raise ValueError(
+            "spectral_filter: memory_format must be torch.contiguous_format or torch.channels_last; "
+            f"got {memory_format}."
+        )
+    if out is None:
+        dtype = packed.dtype if dtype is None else dtype
+        if dtype not in _OUTPUT_DTYPES:
+            raise TypeError(f"spectral_filter: dtype must be float32, float64, bfloat16 or float16; got {dtype}.")
+        return dtype, memory_format == torch.channels_last
+    if not isinstance(out, Tensor) or tuple(out.shape) != tuple(shape):
+        raise ValueError(f"spectral_filter: out must have shape {list(shape)}; got {list(getattr(out, 'shape', ()))}.")
+    if out.dtype not in _OUTPUT_DTYPES or (dtype is not None and out.dtype != dtype):
+        raise TypeError(f"spectral_filter: out must be of the output dtype {dtype or 'float'}; got {out.dtype}.")
+    if out.device != packed.device:
+        raise ValueError(f"spectral_filter: out must be on the images' device {packed.device}; got {out.device}.")
+    if torch.is_grad_enabled() and (out.requires_grad or packed.requires_grad):
+        raise ValueError("spectral_filter: out= does not record gradients; call it without out, or under torch.no_grad().")
+    images = out.reshape(-1, *out.shape[-3:]) if out.is_contiguous() else out.flatten(0, -4)
+    contiguous, last = out.is_contiguous(), images.is_contiguous(memory_format=torch.channels_last)
+    if memory_format is None:
+        channels_last = not contiguous
+    else:
+        channels_last = memory_format == torch.channels_last
+    if not (last if channels_last else contiguous):
+        raise ValueError(
+            f"spectral_filter: out must be contiguous or channels_last (as memory_format says); got strides {out.stride()}."
+        )
+    return out.dtype, channels_last
+
+
+# ---- the private layout ---------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=None)
+def _lanes(dtype):
+    return torch.ops.freqkit.lanes(dtype == torch.float64)
+
+
+def packed_size(device_type, dtype, h, w):
+    """Real numbers per plane of a packed spectrum.
+
+    CPU: rows ky < (H+1)//2 in groups of `lanes`, `[group][kx][re, im][lane]`, then for even H the row H/2, `[kx][re, im]`.
+    CUDA: `[ky <= H//2][kx][re, im]`.
+    """
+    if device_type != "cpu":
+        return (h // 2 + 1) * w * 2
+    lanes = _lanes(dtype)
+    groups = -(-((h + 1) // 2) // lanes)
+    return groups * w * 2 * lanes + (2 * w if h % 2 == 0 else 0)
+
+
+def _unpack(packed, h, w):
+    """Packed `[B, C, M]` -> complex half plane `[B, C, H//2+1, W]`."""
+    b, c, _ = packed.shape
+    if packed.device.type != "cpu":
+        return torch.view_as_complex(packed.reshape(b, c, h // 2 + 1, w, 2))
+    lanes, rows = _lanes(packed.dtype), (h + 1) // 2
+    groups = -(-rows // lanes)
+    main = packed[..., : groups * w * 2 * lanes].reshape(b, c, groups, w, 2, lanes)
+    main = main.permute(0, 1, 2, 5, 3, 4).reshape(b, c, groups * lanes, w, 2)[:, :, :rows]
+    if h % 2 == 0:
+        main = torch.cat([main, packed[..., groups * w * 2 * lanes :].reshape(b, c, 1, w, 2)], dim=2)
+    return torch.view_as_complex(main.contiguous())
+
+
+# ---- registration ---------------------------------------------------------------------------------------------------
+
+
+def _register():
+    library = torch.library
+
+    @library.register_fake("freqkit::spectrum")
+    def _(x, mean, std):
+        b, c, h, w = x.shape
+        return x.new_empty(b, c, packed_size(x.device.type, x.dtype, h, w))
+
+    @library.register_fake("freqkit::spectrum_backward")
+    def _(grad, height, width, std):
+        return grad.new_empty(*grad.shape[:2], height, width)
+
+    @library.register_fake("freqkit::spectral_filter")
+    def _(packed, height, width, mask, kind, cell, paired, dtype, channels_last):
+        b, c = packed.shape[:2]
+        lead = (b,) if paired else (mask.shape[0], b)
+        if channels_last:
+            return packed.new_empty(*lead, height, width, c, dtype=dtype).movedim(-1, -3)
+        return packed.new_empty(*lead, c, height, width, dtype=dtype)
+
+    @library.register_fake("freqkit::spectral_filter_out")
+    def _(packed, height, width, mask, kind, cell, paired, channels_last, out):
+        return None
+
+    @library.register_fake("freqkit::spectral_filter_backward_spectrum")
+    def _(grad, height, width, mask, kind, cell, paired, dtype):
+        b, c = grad.shape[-4:-2]
+        return grad.new_empty(b, c, packed_size(grad.device.type, dtype, height, width), dtype=dtype)
+
+    @library.register_fake("freqkit::spectral_filter_backward_mask")
+    def _(grad, packed, height, width, kind, paired):
+        k = grad.shape[0]
+        return packed.new_empty(k, height, width if kind == 0 else width // 2 + 1)
+
+    def spectrum_context(ctx, inputs, output):
+        x, _, std = inputs
+        ctx.size, ctx.std = x.shape[2:], std
+
+    def spectrum_backward(ctx, grad):
+        gx = torch.ops.freqkit.spectrum_backward(grad.contiguous(), *ctx.size, ctx.std)
+        return gx, None, None
+
+    library.register_autograd("freqkit::spectrum", spectrum_backward, setup_context=spectrum_context)
+
+    def filter_context(ctx, inputs, output):
+        packed, height, width, mask, kind, cell, paired, _, _ = inputs
+        ctx.save_for_backward(packed if ctx.needs_input_grad[3] else None, mask)
+        ctx.arguments = (height, width, kind, cell, paired, packed.dtype)
+
+    def filter_backward(ctx, grad):
+        packed, mask = ctx.saved_tensors
+        height, width, kind, cell, paired, dtype = ctx.arguments
+        g_packed = g_mask = None
+        grad = grad.contiguous()
+        if ctx.needs_input_grad[0]:
+            g_packed = torch.ops.freqkit.spectral_filter_backward_spectrum(
+                grad, height, width, mask, kind, cell, paired, dtype
+            )
+        if ctx.needs_input_grad[3]:
+            g_mask = torch.ops.freqkit.spectral_filter_backward_mask(grad, packed, height, width, kind, paired)
+        return g_packed, None, None, g_mask, None, None, None, None, None
+
+    library.register_autograd("freqkit::spectral_filter", filter_backward, setup_context=filter_context)
+
+
+if extension.load_if_built():
+    _register()
