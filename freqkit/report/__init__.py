@@ -1,6 +1,7 @@
 """What was found, shown: figures made without global state, files written whole or not at all.
 
-Every function returns a `matplotlib.figure.Figure` of its own (no pyplot, no rcParams), and `save_figure` writes it.
+Every function returns a `matplotlib.figure.Figure` of its own (no pyplot, no rcParams); `save_figure`
+writes it.
 """
 
 import importlib

@@ -7,8 +7,8 @@ def search_curves(losses, classes, *, stages=None, limit=7):
     """Draw the running best loss of each class against the number of masks tried.
 
     Args:
-        losses: list with one array `[K_s, C]` per stage: the loss of each candidate on each class, in the order in
-            which they were proposed.
+        losses: list with one array `[K_s, C]` per stage: the loss of each candidate on each class, in the
+            order in which they were proposed.
         classes: C class names.
         stages: the stage numbers, default 1, 2, ...
         limit: with more classes than this, the median and the middle half over classes are drawn instead.
@@ -50,15 +50,24 @@ def search_curves(losses, classes, *, stages=None, limit=7):
             low, middle, high = np.quantile(best, [0.25, 0.5, 0.75], axis=1)
             axis.fill_between(place, low, high, step="post", color=figures.SKY, alpha=0.4, linewidth=0)
             axis.plot(
-                place, middle, color=figures.BLUE, linewidth=1.6, drawstyle="steps-post",
+                place,
+                middle,
+                color=figures.BLUE,
+                linewidth=1.6,
+                drawstyle="steps-post",
                 label=f"median of {len(classes)} classes, middle half shaded" if start == 0 else None,
-            )  # fmt: skip
+            )
         if start:
             axis.axvline(start + 0.5, color="#B0B0B0", linewidth=0.8)
         axis.annotate(
-            f"stage {number}", (start + 0.5, 1.01), xycoords=("data", "axes fraction"), fontsize=8.5,
-            color=figures.FAINT, xytext=(3, 0), textcoords="offset points",
-        )  # fmt: skip
+            f"stage {number}",
+            (start + 0.5, 1.01),
+            xycoords=("data", "axes fraction"),
+            fontsize=8.5,
+            color=figures.FAINT,
+            xytext=(3, 0),
+            textcoords="offset points",
+        )
         start += len(stage)
     axis.set_xlim(0.5, max(start, 1) + 0.5)
     axis.set_xlabel("masks tried", fontsize=9)

@@ -17,8 +17,8 @@ def dfm_maps(maps, classes, *, rates=None, planted=None, title=None, limit=40):
         limit: at most this many maps; when there are more classes, those with the largest TPR - FPR.
 
     Returns:
-        A matplotlib Figure. Axes are in cycles/image, DC in the middle, positive vertical frequency downwards as
-        rows are stored.
+        A matplotlib Figure. Axes are in cycles/image, DC in the middle, positive vertical frequency
+        downwards as rows are stored.
 
     Raises:
         ValueError: when shapes do not fit.
@@ -101,7 +101,9 @@ def _planted(planted, name, shape):
         return None
     bins = np.asarray(planted[name], dtype=bool)
     if bins.shape != shape:
-        raise ValueError(f"dfm_maps: planted[{name!r}] must have shape {list(shape)}; got {list(bins.shape)}.")
+        raise ValueError(
+            f"dfm_maps: planted[{name!r}] must have shape {list(shape)}; got {list(bins.shape)}."
+        )
     return bins
 
 

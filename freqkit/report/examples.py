@@ -32,8 +32,8 @@ def examples_of(model, images, maps, *, per_class=4, limit=12, classes=None):
     Returns:
         list of Example, ordered by class.
 
-    The filter acts on the normalised image, as the search does: y = Re IDFT2(m DFT2((x - mean)/std)); the picture
-    shows y·std + mean.
+    The filter acts on the normalised image, as the search does: y = Re IDFT2(m DFT2((x - mean)/std));
+    the picture shows y·std + mean.
     """
     import torch
 
@@ -78,9 +78,9 @@ def filtered_examples(examples, classes, *, title=None):
         title: a line above.
 
     Returns:
-        A matplotlib Figure. Under each image stands the predicted class: blue with a tick when it is the true one,
-        vermilion with a cross when not. Filtered images are faint, so their deviation from their mean colour is
-        brightened by at most 6 times; the factor is written beside the prediction.
+        A matplotlib Figure. Under each image stands the predicted class: blue with a tick when it is the true
+        one, vermilion with a cross when not. Filtered images are faint, so their deviation from their mean
+        colour is raised by at most 6 times; the factor is written beside the prediction.
 
     Raises:
         ValueError: when there is nothing to show.
@@ -110,7 +110,9 @@ def filtered_examples(examples, classes, *, title=None):
     for column in range(pairs):
         axes[0, 2 * column].set_title("image", fontsize=8.5, color=figures.FAINT)
         axes[0, 2 * column + 1].set_title("filtered", fontsize=8.5, color=figures.FAINT)
-    figure.suptitle(title or "First images of each class, filtered with the map of their class", fontsize=10.5)
+    figure.suptitle(
+        title or "First images of each class, filtered with the map of their class", fontsize=10.5
+    )
     figure.supxlabel(
         "Under each image the model's answer; ×n: contrast of the filtered image raised n times for the eye.",
         fontsize=8,
