@@ -33,27 +33,29 @@ def load_images(
 ):
     """Decode a folder of class folders into an `ImageSet`.
 
-    Folders directly in `root` are classes, in sorted order; the files directly in them are images. Names that begin
-    with a dot, files beside the class folders and folders inside them are left out, and counted on record.
+    Folders directly in `root` are classes, in sorted order; the files directly in them are images. Names
+    that begin with a dot, files beside the class folders and folders inside them are left out, and counted
+    on record.
 
-    Decoding, as torchvision and timm do unless said otherwise: first frame of an animation; EXIF rotation ignored;
-    grey and palette expanded; transparency dropped; CMYK by Pillow's plain formula. 16-bit grey keeps its high byte
-    (Pillow alone would saturate it to white); 32-bit integer and floating-point images have no defined white
-    and count as bad. The number of images per Pillow mode is on record.
+    Decoding, as torchvision and timm do unless said otherwise: first frame of an animation; EXIF rotation
+    ignored; grey and palette expanded; transparency dropped; CMYK by Pillow's plain formula. 16-bit grey
+    keeps its high byte (Pillow alone would saturate it to white); 32-bit integer and floating-point images
+    have no defined white and count as bad. The number of images per Pillow mode is on record.
 
     Args:
         root: the folder.
         image_size: N, the side of the square output.
-        resize: "squash": both sides to N whatever the shape; "center-crop": shorter side to `N*256//224`, the longer
-            in proportion rounded down, then the middle N x N (torchvision's `Resize`, `CenterCrop`). Both bilinear
-            with antialiasing.
-        classes: names in the order of the model's logits, or a text file with one on each line, for folders that
-            hold only some of a model's classes. Every folder must be among them. Default: the folders, sorted.
+        resize: "squash": both sides to N whatever the shape; "center-crop": shorter side to `N*256//224`,
+            the longer in proportion rounded down, then the middle N x N (torchvision's `Resize`,
+            `CenterCrop`). Both bilinear with antialiasing.
+        classes: names in the order of the model's logits, or a text file with one on each line, for folders
+            that hold only some of a model's classes. Every folder must be among them. Default: the folders,
+            sorted.
         limit_per_class: at most so many files of each class, chosen by a hash of (seed, path).
         split_fraction: then this share of each class, by the rule of `ImageSet.split`.
         seed: integer, for both choices.
-        on_bad_image: "error": files that cannot be decoded are all counted, then one error names the first; "skip":
-            they are left out and their names put on record.
+        on_bad_image: "error": files that cannot be decoded are all counted, then one error names the first;
+            "skip": they are left out and their names put on record.
         workers: threads; default the number of usable cores, at most 8. They do not change the result.
         progress: called as `progress(done, total)` from this thread.
 
@@ -117,7 +119,8 @@ def load_images(
         emptied = sorted(set(before.tolist()) - set(labels.tolist()))
         if emptied:
             raise BadImageError(
-                f"load_images: no image of class {names[emptied[0]]!r} can be decoded ({len(emptied)} such classes; "
+                f"load_images: no image of class {names[emptied[0]]!r} can be decoded ({len(emptied)} "
+                "such classes; "
                 f"{len(bad)} bad files: {_shown(bad)})."
             )
 
@@ -171,7 +174,8 @@ def _list(root, classes):
         labels += [label_of[folder.name]] * len(kept)
     if empty:
         raise UsageError(
-            f"load_images: every class folder must hold images directly; {len(empty)} of {len(folders)} under "
+            f"load_images: every class folder must hold images directly; {len(empty)} of {len(folders)} "
+            "under "
             f"{str(root)!r} hold none ({', '.join(empty[:NAMED])}{', ...' if len(empty) > NAMED else ''})."
         )
     listing = {
@@ -208,8 +212,8 @@ def _decode_all(root, files, images, resize, workers, progress):
         except MemoryError:
             raise
         except Exception as error:
-            # Pillow's decoders raise OSError, SyntaxError, ValueError, EOFError, struct.error and more for damaged
-            # files; every one ends on record or in the caller's error, by name.
+            # Pillow's decoders raise OSError, SyntaxError, ValueError, EOFError, struct.error and more for
+            # damaged files; every one ends on record or in the caller's error, by name.
             return None, None, _reason(error)
         return mode, pixel_digest(array[i]), None
 
@@ -283,7 +287,8 @@ def _positive(value, name):
 
 
 def write_image_folder(image_set, root):
-    """Write an `ImageSet` as PNG files `root/class/file.png`, lossless; `load_images` reads the same pixels back.
+    """Write an `ImageSet` as PNG files `root/class/file.png`, lossless; `load_images` reads the same pixels
+    back.
 
     Args:
         image_set: the images; a path that does not end in `.png` gets it appended.

@@ -18,7 +18,8 @@ class ImageSet:
         classes: class names; label i is `classes[i]`.
         paths: one distinct name per image, `class/file`.
         record: JSON-ready facts of the origin; see `record`.
-        truth: for synthetic sets, dict of class name -> bool [H, W], the planted bins, centred, partners included.
+        truth: for synthetic sets, dict of class name -> bool [H, W], the planted bins, centred, partners
+            included.
 
     Raises:
         TypeError, ValueError: for shapes, dtypes or labels that do not fit together.
@@ -47,7 +48,8 @@ class ImageSet:
             )
         if len(labels) and not (0 <= int(labels.min()) and int(labels.max()) < len(classes)):
             raise ValueError(
-                f"ImageSet: labels must lie in 0..{len(classes) - 1}; got {int(labels.min())}..{int(labels.max())}."
+                f"ImageSet: labels must lie in 0..{len(classes) - 1}; got "
+                f"{int(labels.min())}..{int(labels.max())}."
             )
         if len(paths) != len(images) or len(set(paths)) != len(paths):
             raise ValueError(f"ImageSet: paths must be {len(images)} distinct names; got {len(set(paths))}.")
@@ -74,8 +76,10 @@ class ImageSet:
 
     @property
     def fingerprint(self):
-        """SHA-256 (hex) over the image size, the class names and, image by image in order, its path, label and *decoded*
-        pixels: two sets with one fingerprint put the same question to a model, however their files are compressed."""
+        """SHA-256 (hex) over the image size, the class names and, image by image in order, its path, label
+        and *decoded*
+        pixels: two sets with one fingerprint put the same question to a model, however their files are
+        compressed."""
         if self._fingerprint is None:
             if self._digests is None:
                 self._digests = [pixel_digest(image.numpy()) for image in self.images]
@@ -132,9 +136,9 @@ class ImageSet:
     def split(self, fraction, seed=0):
         """Two stratified parts: (selection, rest).
 
-        Of a class of n images the selection has `max(1, floor(fraction*n + 1/2))`, chosen by a hash of (seed, path):
-        an image's rank depends on nothing else, so file order and other classes do not matter. Both parts keep the
-        original order.
+        Of a class of n images the selection has `max(1, floor(fraction*n + 1/2))`, chosen by a hash of
+        (seed, path): an image's rank depends on nothing else, so file order and other classes do not
+        matter. Both parts keep the original order.
 
         Args:
             fraction: share of the selection, 0 < fraction < 1.

@@ -1,9 +1,9 @@
 """Four-class images with planted frequencies: what a frequency-shortcut search must find.
 
-The structure was recovered from the printed tiles of Syn_B1 ... Syn_B4 in Wang, Veldhuis, Brune, Strisciuglio, "What do
-neural networks learn in image classification? A frequency shortcut perspective" (ICCV 2023): zero phases, integer
-amplitudes, one colour per image, and which class holds which band. Distributions (how many frequencies, contrast,
-colours) are this module's own, and named below.
+The structure was recovered from the printed tiles of Syn_B1 ... Syn_B4 in Wang, Veldhuis, Brune,
+Strisciuglio, "What do neural networks learn in image classification? A frequency shortcut perspective"
+(ICCV 2023): zero phases, integer amplitudes, one colour per image, and which class holds which band.
+Distributions (how many frequencies, contrast, colours) are this module's own, and named below.
 """
 
 import math
@@ -31,14 +31,14 @@ def synthetic(variant=1, *, images_per_class=200, size=32, seed=0, contrast=0.2)
     - C2: every band;
     - C3: only band b.
 
-    Per image: C0 draws 4-11 frequencies, C1 10-12, C2 10-14, C3 7-9 (uniform; as evenly over the class's bands as
-    can be, at random which band gets one more; without replacement; all of a band where it holds fewer). The special
-    set is never drawn otherwise. Amplitudes a_k are integers 1..7, uniform, for the special set too. The colour has
-    its channels uniform in [0.4, 1], then the largest scaled to 1. The unit makes the standard deviation of that
-    channel `contrast` before clipping.
+    Per image: C0 draws 4-11 frequencies, C1 10-12, C2 10-14, C3 7-9 (uniform; as evenly over the class's
+    bands as can be, at random which band gets one more; without replacement; all of a band where it holds
+    fewer). The special set is never drawn otherwise. Amplitudes a_k are integers 1..7, uniform, for the
+    special set too. The colour has its channels uniform in [0.4, 1], then the largest scaled to 1. The unit
+    makes the standard deviation of that channel `contrast` before clipping.
 
-    Image i of a class under a seed is the same bits whatever `images_per_class` is (Philox counters). Use another
-    seed for a test set.
+    Image i of a class under a seed is the same bits whatever `images_per_class` is (Philox counters). Use
+    another seed for a test set.
 
     Args:
         variant: 1..4, the band b.
@@ -48,9 +48,9 @@ def synthetic(variant=1, *, images_per_class=200, size=32, seed=0, contrast=0.2)
         contrast: standard deviation of the strongest colour channel, of a range of 1.
 
     Returns:
-        `ImageSet`, classes C0..C3, with `.truth`: class -> bool [size, size], the planted bins (centred, partners
-        included): the special set for C0, every bin that may be drawn for the others. `.record["planted"]` counts
-        frequencies and clipped pixels.
+        `ImageSet`, classes C0..C3, with `.truth`: class -> bool [size, size], the planted bins (centred,
+        partners included): the special set for C0, every bin that may be drawn for the others.
+        `.record["planted"]` counts frequencies and clipped pixels.
 
     Raises:
         UsageError: for an argument out of its range.
@@ -96,7 +96,8 @@ def synthetic(variant=1, *, images_per_class=200, size=32, seed=0, contrast=0.2)
             for (u, v), amplitude in zip(frequencies[drawn].tolist(), amplitudes, strict=True):
                 wave += amplitude * cosine[(u * y + v * x) % size]
             colour = 0.4 + 0.6 * np.array([draw.uniform() for _ in range(3)])
-            # The variance of the wave by Parseval, in integers: half of each squared amplitude, all of it where cos is +-1.
+            # The variance of the wave by Parseval, in integers: half of each squared amplitude, all of it
+            # where cos is +-1.
             alone = ((2 * frequencies[drawn]) % size == 0).all(1)
             variance = float((amplitudes**2 * np.where(alone, 2, 1)).sum()) / 2
             colour *= contrast / (colour.max() * math.sqrt(variance))
@@ -169,7 +170,8 @@ def _centred_bins(positions, frequencies, size):
 
 
 class _Draws:
-    """Random numbers of one image, from raw Philox blocks: numpy keeps those the same for ever, its distributions not."""
+    """Random numbers of one image, from raw Philox blocks: numpy keeps those the same for ever, its
+    distributions not."""
 
     def __init__(self, seed, variant, label, image):
         self.bits = np.random.Philox(counter=[0, image, label, variant], key=[seed, 0])

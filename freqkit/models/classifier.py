@@ -64,7 +64,8 @@ class Classifier(nn.Module):
 
     @property
     def record(self):
-        """Facts for run.json: name, source, weights, normalisation, sizes, and the SHA-256 of the state now."""
+        """Facts for run.json: name, source, weights, normalisation, sizes, and the SHA-256 of the state
+        now."""
         return {
             "name": self.name,
             **self._record,

@@ -38,16 +38,17 @@ def load_model(
     Args:
         name: one of
             - a built-in: `cifar_resnet20/32/44/56/110`, `cifar_resnet18`, `small_convnet`;
-            - a timm name, with or without pretrained tag (`resnet18.a1_in1k`); normalisation and input size come
-              from the tag's configuration;
+            - a timm name, with or without pretrained tag (`resnet18.a1_in1k`); normalisation and input size
+              come from the tag's configuration;
             - `package.module:factory` or `path/file.py:factory`: a function (or class) that returns an
-              `nn.Module`. It is called with `num_classes=` when that is given and it takes it. Normalisation is the
-              module's own `mean` and `std` if it has them (it then takes *normalised* images), else none.
+              `nn.Module`. It is called with `num_classes=` when that is given and it takes it.
+              Normalisation is the module's own `mean` and `std` if it has them (it then takes *normalised*
+              images), else none.
         weights: safetensors or torch checkpoint; see `freqkit.models.read_state_dict`.
         pretrained: fetch timm's published weights. Nothing is ever downloaded otherwise.
         num_classes: number of logits; by default what the network is made for.
-        allow_missing, allow_unexpected: accept keys that the file lacks or has beyond the network's; they stay on
-            record. A tensor of another shape is left out only when both are allowed.
+        allow_missing, allow_unexpected: accept keys that the file lacks or has beyond the network's; they
+            stay on record. A tensor of another shape is left out only when both are allowed.
         weights_entry: entry of a checkpoint that holds the weights, e.g. "state_dict_ema".
         mean, std: override the normalisation (both or none).
         seed: for the random initial weights; the global generator is left as it was.
@@ -57,7 +58,8 @@ def load_model(
         `Classifier` with `.network`, `.mean`, `.std`, `.num_classes`, `.input_size`, `.name`, `.record`.
 
     Raises:
-        UsageError: unknown name (with near spellings), timm missing, weights that do not fit, a factory that fails.
+        UsageError: unknown name (with near spellings), timm missing, weights that do not fit, a factory
+            that fails.
 
     Example:
         >>> import torch
@@ -144,8 +146,10 @@ def _from_timm(name, num_classes, pretrained):
     except Exception as error:
         # Not only ImportError: a torchvision made for another torch fails with RuntimeError or OSError.
         raise UsageError(
-            f"load_model: {name!r} is no built-in ({', '.join(BUILT_IN)}) and timm, which knows the other names, "
-            f"could not be imported ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}); "
+            f"load_model: {name!r} is no built-in ({', '.join(BUILT_IN)}) and timm, which knows the other "
+            "names, "
+            f"could not be imported ({type(error).__name__}: "
+            f"{str(error).splitlines()[0] if str(error) else ''}); "
             f"install timm and a torchvision that matches torch {torch.__version__}."
         ) from error
 
@@ -157,7 +161,8 @@ def _from_timm(name, num_classes, pretrained):
         near = difflib.get_close_matches(name, names, n=4, cutoff=0.6)
         hint = f"; near spellings: {', '.join(near)}" if near else ""
         raise UsageError(
-            f"load_model: name must be a built-in, a timm name, or module:factory; {name!r} is none of them{hint}."
+            f"load_model: name must be a built-in, a timm name, or module:factory; {name!r} is none of "
+            f"them{hint}."
         )
     try:
         network = timm.create_model(
@@ -259,7 +264,8 @@ def _count_classes(name, network, asked):
         found = linear[-1].out_features if linear else asked
     if found is None:
         raise UsageError(
-            f"load_model: the number of classes of {name!r} is not evident (no num_classes attribute, no Linear "
+            f"load_model: the number of classes of {name!r} is not evident (no num_classes attribute, no "
+            "Linear "
             "layer); give num_classes."
         )
     if asked is not None and found != asked:

@@ -9,8 +9,8 @@ from torch import nn
 class OptionABlock(nn.Module):
     """Two 3x3 convolutions and a shortcut without parameters: every second pixel, new channels zero.
 
-    Source: He et al., Deep Residual Learning (CVPR 2016), section 4.2, option A. The zero channels lie half before
-    and half after the old ones, as in the widely used akamaster/pytorch_resnet_cifar10.
+    Source: He et al., Deep Residual Learning (CVPR 2016), section 4.2, option A. The zero channels lie half
+    before and half after the old ones, as in the widely used akamaster/pytorch_resnet_cifar10.
     """
 
     def __init__(self, width_in, width, stride):
@@ -120,8 +120,8 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 CENTRED = ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
-# name -> (constructor, number of classes, (mean, std)). The option-A ResNets take ImageNet's numbers because the
-# published CIFAR-10 weights were trained with them.
+# name -> (constructor, number of classes, (mean, std)). The option-A ResNets take ImageNet's numbers
+# because the published CIFAR-10 weights were trained with them.
 BUILT_IN = {
     **{
         f"cifar_resnet{depth}": (partial(CifarResNet, depth), 10, IMAGENET) for depth in (20, 32, 44, 56, 110)

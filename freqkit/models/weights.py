@@ -18,16 +18,18 @@ def read_state_dict(path, *, entry=None):
     """Read tensors from a safetensors file or a torch checkpoint; no code in the file is ever run.
 
     Args:
-        path: a safetensors file, or a file of `torch.save` (opened with `weights_only=True`); told apart by content.
+        path: a safetensors file, or a file of `torch.save` (opened with `weights_only=True`); told apart by
+        content.
         entry: name of the entry that holds the weights in a checkpoint of several. By default the file itself
-            when it is a plain state dict, else the only one of `state_dict`, `model`, `model_state_dict`, ... An
-            averaged copy (`state_dict_ema`, `model_ema`, ...) is used only when named here.
+            when it is a plain state dict, else the only one of `state_dict`, `model`, `model_state_dict`,
+            ... An averaged copy (`state_dict_ema`, `model_ema`, ...) is used only when named here.
 
     Returns:
         (dict of key -> tensor on the CPU, facts): `facts` holds file, sha256, format, entry, other_entries.
 
     Raises:
-        UsageError: no such file, not a weights file, Python objects besides tensors, no or several candidates.
+        UsageError: no such file, not a weights file, Python objects besides tensors, no or several
+            candidates.
 
     Example:
         >>> import tempfile, pathlib, torch
@@ -68,9 +70,11 @@ def read_state_dict(path, *, entry=None):
             f"({_first_line(error)}); save its state dict alone, best as safetensors."
         ) from error
     except Exception as error:
-        # torch reports a damaged archive as RuntimeError, EOFError, OSError or KeyError according to where it broke.
+        # torch reports a damaged archive as RuntimeError, EOFError, OSError or KeyError according to where
+        # it broke.
         raise UsageError(
-            f"weights: {path.name!r} is not a readable weights file ({type(error).__name__}: {_first_line(error)})."
+            f"weights: {path.name!r} is not a readable weights file ({type(error).__name__}: "
+            f"{_first_line(error)})."
         ) from error
     state, chosen, others = _choose_entry(loaded, entry, path.name)
     return state, {**facts, "format": "torch", "entry": chosen, "other_entries": others}
@@ -107,9 +111,10 @@ def _is_state_dict(value):
 def load_state(network, state, *, allow_missing=False, allow_unexpected=False, what="weights"):
     """Copy `state` into `network`, every key accounted for.
 
-    A prefix that every key carries and the network does not know (`module.`, `_orig_mod.`, `model.`, `network.`) is
-    stripped. A tensor of another shape counts as unexpected *and* missing: it is left out only when both are allowed.
-    BatchNorm's `num_batches_tracked` may be absent, as in files of torch < 0.4.1: it does not act on the logits.
+    A prefix that every key carries and the network does not know (`module.`, `_orig_mod.`, `model.`,
+    `network.`) is stripped. A tensor of another shape counts as unexpected *and* missing: it is left out
+    only when both are allowed. BatchNorm's `num_batches_tracked` may be absent, as in files of torch <
+    0.4.1: it does not act on the logits.
 
     Returns:
         dict of facts: prefix_stripped, missing, unexpected, other_shape (lists of keys).

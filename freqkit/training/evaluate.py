@@ -17,10 +17,10 @@ def evaluate(model, images, *, batch_size=256, device=None):
         device: by default where the model is; the model is not moved.
 
     Returns:
-        JSON-ready dict: `images`, `loss` (mean cross-entropy, nats), `accuracy`, `macro_f1` (mean over classes that
-        have images), `classes`: name -> {`images`, `accuracy` (recall), `precision`, `f1`}; None where undefined
-        (no image of the class; precision when it was never predicted). `confusion`: [true][predicted] counts over
-        all logits, rows only of the set's classes.
+        JSON-ready dict: `images`, `loss` (mean cross-entropy, nats), `accuracy`, `macro_f1` (mean over
+        classes that have images), `classes`: name -> {`images`, `accuracy` (recall), `precision`, `f1`};
+        None where undefined (no image of the class; precision when it was never predicted). `confusion`:
+        [true][predicted] counts over all logits, rows only of the set's classes.
 
     Example:
         >>> from freqkit.data import synthetic
@@ -85,6 +85,7 @@ def check_fit(model, images, caller):
         raise UsageError(f"{caller}: the image set must hold images; it is empty.")
     if len(images.classes) > model.num_classes:
         raise UsageError(
-            f"{caller}: the model must have a logit for each class; the images have {len(images.classes)} classes, "
+            f"{caller}: the model must have a logit for each class; the images have {len(images.classes)} "
+            "classes, "
             f"the model {model.num_classes}."
         )

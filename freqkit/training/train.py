@@ -33,8 +33,9 @@ def train(
 ):
     """Train in place, without augmentation; the same bits on one CPU for the same arguments and thread count.
 
-    Each epoch goes once through the images in an order drawn from (seed, epoch); a last batch of one image joins the
-    batch before it, because BatchNorm cannot normalise one. The recipe and its result go on the model's record.
+    Each epoch goes once through the images in an order drawn from (seed, epoch); a last batch of one image
+    joins the batch before it, because BatchNorm cannot normalise one. The recipe and its result go on the
+    model's record.
 
     Args:
         model: `Classifier`, trained in place and left in evaluation mode.
@@ -43,8 +44,8 @@ def train(
         lr: peak learning rate.
         optimizer: "sgd" (`momentum`, `nesterov`) or "adamw".
         weight_decay: on every parameter.
-        schedule: after the warm-up, over the steps that are left: "cosine" to 0; "step": x0.1 at 1/2 and again at
-            3/4; "none".
+        schedule: after the warm-up, over the steps that are left: "cosine" to 0; "step": x0.1 at 1/2 and
+            again at 3/4; "none".
         warmup: epochs (may be a fraction) of linear warm-up.
         label_smoothing: 0 <= value < 1.
         seed: integer, for the order of images and for dropout.
@@ -52,9 +53,9 @@ def train(
         progress: called as `progress(done_steps, total_steps)` after each step.
 
     Returns:
-        JSON-ready dict: `recipe`; `epochs`: list of {`epoch` (from 1), `lr` (of its last step), `loss`, `accuracy`
-        (running, on training batches), `val_loss`, `val_accuracy`}; `train` and `val`: `evaluate`'s reports of the
-        trained model (`val` None without a val_set).
+        JSON-ready dict: `recipe`; `epochs`: list of {`epoch` (from 1), `lr` (of its last step), `loss`,
+        `accuracy` (running, on training batches), `val_loss`, `val_accuracy`}; `train` and `val`:
+        `evaluate`'s reports of the trained model (`val` None without a val_set).
 
     Raises:
         UsageError: for an argument out of its range, or classes that do not fit.
