@@ -33,8 +33,12 @@ def pack(cells, *, cell, size, symmetry):
     if cells.ndim != 3:
         raise ValueError(f"pack: cells must have shape [K, H/ch, W/cw]; got {list(cells.shape)}.")
     if cells.shape[2] != size[1] // cell[1]:
-        raise ValueError(f"pack: cells must have {size[1] // cell[1]} columns for cell {cell}; got {cells.shape[2]}.")
-    return check_bits(BitMasks(torch.from_numpy(_pack_rows(cells)), tuple(cell), tuple(size), symmetry), "pack")
+        raise ValueError(
+            f"pack: cells must have {size[1] // cell[1]} columns for cell {cell}; got {cells.shape[2]}."
+        )
+    return check_bits(
+        BitMasks(torch.from_numpy(_pack_rows(cells)), tuple(cell), tuple(size), symmetry), "pack"
+    )
 
 
 def unpack(masks):
@@ -107,7 +111,8 @@ def refine(masks, cell):
         width = masks.size[1] // masks.cell[1]
         bits = masks.bits.cpu().numpy()
         parts = [
-            _pack_rows(_unpack_rows(bits[part], width).repeat(columns, axis=2)) for part in chunks(masks, len(bits))
+            _pack_rows(_unpack_rows(bits[part], width).repeat(columns, axis=2))
+            for part in chunks(masks, len(bits))
         ]
         if parts:
             wide = torch.from_numpy(np.concatenate(parts)).to(masks.bits.device)
@@ -182,9 +187,13 @@ def check_bits(masks, name):
             raise ValueError(f"{name}: cell must divide the size {tuple(size)}; got {tuple(cell)}.")
     rows, columns = size[0] // cell[0], size[1] // cell[1]
     if not isinstance(bits, Tensor) or bits.dtype != torch.uint8:
-        raise TypeError(f"{name}: bits must be a uint8 tensor; got {getattr(bits, 'dtype', type(bits).__name__)}.")
+        raise TypeError(
+            f"{name}: bits must be a uint8 tensor; got {getattr(bits, 'dtype', type(bits).__name__)}."
+        )
     if bits.dim() != 3 or tuple(bits.shape[1:]) != (rows, -(-columns // 8)):
-        raise ValueError(f"{name}: bits must have shape [K, {rows}, {-(-columns // 8)}]; got {list(bits.shape)}.")
+        raise ValueError(
+            f"{name}: bits must have shape [K, {rows}, {-(-columns // 8)}]; got {list(bits.shape)}."
+        )
     return masks
 
 
@@ -196,7 +205,9 @@ def chunks(masks, count):
 
 def _combine(a, b, on_bits, on_values, name):
     if isinstance(a, BitMasks) != isinstance(b, BitMasks):
-        raise TypeError(f"{name}: both masks must be BitMasks or both dense; got {type(a).__name__}, {type(b).__name__}.")
+        raise TypeError(
+            f"{name}: both masks must be BitMasks or both dense; got {type(a).__name__}, {type(b).__name__}."
+        )
     if not isinstance(a, BitMasks):
         return on_values(_as_dense(a, name), _as_dense(b, name))
     cell = common_cell([a, b], name)
@@ -208,7 +219,9 @@ def _combine(a, b, on_bits, on_values, name):
 
 def _as_dense(masks, name):
     if not isinstance(masks, Tensor) or masks.is_complex():
-        raise TypeError(f"{name}: masks must be BitMasks or a real tensor; got {getattr(masks, 'dtype', type(masks))}.")
+        raise TypeError(
+            f"{name}: masks must be BitMasks or a real tensor; got {getattr(masks, 'dtype', type(masks))}."
+        )
     return masks if masks.is_floating_point() else masks.float()
 
 

@@ -21,7 +21,9 @@ class CounterDraws:
         """uint32 `[len(indices), words]` for ascending candidate indices."""
         indices = np.asarray(indices)
         result = np.empty((len(indices), self.words), np.uint32)
-        span = max(1, (1 << 16) // (8 * self.blocks))  # one call per run of neighbours, gaps included when cheap
+        span = max(
+            1, (1 << 16) // (8 * self.blocks)
+        )  # one call per run of neighbours, gaps included when cheap
         start = 0
         while start < len(indices):
             stop = int(np.searchsorted(indices, indices[start] + span))
@@ -78,22 +80,25 @@ class PythonDraws:
         share = count / n
         guess = n if share > 0.99 else -np.log1p(-share) * n
         words = int(1.1 * guess * 2 ** n.bit_length() / n) + 64
+        first = np.empty(n, np.int32)
         while True:
             self._fill(words)
             values = self.ahead[:words] >> np.uint32(32 - n.bit_length())
             legal = np.flatnonzero(values < n)
-            values = values[legal]
-            first = np.full(n, -1, np.int64)
-            first[values[::-1]] = np.arange(len(values))[::-1]  # the last write, hence the earliest draw, stays
-            fresh = np.sort(first[first >= 0])
+            values = values[legal].astype(np.intp)
+            order = np.arange(len(values), dtype=np.int32)
+            first[values[::-1]] = order[
+                ::-1
+            ]  # of repeated values the last write, hence the earliest draw, stays
+            fresh = np.flatnonzero(first[values] == order)
             if len(fresh) >= count:
                 last = fresh[count - 1]
-                chosen[values[fresh[:count]]] = True
+                chosen[values[: last + 1]] = True
                 self.ahead = self.ahead[legal[last] + 1 :]
                 return chosen
             words *= 2
 
     def _fill(self, words):
         if len(self.ahead) < words:
-            fresh = self.generator.random_raw(max(words - len(self.ahead), 1 << 16)).astype(np.uint32)
+            fresh = self.generator.random_raw(max(words - len(self.ahead), 1 << 18)).astype(np.uint32)
             self.ahead = np.concatenate([self.ahead, fresh])

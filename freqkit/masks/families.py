@@ -16,6 +16,7 @@ from freqkit.masks.symmetry import canonical
 PRESETS = ("default", "cvpr2025")
 PARENT_DRAWS = ("any", "per_class")
 ATTEMPTS_PER_FAMILY = 4  # redraws in a candidate's own family before the next family is tried
+CHUNK_CELLS = 1 << 19  # cells drawn at once: the working set stays near the cache
 ATTEMPTS = 240  # redraws before the space of distinct masks counts as exhausted
 
 
@@ -109,7 +110,9 @@ def candidates(
         rows, family, parent = _published(plan, n, seed, seed if parent_seed is None else parent_seed)
         index, missing = np.arange(len(rows)), None
     else:
-        rows, family, parent, index, missing = _distinct(plan, n, CounterDraws(seed, stage, plan.words), parent_draw)
+        rows, family, parent, index, missing = _distinct(
+            plan, n, CounterDraws(seed, stage, plan.words), parent_draw
+        )
     provenance = {
         "preset": preset,
         "seed": seed,
@@ -159,10 +162,6 @@ class _Plan:
             self.offsets = np.cumsum(self.counts) - self.counts
         self.cell = cell
         self.side_cells = size // cell
-        top = np.arange(self.side_cells // 2) * cell
-        every = np.arange(self.side_cells) * cell
-        self.aligned_maps = (top // side, every // side)
-        self.shifted_maps = ((top + side // 2) // side, (every + side // 2) // side)
         # Words of one candidate: parent class and rank, then a key per aligned and per shifted cell.
         cells = [math.prod(self.top_cells), math.prod(self.shifted_cells) if len(self.families) > 1 else 0]
         self.words = 2 + sum(cells)
@@ -171,18 +170,29 @@ class _Plan:
 
     def rows(self, aligned=None, shifted=None, parent=None):
         """Packed bits `[k, side_cells, bytes]` from drawn cells, bool `[k, cells]` per family part, mirrored, AND parent."""
-        top = None
-        for cells, shape, (rows, columns) in (
-            (aligned, self.top_cells, self.aligned_maps),
-            (shifted, self.shifted_cells, self.shifted_maps),
+        top, half = None, self.side_cells // 2
+        repeat, pad = self.side // self.cell, np.zeros((1, 1, -self.side_cells % 8), bool)
+        for cells, shape, offset in (
+            (aligned, self.top_cells, 0),
+            (shifted, self.shifted_cells, self.side // 2 // self.cell),
         ):
-            if cells is not None:
-                # Columns first, rows last: half a grid of bytes is spread instead of a grid of bins.
-                wide = cells.reshape(-1, *shape)[:, :, columns]
-                flipped = np.packbits(wide[:, :, ::-1], axis=2, bitorder="little")
-                wide = np.packbits(wide, axis=2, bitorder="little")
-                part = np.concatenate([wide[:, rows], flipped[:, rows[::-1]]], axis=1)
-                top = part if top is None else np.bitwise_or(top, part, out=top)
+            if cells is None:
+                continue
+            # Columns first, rows last: half a grid of bytes is spread instead of a grid of bins.
+            wide = cells.reshape(-1, *shape).repeat(repeat, axis=2)[:, :, offset : offset + self.side_cells]
+            padded = (
+                np.concatenate([pad.repeat(len(wide), 0).repeat(shape[0], 1), wide], axis=2)
+                if pad.size
+                else wide
+            )
+            turned = np.packbits(padded, axis=2, bitorder="big")[:, ::-1, ::-1]
+            wide = np.packbits(wide, axis=2, bitorder="little").repeat(repeat, axis=1)[
+                :, offset : offset + half
+            ]
+            start = shape[0] * repeat - offset - half
+            turned = turned.repeat(repeat, axis=1)[:, start : start + half]
+            part = np.concatenate([wide, turned], axis=1)
+            top = part if top is None else np.bitwise_or(top, part, out=top)
         return top if parent is None else np.bitwise_and(top, self.parents[parent], out=top)
 
     def draw(self, family, words):
@@ -214,7 +224,7 @@ def _distinct(plan, n, draws, parent_draw):
     rows = np.empty((n, plan.side_cells, -(-plan.side_cells // 8)), np.uint8)
     family, parent = np.empty(n, np.int8), np.zeros((n, 2), np.int64)
     kept, exhausted, seen = [], set(), set()
-    step = max(1, (1 << 21) // plan.words)
+    step = max(1, CHUNK_CELLS // plan.words)
     for start in range(0, n, step):
         part = np.arange(start, min(n, start + step))
         rows[part], family[part], parent[part] = _attempt(plan, draws, part, 0, parent_draw)
@@ -291,7 +301,7 @@ class _Redraws:
         if i not in layer:
             # Those behind i that got as far as this attempt's predecessor will most likely need this one too.
             behind = self.suspects if attempt == 1 else self.layers[attempt - 1]
-            limit = max(1, (1 << 21) // self.plan.words)
+            limit = max(1, CHUNK_CELLS // self.plan.words)
             batch = [i, *sorted(j for j in behind if j > i and j not in layer)][:limit]
             rows, family, parent = _attempt(self.plan, self.draws, np.array(batch), attempt, self.parent_draw)
             layer.update(zip(batch, zip(self.plan.keys(rows), rows, family, parent), strict=True))
@@ -314,7 +324,7 @@ def _published(plan, n, seed, parent_seed):
             triple[1] = generator.randint(0, plan.counts[triple[0]])
         flat = plan.offsets[parent[:, 0]] + parent[:, 1]
     rows = np.empty((triples, per_triple, plan.side_cells, -(-plan.side_cells // 8)), np.uint8)
-    step = max(1, (1 << 21) // (top + shifted))
+    step = max(1, CHUNK_CELLS // (top + shifted))
     for start in range(0, triples, step):
         part = slice(start, min(triples, start + step))
 
@@ -356,9 +366,13 @@ def _check(stage, n, keep, seed, preset, parents, parent_draw, parent_seed):
         raise ValueError(f"candidates: parent_draw must be one of {PARENT_DRAWS}; got {parent_draw!r}.")
     if preset == "cvpr2025":
         if parent_draw != "any":
-            raise ValueError(f"candidates: preset 'cvpr2025' draws parents of any class; got {parent_draw!r}.")
+            raise ValueError(
+                f"candidates: preset 'cvpr2025' draws parents of any class; got {parent_draw!r}."
+            )
         if parent_seed is None and stage > 1 and seed >= 2**32:
-            raise ValueError(f"candidates: parent_seed must be given when seed is 2**32 or more; got seed {seed}.")
+            raise ValueError(
+                f"candidates: parent_seed must be given when seed is 2**32 or more; got seed {seed}."
+            )
         if parent_seed is not None and not 0 <= parent_seed < 2**32:
             raise ValueError(f"candidates: parent_seed must be in [0, 2**32); got {parent_seed}.")
     elif parent_seed is not None:
@@ -369,13 +383,17 @@ def _check(stage, n, keep, seed, preset, parents, parent_draw, parent_seed):
 
 def _check_parents(parents, preset):
     if isinstance(parents, BitMasks) or not isinstance(parents, (list, tuple)):
-        raise TypeError(f"candidates: parents must be a list, one BitMasks per class; got {type(parents).__name__}.")
+        raise TypeError(
+            f"candidates: parents must be a list, one BitMasks per class; got {type(parents).__name__}."
+        )
     if not parents:
         raise ValueError("candidates: parents must hold at least one class; got none.")
     common_cell(parents, "candidates: parents")
     for number, part in enumerate(parents):
         if part.bits.shape[0] < 1:
-            raise ValueError(f"candidates: every class must have at least one parent; class {number} has none.")
+            raise ValueError(
+                f"candidates: every class must have at least one parent; class {number} has none."
+            )
     symmetry = "average" if preset == "cvpr2025" else "hermitian"
     if parents[0].symmetry != symmetry:
         raise ValueError(
