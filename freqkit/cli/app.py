@@ -89,7 +89,8 @@ def _interrupted(args, error):
     if args[:1] == ["search"] and "--dry-run" not in args:
         again = [arg for arg in args if arg not in ("--resume", "--overwrite")]
         say(f"What was scored is kept; go on with: freqkit {shlex.join(again)} --resume")
-    return INTERRUPTED
+    signal = getattr(error.__cause__, "signal", None)
+    return 128 + signal if signal else INTERRUPTED
 
 
 def _raised_by_us(error):

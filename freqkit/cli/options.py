@@ -49,6 +49,12 @@ DATA = (
         help="How an image gets to that size.",
     ),
     click.option(
+        "--classes",
+        type=click.Path(exists=True, dir_okay=False),
+        metavar="FILE",
+        help="Names of all the model's classes in order, one a line, when DIR holds only some.",
+    ),
+    click.option(
         "--limit-per-class", type=click.IntRange(1), metavar="N", help="At most N images of each class."
     ),
     click.option(
@@ -88,14 +94,14 @@ def options(*groups):
     return lambda function: functools.reduce(lambda f, option: option(f), reversed(flat), function)
 
 
-def the_model(flags, *, data=None):
+def the_model(flags, *, data=None, seed=0):
     """Load the model that the flags name; with `data`, it gets as many logits as the data has classes."""
     from freqkit.models import load_model
 
     chosen = {key: flags[key] for key in MODEL_KEYS if key in flags}
     if chosen.get("num_classes") is None and data is not None:
         chosen["num_classes"] = len(data.classes)
-    return load_model(flags["model"], device=resolve_device(flags.get("device", "cpu")), **chosen)
+    return load_model(flags["model"], seed=seed, device=resolve_device(flags["device"]), **chosen)
 
 
 def the_images(flags, *, size=None):
@@ -110,6 +116,7 @@ def the_images(flags, *, size=None):
         flags["data"],
         image_size=size,
         resize=flags["resize"],
+        classes=flags["classes"],
         limit_per_class=flags["limit_per_class"],
         split_fraction=flags["split_fraction"],
         seed=flags["data_seed"],

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import contextmanager
 
 
 class Pace:
@@ -154,3 +155,22 @@ def watcher(stream=None):
 
         return Bar(Console(file=stream))
     return Lines(stream)
+
+
+@contextmanager
+def steps(progress, title, unit="steps"):
+    """A `progress(done, total)` callback that shows one piece of work on a `Bar` or `Lines`."""
+    seen = 0
+
+    def advance(done, total):
+        nonlocal seen
+        if not seen:
+            progress.start(title, total, unit)
+        progress.advance(done - seen)
+        seen = done
+
+    try:
+        yield advance
+    finally:
+        if seen:
+            progress.finish()

@@ -12,6 +12,7 @@ def show_table(columns, rows, *, title=None, stream=None, note=None):
         rows: list of lists of str; a row may be a (list, style) pair.
         title, note: lines above and below.
     """
+    from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -19,7 +20,7 @@ def show_table(columns, rows, *, title=None, stream=None, note=None):
     stream = stream or sys.stdout
     # rich would cut columns at 80 when the output is a file or a pipe
     console = Console(file=stream, width=None if stream.isatty() else 200, highlight=False)
-    table = Table(title=title, title_justify="left", header_style="bold", pad_edge=False)
+    table = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for heading, side in columns:
         table.add_column(heading, justify=side, no_wrap=side == "right")
     for row in rows:

@@ -41,7 +41,7 @@ def recovery(kept, planted, *, threshold=0.0):
     """Compare a map with known, planted frequencies.
 
     Args:
-        kept: effective mask, real or bool `[H, W]`, centred; a bin counts as kept when its weight is above `threshold`.
+        kept: effective mask, real or bool `[H, W]`, centred; kept is a bin with a weight above `threshold`.
         planted: bool `[H, W]`, centred, partners included.
         threshold: a weight, 0 by default: any touched bin counts.
 

@@ -12,6 +12,8 @@ _PUBLIC = {
     "Example": "freqkit.report.examples",
     "examples_of": "freqkit.report.examples",
     "search_curves": "freqkit.report.curves",
+    "plot_search": "freqkit.report.search",
+    "write_pictures": "freqkit.report.search",
     "save_figure": "freqkit.report.figures",
 }
 

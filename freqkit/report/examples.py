@@ -9,28 +9,29 @@ GAIN = 6.0  # the most by which a faint filtered image is brightened for the eye
 
 
 class Example(NamedTuple):
-    """One image before and after filtering; arrays are `[3, H, W]` in [0, 1] where not said otherwise."""
+    """One image before and after filtering; the images are arrays `[3, H, W]`."""
 
-    label: int
-    before: object
+    label: str
+    before: object  # in [0, 1]
     after: object  # de-normalised, may leave [0, 1]
-    predicted_before: int
-    predicted_after: int
+    predicted_before: str
+    predicted_after: str
 
 
-def examples_of(model, images, maps, *, per_class=4, limit=12, classes=None):
+def examples_of(model, images, maps, classes, *, class_index=None, per_class=4, limit=12):
     """Filter the first images of each class with its class's map, and ask the model about both.
 
     Args:
         model: a `freqkit.models.Classifier`.
         images: a `freqkit.data.ImageSet`.
-        maps: effective masks `[C, H, W]`, float, centred.
+        maps: effective masks `[C, H, W]`, real, centred.
+        classes: the C names of the maps, all of them among `images.classes`.
+        class_index: the logit of each of `images.classes`; default: they are the logits.
         per_class: images per class: the first ones, never the best ones.
         limit: at most this many classes.
-        classes: indices of the classes wanted, default the first `limit`.
 
     Returns:
-        list of Example, ordered by class.
+        list of Example, class by class.
 
     The filter acts on the normalised image, as the search does: y = Re IDFT2(m DFT2((x - mean)/std));
     the picture shows y·std + mean.
@@ -40,41 +41,40 @@ def examples_of(model, images, maps, *, per_class=4, limit=12, classes=None):
     from freqkit.ops import spectral_filter, spectrum
 
     device = next(model.parameters()).device
-    wanted = list(range(len(images.classes))) if classes is None else list(classes)
-    found = []
-    mean = torch.tensor(model.mean).view(3, 1, 1)
-    std = torch.tensor(model.std).view(3, 1, 1)
-    was_training = model.training
+    logit = range(len(images.classes)) if class_index is None else [int(i) for i in class_index]
+    names = dict(zip(logit, images.classes, strict=True))
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (model.mean, model.std))
+    # the operator takes torch's layout, a map is centred
+    masks = torch.fft.ifftshift(torch.as_tensor(maps, dtype=torch.float32), dim=(-2, -1))
+    found, was_training = [], model.training
     model.eval()
     try:
-        with torch.no_grad():
-            for label in wanted[:limit]:
-                places = torch.nonzero(images.labels == label).flatten()[:per_class]
-                if not len(places):
-                    continue
-                before = images.images[places].float() / 255
-                mask = torch.as_tensor(maps[label], dtype=torch.float32)
-                # the operator takes torch's layout, a map is centred
-                mask = torch.fft.ifftshift(mask, dim=(-2, -1))[None]
-                after = spectral_filter(spectrum(before, mean=model.mean, std=model.std), mask)[0]
-                first = model(before.to(device)).argmax(1).tolist()
-                second = model.network(after.to(device)).argmax(1).tolist()
+        with torch.inference_mode():
+            for place, label in list(enumerate(classes))[:limit]:
+                chosen = (images.labels == images.classes.index(label)).nonzero().flatten()[:per_class]
+                before = images.images[chosen].float() / 255
+                after = spectral_filter(
+                    spectrum(before, mean=model.mean, std=model.std), masks[place : place + 1]
+                )[0]
+                said = [
+                    [names.get(i, f"logit {i}") for i in logits.argmax(1).tolist()]
+                    for logits in (model(before.to(device)), model.network(after.to(device)))
+                ]
                 pixels = after * std + mean
                 found += [
-                    Example(label, before[i].numpy(), pixels[i].numpy(), first[i], second[i])
-                    for i in range(len(places))
+                    Example(label, before[i].numpy(), pixels[i].numpy(), said[0][i], said[1][i])
+                    for i in range(len(chosen))
                 ]
     finally:
         model.train(was_training)
     return found
 
 
-def filtered_examples(examples, classes, *, title=None):
+def filtered_examples(examples, *, title=None):
     """Draw pairs of images, as they are and as the class's map leaves them, one class per row.
 
     Args:
         examples: list of Example.
-        classes: all class names, by index.
         title: a line above.
 
     Returns:
@@ -101,12 +101,12 @@ def filtered_examples(examples, classes, *, title=None):
             side.set_visible(False)
     for row, (label, group) in enumerate(by_class.items()):
         axes[row, 0].set_ylabel(
-            figures.shorten(classes[label], 16), rotation=0, ha="right", va="center", fontsize=9, labelpad=8
+            figures.shorten(label, 16), rotation=0, ha="right", va="center", fontsize=9, labelpad=8
         )
         for column, example in enumerate(group):
             shown, gain = _brighten(example.after)
-            _tile(axes[row, 2 * column], example.before, classes, label, example.predicted_before, 1.0)
-            _tile(axes[row, 2 * column + 1], shown, classes, label, example.predicted_after, gain)
+            _tile(axes[row, 2 * column], example.before, label, example.predicted_before, 1.0)
+            _tile(axes[row, 2 * column + 1], shown, label, example.predicted_after, gain)
     for column in range(pairs):
         axes[0, 2 * column].set_title("image", fontsize=8.5, color=figures.FAINT)
         axes[0, 2 * column + 1].set_title("filtered", fontsize=8.5, color=figures.FAINT)
@@ -135,7 +135,7 @@ def _brighten(after):
     return np.clip(middle + gain * deviation, 0, 1), gain
 
 
-def _tile(axis, image, classes, label, predicted, gain):
+def _tile(axis, image, label, predicted, gain):
     import numpy as np
 
     right = predicted == label
@@ -144,7 +144,7 @@ def _tile(axis, image, classes, label, predicted, gain):
         axis.imshow(shown, interpolation="nearest")
     else:
         axis.imshow(shown, interpolation="antialiased")
-    text = f"{'✓' if right else '✗'} {figures.shorten(classes[predicted], 13)}"
+    text = f"{'✓' if right else '✗'} {figures.shorten(predicted, 13)}"
     axis.set_xlabel(
         text + (f"  ×{gain:.1f}" if gain > 1.05 else ""),
         fontsize=7,

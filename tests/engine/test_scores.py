@@ -60,7 +60,10 @@ def plain(model, images, masks, domain="normalised", class_index=None):
     """Per-image cross-entropies and answers, [K, n]: real part of the complex inverse transform, in float64."""
     network = model.double().eval()
     index = class_index or list(range(len(images.classes)))
-    loss, answer = torch.empty(len(masks), len(images.labels)).double(), torch.empty(len(masks), len(images.labels))
+    loss, answer = (
+        torch.empty(len(masks), len(images.labels)).double(),
+        torch.empty(len(masks), len(images.labels)),
+    )
     mean, std = (torch.tensor(v, dtype=torch.float64).view(3, 1, 1) for v in (model.mean, model.std))
     for k, mask in enumerate(masks):
         for i in range(len(images.labels)):
@@ -104,8 +107,12 @@ def test_equals_the_plain_loop(domain, n, batch):
 def test_float64_is_exact_and_lower_precision_is_near():
     model, images, masks = Small(), Images(12), random_masks(4)
     want, *_ = by_class(*plain(model, images, masks), images.labels, 3, [0, 1, 2])
-    torch.testing.assert_close(score(model, images, masks, batch_size=8, dtype="float64").loss, want, atol=1e-12, rtol=1e-12)
-    torch.testing.assert_close(score(model, images, masks, batch_size=8, dtype=torch.bfloat16).loss, want, atol=0.1, rtol=0.1)
+    torch.testing.assert_close(
+        score(model, images, masks, batch_size=8, dtype="float64").loss, want, atol=1e-12, rtol=1e-12
+    )
+    torch.testing.assert_close(
+        score(model, images, masks, batch_size=8, dtype=torch.bfloat16).loss, want, atol=0.1, rtol=0.1
+    )
 
 
 def test_bit_masks_and_half_planes_equal_dense_masks():
@@ -115,16 +122,28 @@ def test_bit_masks_and_half_planes_equal_dense_masks():
     centred = cells.repeat_interleave(2, 1).repeat_interleave(2, 2).float()
     dense = torch.fft.ifftshift(centred, dim=(-2, -1))
     want = score(model, images, dense, batch_size=16)
-    torch.testing.assert_close(score(model, images, bits, batch_size=16).loss, want.loss, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(
+        score(model, images, bits, batch_size=16).loss, want.loss, atol=1e-6, rtol=1e-6
+    )
     partner = torch.roll(dense.flip((-2, -1)), (1, 1), (-2, -1))
     half = ((dense + partner) / 2)[..., :5]
-    torch.testing.assert_close(score(model, images, half, batch_size=16).loss, want.loss, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(
+        score(model, images, half, batch_size=16).loss, want.loss, atol=1e-6, rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("batch", [4, 5, 100])
 def test_published_batches_equals_the_published_procedure(batch):
     model, images, masks = Small(logits=3), Images(23), random_masks(3)
-    got = score(model, images, masks, batch_size=8, dtype="float64", reduction="published-batches", published_batch_size=batch)
+    got = score(
+        model,
+        images,
+        masks,
+        batch_size=8,
+        dtype="float64",
+        reduction="published-batches",
+        published_batch_size=batch,
+    )
     network = model.double().eval()
     mean, std = (torch.tensor(v, dtype=torch.float64).view(1, 3, 1, 1) for v in (model.mean, model.std))
     x = (images.images.double() / 255 - mean) / std
@@ -143,7 +162,9 @@ def test_published_batches_equals_the_published_procedure(batch):
 def test_class_index_maps_classes_to_logits():
     model, images, masks, index = Small(logits=6), Images(15), random_masks(3), [4, 0, 5]
     got = score(model, images, masks.float(), batch_size=8, class_index=index)
-    want, correct, predicted = by_class(*plain(model, images, masks, class_index=index), images.labels, 3, index)
+    want, correct, predicted = by_class(
+        *plain(model, images, masks, class_index=index), images.labels, 3, index
+    )
     torch.testing.assert_close(got.loss, want, atol=2e-5, rtol=2e-5)
     assert torch.equal(got.correct, correct) and torch.equal(got.predicted, predicted)
 
@@ -164,7 +185,9 @@ def test_the_callers_model_stays_as_it_was():
     before = {k: v.clone() for k, v in model.state_dict().items()}
     score(model, images, random_masks(2).float(), batch_size=8, dtype="float64")
     assert model.training and all(p.requires_grad for p in model.parameters())
-    assert all(torch.equal(v, before[k]) and v.dtype == before[k].dtype for k, v in model.state_dict().items())
+    assert all(
+        torch.equal(v, before[k]) and v.dtype == before[k].dtype for k, v in model.state_dict().items()
+    )
 
 
 def test_rank_is_ascending_and_stable():
@@ -254,7 +277,13 @@ def test_a_model_that_raises_is_named():
     ids=lambda v: next(iter(v)) if isinstance(v, dict) else "",
 )
 def test_bad_arguments(change, error, message):
-    arguments = {"model": Small(), "images": Images(6), "masks": torch.ones(2, 8, 8), "batch_size": 4, **change}
+    arguments = {
+        "model": Small(),
+        "images": Images(6),
+        "masks": torch.ones(2, 8, 8),
+        "batch_size": 4,
+        **change,
+    }
     model, images, masks = (arguments.pop(k) for k in ("model", "images", "masks"))
     with pytest.raises(error, match=message):
         score(model, images, masks, **arguments)
