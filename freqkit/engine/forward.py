@@ -27,12 +27,16 @@ class Forward:
         if domain not in DOMAINS:
             raise ValueError(f"domain must be one of {', '.join(DOMAINS)}; got {domain!r}.")
         parameter = next(model.parameters(), None)
-        self.device = torch.device(device) if device is not None else (
-            parameter.device if parameter is not None else torch.device("cpu")
+        self.device = (
+            torch.device(device)
+            if device is not None
+            else (parameter.device if parameter is not None else torch.device("cpu"))
         )
         self.dtype = dtype
         self.domain = domain
-        self.mean, self.std = (tuple(model.mean), tuple(model.std)) if domain == "normalised" else (None, None)
+        self.mean, self.std = (
+            (tuple(model.mean), tuple(model.std)) if domain == "normalised" else (None, None)
+        )
         self.compute = torch.float64 if dtype is torch.float64 else torch.float32
         module = copy.deepcopy(model).eval().requires_grad_(False)
         module = module.to(device=self.device, memory_format=torch.channels_last)
@@ -45,11 +49,16 @@ class Forward:
     def __call__(self, images):
         began = time.perf_counter()
         autocast = self.dtype in _AUTOCAST
-        with torch.inference_mode(), torch.autocast(self.device.type, dtype=self.dtype if autocast else None, enabled=autocast):
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.device.type, dtype=self.dtype if autocast else None, enabled=autocast),
+        ):
             logits = self.module(images)
         if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != len(images):
             came = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-            raise TypeError(f"score: the model must return logits of shape [{len(images)}, classes]; got {came}.")
+            raise TypeError(
+                f"score: the model must return logits of shape [{len(images)}, classes]; got {came}."
+            )
         self.seconds += time.perf_counter() - began
         self.images += len(images)
         return logits.double()

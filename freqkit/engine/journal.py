@@ -134,7 +134,11 @@ class Journal:
         """Append a record. An array may be anything that `numpy.ascontiguousarray` takes."""
         arrays = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
         line = {"key": key, "arrays": [[n, a.dtype.str, list(a.shape)] for n, a in arrays.items()]}
-        payload = json.dumps(line, separators=(",", ":")).encode() + b"\n" + b"".join(a.tobytes() for a in arrays.values())
+        payload = (
+            json.dumps(line, separators=(",", ":")).encode()
+            + b"\n"
+            + b"".join(a.tobytes() for a in arrays.values())
+        )
         record = _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
         try:
             self._write(record)

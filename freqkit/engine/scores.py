@@ -60,7 +60,9 @@ class Scorer:
         if len(self.labels) == 0:
             raise UsageError("score: images must hold at least one image; got none.")
         if len(self.labels) != len(images.images):
-            raise UsageError(f"score: {len(images.images)} images need as many labels; got {len(self.labels)}.")
+            raise UsageError(
+                f"score: {len(images.images)} images need as many labels; got {len(self.labels)}."
+            )
         if self.labels.min() < 0 or self.labels.max() >= len(self.classes):
             raise UsageError(
                 f"score: labels must lie in 0...{len(self.classes) - 1}; got {self.labels.min()}...{self.labels.max()}."
@@ -71,13 +73,21 @@ class Scorer:
         self.forward = Forward(model, device=device, dtype=dtype, domain=domain)
         self.calibration = None
         if batch_size == "auto":
-            batch_size, timings = calibrate(self.forward, tuple(images.images.shape[1:]), limit=64 * len(self.labels))
+            batch_size, timings = calibrate(
+                self.forward, tuple(images.images.shape[1:]), limit=64 * len(self.labels)
+            )
             self.calibration = {str(size): each for size, each in timings.items()}
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise UsageError(f'score: batch_size must be "auto" or a positive integer; got {batch_size!r}.')
         self.batch_size = batch_size
         channels, height, width = images.images.shape[1:]
-        self._spectrum_bytes = one = channels * height * (width // 2 + 1) * 2 * torch.empty(0, dtype=self.forward.compute).element_size()
+        self._spectrum_bytes = one = (
+            channels
+            * height
+            * (width // 2 + 1)
+            * 2
+            * torch.empty(0, dtype=self.forward.compute).element_size()
+        )
         self.tiling = tiling(len(self.labels), batch_size, max_block=max(1, memory // one))
         self._keep = len(self.labels) * one <= memory
         self._spectra = {}
@@ -210,11 +220,18 @@ class Scorer:
     def _check_masks(self, masks):
         if isinstance(masks, BitMasks):
             if tuple(masks.size) != self.size:
-                raise UsageError(f"score: masks must be of the images' size {self.size}; got {tuple(masks.size)}.")
+                raise UsageError(
+                    f"score: masks must be of the images' size {self.size}; got {tuple(masks.size)}."
+                )
             return len(masks.bits)
         if not isinstance(masks, torch.Tensor):
-            raise TypeError(f"score: masks must be BitMasks or a tensor [K, H, W]; got {type(masks).__name__}.")
-        if masks.ndim != 3 or tuple(masks.shape[1:]) not in (self.size, (self.size[0], self.size[1] // 2 + 1)):
+            raise TypeError(
+                f"score: masks must be BitMasks or a tensor [K, H, W]; got {type(masks).__name__}."
+            )
+        if masks.ndim != 3 or tuple(masks.shape[1:]) not in (
+            self.size,
+            (self.size[0], self.size[1] // 2 + 1),
+        ):
             height, width = self.size
             raise UsageError(
                 f"score: masks must have shape [K, H, W] or [K, H, W//2+1] with H={height}, W={width}; "
@@ -350,7 +367,9 @@ def score(
     progress = progress or Silent()
     progress.start("score", scorer.forwards(scorer._check_masks(masks)))
     try:
-        return scorer.score(masks, reduction=reduction, published_batch_size=published_batch_size, progress=progress)
+        return scorer.score(
+            masks, reduction=reduction, published_batch_size=published_batch_size, progress=progress
+        )
     finally:
         progress.finish()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from freqkit.results.files import atomic_write, write_json
+from freqkit.results.files import atomic_write, write_json, write_safetensors
 from freqkit.results.scores import Scores
 
 COLUMNS = ("class", "loss", "TPR", "FPR", "TPR-FPR", "coverage", "full", "power", "DC", "stage", "images")
@@ -38,8 +38,6 @@ class StageResult:
 
     def save(self, path):
         """Write the stage as a safetensors file, atomically."""
-        from safetensors.torch import save
-
         bits, cell, size, symmetry = self.candidates
         scores = self.scores
         about = {
@@ -62,10 +60,7 @@ class StageResult:
             "ranks": self.ranks,
             "born": self.born,
         }
-        # One metadata entry: safetensors writes several in no fixed order, and equal runs shall give equal bytes.
-        data = save({k: v.contiguous() for k, v in tensors.items()}, {"freqkit": json.dumps(about, sort_keys=True)})
-        with atomic_write(path) as file:
-            file.write(data)
+        write_safetensors(path, tensors, {"freqkit": json.dumps(about, sort_keys=True)})
 
     @classmethod
     def load(cls, path):
@@ -211,24 +206,24 @@ class SearchResult:
 
     def save_summary(self, directory):
         """Write dfm.safetensors and classes.csv."""
-        from freqkit.masks import save_dfm
+        from freqkit.masks import DfmFile, save_dfm
 
         directory = Path(directory)
-        save_dfm(directory / "dfm.safetensors", self.masks, classes=self.classes, metadata=self._dfm_metadata())
+        identity = self.record.get("identity", {})
+        dfm = DfmFile(
+            self.masks,
+            self.classes,
+            preset=identity.get("preset", "default"),
+            stage=self.stages[-1].number,
+            seed=identity.get("seed"),
+            model_hash=identity.get("model", {}).get("state_sha256"),
+            data_hash=identity.get("data", {}).get("fingerprint"),
+        )
+        save_dfm(directory / "dfm.safetensors", dfm)
         with atomic_write(directory / "classes.csv", "w") as file:
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(self.table())
-
-    def _dfm_metadata(self):
-        identity = self.record.get("identity", {})
-        return {
-            "preset": identity.get("preset"),
-            "stage": self.stages[-1].number,
-            "seed": identity.get("seed"),
-            "model": identity.get("model"),
-            "data": identity.get("data"),
-        }
 
     @classmethod
     def load(cls, directory):

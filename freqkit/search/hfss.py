@@ -105,7 +105,9 @@ def hfss(
         return search.run(None, progress, began, lambda: None)
     with RunDirectory(out, search.identity, resume=resume, overwrite=overwrite) as directory:
         if directory.journal.dropped:
-            progress.note(f"{directory.path}: dropped {directory.journal.dropped} damaged bytes at the journal's end.")
+            progress.note(
+                f"{directory.path}: dropped {directory.journal.dropped} damaged bytes at the journal's end."
+            )
         with finish_tile_on_signal() as check:
             return search.run(directory, progress, began, check)
 
@@ -122,10 +124,16 @@ class _Search:
         if parents not in ("any", "per_class"):
             raise UsageError(f"hfss: parents must be 'any' or 'per_class'; got {parents!r}.")
         if parents == "per_class" and preset == "cvpr2025":
-            raise UsageError("hfss: the published preset draws parents of any class; got parents='per_class'.")
+            raise UsageError(
+                "hfss: the published preset draws parents of any class; got parents='per_class'."
+            )
         if keep_dc not in (None, True, False):
             raise UsageError(f"hfss: keep_dc must be None, True or False; got {keep_dc!r}.")
-        for name, value, least in (("top", top, 1), ("seed", seed, 0), ("published_batch_size", published_batch_size, 1)):
+        for name, value, least in (
+            ("top", top, 1),
+            ("seed", seed, 0),
+            ("published_batch_size", published_batch_size, 1),
+        ):
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise UsageError(f"hfss: {name} must be an integer of at least {least}; got {value!r}.")
         if not isinstance(keep, (int, float)) or isinstance(keep, bool) or not 0 < keep <= 1:
@@ -151,6 +159,7 @@ class _Search:
             "memory": memory,
         }
         counts = torch.bincount(torch.as_tensor(images.labels), minlength=len(images.classes))
+        self.resumed = 0
         self.searched = counts.nonzero().flatten().tolist()
         self.identity = {
             "search": "hfss",
@@ -177,7 +186,9 @@ class _Search:
         }
 
     def scorer(self, batch_size=None):
-        return Scorer(self.model, self.images, **{**self.scoring, **({"batch_size": batch_size} if batch_size else {})})
+        return Scorer(
+            self.model, self.images, **{**self.scoring, **({"batch_size": batch_size} if batch_size else {})}
+        )
 
     def draw(self, place, previous):
         """Candidates of the stage at `place` in the list: (`BitMasks`, provenance)."""
@@ -211,6 +222,7 @@ class _Search:
         if self.published:
             reduction = {"reduction": "published-batches", "published_batch_size": self.published_batch_size}
         scores = scorer.score(masks, key=f"stage-{number}", **reduction, **how).take_classes(self.searched)
+        self.resumed += scores.record.pop("forwards_resumed")
         born = torch.full((len(scores),), number)
         if self.elitism and previous is not None:
             elite = previous.ranks.unique()
@@ -270,8 +282,9 @@ class _Search:
                 finally:
                     progress.finish()
                 done.append(current)
-                for name in ("forwards", "forwards_resumed", "forwards_saved"):
+                for name in ("forwards", "forwards_saved"):
                     record[name] += current.scores.record[name]
+                record["forwards_resumed"] = self.resumed
                 if directory:
                     current.save(directory.path / f"stage-{number}.safetensors")
                 note_down(stages_done=[stage.number for stage in done])
