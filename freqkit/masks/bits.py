@@ -55,7 +55,7 @@ def unpack(masks):
 
 
 def select(masks, index):
-    """Some of the masks: `index` is an int, a slice, or a list or tensor of ints or booleans. An int keeps K = 1.
+    """Some of the masks: `index` is an int (K stays, as 1), a slice, or a list or tensor of ints or bools.
 
     Example:
         >>> import torch
@@ -73,7 +73,7 @@ def select(masks, index):
 
 
 def concat(parts):
-    """Join `BitMasks` of one image size and symmetry; differing cells are refined to their greatest common divisor.
+    """Join `BitMasks` of one image size and symmetry; differing cells are refined to their common grid.
 
     Example:
         >>> import torch
@@ -125,8 +125,8 @@ def union(a, b):
     """Bins kept by either mask. `BitMasks`: OR of the bits; dense: the larger value.
 
     `BitMasks` are combined as drawn, on their common grid. With symmetry "hermitian" that is the union of the
-    effective masks; with "average" it need not be (half-weight bins), as in the published stages. K must agree,
-    or be 1 on one side.
+    effective masks; with "average" it need not be (half-weight bins), as in the published stages. K must
+    agree, or be 1 on one side.
 
     Example:
         >>> import torch
@@ -148,7 +148,7 @@ def intersection(a, b):
 
 
 def complement(masks):
-    """What the masks remove: bits inverted, or `1 - m`. For both symmetries the effective mask becomes 1 - m_eff.
+    """What the masks remove: bits inverted, or `1 - m`; the effective mask becomes 1 - m_eff in every case.
 
     Example:
         >>> import torch
@@ -170,7 +170,7 @@ def common_cell(parts, name):
     sizes, symmetries = {tuple(part.size) for part in parts}, {part.symmetry for part in parts}
     if len(sizes) > 1 or len(symmetries) > 1:
         raise ValueError(
-            f"{name}: masks must share one size and one symmetry; got {sorted(sizes)} and {sorted(symmetries)}."
+            f"{name}: masks must share size and symmetry; got {sorted(sizes)} and {sorted(symmetries)}."
         )
     return tuple(math.gcd(*(int(part.cell[axis]) for part in parts)) for axis in (0, 1))
 

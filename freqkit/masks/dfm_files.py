@@ -60,15 +60,17 @@ class DfmFile:
 def save_dfm(path, dfm):
     """Write a `DfmFile` as safetensors, atomically.
 
-    The file holds one tensor, "masks", and the other attributes as JSON strings in the header, with the coverage of
-    each class, the layout ("centred") and the format name, so that any safetensors reader can use it.
+    The file holds one tensor, "masks", and the other attributes as JSON strings in the header, with the
+    coverage of each class, the layout ("centred") and the format name, so that any safetensors reader can use
+    it.
 
     Args:
         path: file to write; its folder must exist.
         dfm: `DfmFile`.
 
     Raises:
-        UsageError: the masks are not `[C, H, W]`, not finite, outside [0, 1], not symmetric, or do not fit the classes.
+        UsageError: the masks are not `[C, H, W]`, not finite, outside [0, 1], not symmetric, or do not fit
+            the classes.
 
     Example:
         >>> import os, tempfile, torch
@@ -125,7 +127,8 @@ def load_dfm(path):
         raise UsageError(f"{path} is not a safetensors file{hint}: {error}") from error
     if header.get("format") != FORMAT or masks is None:
         raise UsageError(
-            f"{path} must be of format {FORMAT!r} with a tensor 'masks'; got {header.get('format')!r}, {names}."
+            f"{path} must be of format {FORMAT!r} with a tensor 'masks'; "
+            f"got {header.get('format')!r} with {names}."
         )
     if header.get("layout") != "centred":
         raise UsageError(f"{path} must have layout 'centred'; got {header.get('layout')!r}.")
@@ -151,21 +154,24 @@ def load_dfm(path):
 
 
 def import_pickle(path, *, classes=None, rank=0):
-    """A `DfmFile` from a published pickle (dict class -> mask or list of masks, best first), centred as published.
+    """A `DfmFile` from a published pickle: dict class -> centred mask, or list of them, best first.
 
-    Published masks are not symmetric; what is kept is their effective mask, which filters real images alike. Nothing
-    in the file is executed (see `freqkit.masks.read_pickle`).
+    Published masks are not symmetric; what is kept is their effective mask, which filters real images alike.
+    Nothing in the file is executed (see `freqkit.masks.read_pickle`).
 
     Args:
         path: the pickle.
-        classes: names in the order of the file's classes, or a dict from its keys to names; default: its keys as strings.
+        classes: names in the order of the file's classes, or a dict from its keys to names; default: its keys
+            as strings.
         rank: which mask of a list, 0 for the best.
 
     Returns:
-        `DfmFile` with preset "imported"; `extra` records the source file, the rank and the mean of the masks as stored.
+        `DfmFile` with preset "imported"; `extra` records the file name, the rank, the keys, and whether
+        the masks were symmetric as stored.
 
     Raises:
-        UsageError: the file holds anything but masks with weights in [0, 1], or `classes` or `rank` do not fit.
+        UsageError: the file holds anything but masks with weights in [0, 1], or `classes` or `rank` do not
+            fit.
 
     Example:
         >>> import os, pickle, tempfile, numpy as np

@@ -1,4 +1,4 @@
-"""Random cells: counter-based draws of the default preset, and Python's `random` stream of the published one."""
+"""Random cells: counter-based draws, and the stream of Python's `random` that the published code uses."""
 
 import random
 
@@ -6,10 +6,11 @@ import numpy as np
 
 
 class CounterDraws:
-    """Random words addressed by (seed, stage, attempt, candidate): the same whatever is drawn before or beside them.
+    """Random words addressed by (seed, stage, attempt, candidate), whatever else is drawn.
 
-    Words are 32-bit halves (low first) of numpy's Philox4x64-10 with key `(seed, stage + attempt * 2**32)`; candidate i
-    owns the counter blocks `i*L .. (i+1)*L - 1` of 4 x 64 bits, where L is the least number that gives `words` words.
+    Words are 32-bit halves (low first) of numpy's Philox4x64-10 with key `(seed, stage + attempt * 2**32)`;
+    candidate i owns the counter blocks `i*L .. (i+1)*L - 1` of 4 x 64 bits, where L is the least number that
+    gives `words` words.
     """
 
     def __init__(self, seed, stage, words):
@@ -41,7 +42,7 @@ class CounterDraws:
 
 
 def smallest(keys, count):
-    """Choose `count` columns per row without replacement, those of the smallest keys: bool, the shape of `keys`.
+    """Choose `count` columns per row, those of the smallest keys: bool, the shape of `keys`.
 
     Equal keys at the edge are settled by column order, so the choice is the same on every machine.
     """
@@ -60,7 +61,8 @@ def smallest(keys, count):
 class PythonDraws:
     """`random.randint(0, n - 1)` of Python's Mersenne Twister, redrawn until unseen, many words at a time.
 
-    `randint` over n values takes the top `n.bit_length()` bits of a 32-bit word and redraws while they are >= n.
+    `randint` over n values takes the top `n.bit_length()` bits of a 32-bit word and redraws
+    while they are >= n.
     """
 
     def __init__(self, seed):

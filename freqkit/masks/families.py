@@ -10,7 +10,7 @@ from torch import Tensor
 
 from freqkit.masks.bits import BitMasks, common_cell, concat, refine
 from freqkit.masks.draws import CounterDraws, PythonDraws, smallest
-from freqkit.masks.grids import FAMILIES, cells_drawn, cells_of_stage, families_of, square_side
+from freqkit.masks.grids import cells_drawn, cells_of_stage, families_of, square_side
 from freqkit.masks.symmetry import canonical
 
 PRESETS = ("default", "cvpr2025")
@@ -30,8 +30,9 @@ class Candidates:
         index: int64 `[K]`, the number i of each candidate; i = 0..n-1 unless candidates are missing.
         family: int8 `[K]`, index into `freqkit.masks.FAMILIES` (aligned, shifted, union).
         parent: int64 `[K, 2]`, (class, rank) of the parent mask, or None at stage 1.
-        provenance: dict for the run record: preset, seed, size, stage, keep, cells, cell_side, parents, requested,
-            returned, and "missing", a sentence, when fewer distinct masks were found than asked for.
+        provenance: dict for the run record: preset, seed, size, stage, keep, cells, cell_side, parents,
+            requested, returned, and "missing", a sentence, when fewer distinct masks were found than asked
+            for.
     """
 
     masks: BitMasks
@@ -50,8 +51,8 @@ def candidates(
 ):
     """Draw the candidate masks of one stage.
 
-    At stage s the plane has g x g cells of N/g bins (`stage_cells`). Cells are drawn without replacement in the top
-    half and turned by 180 degrees into the bottom half, in three families:
+    At stage s the plane has g x g cells of N/g bins (`stage_cells`). Cells are drawn without replacement in
+    the top half and turned by 180 degrees into the bottom half, in three families:
 
     - aligned: `int(keep g²/2)` cells of the g x g grid;
     - shifted: `int(keep (g/2+1)(g+1))` cells of a (g+1) x (g+1) grid that lies half a cell up and left;
@@ -59,18 +60,20 @@ def candidates(
 
     From stage 2 on, each candidate is intersected, bin by bin, with a parent: a mask of the stage before.
 
-    `preset="default"`: candidate i is of family i mod 3 (all are aligned where cells are single bins, which have no
-    half-shifted grid). The effective mask is exactly symmetric and binary (`symmetry="hermitian"`). Draws are
-    counter-based: candidate i is the same bits whatever n, on any machine. No two candidates have the same effective
-    mask: candidate i is redrawn (parent too) while it equals one of a smaller index, 4 times in its own family, then 4
-    in the next, and so on, at most 240 times. Then no more distinct masks are looked for (with
-    `parent_draw="per_class"`: for that class) and fewer are returned, with a warning and `provenance["missing"]`.
-    At least one cell is drawn. A cell side that is odd and above 1 shifts by (side - 1)/2 bins.
+    `preset="default"`: candidate i is of family i mod 3 (all are aligned where cells are single bins, which
+    have no half-shifted grid). The effective mask is exactly symmetric and binary (`symmetry="hermitian"`).
+    Draws are counter-based: candidate i is the same bits whatever n, on any machine. No two candidates have
+    the same effective mask: candidate i is redrawn (parent too) while it equals one of a smaller index, 4
+    times in its own family, then 4 in the next, and so on, at most 240 times. Then no more distinct masks are
+    looked for (with `parent_draw="per_class"`: for that class) and fewer are returned, with a warning and
+    `provenance["missing"]`. At least one cell is drawn. A cell side that is odd and above 1 shifts by
+    (side - 1)/2 bins.
 
-    `preset="cvpr2025"`: the published generator, bit for bit: Python's `random` with `seed`, cells redrawn until unseen,
-    triples (aligned, shifted, union), `int(n/3)` of them, and only the aligned mask of each triple where cells are
-    single bins; the bottom half is the top half turned about the corner between the middle bins, one bin off the true
-    partner, so that bins get weight ½ (`symmetry="average"`); duplicates stay. A triple shares one parent.
+    `preset="cvpr2025"`: the published generator, bit for bit: Python's `random` with `seed`, cells redrawn
+    until unseen, triples (aligned, shifted, union), `int(n/3)` of them, and only the aligned mask of each
+    triple where cells are single bins; the bottom half is the top half turned about the corner between the
+    middle bins, one bin off the true partner, so that bins get weight ½ (`symmetry="average"`); duplicates
+    stay. A triple shares one parent.
 
     Args:
         stage: int from 1.
@@ -79,13 +82,13 @@ def candidates(
         keep: share of cells kept, in (0, 1]; 0.6 in the paper.
         seed: int in [0, 2**64). The published code always uses 42.
         preset: "default" or "cvpr2025".
-        parents: stage >= 2: one `BitMasks` per class, best first (`[C][top]`; classes may differ in number), of the
-            preset's symmetry and of size N. Not used at stage 1.
-        parent_draw: "any": parent class and rank are uniform; "per_class": candidates 3j, 3j+1, 3j+2 take a parent of
-            class j mod C ("default" only).
-        parent_seed: "cvpr2025" only: seed of `numpy.random.RandomState`, which gives class, then rank, once per triple,
-            as the published code's global generator does; that one is unseeded, so any value is as published.
-            Default: `seed`.
+        parents: stage >= 2: one `BitMasks` per class, best first (`[C][top]`; classes may differ in number),
+            of the preset's symmetry and of size N. Not used at stage 1.
+        parent_draw: "any": parent class and rank are uniform; "per_class": candidates 3j, 3j+1, 3j+2 take a
+            parent of class j mod C ("default" only).
+        parent_seed: "cvpr2025" only: seed of `numpy.random.RandomState`, which gives class, then rank, once
+            per triple, as the published code's global generator does; that one is unseeded, so any value is
+            as published. Default: `seed`.
 
     Returns:
         `Candidates`.
@@ -93,7 +96,8 @@ def candidates(
     Raises:
         TypeError, ValueError: one sentence naming the argument, the rule and what came.
 
-    Source: Wang, Veldhuis, Strisciuglio, "Do ImageNet-trained models learn shortcuts?", CVPR 2025.
+    Source: Wang, Veldhuis, Strisciuglio, "Do ImageNet-trained models learn shortcuts? The impact of
+    frequency shortcuts on generalization", CVPR 2025.
 
     Example:
         >>> c = candidates(1, 12, size=32, seed=7)
@@ -104,7 +108,7 @@ def candidates(
         True
     """
     g, side = cells_of_stage(size, stage)
-    _check(stage, n, keep, seed, preset, parents, parent_draw, parent_seed)
+    _check(stage, n, size, keep, seed, preset, parents, parent_draw, parent_seed)
     plan = _Plan(square_side(size), g, side, keep, preset, parents if stage > 1 else None)
     if preset == "cvpr2025":
         rows, family, parent = _published(plan, n, seed, seed if parent_seed is None else parent_seed)
@@ -150,8 +154,7 @@ class _Plan:
         self.families = families_of(side)
         self.drawn = cells_drawn(g, keep)
         if preset == "default":
-            one = {name: np.maximum(1, count).tolist() for name, count in self.drawn.items()}
-            self.drawn = one
+            self.drawn = {name: np.maximum(1, count).tolist() for name, count in self.drawn.items()}
         self.top_cells, self.shifted_cells = (g // 2, g), (g // 2 + 1, g + 1)
         cell = side if len(self.families) == 1 else math.gcd(side, side // 2)
         self.parents = None
@@ -169,31 +172,28 @@ class _Plan:
         self.seen_bits = self._seen_bits()
 
     def rows(self, aligned=None, shifted=None, parent=None):
-        """Packed bits `[k, side_cells, bytes]` from drawn cells, bool `[k, cells]` per family part, mirrored, AND parent."""
-        top, half = None, self.side_cells // 2
-        repeat, pad = self.side // self.cell, np.zeros((1, 1, -self.side_cells % 8), bool)
+        """Packed bits `[k, side_cells, bytes]` of drawn cells, bool `[k, cells]`, turned, AND parent."""
+        result = None
         for cells, shape, offset in (
             (aligned, self.top_cells, 0),
             (shifted, self.shifted_cells, self.side // 2 // self.cell),
         ):
-            if cells is None:
-                continue
-            # Columns first, rows last: half a grid of bytes is spread instead of a grid of bins.
-            wide = cells.reshape(-1, *shape).repeat(repeat, axis=2)[:, :, offset : offset + self.side_cells]
-            padded = (
-                np.concatenate([pad.repeat(len(wide), 0).repeat(shape[0], 1), wide], axis=2)
-                if pad.size
-                else wide
-            )
-            turned = np.packbits(padded, axis=2, bitorder="big")[:, ::-1, ::-1]
-            wide = np.packbits(wide, axis=2, bitorder="little").repeat(repeat, axis=1)[
-                :, offset : offset + half
-            ]
-            start = shape[0] * repeat - offset - half
-            turned = turned.repeat(repeat, axis=1)[:, start : start + half]
-            part = np.concatenate([wide, turned], axis=1)
-            top = part if top is None else np.bitwise_or(top, part, out=top)
-        return top if parent is None else np.bitwise_and(top, self.parents[parent], out=top)
+            if cells is not None:
+                part = self._spread(cells.reshape(-1, *shape), offset)
+                result = part if result is None else np.bitwise_or(result, part, out=result)
+        return result if parent is None else np.bitwise_and(result, self.parents[parent], out=result)
+
+    def _spread(self, cells, offset):
+        """Cells of `side` bins, read from `offset` grid cells in, to packed rows of the whole plane."""
+        repeat, width, half = self.side // self.cell, self.side_cells, self.side_cells // 2
+        # Columns first, rows last: bytes are repeated down the rows instead of bins.
+        wide = cells.repeat(repeat, axis=2)[:, :, offset : offset + width]
+        top = np.packbits(wide, axis=2, bitorder="little").repeat(repeat, axis=1)[:, offset : offset + half]
+        # A row read backwards: pack most significant bit first, padded in front, and turn the bytes round.
+        front = np.zeros((*cells.shape[:2], -width % 8), bool)
+        turned = np.packbits(np.concatenate([front, wide], axis=2), axis=2, bitorder="big")[:, ::-1, ::-1]
+        start = cells.shape[1] * repeat - offset - half
+        return np.concatenate([top, turned.repeat(repeat, axis=1)[:, start : start + half]], axis=1)
 
     def draw(self, family, words):
         """Drawn cells of one family from random keys, as keyword arguments of `rows`."""
@@ -217,7 +217,7 @@ class _Plan:
         return np.packbits(cells, axis=1, bitorder="little")
 
 
-# ---- default preset -------------------------------------------------------------------------------------------------
+# ---- default preset ----------------------------------------------------------------------------------------
 
 
 def _distinct(plan, n, draws, parent_draw):
@@ -246,8 +246,8 @@ def _distinct(plan, n, draws, parent_draw):
     if len(kept) == n:
         return rows, family, parent, index, None
     missing = (
-        f"candidates: stage {draws.stage} at size {plan.size} gave {len(kept)} distinct masks, not the {n} asked for: "
-        f"{ATTEMPTS} redraws of one candidate found none that was new."
+        f"candidates: stage {draws.stage} at size {plan.size} gave {len(kept)} distinct masks, not the {n} "
+        f"asked for: {ATTEMPTS} redraws of one candidate found none that was new."
     )
     return rows[index], family[index], parent[index], index, missing
 
@@ -304,51 +304,47 @@ class _Redraws:
             limit = max(1, CHUNK_CELLS // self.plan.words)
             batch = [i, *sorted(j for j in behind if j > i and j not in layer)][:limit]
             rows, family, parent = _attempt(self.plan, self.draws, np.array(batch), attempt, self.parent_draw)
-            layer.update(zip(batch, zip(self.plan.keys(rows), rows, family, parent), strict=True))
+            layer.update(
+                zip(batch, zip(self.plan.keys(rows), rows, family, parent, strict=True), strict=True)
+            )
         return layer[i]
 
 
-# ---- published preset -----------------------------------------------------------------------------------------------
+# ---- published preset --------------------------------------------------------------------------------------
 
 
 def _published(plan, n, seed, parent_seed):
     draws, triples = PythonDraws(seed), n // 3
-    per_triple = len(plan.families)
     top, shifted = math.prod(plan.top_cells), math.prod(plan.shifted_cells)
-    parent = np.zeros((triples, 2), np.int64)
-    flat = None
+    a, b = plan.drawn["union"]
+    order = [(top, plan.drawn["aligned"]), (shifted, plan.drawn["shifted"]), (top, a), (shifted, b)]
+    parts = [("aligned",), ("shifted",), ("aligned", "shifted")]
+    if len(plan.families) == 1:
+        order, parts = order[:1], parts[:1]
+    parent, flat = np.zeros((triples, 2), np.int64), None
     if plan.parents is not None:
-        generator = np.random.RandomState(parent_seed)  # noqa: NPY002 - the published code draws from this one
+        generator = np.random.RandomState(parent_seed)  # what the published code draws from
         for triple in parent:
             triple[0] = generator.randint(0, len(plan.counts))
             triple[1] = generator.randint(0, plan.counts[triple[0]])
         flat = plan.offsets[parent[:, 0]] + parent[:, 1]
-    rows = np.empty((triples, per_triple, plan.side_cells, -(-plan.side_cells // 8)), np.uint8)
+    rows = np.empty((triples, len(parts), plan.side_cells, -(-plan.side_cells // 8)), np.uint8)
     step = max(1, CHUNK_CELLS // (top + shifted))
     for start in range(0, triples, step):
         part = slice(start, min(triples, start + step))
-
-        cells = {name: [] for name in ("aligned", "shifted", "union aligned", "union shifted")}
-        for _ in range(part.stop - part.start):
-            cells["aligned"].append(draws.distinct(top, plan.drawn["aligned"]))
-            if per_triple > 1:
-                cells["shifted"].append(draws.distinct(shifted, plan.drawn["shifted"]))
-                cells["union aligned"].append(draws.distinct(top, plan.drawn["union"][0]))
-                cells["union shifted"].append(draws.distinct(shifted, plan.drawn["union"][1]))
-        of = None if flat is None else flat[part]
-        rows[part, 0] = plan.rows(aligned=np.array(cells["aligned"]), parent=of)
-        if per_triple > 1:
-            rows[part, 1] = plan.rows(shifted=np.array(cells["shifted"]), parent=of)
-            union = {name: np.array(cells[f"union {name}"]) for name in ("aligned", "shifted")}
-            rows[part, 2] = plan.rows(**union, parent=of)
-    family = np.tile(np.arange(per_triple, dtype=np.int8), triples)
-    return rows.reshape(-1, *rows.shape[2:]), family, parent.repeat(per_triple, axis=0)
+        drawn = [[draws.distinct(*each) for each in order] for _ in range(part.start, part.stop)]
+        cells = iter([np.array(column) for column in zip(*drawn, strict=True)])
+        for family, names in enumerate(parts):
+            of_family = {name: next(cells) for name in names}
+            rows[part, family] = plan.rows(**of_family, parent=None if flat is None else flat[part])
+    family = np.tile(np.arange(len(parts), dtype=np.int8), triples)
+    return rows.reshape(-1, *rows.shape[2:]), family, parent.repeat(len(parts), axis=0)
 
 
-# ---- arguments ------------------------------------------------------------------------------------------------------
+# ---- arguments ---------------------------------------------------------------------------------------------
 
 
-def _check(stage, n, keep, seed, preset, parents, parent_draw, parent_seed):
+def _check(stage, n, size, keep, seed, preset, parents, parent_draw, parent_seed):
     for name, value in (("n", n), ("seed", seed), ("parent_seed", 0 if parent_seed is None else parent_seed)):
         if isinstance(value, bool) or not isinstance(value, int):
             raise TypeError(f"candidates: {name} must be an int; got {type(value).__name__} {value!r}.")
@@ -378,10 +374,10 @@ def _check(stage, n, keep, seed, preset, parents, parent_draw, parent_seed):
     elif parent_seed is not None:
         raise ValueError(f"candidates: parent_seed is for preset 'cvpr2025' alone; got {parent_seed}.")
     if stage > 1:
-        _check_parents(parents, preset)
+        _check_parents(parents, preset, square_side(size))
 
 
-def _check_parents(parents, preset):
+def _check_parents(parents, preset, size):
     if isinstance(parents, BitMasks) or not isinstance(parents, (list, tuple)):
         raise TypeError(
             f"candidates: parents must be a list, one BitMasks per class; got {type(parents).__name__}."
@@ -397,5 +393,10 @@ def _check_parents(parents, preset):
     symmetry = "average" if preset == "cvpr2025" else "hermitian"
     if parents[0].symmetry != symmetry:
         raise ValueError(
-            f"candidates: parents must have symmetry {symmetry!r} for preset {preset!r}; got {parents[0].symmetry!r}."
+            f"candidates: parents must have symmetry {symmetry!r} for preset {preset!r}; "
+            f"got {parents[0].symmetry!r}."
+        )
+    if tuple(parents[0].size) != (size, size):
+        raise ValueError(
+            f"candidates: parents must be of size ({size}, {size}); got {tuple(parents[0].size)}."
         )

@@ -13,14 +13,14 @@ _PUBLISHED = {
 
 
 def stage_cells(size):
-    """Cells per side, g, of every stage for images of `size` x `size` pixels; the cell side is s = size / g bins.
+    """Cells per side, g, of every stage for square images; the cell side is s = size / g bins.
 
     224, 128, 64 and 32 are the published tables. Any other even size follows one rule, which gives those four
-    tables too. Allowed are the even divisors g of the size (the top half must be whole rows of cells). A choice
-    costs `|log2(g / wanted)|`, plus 1/4 when the cell side is odd and above 1 (half a cell is then no whole
-    number of bins). Stage 1 wants 4 cells among those with g >= 4; each next stage wants twice the cells of the
-    one before, among the larger ones; ties go to fewer cells. Single-bin cells (s = 1) end the table of sizes up to
-    128; above 128 they are left out unless nothing but g = 2 remains.
+    tables too. Allowed are the even divisors g of the size (the top half must be whole rows of cells). A
+    choice costs `|log2(g / wanted)|`, plus 1/4 when the cell side is odd and above 1 (half a cell is then no
+    whole number of bins). Stage 1 wants 4 cells among those with g >= 4; each next stage wants twice the
+    cells of the one before, among the larger ones; ties go to fewer cells. Single-bin cells (s = 1) end the
+    table of sizes up to 128; above 128 they are left out unless nothing but g = 2 remains.
 
     Args:
         size: even image side, an int or a pair of equal ints.
@@ -77,15 +77,16 @@ def cells_of_stage(size, stage):
 
 
 def families_of(cell_side):
-    """Families that exist at a cell side: single-bin cells have no half-shifted grid, so only the aligned one."""
+    """Families that exist at a cell side: single-bin cells have no half-shifted grid."""
     return FAMILIES[:1] if cell_side == 1 else FAMILIES
 
 
 def cells_drawn(g, keep):
     """Cells drawn per mask: {"aligned": n, "shifted": n, "union": (n of aligned, n of shifted)}.
 
-    aligned: int(keep * g²/2) of the g²/2 cells of the top half; shifted: int(keep * (g/2 + 1)(g + 1)) of the cells
-    in rows 0..g/2 of the (g+1) x (g+1) grid; union: both with keep/2. `int` of a product of doubles, as published.
+    aligned: int(keep * g²/2) of the g²/2 cells of the top half; shifted: int(keep * (g/2 + 1)(g + 1)) of the
+    cells in rows 0..g/2 of the (g+1) x (g+1) grid; union: both with keep/2. `int` of a product of doubles, as
+    published.
 
     Example:
         >>> cells_drawn(4, 0.6)

@@ -1,7 +1,8 @@
 """Published mask pickles, read without running anything that is in them.
 
-No function of numpy or of any other package is called on behalf of the file: its arrays are described to inert stand-ins,
-which check each description and only then make a plain number array. Everything else is refused.
+No function of numpy or of any other package is called on behalf of the file: its arrays are described to
+inert stand-ins, which check each description and only then make a plain number array. Everything else is
+refused.
 """
 
 import pickle
@@ -23,11 +24,12 @@ def read_pickle(path):
     """Masks of a published pickle: a dict from class to one mask or a list of masks.
 
     Args:
-        path: a pickle file, any protocol, written by numpy 1 or 2. Keys: ints, numpy ints or strings. Values: real arrays
-            `[H, W]` or `[n, H, W]`, or lists of `[H, W]` arrays, all of one H and W.
+        path: a pickle file, any protocol, written by numpy 1 or 2. Keys: ints, numpy ints or strings. Values:
+            real arrays `[H, W]` or `[n, H, W]`, or lists of `[H, W]` arrays, all of one H and W.
 
     Returns:
-        dict from class (int or str; ints ascending, strings in file order) to float32 array `[n, H, W]`, as stored.
+        dict from class (int or str; ints ascending, strings in file order) to float32 array `[n, H, W]`, as
+        stored.
 
     Raises:
         UsageError: the file holds anything else. Nothing in it is executed.
@@ -122,7 +124,7 @@ class _Reader(pickle.Unpickler):
 
     def persistent_load(self, pid):
         raise UsageError(
-            f"{self._path} is refused: it holds outside references, as torch storages are; only {_ALLOWED} are read."
+            f"{self._path} is refused: it refers to torch storages or the like; only {_ALLOWED} are read."
         )
 
 

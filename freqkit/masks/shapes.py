@@ -1,6 +1,7 @@
 """Masks of simple shape: discs, rings, bands and wedges, for any H and W, symmetric by construction.
 
-All return float32 `[H, W]` of 0 and 1, centred (DC at `[H//2, W//2]`) or, with `layout="torch"`, DC at [0, 0].
+All return float32 `[H, W]` of 0 and 1, centred (DC at `[H//2, W//2]`) or, with `layout="torch"`, DC at
+`[0, 0]`.
 """
 
 import math
@@ -19,7 +20,8 @@ def frequencies(size):
         size: (H, W), or N for a square.
 
     Returns:
-        (u, v): float64 `[H, 1]` and `[1, W]`, whole cycles per image height and per image width; u runs from `-(H//2)`.
+        (u, v): float64 `[H, 1]` and `[1, W]`, whole cycles per image height and per image width; u runs from
+        `-(H//2)`.
 
     Example:
         >>> [t.flatten().tolist() for t in frequencies((4, 3))]
@@ -35,8 +37,8 @@ def frequencies(size):
 def radius(size):
     """Distance of every bin from DC, float64 `[H, W]`, centred.
 
-    Square images: `sqrt(u² + v²)` in cycles/image. Otherwise `sqrt((u S/H)² + (v S/W)²)` with S = min(H, W): cycles
-    per shorter side, so that one radius is one spatial frequency in every direction of the picture.
+    Square images: `sqrt(u² + v²)` in cycles/image. Otherwise `sqrt((u S/H)² + (v S/W)²)` with S = min(H, W):
+    cycles per shorter side, so that one radius is one spatial frequency in every direction of the picture.
 
     Example:
         >>> radius(3).tolist()[1]
@@ -106,10 +108,11 @@ def ring(size, inner, outer, *, inner_inclusive=True, outer_inclusive=False, lay
 
 
 def band(size, low, high, *, axis, layout="centred"):
-    """Keep the bins whose frequency along one axis lies in `low <= |f| < high`, whatever it is along the other.
+    """Keep the bins whose frequency along one axis is in `low <= |f| < high`, whatever it is along the other.
 
     Args:
-        axis: "vertical": |u|, cycles per image height (changes from row to row); "horizontal": |v|, cycles per width.
+        axis: "vertical": |u|, cycles per image height (changes from row to row); "horizontal": |v|, cycles
+            per width.
 
     Example:
         >>> band((4, 4), 0, 1, axis="vertical").sum(1).tolist()
@@ -127,9 +130,9 @@ def band(size, low, high, *, axis, layout="centred"):
 def wedge(size, angle, width, *, keep_dc=True, layout="centred"):
     """Keep the bins whose direction is within `width/2` degrees of `angle`, rim included.
 
-    The direction is that of the wave vector, in degrees from the horizontal frequency axis towards rising u (downwards in
-    the picture), modulo 180: 0 keeps vertical stripes, 90 horizontal ones. On the Nyquist row and column of even
-    sizes, where a bin stands for two directions, either one counts.
+    The direction is that of the wave vector, in degrees from the horizontal frequency axis towards rising u
+    (downwards in the picture), modulo 180: 0 keeps vertical stripes, 90 horizontal ones. On the Nyquist row
+    and column of even sizes, where a bin stands for two directions, either one counts.
 
     Example:
         >>> wedge(5, 0, 20, keep_dc=False).tolist()[2]

@@ -73,8 +73,8 @@ def effective(masks, *, layout="centred"):
         layout: of dense input and of the result: "centred" or "torch".
 
     Returns:
-        For `BitMasks` float32 `[K, H, W]` with values 0, ½, 1 ("hermitian": 0, 1), on their device. For dense masks
-        the same shape; float64 stays float64, all else becomes float32.
+        For `BitMasks` float32 `[K, H, W]` with values 0, ½, 1 ("hermitian": 0, 1), on their device. For dense
+        masks the same shape; float64 stays float64, all else becomes float32.
 
     Raises:
         TypeError, ValueError: the masks are neither, are complex, or hold NaN or infinity.
@@ -99,7 +99,7 @@ def effective(masks, *, layout="centred"):
 
 
 def to_dense(masks, *, layout="centred"):
-    """Dense effective masks of `BitMasks`, float32 `[K, H, W]`: filtering by them equals filtering by the bits.
+    """Dense effective masks of `BitMasks`, float32 `[K, H, W]`: they filter as the bits do.
 
     `layout="torch"` is what `freqkit.spectral_filter` takes; "centred" is what DFM files hold.
 
@@ -115,7 +115,7 @@ def to_dense(masks, *, layout="centred"):
 
 
 def hermitian(masks):
-    """Exactly symmetric masks: the canonical half of the bins as it is, copied to the partners (see `canonical`).
+    """Exactly symmetric masks: the canonical half of the bins, copied to the partners (see `canonical`).
 
     Args:
         masks: `BitMasks`, or real dense centred masks `[..., H, W]`.
@@ -158,7 +158,7 @@ def set_dc(masks, keep=True):
 
 
 def dc_weight(masks, *, layout="centred"):
-    """Weight of the mean colour, m_eff at DC: float64 `[K]` on the CPU (a dense `[H, W]` mask counts as K = 1).
+    """Weight of the mean colour, m_eff at DC: float64 `[K]` on the CPU (one dense `[H, W]` mask: K = 1).
 
     Example:
         >>> import torch
@@ -194,7 +194,8 @@ class Coverage(NamedTuple):
         touched: share of bins with m_eff != 0.
         full: share of bins with m_eff == 1.
         power: sum(m_eff²)/(H W), the share of a white image's power that passes.
-        mean: mean of m_eff, which is also the mean of the mask as drawn ("average") or as mirrored ("hermitian").
+        mean: mean of m_eff, which is also the mean of the mask as drawn ("average") or as mirrored
+            ("hermitian").
         dc: weight of the DC bin.
     """
 
@@ -241,11 +242,11 @@ def coverage(masks, *, layout="centred"):
 def content_hash(masks, *, layout="centred"):
     """Identity of each effective mask: list of K sha256 hex strings.
 
-    Two masks have the same hash exactly when they filter real images alike: bits or dense, whatever the cells, the
-    layout or the half on which they were drawn. Hashed are `"freqkit mask 1 {H} {W} {form}\\n"` and the rows 0..H//2 of
-    the centred effective mask (the others follow by symmetry): form "halves" when all its values are 0, ½, 1 (bits of
-    m_eff > 0, then bits of m_eff == 1, least significant first, each row padded to bytes), else "float32" (little
-    endian). Dense masks are compared in float32.
+    Two masks have the same hash exactly when they filter real images alike: bits or dense, whatever the
+    cells, the layout or the half on which they were drawn. Hashed are `"freqkit mask 1 {H} {W} {form}\\n"`
+    and the rows 0..H//2 of the centred effective mask (the others follow by symmetry): form "halves" when all
+    its values are 0, ½, 1 (bits of m_eff > 0, then bits of m_eff == 1, least significant first, each row
+    padded to bytes), else "float32" (little endian). Dense masks are compared in float32.
 
     Args:
         masks: `BitMasks`, or real dense masks `[K, H, W]` or `[H, W]` in `layout`.
@@ -265,7 +266,8 @@ def content_hash(masks, *, layout="centred"):
             halves = _halves(masks, part, rows=h // 2 + 1)
             touched, full = _bits_of(halves != 0), _bits_of(halves == 2)
             digests += [
-                hashlib.sha256(head + t.tobytes() + f.tobytes()).hexdigest() for t, f in zip(touched, full)
+                hashlib.sha256(head + t.tobytes() + f.tobytes()).hexdigest()
+                for t, f in zip(touched, full, strict=True)
             ]
         return digests
     planes = effective(_planes(masks, layout, "content_hash")).to(torch.float32).cpu()
@@ -277,8 +279,8 @@ def unique(masks, *, layout="centred"):
     """Distinct effective masks.
 
     Returns:
-        (indices, inverse): int64 `[U]`, the first mask of each kind in order of appearance, and int64 `[K]`, so that
-        mask k equals mask `indices[inverse[k]]`.
+        (indices, inverse): int64 `[U]`, the first mask of each kind in order of appearance, and int64 `[K]`,
+        so that mask k equals mask `indices[inverse[k]]`.
 
     Example:
         >>> import torch
@@ -296,7 +298,7 @@ def unique(masks, *, layout="centred"):
 
 
 def _halves(masks, part, rows=None):
-    """2 * m_eff of the masks in a slice, uint8 `[k, rows, W]`, centred; `rows` counts from the top, all by default."""
+    """2 * m_eff of some masks, uint8 `[k, rows, W]`, centred; `rows` counts from the top, default all."""
     (h, w), (ch, cw) = masks.size, masks.cell
     rows = h if rows is None else rows
     cells = np.unpackbits(masks.bits[part].cpu().numpy(), axis=-1, bitorder="little", count=w // cw)
