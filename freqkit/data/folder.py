@@ -119,9 +119,8 @@ def load_images(
         emptied = sorted(set(before.tolist()) - set(labels.tolist()))
         if emptied:
             raise BadImageError(
-                f"load_images: no image of class {names[emptied[0]]!r} can be decoded ({len(emptied)} "
-                "such classes; "
-                f"{len(bad)} bad files: {_shown(bad)})."
+                f"load_images: no image of class {names[emptied[0]]!r} can be decoded "
+                f"({len(emptied)} such classes; {len(bad)} bad files: {_shown(bad)})."
             )
 
     record = {
@@ -174,9 +173,8 @@ def _list(root, classes):
         labels += [label_of[folder.name]] * len(kept)
     if empty:
         raise UsageError(
-            f"load_images: every class folder must hold images directly; {len(empty)} of {len(folders)} "
-            "under "
-            f"{str(root)!r} hold none ({', '.join(empty[:NAMED])}{', ...' if len(empty) > NAMED else ''})."
+            f"load_images: every class folder must hold images directly; "
+            f"{len(empty)} of {len(folders)} under {str(root)!r} hold none ({', '.join(empty[:NAMED])}{', ...' if len(empty) > NAMED else ''})."
         )
     listing = {
         "files": len(files),
@@ -287,8 +285,7 @@ def _positive(value, name):
 
 
 def write_image_folder(image_set, root):
-    """Write an `ImageSet` as PNG files `root/class/file.png`, lossless; `load_images` reads the same pixels
-    back.
+    """Write an `ImageSet` as PNG files `root/class/file.png`; `load_images` reads the same pixels back.
 
     Args:
         image_set: the images; a path that does not end in `.png` gets it appended.

@@ -64,8 +64,7 @@ class Classifier(nn.Module):
 
     @property
     def record(self):
-        """Facts for run.json: name, source, weights, normalisation, sizes, and the SHA-256 of the state
-        now."""
+        """Facts for run.json: name, source, weights, normalisation, sizes, and SHA-256 of the present state."""
         return {
             "name": self.name,
             **self._record,

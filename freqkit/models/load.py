@@ -147,9 +147,7 @@ def _from_timm(name, num_classes, pretrained):
         # Not only ImportError: a torchvision made for another torch fails with RuntimeError or OSError.
         raise UsageError(
             f"load_model: {name!r} is no built-in ({', '.join(BUILT_IN)}) and timm, which knows the other "
-            "names, "
-            f"could not be imported ({type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else ''}); "
+            f"names, could not be imported ({type(error).__name__}: {str(error).partition(chr(10))[0]}); "
             f"install timm and a torchvision that matches torch {torch.__version__}."
         ) from error
 
@@ -264,9 +262,8 @@ def _count_classes(name, network, asked):
         found = linear[-1].out_features if linear else asked
     if found is None:
         raise UsageError(
-            f"load_model: the number of classes of {name!r} is not evident (no num_classes attribute, no "
-            "Linear "
-            "layer); give num_classes."
+            f"load_model: the number of classes of {name!r} is not evident (no num_classes attribute, "
+            "no Linear layer); give num_classes."
         )
     if asked is not None and found != asked:
         raise UsageError(f"load_model: {name!r} made a network of {found} classes; got num_classes={asked}.")

@@ -85,7 +85,6 @@ def check_fit(model, images, caller):
         raise UsageError(f"{caller}: the image set must hold images; it is empty.")
     if len(images.classes) > model.num_classes:
         raise UsageError(
-            f"{caller}: the model must have a logit for each class; the images have {len(images.classes)} "
-            "classes, "
-            f"the model {model.num_classes}."
+            f"{caller}: the model must have a logit for each class; "
+            f"the images have {len(images.classes)} classes, the model {model.num_classes}."
         )
