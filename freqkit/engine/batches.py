@@ -5,15 +5,16 @@ from dataclasses import dataclass
 
 import torch
 
-# A tile is what is computed, journalled and interrupted as one: long enough that its record is small beside it,
-# short enough that little is lost.
+# A tile is what is computed, journalled and interrupted as one: long enough that its record is small beside
+# it, short enough that little is lost.
 BATCHES_PER_TILE = 8
 _SIZES = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """`images` in blocks, `masks` in groups; a tile is a block times a group, cut into batches of `group * part` pairs.
+    """`images` in blocks, `masks` in groups; a tile is a block times a group, cut into batches of `group *
+    part` pairs.
 
     A pure function of the three numbers it is made from, so that a tile always has the same batches.
     """

@@ -10,14 +10,16 @@ _AUTOCAST = (torch.bfloat16, torch.float16)
 
 
 class Forward:
-    """A frozen private copy of a classifier: eval mode, channels last, on one device; the caller's model is untouched.
+    """A frozen private copy of a classifier: eval mode, channels last, on one device; the caller's model is
+    untouched.
 
     Args:
         model: a `freqkit.models.Classifier`.
         device: where it runs; None keeps the model's own device.
-        dtype: None or torch.float32; torch.float64 (the whole network); torch.bfloat16 or torch.float16 (autocast).
-        domain: "normalised": input is (x - mean)/std and goes to `model.network`; "pixels": input is x in [0, 1] and
-            goes through the whole model.
+        dtype: None or torch.float32; torch.float64 (the whole network); torch.bfloat16 or torch.float16
+            (autocast).
+        domain: "normalised": input is (x - mean)/std and goes to `model.network`; "pixels": input is x in [0,
+            1] and goes through the whole model.
 
     Calling it with images [N, 3, H, W] gives logits [N, L] of float64 on the device.
     """

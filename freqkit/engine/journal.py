@@ -1,8 +1,9 @@
 """An append-only, checksummed record of finished tiles: what a killed run had computed is not computed again.
 
-File: one JSON header line, then records of `length, crc32` (two little-endian uint32) and a payload, which is a JSON
-line (key, array names, dtypes, shapes) followed by the arrays' bytes. A record counts only when it is whole and its
-checksum fits; reading stops at the first that is not, and the file is cut there before anything is appended.
+File: one JSON header line, then records of `length, crc32` (two little-endian uint32) and a payload, which is
+a JSON line (key, array names, dtypes, shapes) followed by the arrays' bytes. A record counts only when it is
+whole and its checksum fits; reading stops at the first that is not, and the file is cut there before anything
+is appended.
 """
 
 import fcntl
@@ -37,8 +38,9 @@ class Journal:
 
     Args:
         path: the journal file; created when absent, continued when present.
-        group_seconds: records are flushed and fsynced together, at most this many seconds apart. A killed process
-            loses nothing that was appended (the system has it); a crashed machine loses at most this much.
+        group_seconds: records are flushed and fsynced together, at most this many seconds apart. A killed
+            process loses nothing that was appended (the system has it); a crashed machine loses at most this
+            much.
 
     Raises:
         UsageError: the file is no freqkit journal, or another process holds it.
@@ -65,7 +67,8 @@ class Journal:
         except OSError:
             self._file.close()
             raise UsageError(
-                f"{self.path.parent}: another process is writing to this directory; wait for it or choose another one."
+                f"{self.path.parent}: another process is writing to this directory; "
+                "wait for it or choose another one."
             ) from None
         try:
             self._open()
@@ -180,8 +183,8 @@ class Journal:
 def finish_tile_on_signal():
     """Turn SIGINT and SIGTERM into a flag that a run reads between tiles; a second SIGINT stops at once.
 
-    Yields a function that raises `Interrupted` when a signal has come. Outside the main thread, where Python allows
-    no handlers, signals keep their usual meaning.
+    Yields a function that raises `Interrupted` when a signal has come. Outside the main thread, where Python
+    allows no handlers, signals keep their usual meaning.
     """
     received = []
 

@@ -7,8 +7,9 @@ from typing import Protocol, runtime_checkable
 class Progress(Protocol):
     """The events of a long run; rate and time left are the watcher's arithmetic.
 
-    A run calls `start` once per piece of work (a stage), `advance` after every tile, `finish` at its end, also when
-    it ends by an exception, and `note` for a sentence that the user should see (a fallback, a resumed journal).
+    A run calls `start` once per piece of work (a stage), `advance` after every tile, `finish` at its end,
+    also when it ends by an exception, and `note` for a sentence that the user should see (a fallback, a
+    resumed journal).
     """
 
     def start(self, title: str, total: int, unit: str = "forwards") -> None:

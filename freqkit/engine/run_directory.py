@@ -30,9 +30,9 @@ class RunDirectory:
         previous: run.json as found when resuming, else None.
 
     Raises:
-        UsageError: the directory is not empty and neither `resume` nor `overwrite` is given; it holds files named like
-            freqkit's that are not; another process works on it; the identity differs (the differing keys are named);
-            it cannot be written.
+        UsageError: the directory is not empty and neither `resume` nor `overwrite` is given; it holds files
+            named like freqkit's that are not; another process works on it; the identity differs (the
+            differing keys are named); it cannot be written.
 
     Example:
         >>> import tempfile
@@ -63,7 +63,8 @@ class RunDirectory:
         if present and not (resume or overwrite):
             raise UsageError(
                 f"{self.path}: the output directory is not empty ({', '.join(present[:3])}"
-                f"{', ...' if len(present) > 3 else ''}); give resume to continue a run or overwrite to replace it."
+                f"{', ...' if len(present) > 3 else ''}); "
+                "give resume to continue a run or overwrite to replace it."
             )
         if resume and known is not None:
             self._compare(known.get("identity", {}))

@@ -34,7 +34,9 @@ class Scorer:
         ...         super().__init__()
         ...         self.network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 2))
         >>> images = SimpleNamespace(
-        ...     images=torch.zeros(4, 3, 8, 8, dtype=torch.uint8), labels=torch.tensor([0, 0, 1, 1]), classes=["a", "b"]
+        ...     images=torch.zeros(4, 3, 8, 8, dtype=torch.uint8),
+        ...     labels=torch.tensor([0, 0, 1, 1]),
+        ...     classes=["a", "b"],
         ... )
         >>> scorer = Scorer(Classifier(), images, batch_size=16)
         >>> scorer.score(torch.ones(1, 8, 8)).counts.tolist()
@@ -65,7 +67,8 @@ class Scorer:
             )
         if self.labels.min() < 0 or self.labels.max() >= len(self.classes):
             raise UsageError(
-                f"score: labels must lie in 0...{len(self.classes) - 1}; got {self.labels.min()}...{self.labels.max()}."
+                f"score: labels must lie in 0...{len(self.classes) - 1}; "
+                f"got {self.labels.min()}...{self.labels.max()}."
             )
         self.counts = torch.bincount(self.labels, minlength=len(self.classes))
         self.logits = int(model.num_classes)
@@ -96,8 +99,8 @@ class Scorer:
         if given is None:
             if len(self.classes) != self.logits:
                 raise UsageError(
-                    f"score: the model has {self.logits} logits but the images have {len(self.classes)} classes; "
-                    "give class_index, the logit of each class."
+                    f"score: the model has {self.logits} logits but the images have {len(self.classes)} "
+                    "classes; give class_index, the logit of each class."
                 )
             return torch.arange(self.logits)
         index = torch.as_tensor(given, dtype=torch.int64)
@@ -119,7 +122,7 @@ class Scorer:
         return self._spectra[first, last]
 
     def memory(self):
-        """Bytes of the decoded images, of the spectra that may be held at once, and of one batch's filtered images."""
+        """Bytes of the decoded images, of the spectra held at once, and of one batch's filtered images."""
         images = self.images.images
         held = len(self.labels) if self._keep else self.tiling.block
         real = torch.empty(0, dtype=self.forward.compute).element_size()
@@ -158,7 +161,8 @@ class Scorer:
         """Score masks on all images; see `freqkit.engine.score` for masks, reductions and errors.
 
         Args:
-            journal: a `freqkit.engine.Journal`; tiles found in it are read instead of computed, others are appended.
+            journal: a `freqkit.engine.Journal`; tiles found in it are read instead of computed, others are
+                appended.
             key: names this call in the journal; two calls of a run need different keys.
             check: called after every tile; may raise to stop the run.
         """
@@ -247,7 +251,8 @@ class Scorer:
             return None, None
         if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
             raise UsageError(
-                f"score: published_batch_size must be a positive integer with published-batches; got {batch!r}."
+                "score: published_batch_size must be a positive integer with published-batches; "
+                f"got {batch!r}."
             )
         images, classes = len(self.labels), len(self.classes)
         number = torch.arange(images) // batch
@@ -281,7 +286,8 @@ class Scorer:
             paths = getattr(self.images, "paths", None)
             where = f" ({paths[first + image]})" if paths else ""
             raise FloatingPointError(
-                f"score: the model gave a NaN or infinite logit for mask {low + mask} and image {first + image}{where}."
+                "score: the model gave a NaN or infinite logit "
+                f"for mask {low + mask} and image {first + image}{where}."
             )
         labels = self.labels[first:last]
         targets = self.class_index[labels]
@@ -325,16 +331,18 @@ def score(
 ):
     """Filter every image by every mask, ask the model, and sum per mask and class.
 
-    `y[k, b] = Re IDFT2(m_k DFT2(x[b]))`, losses from per-image cross-entropies, summed in float64 in a fixed order: the
-    same call gives the same bits on the same machine. "published-batches" is the loss of the released HFSS code,
-    `L_c = sum_j [S_cj + (B_j - n_cj) ln L] / B_j` over consecutive batches j of the images in their given order, with
-    S_cj the summed cross-entropy of the n_cj images of class c among the B_j of batch j, and L logits.
+    `y[k, b] = Re IDFT2(m_k DFT2(x[b]))`, losses from per-image cross-entropies, summed in float64 in a fixed
+    order: the same call gives the same bits on the same machine. "published-batches" is the loss of the
+    released HFSS code, `L_c = sum_j [S_cj + (B_j - n_cj) ln L] / B_j` over consecutive batches j of the images
+    in their given order, with S_cj the summed cross-entropy of the n_cj images of class c among the B_j of
+    batch j, and L logits.
 
     Args:
         model: a `freqkit.models.Classifier` ([0, 1] RGB in, logits out); copied, never changed.
         images: a `freqkit.data.ImageSet` of n images, C classes.
         masks: `BitMasks` of K masks, or real dense masks in torch's layout, [K, H, W] or [K, H, W//2+1].
-        batch_size: pairs of (mask, image) per forward, or "auto": the fastest in a short calibration, on record.
+        batch_size: pairs of (mask, image) per forward, or "auto": the fastest in a short calibration, on
+            record.
         device: where to compute; None: where the model is.
         dtype: None or float32, float64, or bfloat16/float16 (autocast of the model).
         domain: "normalised" filters (x - mean)/std, as the papers do; "pixels" filters x in [0, 1].
@@ -347,8 +355,8 @@ def score(
         Scores.
 
     Raises:
-        UsageError, TypeError, ValueError: an argument does not fit; FloatingPointError: a logit is NaN or infinite
-        (mask and image are named).
+        UsageError, TypeError, ValueError: an argument does not fit; FloatingPointError: a logit is NaN or
+            infinite (mask and image are named).
 
     Source: Wang et al., "Frequency shortcut search", CVPR 2025 (arXiv 2503.03519).
 
@@ -381,7 +389,7 @@ def _take(masks, low, high, device):
 
 
 def _sums(column, values, columns, dtype):
-    """[k, columns] sums of values [k, n] by column [n] or [k, n]; counts when values is None. Added in order of n."""
+    """Sums [k, columns] of values [k, n] by column [n] or [k, n], added in order of n; counts for None."""
     column = np.asarray(column)
     masks = len(column if values is None else values)
     flat = (np.arange(masks)[:, None] * columns + column).ravel()

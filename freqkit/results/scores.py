@@ -10,8 +10,8 @@ class Scores:
     """Scores of K masks over C classes; every tensor on the CPU.
 
     Attributes:
-        loss: float64 [K, C]. "class-mean": mean cross-entropy of the class's images. "published-batches": the loss
-            of the released HFSS code, see `freqkit.engine.score`.
+        loss: float64 [K, C]. "class-mean": mean cross-entropy of the class's images. "published-batches": the
+            loss of the released HFSS code, see `freqkit.engine.score`.
         correct: int64 [K, C], images of class c recognised as c.
         predicted: int64 [K, C], images of any class recognised as c.
         counts: int64 [C], images of class c.
@@ -41,7 +41,7 @@ class Scores:
 
     @property
     def fpr(self):
-        """float64 [K, C]: images of other classes recognised as c / images of other classes; NaN where there are none."""
+        """float64 [K, C]: share of the other classes' images recognised as c; NaN where there are none."""
         return (self.predicted - self.correct).double() / (self.images - self.counts).double()
 
     @property
@@ -50,7 +50,8 @@ class Scores:
         return self.tpr - self.fpr
 
     def rank(self, top):
-        """int64 [C, min(top, K)]: for each class the masks of lowest loss, best first; ties go to the lower index.
+        """int64 [C, min(top, K)]: for each class the masks of lowest loss, best first; ties go to the lower
+        index.
 
         Example:
             >>> import torch

@@ -21,8 +21,10 @@ class StageResult:
         number: the stage, counted from 1.
         candidates: `BitMasks` of its K candidates.
         scores: `Scores` of the K candidates over the C searched classes.
-        ranks: int64 [C, n], for each class the candidates of lowest loss, best first: parents of the next stage.
-        born: int64 [K], the stage in which each candidate was drawn (differs from `number` only under elitism).
+        ranks: int64 [C, n], for each class the candidates of lowest loss, best first: parents of the next
+            stage.
+        born: int64 [K], the stage in which each candidate was drawn (differs from `number` only under
+            elitism).
     """
 
     number: int
@@ -74,7 +76,7 @@ class StageResult:
             about = json.loads((file.metadata() or {}).get("freqkit", "{}"))
             if about.get("format") != "freqkit-stage-1":
                 raise UsageError(f"{path}: this is no stage file of a freqkit search.")
-            t = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            t = {name: file.get_tensor(name) for name in file.keys()}
         scores = Scores(
             t["loss"],
             t["correct"],
@@ -98,8 +100,8 @@ class SearchResult:
         masks: float32 [C, H, W], centred effective masks, values 0, 1/2, 1 (the dominant frequency maps).
         bits: `BitMasks` of the C masks as drawn.
         loss, tpr, fpr: float64 [C] of each class's mask on the search images.
-        coverage, full, power, dc: float64 [C]; share of bins touched (m_eff > 0), share at full weight, mean of
-            m_eff², weight of DC.
+        coverage, full, power, dc: float64 [C]; share of bins touched (m_eff > 0), share at full weight, mean
+            of m_eff², weight of DC.
         stage: int64 [C], the stage in which the mask was drawn.
         counts: int64 [C], search images of each class.
         stages: list of `StageResult`.
@@ -196,7 +198,7 @@ class SearchResult:
         return plot_search(self, *args, **kwargs)
 
     def save(self, directory):
-        """Write run.json, stage-*.safetensors, dfm.safetensors and classes.csv into a directory, each atomically."""
+        """Write run.json, stage-*.safetensors, dfm.safetensors and classes.csv, each atomically."""
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         for stage in self.stages:

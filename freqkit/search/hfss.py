@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
@@ -44,30 +43,31 @@ def hfss(
 ):
     """Find, for every class, the few frequencies by which a classifier still recognises it.
 
-    Stage s splits the frequency plane into cells (`freqkit.masks.stage_cells`), draws random masks of them, scores each on
-    all images for all classes at once, and keeps for each class the `top` of lowest loss; the next stage draws finer
-    masks inside those. The map of a class is the best mask of the last stage.
+    Stage s splits the frequency plane into cells (`freqkit.masks.stage_cells`), draws random masks of them,
+    scores each on all images for all classes at once, and keeps for each class the `top` of lowest loss; the
+    next stage draws finer masks inside those. The map of a class is the best mask of the last stage.
 
     Args:
         model: a `freqkit.models.Classifier`; copied, never changed.
         images: a `freqkit.data.ImageSet`. Classes without images are left out.
-        preset: "default": distinct, exactly symmetric masks, per-class mean cross-entropy. "cvpr2025": the published
-            generator (duplicates stay, half-weight bins, `candidates // 3 * 3` masks, a third in a single-bin stage) and
-            the published loss (`freqkit.engine.score`, "published-batches"); its random seed there is 42.
+        preset: "default": distinct, exactly symmetric masks, per-class mean cross-entropy. "cvpr2025": the
+            published generator (duplicates stay, half-weight bins, `candidates // 3 * 3` masks, a third in a
+            single-bin stage) and the published loss (`freqkit.engine.score`, "published-batches"); its random
+            seed there is 42.
         stages: how many stages from the first, or their numbers 1, 2, ..., n; None: all that the size has.
         candidates: masks per stage, one number or one for each stage.
         keep: share of the cells kept by a mask; 0.6 in the paper, 0.8 in the released code's defaults.
         top: masks per class that become parents.
         seed: integer; the same seed gives the same masks everywhere.
-        parents: "any": a candidate's parent class is uniform over the classes; "per_class": the classes take turns
-            ("default" only).
+        parents: "any": a candidate's parent class is uniform over the classes; "per_class": the classes take
+            turns ("default" only).
         elitism: let the parents compete again in the next stage. Their scores are reused.
         keep_dc: None: DC as drawn; True or False: in every mask, or in none.
         domain, class_index, batch_size, device, dtype, memory: see `freqkit.engine.score`.
         published_batch_size: B of the "cvpr2025" loss; images are taken in their order.
         out: directory for run.json, journal.bin, stage-*.safetensors, dfm.safetensors, classes.csv.
-        resume: continue the run in `out`: every finished tile is read from the journal, and the result has the same bits
-            as an uninterrupted run. Refused when anything differs on which the result depends.
+        resume: continue the run in `out`: every finished tile is read from the journal, and the result has
+            the same bits as an uninterrupted run. Refused when anything differs on which the result depends.
         overwrite: replace the run in `out`; only files written by freqkit are removed.
         progress: a `freqkit.engine.Progress`.
         dry_run: return a `Plan` and do nothing else.
@@ -79,7 +79,8 @@ def hfss(
         UsageError, TypeError, ValueError: an argument does not fit, or `out` is refused.
         Interrupted: SIGINT or SIGTERM came; everything finished is in the journal.
 
-    Source: Wang, Veldhuis, Strisciuglio, "Do ImageNet-trained models learn shortcuts?", CVPR 2025 (arXiv 2503.03519).
+    Source: Wang, Veldhuis, Strisciuglio, "Do ImageNet-trained models learn shortcuts?", CVPR 2025 (arXiv
+        2503.03519).
 
     Example:
         >>> import torch
@@ -94,8 +95,8 @@ def hfss(
     progress = progress or Silent()
     began = time.monotonic()
     search = _Search(
-        model, images, preset, stages, candidates, keep, top, seed, parents, elitism, keep_dc, domain, class_index,
-        published_batch_size, batch_size, device, dtype, memory,
+        model, images, preset, stages, candidates, keep, top, seed, parents, elitism, keep_dc, domain,
+        class_index, published_batch_size, batch_size, device, dtype, memory,
     )  # fmt: skip
     if dry_run:
         return search.plan()
@@ -116,8 +117,8 @@ class _Search:
     """The checked arguments of one search."""
 
     def __init__(
-        self, model, images, preset, stages, candidates, keep, top, seed, parents, elitism, keep_dc, domain, class_index,
-        published_batch_size, batch_size, device, dtype, memory,
+        self, model, images, preset, stages, candidates, keep, top, seed, parents, elitism, keep_dc, domain,
+        class_index, published_batch_size, batch_size, device, dtype, memory,
     ):  # fmt: skip
         if preset not in PRESETS:
             raise UsageError(f"hfss: preset must be one of {', '.join(PRESETS)}; got {preset!r}.")
@@ -352,7 +353,8 @@ def _stages(stages, available):
         raise UsageError(f"hfss: stages must be a number of stages or the list 1, 2, ..., n; got {stages!r}.")
     if not numbers or numbers != list(range(1, len(numbers) + 1)) or len(numbers) > available:
         raise UsageError(
-            f"hfss: stages must begin at 1, follow one another and not exceed {available} at this size; got {stages!r}."
+            "hfss: stages must begin at 1, follow one another "
+            f"and not exceed {available} at this size; got {stages!r}."
         )
     return numbers
 
@@ -361,7 +363,8 @@ def _numbers(candidates, stages):
     numbers = [candidates] * stages if isinstance(candidates, int) else list(candidates)
     if len(numbers) != stages or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in numbers):
         raise UsageError(
-            f"hfss: candidates must be a positive integer, or one for each of the {stages} stages; got {candidates!r}."
+            "hfss: candidates must be a positive integer, "
+            f"or one for each of the {stages} stages; got {candidates!r}."
         )
     return numbers
 

@@ -8,14 +8,15 @@ class Plan:
     """What a search will do.
 
     Attributes:
-        stages: one dict per stage: stage, cells (per side), cell (bins), candidates (drawn), distinct (effective masks
-            that are scored; from stage 2 on for stand-in parents, since the real ones are not known yet), forwards.
+        stages: one dict per stage: stage, cells (per side), cell (bins), candidates (drawn), distinct
+            (effective masks that are scored; from stage 2 on for stand-in parents, since the real ones are
+            not known yet), forwards.
         images: number of images; classes: number of classes that have images.
         batch_size: pairs (mask, image) per forward, calibrated when it was "auto".
         forwards: model forwards in all.
         seconds: estimated wall time on this device, from a short calibration.
-        memory: dict of bytes: images, spectra (cached), batch (filtered images of one forward), process (resident set
-            of this process after the calibration, all of that included).
+        memory: dict of bytes: images, spectra (cached), batch (filtered images of one forward), process
+            (resident set of this process after the calibration, all of that included).
         record: batch-size timings and the time per forward.
     """
 

@@ -57,10 +57,10 @@ def test_overwrite_removes_only_its_own_files(tmp_path):
 @pytest.mark.parametrize("how", ["resume", "overwrite"])
 def test_files_of_others_are_never_taken_for_ours(tmp_path, how):
     (tmp_path / "run.json").write_text(json.dumps({"job": 7}))
-    with pytest.raises(UsageError, match="run.json there was not written by freqkit"):
+    with pytest.raises(UsageError, match=r"run\.json there was not written by freqkit"):
         RunDirectory(tmp_path, IDENTITY, **{how: True})
     (tmp_path / "run.json").rename(tmp_path / "classes.csv")
-    with pytest.raises(UsageError, match="holds classes.csv but no run.json"):
+    with pytest.raises(UsageError, match=r"holds classes\.csv but no run\.json"):
         RunDirectory(tmp_path, IDENTITY, **{how: True})
     assert (tmp_path / "classes.csv").read_text() == '{"job": 7}'
 

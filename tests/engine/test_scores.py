@@ -57,7 +57,7 @@ def random_masks(k, side=8, seed=0):
 
 
 def plain(model, images, masks, domain="normalised", class_index=None):
-    """Per-image cross-entropies and answers, [K, n]: real part of the complex inverse transform, in float64."""
+    """Per-image cross-entropies and answers, [K, n]: real part of the complex inverse, in float64."""
     network = model.double().eval()
     index = class_index or list(range(len(images.classes)))
     loss, answer = (

@@ -37,7 +37,7 @@ def resnet():
     return load_model("cifar_resnet20", weights=DATA / "weights" / "cifar10-resnet20.safetensors")
 
 
-# ---- the slow search ------------------------------------------------------------------------------------------------
+# ---- the slow search --------------------------------------------------------------------------
 
 
 def filtered_logits(model, images, mask):
@@ -77,8 +77,8 @@ def slow_stage(model, images, masks, loss, top):
 
 
 def published_masks(stage, number, keep, seed, parents):
-    """The published generator, one mask at a time: float arrays [32, 32], centred, raw (bottom half mirrored)."""
-    generator, parent_generator = random.Random(seed), np.random.RandomState(seed)  # noqa: NPY002
+    """The published generator, one mask at a time: float arrays [32, 32], centred, as drawn and mirrored."""
+    generator, parent_generator = random.Random(seed), np.random.RandomState(seed)
     g = CELLS[stage - 1]
     s = SIDE // g
 
@@ -176,7 +176,7 @@ def test_default_preset_equals_a_slow_search_over_the_same_draws(cifar, resnet):
     assert result.forwards == 4 * 9 * 40
 
 
-# ---- behaviour, on a small network and planted images ---------------------------------------------------------------
+# ---- behaviour, on a small network and planted images -----------------------------------------
 
 
 @pytest.fixture(scope="module")
