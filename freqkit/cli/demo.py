@@ -28,8 +28,8 @@ TITLE = "Frequencies by which each class is still recognised; orange: planted in
 def demo(out, seed, overwrite, device, batch_size, as_json):
     """Plant a frequency shortcut, train a small network on it, and find the planted frequencies.
 
-    Class C0 of the synthetic images always holds the diagonal frequencies (k, k), k = 1, 3, ..., 15. The network is
-    free to use them; the search is not told. Takes a few minutes on two cores.
+    Class C0 of the synthetic images always holds the diagonal frequencies (k, k), k = 1, 3, ..., 15. The
+    network is free to use them; the search is not told. Takes a few minutes on two cores.
     """
     with watcher() as progress:
         found = run(
@@ -142,14 +142,26 @@ def show(found):
         title="What the network recognises of each class, all other frequencies removed (unseen images)",
     )
     row = found["classes"][0]
+    recall = f"{row['found']} of {row['planted']} = {percent(row['recall'])}"
+    precision = f"{row['found']} of {row['kept']} = {percent(row['precision'])}"
+    highest = min(row["planted"], row["kept"]) / row["kept"]
     show_table(
-        [("C0", "left"), *((name, "right") for name in ("found", "by chance"))],
+        [("shortcut of C0", "left"), *((name, "right") for name in ("found", "by chance", "at best"))],
         [
-            ["recall: planted frequencies found", f"{row['found']} of {row['planted']} = {percent(row['recall'])}",
-             percent(row["coverage"])],
-            ["precision: found frequencies planted", f"{row['found']} of {row['kept']} = {percent(row['precision'])}",
-             percent(row["chance precision"])],
-            ["enrichment over chance", f"{row['enrichment']:.1f}x", "1.0x"],
+            ["recall: planted bins that are kept", recall, percent(row["coverage"]), "100.0%"],
+            [
+                "precision: kept bins that are planted",
+                precision,
+                percent(row["chance precision"]),
+                percent(highest),
+            ],
+            [
+                "times better than chance",
+                f"{row['enrichment']:.1f}",
+                "1.0",
+                f"{highest / row['chance precision']:.1f}",
+            ],
         ],
-        title="The planted shortcut of C0, the diagonal (k, k), k = 1, 3, ..., 15",
-    )  # fmt: skip
+        title="Is it the planted one, the diagonal (k, k), k = 1, 3, ..., 15?",
+        note="by chance: any mask of as many bins; at best: all planted bins in a mask of as many bins",
+    )

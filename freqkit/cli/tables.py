@@ -20,7 +20,9 @@ def show_table(columns, rows, *, title=None, stream=None, note=None):
     stream = stream or sys.stdout
     # rich would cut columns at 80 when the output is a file or a pipe
     console = Console(file=stream, width=None if stream.isatty() else 200, highlight=False)
-    table = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    if title:
+        console.print(Text(title, style="italic"))
+    table = Table(header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for heading, side in columns:
         table.add_column(heading, justify=side, no_wrap=side == "right")
     for row in rows:
@@ -28,7 +30,7 @@ def show_table(columns, rows, *, title=None, stream=None, note=None):
         table.add_row(*(Text(cell) for cell in cells), style=style)
     console.print(table)
     if note:
-        console.print(Text(note))
+        console.print(Text(note + "\n", style="dim"))
 
 
 def percent(value, digits=1):

@@ -43,7 +43,7 @@ def dfm_maps(maps, classes, *, rates=None, planted=None, title=None, limit=40):
     if len(chosen) == 4:
         columns = 4
     rows = math.ceil(len(chosen) / columns)
-    figure = figures.new_figure(2.55 * columns + 0.9, 2.8 * rows + 0.6 + (0.3 if title else 0))
+    figure = figures.new_figure(2.55 * columns + 0.9, 2.62 * rows + 0.55 + (0.3 if title else 0))
     axes = figure.subplots(rows, columns, squeeze=False)
     picture = None
     for place, axis in enumerate(axes.flat):
@@ -85,7 +85,7 @@ def _choose(count, rates, limit):
 def _heading(name, rate):
     if not rate:
         return figures.shorten(name)
-    parts = [f"loss {rate['loss']:.3g}"] if _is_number(rate.get("loss")) else []
+    parts = [f"loss {rate['loss']:.2f}"] if _is_number(rate.get("loss")) else []
     parts += [f"{key.upper()} {100 * rate[key]:.0f}%" for key in ("tpr", "fpr") if _is_number(rate.get(key))]
     return f"{figures.shorten(name)}\n" + "  ".join(parts)
 
