@@ -39,9 +39,8 @@ def synthetic(variant, images_per_class, size, seed, out, as_json):
         from safetensors.torch import save
 
         file.write(save({name: bins.to(torch.uint8) for name, bins in images.truth.items()}))
-    write_json(
-        out / "truth.json", {"layout": "centred", "planted": _frequencies(images.truth), **images.record}
-    )
+    truth = {"layout": "centred", "planted frequencies": _frequencies(images.truth), "images": images.record}
+    write_json(out / "truth.json", truth)
     facts = {"images": len(images), "folder": str(out), **images.record}
     if as_json:
         click.echo(json.dumps(facts, indent=2))

@@ -66,6 +66,7 @@ def run(
     """
     from freqkit.data import synthetic
     from freqkit.engine import Silent, score
+    from freqkit.errors import UsageError
     from freqkit.measures import recovery
     from freqkit.models import load_model, save_weights
     from freqkit.report import write_pictures
@@ -73,6 +74,9 @@ def run(
     from freqkit.search import hfss
     from freqkit.training import evaluate, train
 
+    out = Path(out)
+    if out.exists() and any(out.iterdir()) and not overwrite:
+        raise UsageError(f"--out must be a new or empty folder, or give --overwrite; {out} is not empty.")
     began = time.monotonic()
     progress = progress or Silent()
     sets = [
@@ -85,7 +89,6 @@ def run(
         model, sets[1], candidates=list(candidates), seed=seed, batch_size=batch_size, device=device, out=out,
         overwrite=overwrite, progress=progress,
     )  # fmt: skip
-    out = Path(out)
     save_weights(model, out / "weights.safetensors")
     truth = sets[0].truth
     write_pictures(result, model, sets[1], out, planted={"C0": truth["C0"]}, title=TITLE)
