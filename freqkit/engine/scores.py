@@ -333,9 +333,9 @@ def score(
 
     `y[k, b] = Re IDFT2(m_k DFT2(x[b]))`, losses from per-image cross-entropies, summed in float64 in a fixed
     order: the same call gives the same bits on the same machine. "published-batches" is the loss of the
-    released HFSS code, `L_c = sum_j [S_cj + (B_j - n_cj) ln L] / B_j` over consecutive batches j of the images
-    in their given order, with S_cj the summed cross-entropy of the n_cj images of class c among the B_j of
-    batch j, and L logits.
+    released HFSS code, `L_c = sum_j [S_cj + (B_j - n_cj) ln L] / B_j` over consecutive batches j of the
+    images in their given order, with S_cj the summed cross-entropy of the n_cj images of class c among the
+    B_j of batch j, and L logits.
 
     Args:
         model: a `freqkit.models.Classifier` ([0, 1] RGB in, logits out); copied, never changed.
