@@ -8,7 +8,7 @@ from freqkit.cli import demo
 
 from .conftest import sentence
 
-SMALL = {"training": 120, "search": 8, "fresh": 20, "epochs": 6, "candidates": (20, 30, 40, 60)}
+SMALL = {"training": 200, "search": 6, "fresh": 20, "epochs": 6, "candidates": (60, 100, 150, 200)}
 
 
 @pytest.fixture(scope="module")
