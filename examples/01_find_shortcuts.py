@@ -2,9 +2,9 @@
 
     python examples/01_find_shortcuts.py [FOLDER]
 
-Class C0 of the synthetic images always holds the diagonal frequencies (k, k), k = 1, 3, ..., 15. A small network is
-trained on them; `hfss` then looks for the few frequencies by which each class is still recognised. The budget is
-tiny (about half a minute); `freqkit demo` does the same with a larger one. With a FOLDER, the pictures go there.
+Class C0 of the synthetic images always holds the diagonal frequencies (k, k), k = 1, 3, ..., 15. A small
+network is trained on them; `hfss` then looks for the few frequencies by which each class is still recognised.
+The budget is tiny (half a minute); `freqkit demo` does the same with a larger one. Pictures go into FOLDER.
 """
 
 import sys

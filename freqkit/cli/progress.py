@@ -2,26 +2,40 @@
 
 import sys
 import time
+from collections import deque
 from contextlib import contextmanager
 
 
 class Pace:
     """How fast the work goes; what was read from a journal counts as done, but not as speed."""
 
-    def __init__(self, total, clock=time.monotonic):
+    def __init__(self, total, clock=time.monotonic, window=30.0):
         self.total, self.done, self.computed = total, 0, 0
-        self.clock, self.began = clock, clock()
+        self.clock, self.began, self.window = clock, clock(), window
+        self.seen = deque([(self.began, 0)])  # (time, computed), the last `window` seconds and one before
 
     def advance(self, amount, resumed=False):
+        now = self.clock()
         self.done += amount
         if resumed:
-            self.began = self.clock() if not self.computed else self.began
-        else:
-            self.computed += amount
+            if not self.computed:
+                self.began, self.seen = now, deque([(now, 0)])
+            return
+        self.computed += amount
+        self.seen.append((now, self.computed))
+        while len(self.seen) > 2 and self.seen[1][0] < now - self.window:
+            self.seen.popleft()
 
     @property
     def rate(self):
-        """Units per second, None before the first."""
+        """Units per second over the last `window` seconds, None before the first."""
+        then, before = self.seen[0]
+        seconds = self.clock() - then
+        return (self.computed - before) / seconds if self.computed > before and seconds > 0 else None
+
+    @property
+    def mean_rate(self):
+        """Units per second since the beginning, None before the first."""
         seconds = self.clock() - self.began
         return self.computed / seconds if self.computed and seconds > 0 else None
 
@@ -76,7 +90,7 @@ class Lines:
     def finish(self):
         if self.pace is not None:
             seconds = self.clock() - self.pace.began
-            rate = f", {amount(self.pace.rate)} {self.unit}/s" if self.pace.rate else ""
+            rate = f", {amount(self.pace.mean_rate)} {self.unit}/s" if self.pace.mean_rate else ""
             short = self.pace.done < self.pace.total
             self._say(
                 f"{self.title}: {'stopped at' if short else 'done,'} {amount(self.pace.done)}"
@@ -128,7 +142,7 @@ class Bar:
     def finish(self):
         if self.task is not None:
             seconds = duration(self.pace.clock() - self.pace.began)
-            rate = f"{amount(self.pace.rate)} {self.unit}/s, " if self.pace.rate else ""
+            rate = f"{amount(self.pace.mean_rate)} {self.unit}/s, " if self.pace.mean_rate else ""
             self.progress.update(self.task, words=f"{rate}{seconds}")
             self.progress.stop_task(self.task)
             self.task = None

@@ -26,6 +26,18 @@ def test_rate_and_time_left():
     assert pace.left == 15
 
 
+def test_a_slow_start_is_forgotten():
+    clock = Clock()
+    pace = Pace(10_000, clock, window=30)
+    clock.now += 100
+    pace.advance(10)
+    for _ in range(60):
+        clock.now += 1
+        pace.advance(20)
+    assert pace.rate == pytest.approx(20)
+    assert pace.mean_rate == pytest.approx(1210 / 160)
+
+
 def test_resumed_work_is_done_but_is_no_speed():
     clock = Clock()
     pace = Pace(1000, clock)
