@@ -22,6 +22,7 @@ class Scorer:
     """Scores masks on one model and one image set; what does not depend on the masks is prepared once.
 
     Args, errors: see `score`. Additionally:
+        expected: forwards that are to come, by which "auto" decides whether to compile.
         memory: bytes that cached spectra may take; when the set's spectra need more, each block of images is
             transformed anew for every call and only one block is held.
 
@@ -54,7 +55,12 @@ class Scorer:
         domain="normalised",
         class_index=None,
         memory=1 << 30,
+        form="auto",
+        expected=0,
+        progress=None,
     ):
+        self.progress = progress or Silent()
+        self.pairs_limit = None
         self.images = images
         self.classes = list(images.classes)
         self.labels = torch.as_tensor(images.labels, dtype=torch.int64).cpu()
@@ -94,6 +100,17 @@ class Scorer:
         self.tiling = tiling(len(self.labels), batch_size, max_block=max(1, memory // one))
         self._keep = len(self.labels) * one <= memory
         self._spectra = {}
+        sample = self._pixels(0, min(32, self.tiling.block))
+        if domain == "normalised":
+            mean, std = (torch.tensor(v, device=sample.device).view(1, 3, 1, 1) for v in (model.mean, model.std))
+            sample = (sample - mean.to(sample.dtype)) / std.to(sample.dtype)
+        self.form = self.forward.optimise(
+            form,
+            sample.contiguous(memory_format=torch.channels_last),
+            expected=expected,
+            rows=self.tiling.part * self.tiling.group,
+            note=self.progress.note,
+        )
 
     def _class_index(self, given):
         if given is None:
@@ -117,9 +134,12 @@ class Scorer:
         if (first, last) not in self._spectra:
             if not self._keep:
                 self._spectra.clear()
-            pixels = self.images.images[first:last].to(self.forward.device).to(self.forward.compute).div_(255)
+            pixels = self._pixels(first, last)
             self._spectra[first, last] = spectrum(pixels, mean=self.forward.mean, std=self.forward.std)
         return self._spectra[first, last]
+
+    def _pixels(self, first, last):
+        return self.images.images[first:last].to(self.forward.device).to(self.forward.compute).div_(255)
 
     def memory(self):
         """Bytes of the decoded images, of the spectra held at once, and of one batch's filtered images."""
@@ -139,7 +159,7 @@ class Scorer:
         took = []
         for _ in range(3):
             began = time.perf_counter()
-            self._tile(masks, 0, number, 0, last, None)
+            self._tile(masks, range(number), 0, number, 0, last, None)
             took.append(time.perf_counter() - began)
         return min(took) / (number * last)
 
@@ -167,14 +187,14 @@ class Scorer:
             check: called after every tile; may raise to stop the run.
         """
         drawn = self._check_masks(masks)
-        inverse = None
+        names, inverse = np.arange(drawn), None
         if isinstance(masks, BitMasks):
-            first, inverse = unique(masks)
-            if len(first) < drawn:
-                masks = select(masks, first)
-        total = self._check_masks(masks)
+            indices, inverse = unique(masks)
+            if len(indices) < drawn:
+                masks, names = select(masks, indices), indices.numpy()
+        total = len(names)
         weights, offset = self._reduction(reduction, published_batch_size)
-        progress = progress or Silent()
+        progress = progress or self.progress
         classes = len(self.classes)
         loss = np.zeros((total, classes))
         correct, predicted = (np.zeros((total, classes), dtype=np.int64) for _ in range(2))
@@ -186,7 +206,7 @@ class Scorer:
                 sums = journal.get(name) if journal is not None else None
                 known = sums is not None
                 if not known:
-                    sums = self._tile(masks, low, high, first, last, weights)
+                    sums = self._tile(masks, names, low, high, first, last, weights)
                     if journal is not None:
                         journal.put(name, **sums)
                 loss[low:high] += sums["loss"]
@@ -215,6 +235,7 @@ class Scorer:
             reduction,
             {
                 "batch_size": self.batch_size,
+                "form": self.form["form"],
                 "forwards": self.forwards(total),
                 "forwards_resumed": resumed,
                 "forwards_saved": self.forwards(drawn - total),
@@ -261,57 +282,79 @@ class Scorer:
         offset = ((sizes[:, None] - own).double() * math.log(self.logits) / sizes[:, None]).sum(0)
         return (1 / sizes.double())[number].numpy(), offset.numpy()
 
-    def _tile(self, masks, low, high, first, last, weights):
+    def _tile(self, masks, names, low, high, first, last, weights):
         """Sums of one tile: float64 loss [k, C] (weighted), int64 correct and predicted [k, C]."""
-        part_masks = _take(masks, low, high, self.forward.device)
-        transformed = self._spectrum(first, last)
-        loss, answers = [], []
-        targets = self.class_index[self.labels[first:last]].to(self.forward.device)
-        for begin, end in self.tiling.parts(0, last - first):
-            filtered = spectral_filter(
-                transformed if (begin, end) == (0, last - first) else transformed[begin:end],
-                part_masks,
-                memory_format=torch.channels_last,
-            )
-            logits = self._forward(filtered.flatten(0, 1), low, high, first + begin, first + end)
-            repeated = targets[begin:end].repeat(high - low)
-            each = F.cross_entropy(logits, repeated, reduction="none")
-            # An infinite logit of another class would leave the loss finite.
-            each = torch.where(torch.isfinite(logits.sum(1)), each, math.nan)
-            loss.append(each.view(high - low, end - begin))
-            answers.append(logits.argmax(1).view(high - low, end - begin))
-        loss, answers = torch.cat(loss, 1).cpu().numpy(), torch.cat(answers, 1).cpu()
-        if not np.isfinite(loss).all():
-            mask, image = (int(i) for i in np.argwhere(~np.isfinite(loss))[0])
-            paths = getattr(self.images, "paths", None)
-            where = f" ({paths[first + image]})" if paths else ""
-            raise FloatingPointError(
-                "score: the model gave a NaN or infinite logit "
-                f"for mask {low + mask} and image {first + image}{where}."
-            )
-        labels = self.labels[first:last]
-        targets = self.class_index[labels]
-        classes = len(self.classes)
+        some = _take(masks, low, high, self.forward.device)
+        labels, classes = self.labels[first:last], len(self.classes)
+        loss, answers = self._ask(some, self._spectrum(first, last), labels, names[low:high], range(first, last))
+        weighted = loss if weights is None else loss * weights[first:last]
         column = torch.full((self.logits,), classes)
         column[self.class_index] = torch.arange(classes)
-        answers = answers[:, : last - first]
-        weighted = loss if weights is None else loss * weights[first:last]
         return {
             "loss": _sums(labels, weighted, classes, np.float64),
-            "correct": _sums(labels, (answers == targets).numpy(), classes, np.int64),
+            "correct": _sums(labels, (answers == self.class_index[labels]).numpy(), classes, np.int64),
             "predicted": _sums(column[answers], None, classes + 1, np.int64)[:, :classes],
         }
 
-    def _forward(self, batch, low, high, first, last):
+    def _ask(self, masks, spectra, labels, mask_names, image_names):
+        """Every mask with every image, part by part: float64 losses and int64 answers [k, b], on the CPU."""
+        targets = self.class_index[labels].to(self.forward.device)
+        done = []
+        for begin in range(0, len(spectra), self.tiling.part):
+            end = min(begin + self.tiling.part, len(spectra))
+            part = spectra if end - begin == len(spectra) else spectra[begin:end]
+            try:
+                done.append(self._batch(masks, part, targets[begin:end]))
+            except (torch.OutOfMemoryError, TypeError):
+                raise
+            except Exception as error:
+                raise RuntimeError(
+                    f"score: the model raised {type(error).__name__} on masks {_span(mask_names)}, "
+                    f"images {_span(image_names[begin:end])}: {error}"
+                ) from error
+        loss = torch.cat([each for each, _ in done], 1).cpu().numpy()
+        if not np.isfinite(loss).all():
+            mask, image = (int(i) for i in np.argwhere(~np.isfinite(loss))[0])
+            mask, image = int(mask_names[mask]), int(image_names[image])
+            paths = getattr(self.images, "paths", None)
+            raise FloatingPointError(
+                "score: the model gave a NaN or infinite logit "
+                f"for mask {mask} and image {image}{f' ({paths[image]})' if paths else ''}."
+            )
+        return loss, torch.cat([answers for _, answers in done], 1).cpu()
+
+    def _batch(self, masks, spectra, targets):
+        """One forward: losses and answers [k, b] on the device. When memory runs out, in halves, from then on."""
+        number, images = len(masks.bits if isinstance(masks, BitMasks) else masks), len(spectra)
+        if self.pairs_limit is not None and number * images > max(1, self.pairs_limit):
+            half, axis = (images // 2, 1) if images > 1 else (number // 2, 0)
+            cuts = ((0, half), (half, images if axis else number))
+            parts = [
+                self._batch(masks, spectra[a:b], targets[a:b])
+                if axis
+                else self._batch(_take(masks, a, b, self.forward.device), spectra, targets)
+                for a, b in cuts
+            ]
+            return tuple(torch.cat(both, axis) for both in zip(*parts, strict=True))
         try:
-            return self.forward(batch)
-        except (torch.OutOfMemoryError, TypeError):
-            raise
-        except Exception as error:
-            raise RuntimeError(
-                f"score: the model raised {type(error).__name__} on masks {low}...{high - 1}, "
-                f"images {first}...{last - 1}: {error}"
-            ) from error
+            filtered = spectral_filter(spectra, masks, memory_format=torch.channels_last)
+            logits = self.forward(filtered.flatten(0, 1))
+        except torch.OutOfMemoryError:
+            if number * images == 1:
+                raise
+            self.pairs_limit = number * images // 2
+            self.forward.rows = None
+            if self.forward.device.type == "cuda":
+                torch.cuda.empty_cache()
+            self.progress.note(
+                f"{self.forward.device} ran out of memory with a batch of {number * images} images: going on with "
+                f"at most {self.pairs_limit}. Last bits may differ from a run that never did so."
+            )
+            return self._batch(masks, spectra, targets)
+        each = F.cross_entropy(logits, targets.repeat(number), reduction="none")
+        # An infinite logit of another class would leave the loss finite.
+        each = torch.where(torch.isfinite(logits.sum(1)), each, math.nan)
+        return each.view(number, images), logits.argmax(1).view(number, images)
 
 
 def score(
@@ -328,6 +371,7 @@ def score(
     class_index=None,
     progress=None,
     memory=1 << 30,
+    form="auto",
 ):
     """Filter every image by every mask, ask the model, and sum per mask and class.
 
@@ -350,6 +394,7 @@ def score(
         class_index: C logit indices, one per class; None: class c is logit c.
         progress: a `freqkit.engine.Progress`.
         memory: bytes that cached spectra may take.
+        form: the network's form, "auto", "eager", "folded" or "compiled"; see `Forward.optimise`.
 
     Returns:
         Scores.
@@ -371,8 +416,11 @@ def score(
         domain=domain,
         class_index=class_index,
         memory=memory,
+        form=form,
+        expected=len(images.images) * len(masks.bits if isinstance(masks, BitMasks) else masks),
+        progress=progress,
     )
-    progress = progress or Silent()
+    progress = scorer.progress
     progress.start("score", scorer.forwards(scorer._check_masks(masks)))
     try:
         return scorer.score(
@@ -386,6 +434,10 @@ def _take(masks, low, high, device):
     if isinstance(masks, BitMasks):
         return masks._replace(bits=masks.bits[low:high].to(device))
     return masks[low:high].to(device)
+
+
+def _span(names):
+    return f"{int(names[0])}...{int(names[-1])}"
 
 
 def _sums(column, values, columns, dtype):

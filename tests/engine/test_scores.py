@@ -249,14 +249,16 @@ def test_non_finite_logits_name_mask_and_image(value):
     masks = torch.ones(5, 8, 8)
     masks[:3, 0, 0] = 0
     with pytest.raises(FloatingPointError, match=r"for mask 3 and image 13 \(13.png\)"):
-        score(model, images, masks, batch_size=8)
+        score(model, images, masks, batch_size=8, form="eager")
 
 
 def test_a_model_that_raises_is_named():
     model = Small()
     model.network = Broken(model.network, KeyError("odd"))
-    with pytest.raises(RuntimeError, match=r"KeyError on masks 0...0, images 0...3"):
+    with pytest.raises(RuntimeError, match="the model raised KeyError on the first 20 images: 'odd'"):
         score(model, Images(20), torch.ones(1, 8, 8), batch_size=8)
+    with pytest.raises(RuntimeError, match=r"KeyError on masks 0...1, images 0...3: 'odd'"):
+        score(model, Images(20), torch.ones(2, 8, 8), batch_size=8, form="eager")
 
 
 @pytest.mark.parametrize(
