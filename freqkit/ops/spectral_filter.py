@@ -290,14 +290,15 @@ def _lanes(dtype):
 def packed_size(device_type, dtype, h, w):
     """Real numbers per plane of a packed spectrum.
 
-    CPU: rows ky < (H+1)//2 in groups of `lanes`, `[group][kx][re, im][lane]`, then for even H the row H/2, `[kx][re, im]`.
+    CPU: rows ky < (H+1)//2 in groups of `lanes`, `[group][kx][re, im][lane]`, then for even H the row H/2, `[kx][re, im]`;
+    padded to a multiple of 16.
     CUDA: `[ky <= H//2][kx][re, im]`.
     """
     if device_type != "cpu":
         return (h // 2 + 1) * w * 2
     lanes = _lanes(dtype)
     groups = -(-((h + 1) // 2) // lanes)
-    return groups * w * 2 * lanes + (2 * w if h % 2 == 0 else 0)
+    return -(-(groups * w * 2 * lanes + (2 * w if h % 2 == 0 else 0)) // 16) * 16
 
 
 def _unpack(packed, h, w):
@@ -310,7 +311,7 @@ def _unpack(packed, h, w):
     main = packed[..., : groups * w * 2 * lanes].reshape(b, c, groups, w, 2, lanes)
     main = main.permute(0, 1, 2, 5, 3, 4).reshape(b, c, groups * lanes, w, 2)[:, :, :rows]
     if h % 2 == 0:
-        main = torch.cat([main, packed[..., groups * w * 2 * lanes :].reshape(b, c, 1, w, 2)], dim=2)
+        main = torch.cat([main, packed[..., groups * w * 2 * lanes :][..., : 2 * w].reshape(b, c, 1, w, 2)], dim=2)
     return torch.view_as_complex(main.contiguous())
 
 

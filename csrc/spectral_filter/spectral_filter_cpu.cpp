@@ -1,0 +1,426 @@
+// The CPU operators: tensors in, tensors out; work shared between torch's threads over (mask, plane).
+//
+// Memory of a call beyond its result: the weights of one block of masks (at most 4 MiB or one mask) and one scratch per
+// thread (one plane between its two transforms, three columns' worth of lines), whatever K and B are.
+#include "spectral_filter.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <vector>
+
+#include "../common/torch.h"
+
+namespace freqkit {
+
+namespace {
+
+template <class S>
+const CpuKernels<S>& choose() {
+  const char* wanted = std::getenv("FREQKIT_SIMD");  // for tests and benchmarks
+  const std::string level = wanted ? wanted : "";
+#ifdef FREQKIT_HAS_X86
+  const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+                          __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
+  if (level == "avx512" || (level.empty() && has_avx512)) {
+    STD_TORCH_CHECK(has_avx512, "FREQKIT_SIMD=avx512: this processor has no AVX-512");
+    return *avx512_kernels<S>();
+  }
+  if (level == "avx2" || (level.empty() && has_avx2)) {
+    STD_TORCH_CHECK(has_avx2, "FREQKIT_SIMD=avx2: this processor has no AVX2");
+    return *avx2_kernels<S>();
+  }
+#endif
+  STD_TORCH_CHECK(level.empty() || level == "baseline", "FREQKIT_SIMD must be one of the levels built into this library "
+                  "(baseline, and avx2 or avx512 on x86); got ", level);
+  return *baseline_kernels<S>();
+}
+
+}  // namespace
+
+const CpuKernels<float>& kernels_in_use(float) {
+  static const CpuKernels<float>& kernels = choose<float>();
+  return kernels;
+}
+const CpuKernels<double>& kernels_in_use(double) {
+  static const CpuKernels<double>& kernels = choose<double>();
+  return kernels;
+}
+
+namespace {
+
+template <class S>
+struct Aligned {
+  explicit Aligned(int64_t count) : data(static_cast<S*>(::operator new(sizeof(S) * std::max<int64_t>(count, 1), kAlign))) {}
+  ~Aligned() { ::operator delete(data, kAlign); }
+  Aligned(const Aligned&) = delete;
+  Aligned& operator=(const Aligned&) = delete;
+  static constexpr std::align_val_t kAlign{64};
+  S* data;
+};
+
+Dtype dtype_of(ScalarType dtype) {
+  switch (dtype) {
+    case ScalarType::Float: return Dtype::kFloat;
+    case ScalarType::Double: return Dtype::kDouble;
+    case ScalarType::BFloat16: return Dtype::kBfloat16;
+    case ScalarType::Half: return Dtype::kHalf;
+    default: STD_TORCH_CHECK(false, "freqkit: expected a float32, float64, bfloat16 or float16 tensor");
+  }
+  return Dtype::kFloat;
+}
+
+// Everything a call needs to know about its planes.
+template <class S>
+struct Transforms {
+  const CpuKernels<S>& kernels = kernels_in_use(S{});
+  PlaneShape shape;
+  const Plan<S>& rows;
+  const Plan<S>& columns;
+  int64_t scratch;
+  Transforms(int64_t height, int64_t width)
+      : shape{int(height), int(width), kernels.lanes},
+        rows(plan_of<S>(int(width))),
+        columns(plan_of<S>(int(height))),
+        scratch(kernels.scratch_size(shape, rows, columns)) {}
+};
+
+// Per-thread scratch, zeroed once so that unused lanes hold numbers.
+template <class S>
+struct ThreadScratch {
+  explicit ThreadScratch(int64_t count) : memory(count) { std::memset(memory.data, 0, sizeof(S) * count); }
+  Aligned<S> memory;
+  S* get() { return memory.data; }
+};
+
+struct Masks {
+  MaskKind kind;
+  int64_t count, bytes;  // bytes from one mask to the next
+  MaskView view;
+  MaskView at(int64_t k) const {
+    MaskView result = view;
+    result.data = static_cast<const char*>(view.data) + k * bytes;
+    return result;
+  }
+};
+
+Masks masks_of(const Tensor& mask, int64_t kind, const std::vector<int64_t>& cell) {
+  STD_TORCH_CHECK(mask.dim() == 3 && mask.is_contiguous(), "freqkit: masks must be contiguous and have three dimensions");
+  STD_TORCH_CHECK(cell.size() == 2, "freqkit: cell must be two numbers");
+  Masks masks{};
+  masks.kind = MaskKind(kind);
+  masks.count = mask.size(0);
+  masks.bytes = mask.size(1) * mask.size(2) * int64_t(mask.element_size());
+  masks.view = {masks.kind, mask.const_data_ptr(), int(cell[0]), int(cell[1]), mask.size(2)};
+  return masks;
+}
+
+void check_masks(const Tensor& mask, int64_t kind, const std::vector<int64_t>& cell, int64_t height, int64_t width,
+                 ScalarType dtype) {
+  if (kind <= 1) {
+    STD_TORCH_CHECK(mask.scalar_type() == dtype, "freqkit: dense masks must have the spectrum's dtype");
+    STD_TORCH_CHECK(mask.size(1) == height && mask.size(2) == (kind == 0 ? width : width / 2 + 1),
+                    "freqkit: dense masks do not fit the image size");
+  } else {
+    STD_TORCH_CHECK(kind <= 3 && mask.scalar_type() == ScalarType::Byte, "freqkit: bit masks must be uint8");
+    STD_TORCH_CHECK(cell.size() == 2 && cell[0] > 0 && cell[1] > 0 && mask.size(1) * cell[0] == height &&
+                        mask.size(2) * 8 * cell[1] >= width,
+                    "freqkit: bit masks do not fit the image size");
+  }
+}
+
+PlaneInput plane_input(const Tensor& x, int64_t b, int64_t c, double mean, double scale) {
+  const int64_t offset = b * x.stride(0) + c * x.stride(1);
+  return {static_cast<const char*>(x.const_data_ptr()) + offset * int64_t(x.element_size()), dtype_of(x.scalar_type()),
+          x.stride(2), x.stride(3), mean, scale};
+}
+
+template <class S>
+std::vector<double> channel_values(const std::optional<Tensor>& values, int64_t channels, double otherwise) {
+  std::vector<double> result(channels, otherwise);
+  if (values) {
+    STD_TORCH_CHECK(values->numel() == channels && values->is_contiguous(), "freqkit: mean and std need C numbers");
+    const S* from = static_cast<const S*>(values->const_data_ptr());
+    for (int64_t c = 0; c < channels; ++c) result[c] = double(from[c]);
+  }
+  return result;
+}
+
+}  // namespace
+
+// ---- spectrum -------------------------------------------------------------------------------------------------------
+
+Tensor spectrum(const Tensor& x, const std::optional<Tensor>& mean, const std::optional<Tensor>& std) {
+  STD_TORCH_CHECK(x.dim() == 4, "freqkit::spectrum: x must be [B, C, H, W]");
+  const int64_t batch = x.size(0), channels = x.size(1), height = x.size(2), width = x.size(3);
+  return dispatch_real("freqkit::spectrum", x.scalar_type(), [&](auto zero) {
+    using S = decltype(zero);
+    const Transforms<S> t(height, width);
+    Tensor packed = empty_on(x, {batch, channels, t.shape.size()}, x.scalar_type());
+    S* to = static_cast<S*>(packed.mutable_data_ptr());
+    const std::vector<double> means = channel_values<S>(mean, channels, 0), stds = channel_values<S>(std, channels, 1);
+    torch::stable::parallel_for(0, batch * channels, 1, [&](int64_t begin, int64_t end) {
+      ThreadScratch<S> scratch(t.scratch);
+      for (int64_t p = begin; p < end; ++p) {
+        const int64_t c = p % channels;
+        t.kernels.forward(t.shape, t.rows, t.columns, plane_input(x, p / channels, c, means[c], 1 / stds[c]),
+                          to + p * t.shape.size(), scratch.get());
+      }
+    });
+    return packed;
+  });
+}
+
+// The transpose of spectrum: interior rows stand for two frequencies, so a gradient of theirs enters the inverse
+// transform at half weight; the transform's 1/(HW) does not belong to the transpose.
+Tensor spectrum_backward(const Tensor& grad, int64_t height, int64_t width, const std::optional<Tensor>& std) {
+  const int64_t batch = grad.size(0), channels = grad.size(1);
+  STD_TORCH_CHECK(grad.is_contiguous(), "freqkit::spectrum_backward: grad must be contiguous");
+  return dispatch_real("freqkit::spectrum_backward", grad.scalar_type(), [&](auto zero) {
+    using S = decltype(zero);
+    const Transforms<S> t(height, width);
+    STD_TORCH_CHECK(grad.size(2) == t.shape.size(), "freqkit::spectrum_backward: grad does not fit the image size");
+    Tensor result = empty_on(grad, {batch, channels, height, width}, grad.scalar_type());
+    S* to = static_cast<S*>(result.mutable_data_ptr());
+    const S* from = static_cast<const S*>(grad.const_data_ptr());
+    const std::vector<double> stds = channel_values<S>(std, channels, 1);
+    Aligned<S> weights(t.shape.weight_size());
+    for (int64_t i = 0; i < t.shape.weight_size(); ++i)
+      weights.data[i] = S(i >= t.shape.weight_nyquist() || (i < width * t.shape.lanes && i % t.shape.lanes == 0) ? 1 : 0.5);
+    const std::vector<uint8_t> live(t.shape.groups(), 1);
+    torch::stable::parallel_for(0, batch * channels, 1, [&](int64_t begin, int64_t end) {
+      ThreadScratch<S> scratch(t.scratch);
+      for (int64_t p = begin; p < end; ++p) {
+        const PlaneOutput out{to + p * height * width, dtype_of(grad.scalar_type()), width, 1, 1 / stds[p % channels]};
+        t.kernels.inverse(t.shape, t.rows, t.columns, from + p * t.shape.size(), weights.data, live.data(), out,
+                          scratch.get());
+      }
+    });
+    return result;
+  });
+}
+
+// ---- spectral_filter ------------------------------------------------------------------------------------------------
+
+namespace {
+
+template <class S>
+void filter_into(const Tensor& packed, int64_t height, int64_t width, const Masks& masks, bool paired,
+                 bool channels_last, const Tensor& out) {
+  const Transforms<S> t(height, width);
+  const int64_t batch = packed.size(0), channels = packed.size(1);
+  STD_TORCH_CHECK(packed.size(2) == t.shape.size(), "freqkit::spectral_filter: packed does not fit the image size");
+  const int64_t planes = batch * channels, plane_size = height * width, weight_size = t.shape.weight_size();
+  const int64_t groups = t.shape.groups();
+  const S* from = static_cast<const S*>(packed.const_data_ptr());
+  char* to = static_cast<char*>(out.mutable_data_ptr());
+  const int64_t item = int64_t(out.element_size());
+  const Dtype dtype = dtype_of(out.scalar_type());
+  const double scale = 1.0 / (double(height) * double(width));
+
+  const auto run = [&](int64_t image_slot, int64_t plane, const S* weights, const uint8_t* live, S* scratch) {
+    const int64_t b = plane / channels, c = plane % channels;
+    (void)b;
+    const int64_t at = image_slot * channels * plane_size + (channels_last ? c : c * plane_size);
+    const int64_t step = channels_last ? channels : 1;
+    const PlaneOutput target{to + at * item, dtype, width * step, step, 1};
+    t.kernels.inverse(t.shape, t.rows, t.columns, from + plane * t.shape.size(), weights, live, target, scratch);
+  };
+
+  // Masks go in blocks: all threads prepare a block's weights, then share (few masks) x (some planes) tiles of it, so
+  // that a tile's weights and the spectrum at hand stay in the second-level cache.
+  const int64_t per_block = std::clamp<int64_t>((int64_t(4) << 20) / (weight_size * int64_t(sizeof(S))), 1, masks.count);
+  Aligned<S> weights(per_block * weight_size);
+  std::vector<uint8_t> live(per_block * groups), finite(per_block);
+  for (int64_t first = 0; first < masks.count; first += per_block) {
+    const int64_t block = std::min(per_block, masks.count - first);
+    torch::stable::parallel_for(0, block, std::max<int64_t>(1, 4096 / width / height), [&](int64_t begin, int64_t end) {
+      ThreadScratch<S> scratch(t.scratch);
+      for (int64_t k = begin; k < end; ++k)
+        finite[k] = t.kernels.weights(t.shape, masks.at(first + k), scale, weights.data + k * weight_size,
+                                      live.data() + k * groups, scratch.get());
+    });
+    for (int64_t k = 0; k < block; ++k)
+      STD_TORCH_CHECK(finite[k], "spectral_filter: masks must be finite; mask ", first + k, " holds NaN or infinity.");
+    if (paired) {
+      torch::stable::parallel_for(0, block * channels, 1, [&](int64_t begin, int64_t end) {
+        ThreadScratch<S> scratch(t.scratch);
+        for (int64_t i = begin; i < end; ++i) {
+          const int64_t k = i / channels;
+          run(first + k, (first + k) * channels + i % channels, weights.data + k * weight_size, live.data() + k * groups,
+              scratch.get());
+        }
+      });
+      continue;
+    }
+    const int64_t tile_masks = std::clamp<int64_t>((int64_t(256) << 10) / (weight_size * int64_t(sizeof(S))), 1, block);
+    const int64_t tile_planes = std::min<int64_t>(planes, 8);
+    const int64_t mask_tiles = (block + tile_masks - 1) / tile_masks;
+    const int64_t plane_tiles = (planes + tile_planes - 1) / tile_planes;
+    torch::stable::parallel_for(0, mask_tiles * plane_tiles, 1, [&](int64_t begin, int64_t end) {
+      ThreadScratch<S> scratch(t.scratch);
+      for (int64_t tile = begin; tile < end; ++tile) {
+        const int64_t k0 = tile % mask_tiles * tile_masks, p0 = tile / mask_tiles * tile_planes;
+        for (int64_t p = p0; p < std::min(planes, p0 + tile_planes); ++p)
+          for (int64_t k = k0; k < std::min(block, k0 + tile_masks); ++k)
+            run((first + k) * batch + p / channels, p, weights.data + k * weight_size, live.data() + k * groups,
+                scratch.get());
+      }
+    });
+  }
+}
+
+void filter_dispatch(const Tensor& packed, int64_t height, int64_t width, const Tensor& mask, int64_t kind,
+                     const std::vector<int64_t>& cell, bool paired, bool channels_last, const Tensor& out) {
+  STD_TORCH_CHECK(packed.is_contiguous(), "freqkit::spectral_filter: packed must be contiguous");
+  check_masks(mask, kind, cell, height, width, packed.scalar_type());
+  dispatch_real("freqkit::spectral_filter", packed.scalar_type(), [&](auto zero) {
+    filter_into<decltype(zero)>(packed, height, width, masks_of(mask, kind, cell), paired, channels_last, out);
+  });
+}
+
+}  // namespace
+
+Tensor spectral_filter(const Tensor& packed_any, int64_t height, int64_t width, const Tensor& mask_any, int64_t kind,
+                       std::vector<int64_t> cell, bool paired, ScalarType dtype, bool channels_last) {
+  const Tensor packed = torch::stable::contiguous(packed_any), mask = torch::stable::contiguous(mask_any);
+  std::vector<int64_t> lead = {packed.size(0)};
+  if (!paired) lead.insert(lead.begin(), mask.size(0));
+  std::vector<int64_t> size = lead;
+  const int64_t channels = packed.size(1);
+  if (channels_last)
+    size.insert(size.end(), {height, width, channels});
+  else
+    size.insert(size.end(), {channels, height, width});
+  Tensor out = empty_on(packed, size, dtype);
+  if (out.numel() > 0) filter_dispatch(packed, height, width, mask, kind, cell, paired, channels_last, out);
+  if (!channels_last) return out;
+  const int64_t n = int64_t(size.size());
+  std::vector<int64_t> order;
+  for (int64_t i = 0; i < n - 3; ++i) order.push_back(i);
+  order.insert(order.end(), {n - 1, n - 3, n - 2});
+  return torch::stable::permute(out, order);
+}
+
+void spectral_filter_out(const Tensor& packed, int64_t height, int64_t width, const Tensor& mask, int64_t kind,
+                         std::vector<int64_t> cell, bool paired, bool channels_last, Tensor out) {
+  filter_dispatch(torch::stable::contiguous(packed), height, width, torch::stable::contiguous(mask), kind, cell, paired,
+                  channels_last, out);
+}
+
+// ---- transposes -----------------------------------------------------------------------------------------------------
+
+// With respect to the packed spectrum: sum over masks of m_k times the transform of the gradient, masks in their order.
+Tensor spectral_filter_backward_spectrum(const Tensor& grad, int64_t height, int64_t width, const Tensor& mask_any,
+                                         int64_t kind, std::vector<int64_t> cell, bool paired, ScalarType dtype) {
+  const Tensor mask = torch::stable::contiguous(mask_any);
+  check_masks(mask, kind, cell, height, width, dtype);
+  const int64_t at = paired ? 0 : 1, batch = grad.size(at), channels = grad.size(at + 1);
+  return dispatch_real("freqkit::spectral_filter_backward_spectrum", dtype, [&](auto zero) {
+    using S = decltype(zero);
+    const Transforms<S> t(height, width);
+    const Masks masks = masks_of(mask, kind, cell);
+    Tensor result = zeros_on(grad, {batch, channels, t.shape.size()}, dtype);
+    S* to = static_cast<S*>(result.mutable_data_ptr());
+    const int64_t weight_size = t.shape.weight_size(), groups = t.shape.groups();
+    const double scale = 1.0 / (double(height) * double(width));
+    const int64_t per_block = std::clamp<int64_t>((int64_t(4) << 20) / (weight_size * int64_t(sizeof(S))), 1, masks.count);
+    Aligned<S> weights(per_block * weight_size);
+    std::vector<uint8_t> live(per_block * groups);
+    for (int64_t first = 0; first < masks.count; first += per_block) {
+      const int64_t block = std::min(per_block, masks.count - first);
+      torch::stable::parallel_for(0, block, 1, [&](int64_t begin, int64_t end) {
+        ThreadScratch<S> scratch(t.scratch);
+        for (int64_t k = begin; k < end; ++k)
+          t.kernels.weights(t.shape, masks.at(first + k), scale, weights.data + k * weight_size, live.data() + k * groups,
+                            scratch.get());
+      });
+      const int64_t image0 = paired ? first : 0, images = paired ? block : batch;
+      torch::stable::parallel_for(0, images * channels, 1, [&](int64_t begin, int64_t end) {
+        ThreadScratch<S> scratch(t.scratch);
+        Aligned<S> transformed(t.shape.size());
+        for (int64_t i = begin; i < end; ++i) {
+          const int64_t b = image0 + i / channels, c = i % channels;
+          for (int64_t k = paired ? b - first : 0; k < (paired ? b - first + 1 : block); ++k) {
+            const int64_t offset = (paired ? b * grad.stride(0) : (first + k) * grad.stride(0) + b * grad.stride(1)) +
+                                   c * grad.stride(at + 1);
+            const PlaneInput in{static_cast<const char*>(grad.const_data_ptr()) + offset * int64_t(grad.element_size()),
+                                dtype_of(grad.scalar_type()), grad.stride(at + 2), grad.stride(at + 3), 0, 1};
+            t.kernels.forward(t.shape, t.rows, t.columns, in, transformed.data, scratch.get());
+            t.kernels.accumulate(t.shape, weights.data + k * weight_size, transformed.data,
+                                 to + (b * channels + c) * t.shape.size());
+          }
+        }
+      });
+    }
+    return result;
+  });
+}
+
+// With respect to a dense mask: (1/HW) Re(conj(X) G) per frequency, summed over images and channels. A mask's planes are
+// summed in eight fixed shares, so that the sum does not depend on the number of threads.
+Tensor spectral_filter_backward_mask(const Tensor& grad, const Tensor& packed_any, int64_t height, int64_t width,
+                                     int64_t kind, bool paired) {
+  const Tensor packed = torch::stable::contiguous(packed_any);
+  STD_TORCH_CHECK(kind <= 1, "freqkit: only dense masks have gradients");
+  const int64_t at = paired ? 0 : 1, batch = packed.size(0), channels = packed.size(1), count = grad.size(0);
+  return dispatch_real("freqkit::spectral_filter_backward_mask", packed.scalar_type(), [&](auto zero) {
+    using S = decltype(zero);
+    const Transforms<S> t(height, width);
+    const int64_t columns = kind == 0 ? width : width / 2 + 1, weight_size = t.shape.weight_size();
+    Tensor result = empty_on(grad, {count, height, columns}, packed.scalar_type());
+    S* to = static_cast<S*>(result.mutable_data_ptr());
+    const S* from = static_cast<const S*>(packed.const_data_ptr());
+    const S scale = S(1.0 / (double(height) * double(width)));
+    constexpr int64_t kShares = 8;
+    const int64_t planes = paired ? channels : batch * channels, shares = std::min(kShares, planes);
+    Aligned<S> sums(kShares * weight_size);
+    for (int64_t k = 0; k < count; ++k) {
+      torch::stable::parallel_for(0, shares, 1, [&](int64_t begin, int64_t end) {
+        ThreadScratch<S> scratch(t.scratch);
+        Aligned<S> transformed(t.shape.size());
+        for (int64_t share = begin; share < end; ++share) {
+          S* sum = sums.data + share * weight_size;
+          std::memset(sum, 0, sizeof(S) * weight_size);
+          for (int64_t i = share * planes / shares; i < (share + 1) * planes / shares; ++i) {
+            const int64_t b = paired ? k : i / channels, c = i % channels;
+            const int64_t offset = (paired ? b * grad.stride(0) : k * grad.stride(0) + b * grad.stride(1)) +
+                                   c * grad.stride(at + 1);
+            const PlaneInput in{static_cast<const char*>(grad.const_data_ptr()) + offset * int64_t(grad.element_size()),
+                                dtype_of(grad.scalar_type()), grad.stride(at + 2), grad.stride(at + 3), 0, 1};
+            t.kernels.forward(t.shape, t.rows, t.columns, in, transformed.data, scratch.get());
+            t.kernels.correlate(t.shape, from + (b * channels + c) * t.shape.size(), transformed.data, sum);
+          }
+        }
+      });
+      for (int64_t share = 1; share < shares; ++share)
+        for (int64_t i = 0; i < weight_size; ++i) sums.data[i] += sums.data[share * weight_size + i];
+      const int lanes = t.shape.lanes;
+      const auto value = [&](int64_t ky, int64_t kx) {  // any ky, by symmetry
+        if (2 * ky > height) ky = height - ky, kx = kx == 0 ? 0 : width - kx;
+        if (2 * ky == height) return sums.data[t.shape.weight_nyquist() + kx];
+        return sums.data[(ky / lanes * width + kx) * lanes + ky % lanes];
+      };
+      for (int64_t ky = 0; ky < height; ++ky)
+        for (int64_t kx = 0; kx < columns; ++kx) {
+          const bool twice = kind == 1 && kx > 0 && 2 * kx < width;
+          to[(k * height + ky) * columns + kx] = value(ky, kx) * scale * S(twice ? 2 : 1);
+        }
+    }
+    return result;
+  });
+}
+
+}  // namespace freqkit
+
+STABLE_TORCH_LIBRARY_IMPL(freqkit, CPU, m) {
+  m.impl("spectrum", TORCH_BOX(&freqkit::spectrum));
+  m.impl("spectrum_backward", TORCH_BOX(&freqkit::spectrum_backward));
+  m.impl("spectral_filter", TORCH_BOX(&freqkit::spectral_filter));
+  m.impl("spectral_filter_out", TORCH_BOX(&freqkit::spectral_filter_out));
+  m.impl("spectral_filter_backward_spectrum", TORCH_BOX(&freqkit::spectral_filter_backward_spectrum));
+  m.impl("spectral_filter_backward_mask", TORCH_BOX(&freqkit::spectral_filter_backward_mask));
+}

@@ -1,0 +1,756 @@
+// The CPU kernels; compiled once per instruction set with FREQKIT_SIMD_NAMESPACE and FREQKIT_LANE_BYTES.
+//
+// Inverse: for each group of L rows ky, multiply by the mask while loading the first pass of the transform along kx, into
+// T[group][x][re, im][ky lane]. For even H the row H/2 rides as imaginary part of row 0 (both real after this transform).
+// Then for each 2L columns: transpose to lanes of x, join columns x and x + L as real and imaginary part of one complex
+// transform along ky, and write its rows straight to the image: 2L adjacent pixels at a time. Forward is the mirror image.
+//
+// Nothing of the standard library's templates here: an inline function compiled for AVX-512 must not be the copy that the
+// linker keeps for every machine.
+#include "spectral_filter.h"
+
+#include <cstring>
+
+#include "../common/simd.h"
+#include "../fft/codelets.h"
+
+#if FREQKIT_LANE_BYTES == 0
+#error "define FREQKIT_LANE_BYTES"
+#endif
+
+namespace freqkit {
+inline namespace FREQKIT_SIMD_NAMESPACE {
+namespace {
+
+template <class S>
+FREQKIT_INLINE S smaller(S a, S b) {
+  return a < b ? a : b;
+}
+template <class S>
+FREQKIT_INLINE S larger(S a, S b) {
+  return a < b ? b : a;
+}
+
+// ---- passes ---------------------------------------------------------------------------------------------------------
+
+template <int R, class V, class S>
+FREQKIT_INLINE void turn(Complex<V>* v, const S* twiddles) {
+#pragma GCC unroll 64
+  for (int k = 1; k < R; ++k) {
+    const S c = twiddles[2 * k - 2], s = twiddles[2 * k - 1];
+    v[k] = {v[k].re * c - v[k].im * s, v[k].re * s + v[k].im * c};
+  }
+}
+
+// First pass along kx, multiplying by the mask on the way in. `nyquist` (with its weights) is the row H/2, which joins
+// lane 0 turned by 90 degrees.
+template <int R, int L, bool NYQUIST, class S>
+void pass_masked(const S* __restrict x, const S* __restrict w, const S* __restrict nyquist, const S* __restrict wn,
+                 S* __restrict z, int inner, const S* __restrict twiddles) {
+  using V = Vec<S, L>;
+  for (int b = 0; b < inner; ++b) {
+    Complex<V> v[R];
+#pragma GCC unroll 64
+    for (int a = 0; a < R; ++a) {
+      const int i = a * inner + b;
+      const V weight = load<L>(w + int64_t(i) * L);
+      v[a] = {load<L>(x + int64_t(i) * 2 * L) * weight, load<L>(x + int64_t(i) * 2 * L + L) * weight};
+      if constexpr (NYQUIST) {
+        const S re = nyquist[2 * i] * wn[i], im = nyquist[2 * i + 1] * wn[i];
+        v[a] = {v[a].re - V{im}, v[a].im + V{re}};
+      }
+    }
+    fft<R>(v);
+    turn<R>(v, twiddles + int64_t(b) * 2 * (R - 1));
+#pragma GCC unroll 64
+    for (int k = 0; k < R; ++k) {
+      store<L>(z + int64_t(k * inner + b) * 2 * L, v[k].re);
+      store<L>(z + int64_t(k * inner + b) * 2 * L + L, v[k].im);
+    }
+  }
+}
+
+template <int R, int L, class S>
+void pass_in_place(S* __restrict re, S* __restrict im, int blocks, int inner, const S* __restrict twiddles) {
+  using V = Vec<S, L>;
+  for (int block = 0; block < blocks; ++block)
+    for (int b = 0; b < inner; ++b) {
+      const int64_t base = (int64_t(block) * R * inner + b) * 2 * L;
+      Complex<V> v[R];
+#pragma GCC unroll 64
+      for (int a = 0; a < R; ++a) {
+        const int64_t i = base + int64_t(a) * inner * 2 * L;
+        v[a] = {load<L>(re + i), load<L>(im + i)};
+      }
+      fft<R>(v);
+      turn<R>(v, twiddles + int64_t(b) * 2 * (R - 1));
+#pragma GCC unroll 64
+      for (int a = 0; a < R; ++a) {
+        const int64_t i = base + int64_t(a) * inner * 2 * L;
+        store<L>(re + i, v[a].re);
+        store<L>(im + i, v[a].im);
+      }
+    }
+}
+
+template <int R, int L, class S>
+void pass_last(const S* __restrict re, const S* __restrict im, S* out_re, S* out_im, int64_t stride,
+               const int* __restrict order, int blocks) {
+  using V = Vec<S, L>;
+  for (int block = 0; block < blocks; ++block) {
+    const int64_t base = int64_t(block) * R * 2 * L;
+    Complex<V> v[R];
+#pragma GCC unroll 64
+    for (int a = 0; a < R; ++a) v[a] = {load<L>(re + base + a * 2 * L), load<L>(im + base + a * 2 * L)};
+    fft<R>(v);
+    const int64_t first = order[block];
+#pragma GCC unroll 64
+    for (int k = 0; k < R; ++k) {
+      store<L>(out_re + (first + int64_t(k) * blocks) * stride, v[k].re);
+      store<L>(out_im + (first + int64_t(k) * blocks) * stride, v[k].im);
+    }
+  }
+}
+
+// A DFT of prime length without a codelet, by its definition folded once: p^2 real multiplications for L transforms.
+// Sums are taken in chunks, so that rounding does not grow with p. v: [p][re, im][L] in and out; fold: the same size.
+template <int L, class S>
+void direct(S* v, S* fold, int p, const S* roots) {
+  using V = Vec<S, L>;
+  const int h = (p - 1) / 2;
+  const V first_re = load<L>(v), first_im = load<L>(v + L);
+  V total_re = first_re, total_im = first_im;
+  for (int j = 1; j <= h; ++j) {
+    const S *a = v + int64_t(j) * 2 * L, *b = v + int64_t(p - j) * 2 * L;
+    const V sr = load<L>(a) + load<L>(b), si = load<L>(a + L) + load<L>(b + L);
+    S* f = fold + int64_t(j - 1) * 4 * L;
+    store<L>(f, sr);
+    store<L>(f + L, si);
+    store<L>(f + 2 * L, V(load<L>(a) - load<L>(b)));
+    store<L>(f + 3 * L, V(load<L>(a + L) - load<L>(b + L)));
+    total_re += sr;
+    total_im += si;
+  }
+  store<L>(v, total_re);
+  store<L>(v + L, total_im);
+  for (int k = 1; k <= h; ++k) {
+    V ar = first_re, ai = first_im, br = {}, bi = {};
+    int turn = 0;
+    for (int j0 = 0; j0 < h; j0 += 16) {
+      V par = {}, pai = {}, pbr = {}, pbi = {};
+      for (int j = j0; j < smaller(j0 + 16, h); ++j) {
+        turn += k;
+        turn -= turn >= p ? p : 0;
+        const S c = roots[2 * turn], s = roots[2 * turn + 1];
+        const S* f = fold + int64_t(j) * 4 * L;
+        par += load<L>(f) * c;
+        pai += load<L>(f + L) * c;
+        pbr += load<L>(f + 2 * L) * s;
+        pbi += load<L>(f + 3 * L) * s;
+      }
+      ar += par, ai += pai, br += pbr, bi += pbi;
+    }
+    S *low = v + int64_t(k) * 2 * L, *high = v + int64_t(p - k) * 2 * L;
+    store<L>(low, V(ar - bi));
+    store<L>(low + L, V(ai + br));
+    store<L>(high, V(ar + bi));
+    store<L>(high + L, V(ai - br));
+  }
+}
+
+template <int L, class S>
+void direct_pass(const Pass<S>& pass, const S* re, const S* im, S* out_re, S* out_im, int64_t stride, const int* order,
+                 S* scratch) {
+  using V = Vec<S, L>;
+  const int p = pass.radix;
+  const bool last = order != nullptr;
+  for (int block = 0; block < pass.blocks; ++block)
+    for (int b = 0; b < pass.inner; ++b) {
+      const int64_t base = (int64_t(block) * p * pass.inner + b) * 2 * L;
+      for (int a = 0; a < p; ++a) {
+        const int64_t i = base + int64_t(a) * pass.inner * 2 * L;
+        store<L>(scratch + int64_t(a) * 2 * L, load<L>(re + i));
+        store<L>(scratch + int64_t(a) * 2 * L + L, load<L>(im + i));
+      }
+      direct<L>(scratch, scratch + int64_t(p) * 2 * L, p, pass.roots);
+      for (int k = 0; k < p; ++k) {
+        V vr = load<L>(scratch + int64_t(k) * 2 * L), vi = load<L>(scratch + int64_t(k) * 2 * L + L);
+        int64_t i;
+        if (last) {
+          i = (order[block] + int64_t(k) * pass.blocks) * stride;
+        } else {
+          i = base + int64_t(k) * pass.inner * 2 * L;
+          if (k > 0) {
+            const S* w = pass.twiddles + (int64_t(b) * (p - 1) + k - 1) * 2;
+            const V turned = vr * w[0] - vi * w[1];
+            vi = vr * w[1] + vi * w[0];
+            vr = turned;
+          }
+        }
+        store<L>(out_re + i, vr);
+        store<L>(out_im + i, vi);
+      }
+    }
+}
+
+#define FREQKIT_EACH_RADIX(DO) \
+  DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11) DO(12) DO(13) DO(14) DO(15) DO(16) DO(17) DO(18) \
+  DO(19) DO(20) DO(23) DO(24) DO(28) DO(29) DO(31) DO(32)
+
+template <int L, class S>
+void run_in_place(const Pass<S>& pass, S* re, S* im, S* scratch) {
+  if (!pass.codelet) return direct_pass<L>(pass, re, im, re, im, 0, nullptr, scratch);
+  switch (pass.radix) {
+#define FREQKIT_CASE(R) \
+  case R:               \
+    return pass_in_place<R, L>(re, im, pass.blocks, pass.inner, pass.twiddles);
+    FREQKIT_EACH_RADIX(FREQKIT_CASE)
+#undef FREQKIT_CASE
+  }
+}
+
+template <int L, class S>
+void run_last(const Plan<S>& plan, const S* re, const S* im, S* out_re, S* out_im, int64_t stride, S* scratch) {
+  const Pass<S>& pass = plan.pass[plan.passes - 1];
+  if (!pass.codelet) return direct_pass<L>(pass, re, im, out_re, out_im, stride, plan.order, scratch);
+  switch (pass.radix) {
+    case 1:
+      store<L>(out_re, load<L>(re));
+      store<L>(out_im, load<L>(im));
+      return;
+#define FREQKIT_CASE(R) \
+  case R:               \
+    return pass_last<R, L>(re, im, out_re, out_im, stride, plan.order, pass.blocks);
+    FREQKIT_EACH_RADIX(FREQKIT_CASE)
+#undef FREQKIT_CASE
+  }
+}
+
+template <int L, bool NYQUIST, class S>
+bool run_masked(const Pass<S>& pass, const S* x, const S* w, const S* nyquist, const S* wn, S* z) {
+  if (!pass.codelet) return false;
+  switch (pass.radix) {
+#define FREQKIT_CASE(R)                                                                        \
+  case R:                                                                                      \
+    pass_masked<R, L, NYQUIST>(x, w, nyquist, wn, z, pass.inner, pass.twiddles); \
+    return true;
+    FREQKIT_EACH_RADIX(FREQKIT_CASE)
+#undef FREQKIT_CASE
+  }
+  return false;
+}
+
+// All passes from z (in place, so z is lost) to out.
+template <int L, class S>
+void transform(const Plan<S>& plan, S* re, S* im, S* out_re, S* out_im, int64_t stride, S* scratch, int first = 0) {
+  for (int i = first; i + 1 < plan.passes; ++i) run_in_place<L>(plan.pass[i], re, im, scratch);
+  run_last<L>(plan, re, im, out_re, out_im, stride, scratch);
+}
+
+// ---- conversions ----------------------------------------------------------------------------------------------------
+
+FREQKIT_INLINE uint16_t to_bfloat16(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, 4);
+  const uint32_t rounded = bits + 0x7fff + ((bits >> 16) & 1);
+  const bool nan = (bits & 0x7fffffff) > 0x7f800000;
+  return uint16_t(nan ? (bits >> 16) | 0x40 : rounded >> 16);
+}
+
+FREQKIT_INLINE uint16_t to_half(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, 4);
+  const uint32_t sign = (bits >> 16) & 0x8000;
+  bits &= 0x7fffffff;
+  if (bits >= 0x7f800000) return uint16_t(sign | 0x7c00 | (bits > 0x7f800000 ? 0x200 | ((bits >> 13) & 0x3ff) : 0));
+  if (bits >= 0x477ff000) return uint16_t(sign | 0x7c00);  // rounds to infinity
+  if (bits < 0x38800000) {                                 // subnormal: let the float adder round
+    float magnitude, shift = 0.5f;
+    std::memcpy(&magnitude, &bits, 4);
+    magnitude += shift;
+    uint32_t sum;
+    std::memcpy(&sum, &magnitude, 4);
+    return uint16_t(sign | (sum - 0x3f000000));
+  }
+  return uint16_t(sign | ((bits + 0xc8000fff + ((bits >> 13) & 1)) >> 13));
+}
+
+FREQKIT_INLINE float from_bfloat16(uint16_t value) {
+  const uint32_t bits = uint32_t(value) << 16;
+  float result;
+  std::memcpy(&result, &bits, 4);
+  return result;
+}
+
+FREQKIT_INLINE float from_half(uint16_t value) {
+  const uint32_t sign = uint32_t(value & 0x8000) << 16;
+  const uint32_t magnitude = value & 0x7fff;
+  uint32_t bits;
+  float result;
+  if (magnitude >= 0x7c00) {
+    bits = 0x7f800000 | (magnitude & 0x3ff) << 13;
+  } else if (magnitude >= 0x400) {
+    bits = (magnitude << 13) + 0x38000000;
+  } else {
+    result = float(magnitude) * 5.9604644775390625e-8f;
+    std::memcpy(&bits, &result, 4);
+  }
+  bits |= sign;
+  std::memcpy(&result, &bits, 4);
+  return result;
+}
+
+template <class S>
+S read(const PlaneInput& in, int64_t at) {
+  switch (in.dtype) {
+    case Dtype::kFloat: return S(static_cast<const float*>(in.data)[at]);
+    case Dtype::kDouble: return S(static_cast<const double*>(in.data)[at]);
+    case Dtype::kBfloat16: return S(from_bfloat16(static_cast<const uint16_t*>(in.data)[at]));
+    default: return S(from_half(static_cast<const uint16_t*>(in.data)[at]));
+  }
+}
+
+template <class S>
+constexpr Dtype dtype_of() {
+  return sizeof(S) == 4 ? Dtype::kFloat : Dtype::kDouble;
+}
+
+// values[columns] -> the output row, converted.
+template <class S>
+void write_row(const PlaneOutput& out, int64_t at, const S* values, int columns) {
+  const int64_t step = out.column_stride;
+  switch (out.dtype) {
+    case Dtype::kFloat: {
+      float* to = static_cast<float*>(out.data) + at;
+      for (int i = 0; i < columns; ++i) to[i * step] = float(values[i]);
+      return;
+    }
+    case Dtype::kDouble: {
+      double* to = static_cast<double*>(out.data) + at;
+      for (int i = 0; i < columns; ++i) to[i * step] = double(values[i]);
+      return;
+    }
+    case Dtype::kBfloat16: {
+      uint16_t* to = static_cast<uint16_t*>(out.data) + at;
+      if (step == 1)
+        for (int i = 0; i < columns; ++i) to[i] = to_bfloat16(float(values[i]));
+      else
+        for (int i = 0; i < columns; ++i) to[i * step] = to_bfloat16(float(values[i]));
+      return;
+    }
+    default: {
+      uint16_t* to = static_cast<uint16_t*>(out.data) + at;
+      for (int i = 0; i < columns; ++i) to[i * step] = to_half(float(values[i]));
+    }
+  }
+}
+
+// ---- scratch --------------------------------------------------------------------------------------------------------
+
+// T: one plane between the two transforms. Groups lie a little apart, so that equal columns of different groups do not
+// fall into the same cache set.
+template <int L>
+int64_t pitch_of(const PlaneShape& shape) {
+  const int64_t columns = (shape.width + 2 * L - 1) / (2 * L) * (2 * L);
+  return (columns + 4) * 2 * L;
+}
+
+template <class S, int L>
+struct Scratch {
+  S *t, *z, *y, *rest;
+  int64_t pitch;
+  Scratch(const PlaneShape& shape, S* memory) {
+    const int64_t longest = larger(shape.height, shape.width) + 1;
+    pitch = pitch_of<L>(shape);
+    t = memory;
+    z = t + shape.groups() * pitch;
+    y = z + longest * 2 * L;
+    rest = y + longest * 2 * L;
+  }
+};
+
+template <class S, int L>
+int64_t scratch_size(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>& columns) {
+  const int64_t longest = larger(shape.height, shape.width) + 1;
+  const int64_t radix = larger(largest_radix(rows), largest_radix(columns));
+  const int64_t weights = int64_t(L + 4) * (shape.width + 2 * L);
+  return shape.groups() * pitch_of<L>(shape) + 2 * longest * 2 * L + larger(radix * 4 * L, weights) + 64;
+}
+
+// ---- inverse --------------------------------------------------------------------------------------------------------
+
+// Rows of one block of 2L columns from T, as lanes of x joined in pairs: z[ky] for all ky.
+template <class S, int L>
+FREQKIT_INLINE void join_columns(const PlaneShape& shape, const Scratch<S, L>& s, int x0) {
+  using V = Vec<S, L>;
+  const int height = shape.height, rows = shape.rows();
+  for (int group = 0; group < shape.groups(); ++group) {
+    const S* t = s.t + group * s.pitch + int64_t(x0) * 2 * L;
+    V ar[L], ai[L], br[L], bi[L];
+#pragma GCC unroll 64
+    for (int j = 0; j < L; ++j) {
+      ar[j] = load<L>(t + j * 2 * L);
+      br[j] = load<L>(t + (j + L) * 2 * L);
+    }
+    transpose<S, L>(ar);
+    transpose<S, L>(br);
+#pragma GCC unroll 64
+    for (int j = 0; j < L; ++j) {
+      ai[j] = load<L>(t + j * 2 * L + L);
+      bi[j] = load<L>(t + (j + L) * 2 * L + L);
+    }
+    transpose<S, L>(ai);
+    transpose<S, L>(bi);
+    const int first = group * L, count = smaller(L, rows - first);
+    int j = 0;
+    if (group == 0) {  // rows 0 and H/2 are real: no mirror
+      store<L>(s.z, ar[0]);
+      store<L>(s.z + L, br[0]);
+      if (shape.has_nyquist()) {
+        store<L>(s.z + int64_t(height / 2) * 2 * L, ai[0]);
+        store<L>(s.z + int64_t(height / 2) * 2 * L + L, bi[0]);
+      }
+      j = 1;
+    }
+    for (; j < count; ++j) {
+      S* low = s.z + int64_t(first + j) * 2 * L;
+      S* high = s.z + int64_t(height - first - j) * 2 * L;
+      store<L>(low, V(ar[j] - bi[j]));
+      store<L>(low + L, V(ai[j] + br[j]));
+      store<L>(high, V(ar[j] + bi[j]));
+      store<L>(high + L, V(br[j] - ai[j]));
+    }
+  }
+}
+
+template <class S, int L>
+void inverse(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>& columns, const S* packed, const S* weights,
+             const uint8_t* live, const PlaneOutput& out, S* memory) {
+  using V = Vec<S, L>;
+  const Scratch<S, L> s(shape, memory);
+  const int width = shape.width, height = shape.height;
+  for (int group = 0; group < shape.groups(); ++group) {
+    S* t = s.t + group * s.pitch;
+    if (!live[group]) {
+      std::memset(t, 0, sizeof(S) * width * 2 * L);
+      continue;
+    }
+    const S* x = packed + group * shape.group_size();
+    const S* w = weights + int64_t(group) * width * L;
+    const bool nyquist = group == 0 && shape.has_nyquist();
+    const S *xn = packed + shape.nyquist(), *wn = weights + shape.weight_nyquist();
+    bool fused = false;
+    if (rows.passes > 1)
+      fused = nyquist ? run_masked<L, true>(rows.pass[0], x, w, xn, wn, s.z)
+                      : run_masked<L, false>(rows.pass[0], x, w, xn, wn, s.z);
+    if (!fused)
+      for (int i = 0; i < width; ++i) {
+        const V weight = load<L>(w + int64_t(i) * L);
+        V re = load<L>(x + int64_t(i) * 2 * L) * weight, im = load<L>(x + int64_t(i) * 2 * L + L) * weight;
+        if (nyquist) re -= V{xn[2 * i + 1] * wn[i]}, im += V{xn[2 * i] * wn[i]};
+        store<L>(s.z + int64_t(i) * 2 * L, re);
+        store<L>(s.z + int64_t(i) * 2 * L + L, im);
+      }
+    transform<L>(rows, s.z, s.z + L, t, t + L, 2 * L, s.rest, fused ? 1 : 0);
+  }
+  for (int x0 = 0; x0 < width; x0 += 2 * L) {
+    join_columns<S, L>(shape, s, x0);
+    const int count = smaller(2 * L, width - x0);
+    if (count == 2 * L && out.dtype == dtype_of<S>() && out.column_stride == 1 && out.scale == 1) {
+      S* to = static_cast<S*>(out.data) + x0;
+      transform<L>(columns, s.z, s.z + L, to, to + L, out.row_stride, s.rest);
+      continue;
+    }
+    transform<L>(columns, s.z, s.z + L, s.y, s.y + L, 2 * L, s.rest);
+    if (out.scale != 1) {
+      const S scale = S(out.scale);
+      for (int64_t i = 0; i < int64_t(height) * 2 * L; ++i) s.y[i] *= scale;
+    }
+    for (int y = 0; y < height; ++y)
+      write_row(out, y * out.row_stride + x0 * out.column_stride, s.y + int64_t(y) * 2 * L, count);
+  }
+}
+
+// ---- forward --------------------------------------------------------------------------------------------------------
+
+template <class S, int L>
+void forward(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>& columns, const PlaneInput& in, S* packed,
+             S* memory) {
+  using V = Vec<S, L>;
+  const Scratch<S, L> s(shape, memory);
+  const int width = shape.width, height = shape.height, half_rows = shape.rows();
+  const S mean = S(in.mean), scale = S(in.scale), half = S(0.5);
+  const bool plain = in.dtype == dtype_of<S>() && in.column_stride == 1;
+  // Columns x and x + L as one complex transform along y; its real and imaginary parts are exchanged on the way in and
+  // out, which makes the inverse codelets transform forwards.
+  for (int x0 = 0; x0 < width; x0 += 2 * L) {
+    const int count = smaller(2 * L, width - x0);
+    for (int y = 0; y < height; ++y) {
+      const int64_t from = y * in.row_stride + x0 * in.column_stride;
+      S* z = s.z + int64_t(y) * 2 * L;
+      if (plain && count == 2 * L) {
+        const S* row = static_cast<const S*>(in.data) + from;
+        store<L>(z, V((load<L>(row) - mean) * scale));
+        store<L>(z + L, V((load<L>(row + L) - mean) * scale));
+      } else {
+        for (int i = 0; i < 2 * L; ++i)
+          z[i] = i < count ? (read<S>(in, from + i * in.column_stride) - mean) * scale : S(0);
+      }
+    }
+    transform<L>(columns, s.z + L, s.z, s.y + L, s.y, 2 * L, s.rest);
+    for (int group = 0; group < shape.groups(); ++group) {
+      V ar[L], ai[L], br[L], bi[L];
+      for (int j = 0; j < L; ++j) {
+        const int ky = group * L + j;
+        if (ky >= half_rows) {
+          ar[j] = ai[j] = br[j] = bi[j] = V{};
+          continue;
+        }
+        const S* low = s.y + int64_t(ky) * 2 * L;
+        const S* high = s.y + int64_t(ky == 0 ? 0 : height - ky) * 2 * L;
+        ar[j] = (load<L>(low) + load<L>(high)) * half;
+        ai[j] = (load<L>(low + L) - load<L>(high + L)) * half;
+        br[j] = (load<L>(low + L) + load<L>(high + L)) * half;
+        bi[j] = (load<L>(high) - load<L>(low)) * half;
+        if (ky == 0 && shape.has_nyquist()) {
+          ai[j] = load<L>(s.y + int64_t(height / 2) * 2 * L);
+          bi[j] = load<L>(s.y + int64_t(height / 2) * 2 * L + L);
+        }
+      }
+      transpose<S, L>(ar);
+      transpose<S, L>(ai);
+      transpose<S, L>(br);
+      transpose<S, L>(bi);
+      S* t = s.t + group * s.pitch + int64_t(x0) * 2 * L;
+      for (int j = 0; j < L; ++j) {
+        store<L>(t + j * 2 * L, ar[j]);
+        store<L>(t + j * 2 * L + L, ai[j]);
+        store<L>(t + (j + L) * 2 * L, br[j]);
+        store<L>(t + (j + L) * 2 * L + L, bi[j]);
+      }
+    }
+  }
+  for (int group = 0; group < shape.groups(); ++group) {
+    S* t = s.t + group * s.pitch;
+    S* to = packed + group * shape.group_size();
+    transform<L>(rows, t + L, t, to + L, to, 2 * L, s.rest);
+  }
+  // Lane 0 of group 0 holds row 0 plus i times row H/2: both are transforms of real rows, so they come apart.
+  if (shape.has_nyquist()) {
+    S* nyquist = packed + shape.nyquist();
+    for (int k = 0; k <= width / 2; ++k) {
+      const int m = k == 0 ? 0 : width - k;
+      S *a = packed + int64_t(k) * 2 * L, *b = packed + int64_t(m) * 2 * L;
+      const S ar = a[0], ai = a[L], br = b[0], bi = b[L];
+      a[0] = (ar + br) * half;
+      a[L] = (ai - bi) * half;
+      b[0] = a[0];
+      b[L] = -a[L];
+      nyquist[2 * k] = (ai + bi) * half;
+      nyquist[2 * k + 1] = (br - ar) * half;
+      nyquist[2 * m] = nyquist[2 * k];
+      nyquist[2 * m + 1] = -nyquist[2 * k + 1];
+    }
+  }
+  const int64_t used = shape.nyquist() + (shape.has_nyquist() ? 2 * width : 0);
+  for (int64_t i = used; i < shape.size(); ++i) packed[i] = 0;
+}
+
+// ---- masks ----------------------------------------------------------------------------------------------------------
+
+// Row h of a centred bit mask as numbers, DC first.
+template <class S>
+void expand_bits(const MaskView& mask, int width, int h, S* row) {
+  const uint8_t* bits = static_cast<const uint8_t*>(mask.data) + (h / mask.cell_h) * mask.row_bytes;
+  const int half = width / 2;
+  if (mask.cell_w == 1) {
+    // The centred row is [-half, width - half): its first half goes to the end.
+    for (int w = 0; w < half; ++w) row[w + width - half] = S((bits[w >> 3] >> (w & 7)) & 1);
+    for (int w = half; w < width; ++w) row[w - half] = S((bits[w >> 3] >> (w & 7)) & 1);
+    return;
+  }
+  int w = 0;
+  for (int cell = 0; w < width; ++cell) {
+    const S value = S((bits[cell >> 3] >> (cell & 7)) & 1);
+    for (int end = w + mask.cell_w; w < end; ++w) row[w < half ? w + width - half : w - half] = value;
+  }
+}
+
+// m_eff * scale of row ky (DC first) for all kx.
+template <class S, int L>
+void effective_row(const PlaneShape& shape, const MaskView& mask, int ky, S scale, S* a, S* b, S* out) {
+  using V = Vec<S, L>;
+  const int height = shape.height, width = shape.width, mirror = ky == 0 ? 0 : height - ky;
+  const S half = scale / 2;
+  if (mask.kind == MaskKind::kHalf) {
+    const int columns = width / 2 + 1;
+    const S *near = static_cast<const S*>(mask.data) + int64_t(ky) * columns,
+            *far = static_cast<const S*>(mask.data) + int64_t(mirror) * columns;
+    for (int kx = 0; kx < width; ++kx) {
+      if (kx == 0 || 2 * kx == width)
+        out[kx] = (near[kx] + far[kx]) * half;
+      else
+        out[kx] = 2 * kx < width ? near[kx] * scale : far[width - kx] * scale;
+    }
+    return;
+  }
+  const S *near = a, *far = b;
+  if (mask.kind == MaskKind::kFull) {
+    near = static_cast<const S*>(mask.data) + int64_t(ky) * width;
+    far = static_cast<const S*>(mask.data) + int64_t(mirror) * width;
+  } else {
+    const int h = (ky + height / 2) % height, partner = (mirror + height / 2) % height;
+    expand_bits(mask, width, h, a);
+    if (mask.kind == MaskKind::kBitsHermitian) {
+      if (h == partner) {  // rows 0 and H/2: bins w <= W/2 as drawn, that is kx <= 0
+        for (int kx = 0; kx < width; ++kx) {
+          const int positive = kx > 0 && 2 * kx < width;
+          out[kx] = a[positive ? width - kx : kx] * scale;
+        }
+        return;
+      }
+      expand_bits(mask, width, partner, b);  // ky > 0 lies below the centre: its partner is the canonical one
+      out[0] = b[0] * scale;
+      for (int kx = 1; kx < width; ++kx) out[kx] = b[width - kx] * scale;
+      return;
+    }
+    expand_bits(mask, width, partner, b);
+  }
+  out[0] = (near[0] + far[0]) * half;
+  int kx = 1;
+  for (; kx + L <= width; kx += L) {
+    const V mirrored = reversed(load<L>(far + width - kx - L + 1), typename MakeLane<L>::type{});
+    store<L>(out + kx, V((load<L>(near + kx) + mirrored) * half));
+  }
+  for (; kx < width; ++kx) out[kx] = (near[kx] + far[width - kx]) * half;
+}
+
+template <class S, int L>
+bool weights_of(const PlaneShape& shape, const MaskView& mask, double scale, S* weights, uint8_t* live, S* memory) {
+  using V = Vec<S, L>;
+  const int width = shape.width, rows = shape.rows();
+  const int64_t pitch = width + 2 * L;
+  S *a = memory, *b = a + pitch, *row = b + pitch;
+  V suspicious = {};
+  for (int group = 0; group < shape.groups(); ++group) {
+    V any = {};
+    for (int j = 0; j < L; ++j) {
+      S* to = row + j * pitch;
+      if (group * L + j < rows)
+        effective_row<S, L>(shape, mask, group * L + j, S(scale), a, b, to);
+      else
+        std::memset(to, 0, sizeof(S) * width);
+    }
+    S* to = weights + int64_t(group) * width * L;
+    int kx = 0;
+    for (; kx < width; kx += L) {
+      V block[L];
+      if (kx + L <= width) {
+#pragma GCC unroll 64
+        for (int j = 0; j < L; ++j) block[j] = load<L>(row + j * pitch + kx);
+        transpose<S, L>(block);
+#pragma GCC unroll 64
+        for (int j = 0; j < L; ++j) {
+          store<L>(to + int64_t(kx + j) * L, block[j]);
+          any += block[j] < 0 ? -block[j] : block[j];
+          suspicious += block[j] - block[j];  // 0 unless NaN or infinite
+        }
+      } else {
+        for (int i = kx; i < width; ++i)
+          for (int j = 0; j < L; ++j) {
+            const S value = row[j * pitch + i];
+            to[int64_t(i) * L + j] = value;
+            any[j] += value < 0 ? -value : value;
+            suspicious[j] += value - value;
+          }
+      }
+    }
+    S sum = 0;
+    for (int j = 0; j < L; ++j) sum += any[j];
+    live[group] = !(sum == 0);
+  }
+  S doubt = 0;
+  for (int j = 0; j < L; ++j) doubt += suspicious[j];
+  const int64_t end = shape.weight_nyquist() + (shape.has_nyquist() ? width : 0);
+  if (shape.has_nyquist()) {
+    S* to = weights + shape.weight_nyquist();
+    effective_row<S, L>(shape, mask, shape.height / 2, S(scale), a, b, row);
+    bool any = false;
+    for (int kx = 0; kx < width; ++kx) {
+      to[kx] = row[kx];
+      any = any || row[kx] != 0;
+      doubt += row[kx] - row[kx];
+    }
+    live[0] = live[0] || any;
+  }
+  for (int64_t i = end; i < shape.weight_size(); ++i) weights[i] = 0;
+  return doubt == 0;
+}
+
+// ---- transposes -----------------------------------------------------------------------------------------------------
+
+template <class S, int L>
+void accumulate(const PlaneShape& shape, const S* weights, const S* value, S* sum) {
+  using V = Vec<S, L>;
+  for (int group = 0; group < shape.groups(); ++group) {
+    V factor = V{} + S(2);
+    if (group == 0) factor[0] = 1;
+    for (int64_t i = int64_t(group) * shape.width; i < int64_t(group + 1) * shape.width; ++i) {
+      const V w = load<L>(weights + i * L) * factor;
+      store<L>(sum + i * 2 * L, V(load<L>(sum + i * 2 * L) + w * load<L>(value + i * 2 * L)));
+      store<L>(sum + i * 2 * L + L, V(load<L>(sum + i * 2 * L + L) + w * load<L>(value + i * 2 * L + L)));
+    }
+  }
+  if (shape.has_nyquist())
+    for (int i = 0; i < 2 * shape.width; ++i)
+      sum[shape.nyquist() + i] += weights[shape.weight_nyquist() + i / 2] * value[shape.nyquist() + i];
+}
+
+template <class S, int L>
+void correlate(const PlaneShape& shape, const S* a, const S* b, S* sum) {
+  using V = Vec<S, L>;
+  for (int64_t i = 0; i < int64_t(shape.groups()) * shape.width; ++i) {
+    const V product = load<L>(a + i * 2 * L) * load<L>(b + i * 2 * L) + load<L>(a + i * 2 * L + L) * load<L>(b + i * 2 * L + L);
+    store<L>(sum + i * L, V(load<L>(sum + i * L) + product));
+  }
+  if (shape.has_nyquist()) {
+    const S *an = a + shape.nyquist(), *bn = b + shape.nyquist();
+    for (int i = 0; i < shape.width; ++i)
+      sum[shape.weight_nyquist() + i] += an[2 * i] * bn[2 * i] + an[2 * i + 1] * bn[2 * i + 1];
+  }
+}
+
+#define FREQKIT_STRING_(x) #x
+#define FREQKIT_STRING(x) FREQKIT_STRING_(x)
+
+template <class S>
+const CpuKernels<S>* table() {
+  constexpr int L = FREQKIT_LANE_BYTES / int(sizeof(S));
+  static const CpuKernels<S> kernels = {
+      FREQKIT_STRING(FREQKIT_SIMD_NAMESPACE),
+      L,
+      scratch_size<S, L>,
+      forward<S, L>,
+      inverse<S, L>,
+      weights_of<S, L>,
+      accumulate<S, L>,
+      correlate<S, L>,
+  };
+  return &kernels;
+}
+
+}  // namespace
+}  // namespace FREQKIT_SIMD_NAMESPACE
+
+#define FREQKIT_JOIN_(a, b) a##b
+#define FREQKIT_JOIN(a, b) FREQKIT_JOIN_(a, b)
+template <>
+const CpuKernels<float>* FREQKIT_JOIN(FREQKIT_SIMD_NAMESPACE, _kernels)<float>() {
+  return table<float>();
+}
+template <>
+const CpuKernels<double>* FREQKIT_JOIN(FREQKIT_SIMD_NAMESPACE, _kernels)<double>() {
+  return table<double>();
+}
+
+}  // namespace freqkit
