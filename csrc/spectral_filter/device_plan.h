@@ -12,7 +12,7 @@
 #include "../common/numbers.h"
 #include "../fft/codelets.h"
 
-namespace freqkit {
+namespace freqkit::device {
 
 constexpr int kThreads = 256;         // of every block
 constexpr int kMaxPasses = 31;        // 2^31 has no more factors
@@ -169,4 +169,4 @@ inline Shape line_shape(const Line& line, int64_t items, int complex_bytes) {
   return shape;
 }
 
-}  // namespace freqkit
+}  // namespace freqkit::device

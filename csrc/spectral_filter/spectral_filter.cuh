@@ -11,7 +11,7 @@
 
 #include "device_plan.h"
 
-namespace freqkit {
+namespace freqkit::device {
 
 // exp(2 pi i k/n), reduced exactly to the first octant.
 __device__ inline void root_of_unity(int k, int n, double* cosine, double* sine) {
@@ -604,4 +604,4 @@ void finish_mask_gradient(Launch&& launch, const Geometry& g, const T* half_grad
          MaskGradient<T>{half_gradient, out, masks, g.height, g.width, g.half, columns});
 }
 
-}  // namespace freqkit
+}  // namespace freqkit::device

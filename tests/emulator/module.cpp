@@ -8,6 +8,7 @@
 
 namespace py = pybind11;
 using namespace freqkit;
+using namespace freqkit::device;
 
 namespace {
 

@@ -8,6 +8,8 @@
 
 namespace freqkit::emulated {
 
+using namespace device;
+
 struct Launch {
   template <class Params>
   void operator()(void (*kernel)(Params), const Shape& shape, const Params& params) const {

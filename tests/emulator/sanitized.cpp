@@ -7,6 +7,7 @@
 #include "run.h"
 
 using namespace freqkit;
+using namespace freqkit::device;
 
 namespace {
 
