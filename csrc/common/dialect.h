@@ -12,9 +12,11 @@
 #if defined(__CUDACC__)
 #define FREQKIT_HD __host__ __device__
 #define FREQKIT_INLINE __forceinline__
+#define FREQKIT_LAMBDA
 #else
 #define FREQKIT_HD
 #define FREQKIT_INLINE inline __attribute__((always_inline))
+#define FREQKIT_LAMBDA __attribute__((always_inline))  // without it g++ leaves codelets as calls
 #endif
 
 #if defined(FREQKIT_EMULATED)

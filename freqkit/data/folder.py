@@ -1,0 +1,317 @@
+"""Image folders `class/file`, read with Pillow, decoded once."""
+
+import os
+import stat
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from freqkit.data.image_set import ImageSet, first_by_hash, pixel_digest, split_names
+from freqkit.errors import BadImageError, UsageError
+from freqkit.results.files import atomic_write
+
+RESIZES = ("squash", "center-crop")
+NAMED = 5  # how many bad files a message names
+CHUNK = 256
+
+
+def load_images(
+    root,
+    *,
+    image_size,
+    resize="squash",
+    classes=None,
+    limit_per_class=None,
+    split_fraction=None,
+    seed=0,
+    on_bad_image="error",
+    workers=None,
+    progress=None,
+):
+    """Decode a folder of class folders into an `ImageSet`.
+
+    Folders directly in `root` are classes, in sorted order; the files directly in them are images. Names
+    that begin with a dot, files beside the class folders and folders inside them are left out, and counted
+    on record.
+
+    Decoding, as torchvision and timm do unless said otherwise: first frame of an animation; EXIF rotation
+    ignored; grey and palette expanded; transparency dropped; CMYK by Pillow's plain formula. 16-bit grey
+    keeps its high byte (Pillow alone would saturate it to white); 32-bit integer and floating-point images
+    have no defined white and count as bad. The number of images per Pillow mode is on record.
+
+    Args:
+        root: the folder.
+        image_size: N, the side of the square output.
+        resize: "squash": both sides to N whatever the shape; "center-crop": shorter side to `N*256//224`,
+            the longer in proportion rounded down, then the middle N x N (torchvision's `Resize`,
+            `CenterCrop`). Both bilinear with antialiasing.
+        classes: names in the order of the model's logits, or a text file with one on each line, for folders
+            that hold only some of a model's classes. Every folder must be among them. Default: the folders,
+            sorted.
+        limit_per_class: at most so many files of each class, chosen by a hash of (seed, path).
+        split_fraction: then this share of each class, by the rule of `ImageSet.split`.
+        seed: integer, for both choices.
+        on_bad_image: "error": files that cannot be decoded are all counted, then one error names the first;
+            "skip": they are left out and their names put on record.
+        workers: threads; default the number of usable cores, at most 8. They do not change the result.
+        progress: called as `progress(done, total)` from this thread.
+
+    Returns:
+        `ImageSet`, 3*N*N bytes of memory per image.
+
+    Raises:
+        UsageError: no such folder, no class folders, an empty class, a folder that is not in `classes`.
+        BadImageError: undecodable files.
+
+    Example:
+        >>> import tempfile, pathlib
+        >>> from freqkit.data import load_images, synthetic, write_image_folder
+        >>> root = pathlib.Path(tempfile.mkdtemp()) / "images"
+        >>> write_image_folder(synthetic(1, images_per_class=2), root)
+        >>> load_images(root, image_size=32)
+        ImageSet(8 images of 32x32, 4 classes)
+    """
+    _positive(image_size, "image_size")
+    if resize not in RESIZES:
+        raise UsageError(f"load_images: resize must be one of {', '.join(RESIZES)}; got {resize!r}.")
+    if on_bad_image not in ("error", "skip"):
+        raise UsageError(f"load_images: on_bad_image must be 'error' or 'skip'; got {on_bad_image!r}.")
+    if limit_per_class is not None:
+        _positive(limit_per_class, "limit_per_class")
+    if workers is None:
+        workers = min(
+            8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        )
+    _positive(workers, "workers")
+    root = Path(root)
+    files, labels, names, listing = _list(root, classes)
+
+    groups = [[] for _ in names]
+    for i, label in enumerate(labels):
+        groups[label].append(i)
+    chosen = []
+    for group in groups:
+        if limit_per_class is not None:
+            keep = first_by_hash([files[i] for i in group], limit_per_class, seed, "limit")
+            group = [group[i] for i in keep]
+        if split_fraction is not None and group:
+            group = [group[i] for i in split_names([files[i] for i in group], split_fraction, seed)]
+        chosen += group
+    files = [files[i] for i in chosen]
+    labels = torch.tensor([labels[i] for i in chosen], dtype=torch.int64)
+
+    images = torch.empty((len(files), 3, image_size, image_size), dtype=torch.uint8)
+    modes, bad, digests = _decode_all(root, files, images, resize, workers, progress)
+    if bad and on_bad_image == "error":
+        raise BadImageError(
+            f"load_images: {len(bad)} of {len(files)} files under {str(root)!r} cannot be decoded: "
+            f"{_shown(bad)}. Mend or remove them, or leave them out with on_bad_image='skip'."
+        )
+    if bad:
+        good = [i for i, digest in enumerate(digests) if digest is not None]
+        for place, i in enumerate(good):  # moved within the one buffer: a second one could double the memory
+            images[place] = images[i]
+        images, before, labels = images[: len(good)], labels, labels[good]
+        files, digests = [files[i] for i in good], [digests[i] for i in good]
+        emptied = sorted(set(before.tolist()) - set(labels.tolist()))
+        if emptied:
+            raise BadImageError(
+                f"load_images: no image of class {names[emptied[0]]!r} can be decoded "
+                f"({len(emptied)} such classes; {len(bad)} bad files: {_shown(bad)})."
+            )
+
+    record = {
+        "source": "folder",
+        "root": root.resolve().name,
+        "resize": resize,
+        "interpolation": "bilinear, antialiased",
+        **({"resized_side": image_size * 256 // 224} if resize == "center-crop" else {}),
+        "limit_per_class": limit_per_class,
+        "split_fraction": split_fraction,
+        "seed": seed,
+        **listing,
+        "modes": dict(sorted(modes.items())),
+        "on_bad_image": on_bad_image,
+        "bad_images": len(bad),
+        "bad_image_names": [name for name, _ in bad],
+    }
+    return ImageSet(images, labels, names, files, record=record, digests=digests)
+
+
+def _list(root, classes):
+    """Relative paths, labels, class names and what was left out."""
+    if not root.is_dir():
+        raise UsageError(
+            f"load_images: root must be a folder of class folders; {str(root)!r} is not a folder."
+        )
+    entries = sorted(os.scandir(root), key=lambda entry: entry.name)
+    folders = [entry for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+    if not folders:
+        raise UsageError(f"load_images: root must hold one folder for each class; {str(root)!r} has none.")
+    found = [entry.name for entry in folders]
+    names = found if classes is None else _class_names(classes)
+    strange = sorted(set(found) - set(names))
+    if strange:
+        raise UsageError(
+            f"load_images: every folder must be one of the {len(names)} given classes; "
+            f"{len(strange)} are not ({_few(strange)})."
+        )
+    label_of = {name: label for label, name in enumerate(names)}
+    files, labels, empty, hidden, nested = [], [], [], 0, 0
+    for folder in folders:
+        inside = sorted(os.scandir(folder.path), key=lambda entry: entry.name)
+        kept = [entry.name for entry in inside if not entry.name.startswith(".") and not entry.is_dir()]
+        hidden += sum(entry.name.startswith(".") for entry in inside)
+        deeper = sum(entry.is_dir() and not entry.name.startswith(".") for entry in inside)
+        nested += deeper
+        if not kept:
+            empty.append(f"{folder.name} ({deeper} folders inside)" if deeper else folder.name)
+        files += [f"{folder.name}/{name}" for name in kept]
+        labels += [label_of[folder.name]] * len(kept)
+    if empty:
+        raise UsageError(
+            "load_images: every class folder must hold images directly; "
+            f"{len(empty)} of {len(folders)} under {str(root)!r} hold none ({_few(empty)})."
+        )
+    listing = {
+        "files": len(files),
+        "classes_given": classes is not None,
+        "classes_absent": len(names) - len(folders),
+        "ignored_hidden": hidden + sum(entry.name.startswith(".") for entry in entries),
+        "ignored_folders": nested,
+        "ignored_beside": sum(not entry.is_dir() and not entry.name.startswith(".") for entry in entries),
+    }
+    return files, labels, names, listing
+
+
+def _few(names):
+    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
+
+
+def _class_names(classes):
+    if isinstance(classes, (str, os.PathLike)):
+        if not Path(classes).is_file():
+            raise UsageError(
+                f"load_images: classes must be a list of names or a text file; {str(classes)!r} is no file."
+            )
+        classes = [line.strip() for line in Path(classes).read_text("utf-8").splitlines() if line.strip()]
+    classes = list(classes)
+    if not classes or not all(isinstance(name, str) for name in classes) or len(set(classes)) != len(classes):
+        raise UsageError(f"load_images: classes must be distinct names; got {len(classes)} entries.")
+    return classes
+
+
+def _decode_all(root, files, images, resize, workers, progress):
+    modes, bad, digests = Counter(), [], []
+    array = images.numpy()
+
+    def decode(i):
+        try:
+            array[i], mode = _decode(os.path.join(root, files[i]), array.shape[-1], resize)
+        except MemoryError:
+            raise
+        except Exception as error:
+            # Pillow's decoders raise OSError, SyntaxError, ValueError, EOFError, struct.error and more for
+            # damaged files; every one ends on record or in the caller's error, by name.
+            return None, None, _reason(error)
+        return mode, pixel_digest(array[i]), None
+
+    with ThreadPoolExecutor(workers) as pool:
+        for start in range(0, len(files), CHUNK):
+            chunk = range(start, min(start + CHUNK, len(files)))
+            for i, (mode, digest, reason) in zip(chunk, pool.map(decode, chunk), strict=True):
+                digests.append(digest)
+                if reason is None:
+                    modes[mode] += 1
+                else:
+                    bad.append((files[i], reason))
+                if progress is not None:
+                    progress(i + 1, len(files))
+    return modes, bad, digests
+
+
+def _decode(path, size, resize):
+    """uint8 [3, size, size] and the file's Pillow mode."""
+    from PIL import Image, ImageFile
+
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise ValueError("not a regular file")
+    if ImageFile.LOAD_TRUNCATED_IMAGES:
+        raise RuntimeError(
+            "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set, so truncated files would go unnoticed"
+        )
+    with Image.open(path) as opened:
+        mode = opened.mode
+        opened.load()
+        image = _to_rgb(opened)
+    if resize == "squash":
+        image = image.resize((size, size), Image.Resampling.BILINEAR)
+    else:
+        width, height = image.size
+        side = size * 256 // 224
+        short = min(width, height)
+        width, height = side * width // short, side * height // short
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+        left, top = round((width - size) / 2), round((height - size) / 2)
+        image = image.crop((left, top, left + size, top + size))
+    return np.asarray(image).transpose(2, 0, 1), mode
+
+
+def _to_rgb(image):
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+        from PIL import Image
+
+        high = (np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)
+        return Image.fromarray(high).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ValueError(f"mode {image.mode} has no defined white")
+    return image.convert("RGB")
+
+
+def _reason(error):
+    lines = str(error).strip().splitlines()
+    if type(error).__name__ == "UnidentifiedImageError":
+        return "not an image"
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _shown(bad):
+    more = f", and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
+    return "; ".join(f"{name} ({reason})" for name, reason in bad[:NAMED]) + more
+
+
+def _positive(value, name):
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UsageError(f"load_images: {name} must be a positive integer; got {value!r}.")
+
+
+def write_image_folder(image_set, root):
+    """Write an `ImageSet` as PNG files `root/class/file.png`; `load_images` reads the same pixels back.
+
+    Args:
+        image_set: the images; a path that does not end in `.png` gets it appended.
+        root: a folder that does not exist yet, or is empty.
+
+    Raises:
+        UsageError: root is not empty, or paths are not of the form `class/file`.
+    """
+    from PIL import Image
+
+    root = Path(root)
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise UsageError(f"write_image_folder: root must be a new or empty folder; {str(root)!r} is not.")
+    targets = [path if path.lower().endswith(".png") else path + ".png" for path in image_set.paths]
+    for target, label in zip(targets, image_set.labels.tolist(), strict=True):
+        parts = target.split("/")
+        if len(parts) != 2 or parts[0] != image_set.classes[label] or parts[0] in ("", ".", ".."):
+            raise UsageError(f"write_image_folder: paths must be 'class/file'; got {target!r}.")
+    if len(set(targets)) != len(targets):
+        raise UsageError("write_image_folder: paths must stay distinct with .png appended; they do not.")
+    for name in sorted({target.split("/")[0] for target in targets}):
+        (root / name).mkdir(parents=True)
+    for image, target in zip(image_set.images, targets, strict=True):
+        with atomic_write(root / target) as file:
+            Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(file, format="PNG")

@@ -1,0 +1,192 @@
+"""Four-class images with planted frequencies: what a frequency-shortcut search must find.
+
+The structure was recovered from the printed tiles of Syn_B1 ... Syn_B4 in Wang, Veldhuis, Brune,
+Strisciuglio, "What do neural networks learn in image classification? A frequency shortcut perspective"
+(ICCV 2023): zero phases, integer amplitudes, one colour per image, and which class holds which band.
+Distributions (how many frequencies, contrast, colours) are this module's own, and named below.
+"""
+
+import math
+
+import numpy as np
+import torch
+
+from freqkit.data.image_set import ImageSet
+from freqkit.errors import UsageError
+
+CLASSES = ("C0", "C1", "C2", "C3")
+# Fewest and most frequencies drawn per image, as seen in the published tiles (C0: beside its special set).
+DRAWN = {"C0": (4, 11), "C1": (10, 12), "C2": (10, 14), "C3": (7, 9)}
+LARGEST_AMPLITUDE = 7
+
+
+def synthetic(variant=1, *, images_per_class=200, size=32, seed=0, contrast=0.2):
+    """Images `0.5 + colour * unit * sum_k a_k cos(2 pi (u_k y + v_k x) / size)`, clipped to [0, 1], as uint8.
+
+    Bands of radius r = sqrt(u^2 + v^2) in cycles/image: B1 [0, size/8) without DC, B2 [size/8, size/4),
+    B3 [size/4, 3 size/8), B4 [3 size/8, corner]; at size 32 the edges are 4, 8, 12. With b = `variant`:
+
+    - C0: every band except b, and always the special set, the odd diagonal (k, k), k = 1, 3, ... < size/2;
+    - C1: every band except b;
+    - C2: every band;
+    - C3: only band b.
+
+    Per image: C0 draws 4-11 frequencies, C1 10-12, C2 10-14, C3 7-9 (uniform; as evenly over the class's
+    bands as can be, at random which band gets one more; without replacement; all of a band where it holds
+    fewer). The special set is never drawn otherwise. Amplitudes a_k are integers 1..7, uniform, for the
+    special set too. The colour has its channels uniform in [0.4, 1], then the largest scaled to 1. The unit
+    makes the standard deviation of that channel `contrast` before clipping.
+
+    Image i of a class under a seed is the same bits whatever `images_per_class` is (Philox counters). Use
+    another seed for a test set.
+
+    Args:
+        variant: 1..4, the band b.
+        images_per_class: images of each of the four classes.
+        size: even side, at least 16.
+        seed: integer, 0 <= seed < 2**64.
+        contrast: standard deviation of the strongest colour channel, of a range of 1.
+
+    Returns:
+        `ImageSet`, classes C0..C3, with `.truth`: class -> bool [size, size], the planted bins (centred,
+        partners included): the special set for C0, every bin that may be drawn for the others.
+        `.record["planted"]` counts frequencies and clipped pixels.
+
+    Raises:
+        UsageError: for an argument out of its range.
+
+    Example:
+        >>> from freqkit.data import synthetic
+        >>> images = synthetic(variant=1, images_per_class=2)
+        >>> {name: int(bins.sum()) for name, bins in images.truth.items()}
+        {'C0': 16, 'C1': 965, 'C2': 1007, 'C3': 42}
+    """
+    _check_integer(variant, "variant", 1, 4)
+    _check_integer(images_per_class, "images_per_class", 1, 2**31)
+    _check_integer(size, "size", 16, 4096)
+    _check_integer(seed, "seed", 0, 2**64 - 1)
+    if size % 2:
+        raise UsageError(f"synthetic: size must be even; got {size}.")
+    if not isinstance(contrast, (int, float)) or not 0 < contrast <= 1:
+        raise UsageError(f"synthetic: contrast must be a number with 0 < contrast <= 1; got {contrast!r}.")
+
+    frequencies, band_of, special = _grid(size)
+    allowed = {
+        "C0": [b for b in (1, 2, 3, 4) if b != variant],
+        "C1": [b for b in (1, 2, 3, 4) if b != variant],
+        "C2": [1, 2, 3, 4],
+        "C3": [variant],
+    }
+    pools = {b: np.flatnonzero((band_of == b) & ~special) for b in (1, 2, 3, 4)}
+    cosine = np.cos(2 * np.pi * np.arange(size) / size)
+    y, x = np.mgrid[:size, :size]
+
+    images = np.empty((4 * images_per_class, 3, size, size), dtype=np.uint8)
+    planted = {}
+    for label, name in enumerate(CLASSES):
+        numbers, clipped = [], 0
+        for i in range(images_per_class):
+            draw = _Draws(seed, variant, label, i)
+            drawn = _choose(draw, [pools[b] for b in allowed[name]], *DRAWN[name])
+            if name == "C0":
+                drawn = np.concatenate([np.flatnonzero(special), drawn])
+            numbers.append(len(drawn))
+            amplitudes = 1 + np.array([draw.integer(LARGEST_AMPLITUDE) for _ in drawn], dtype=np.float64)
+            wave = np.zeros((size, size))
+            for (u, v), amplitude in zip(frequencies[drawn].tolist(), amplitudes, strict=True):
+                wave += amplitude * cosine[(u * y + v * x) % size]
+            colour = 0.4 + 0.6 * np.array([draw.uniform() for _ in range(3)])
+            # The variance of the wave by Parseval, in integers: half of each squared amplitude, all of it
+            # where cos is +-1.
+            alone = ((2 * frequencies[drawn]) % size == 0).all(1)
+            variance = float((amplitudes**2 * np.where(alone, 2, 1)).sum()) / 2
+            colour *= contrast / (colour.max() * math.sqrt(variance))
+            pixels = 0.5 + colour[:, None, None] * wave
+            clipped += int(np.count_nonzero((pixels < 0) | (pixels > 1)))
+            images[label * images_per_class + i] = np.rint(255 * pixels.clip(0, 1))
+        planted[name] = {
+            "bands": allowed[name],
+            "special_frequencies": int(special.sum()) if name == "C0" else 0,
+            "frequencies_least": min(numbers),
+            "frequencies_most": max(numbers),
+            "frequencies_mean": sum(numbers) / len(numbers),
+            "clipped_share": clipped / (images_per_class * 3 * size * size),
+        }
+
+    truth = {
+        name: _centred_bins(np.concatenate([pools[b] for b in allowed[name]]), frequencies, size)
+        for name in CLASSES
+    }
+    truth["C0"] = _centred_bins(np.flatnonzero(special), frequencies, size)
+    record = {
+        "source": "synthetic",
+        "variant": variant,
+        "seed": seed,
+        "contrast": contrast,
+        "band_edges": [0, size / 8, size / 4, 3 * size / 8],
+        "planted": planted,
+    }
+    return ImageSet(
+        torch.from_numpy(images),
+        torch.arange(4).repeat_interleave(images_per_class),
+        CLASSES,
+        [f"{name}/{i:06d}.png" for name in CLASSES for i in range(images_per_class)],
+        record=record,
+        truth=truth,
+    )
+
+
+def _grid(size):
+    """One (u, v) of each conjugate pair except DC, its band 1..4, and whether it is on the odd diagonal."""
+    half = size // 2
+    u, v = np.mgrid[-half:half, -half:half].reshape(2, -1)
+    # Of a pair of indices modulo size keep the first in row-major order.
+    index = (u + half) * size + (v + half)
+    partner = ((-u + half) % size) * size + ((-v + half) % size)
+    keep = (index <= partner) & ((u != 0) | (v != 0))
+    u, v = u[keep], v[keep]
+    # Compared as integers, so that no rounding decides at an edge: r < j*size/8 means 64 r^2 < j^2 size^2.
+    band = sum((64 * (u * u + v * v) >= (j * size) ** 2).astype(int) for j in (1, 2, 3)) + 1
+    special = (u == v) & (u % 2 == 1) & (np.abs(u) < half)
+    return np.stack([u, v], axis=1), band, special
+
+
+def _choose(draw, pools, least, most):
+    """Positions of least..most frequencies, spread over the pools as evenly as can be."""
+    share, more = divmod(least + draw.integer(most - least + 1), len(pools))
+    lucky = set(draw.order(len(pools))[:more])
+    chosen = []
+    for i, pool in enumerate(pools):
+        chosen.append(pool[draw.order(len(pool))[: share + (i in lucky)]])
+    return np.concatenate(chosen)
+
+
+def _centred_bins(positions, frequencies, size):
+    bins = torch.zeros((size, size), dtype=torch.bool)
+    for u, v in frequencies[positions].tolist():
+        bins[(size // 2 + u) % size, (size // 2 + v) % size] = True
+        bins[(size // 2 - u) % size, (size // 2 - v) % size] = True
+    return bins
+
+
+class _Draws:
+    """Random numbers of one image, from raw Philox blocks: numpy keeps those the same for ever, its
+    distributions not."""
+
+    def __init__(self, seed, variant, label, image):
+        self.bits = np.random.Philox(counter=[0, image, label, variant], key=[seed, 0])
+
+    def uniform(self):
+        return float(self.bits.random_raw() >> 11) * 2.0**-53
+
+    def integer(self, count):
+        """Uniform in 0..count-1."""
+        return int(self.uniform() * count)
+
+    def order(self, count):
+        return np.argsort(self.bits.random_raw(count), kind="stable")
+
+
+def _check_integer(value, name, least, most):
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise UsageError(f"synthetic: {name} must be an integer in {least}..{most}; got {value!r}.")

@@ -1,0 +1,251 @@
+"""Files of dominant frequency maps (DFMs): one effective mask per class, with where it comes from."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from freqkit import __version__
+from freqkit.errors import UsageError
+from freqkit.masks.symmetry import coverage, effective, partner
+from freqkit.results.files import atomic_write
+
+FORMAT = "freqkit-dfm-1"
+
+
+@dataclass
+class DfmFile:
+    """Dominant frequency maps, one per class.
+
+    Attributes:
+        masks: float32 `[C, H, W]`, effective masks with weights in [0, 1], centred (DC at `[H//2, W//2]`).
+        classes: C names.
+        preset: which rules made them ("default", "cvpr2025", "imported", ...).
+        stage: stage of the search they come from, or None.
+        seed: seed of the search, or None.
+        model_hash, data_hash: fingerprints of the weights and of the images, or None.
+        extra: whatever else belongs on record; must be JSON.
+        freqkit_version: the version that wrote the file.
+    """
+
+    masks: Tensor
+    classes: list
+    preset: str = "default"
+    stage: int | None = None
+    seed: int | None = None
+    model_hash: str | None = None
+    data_hash: str | None = None
+    extra: dict = field(default_factory=dict)
+    freqkit_version: str = __version__
+
+    def __len__(self):
+        return len(self.classes)
+
+    @property
+    def coverage(self):
+        """`freqkit.masks.Coverage` of the masks, float64 `[C]` each."""
+        return coverage(self.masks)
+
+    def __getitem__(self, name):
+        """The mask `[H, W]` of one class, by name or number."""
+        if isinstance(name, str):
+            if name not in self.classes:
+                raise KeyError(f"class {name!r} is not in the file; it holds {self.classes[:10]}")
+            name = self.classes.index(name)
+        return self.masks[name]
+
+
+def save_dfm(path, dfm):
+    """Write a `DfmFile` as safetensors, atomically.
+
+    The file holds one tensor, "masks", and the other attributes as JSON strings in the header, with the
+    coverage of each class, the layout ("centred") and the format name, so that any safetensors reader can use
+    it.
+
+    Args:
+        path: file to write; its folder must exist.
+        dfm: `DfmFile`.
+
+    Raises:
+        UsageError: the masks are not `[C, H, W]`, not finite, outside [0, 1], not symmetric, or do not fit
+            the classes.
+
+    Example:
+        >>> import os, tempfile, torch
+        >>> file = os.path.join(tempfile.mkdtemp(), "dfm.safetensors")
+        >>> save_dfm(file, DfmFile(torch.ones(2, 4, 4), ["cat", "dog"], stage=1, seed=0))
+        >>> load_dfm(file).classes
+        ['cat', 'dog']
+    """
+    from safetensors.torch import save
+
+    _check(dfm, f"save_dfm to {path}")
+    shares = dfm.coverage
+    metadata = {
+        "format": FORMAT,
+        "layout": "centred",
+        "freqkit_version": __version__,
+        "classes": list(dfm.classes),
+        "preset": dfm.preset,
+        "stage": dfm.stage,
+        "seed": dfm.seed,
+        "model_hash": dfm.model_hash,
+        "data_hash": dfm.data_hash,
+        "coverage": {name: values.tolist() for name, values in shares._asdict().items()},
+        "extra": dfm.extra,
+    }
+    header = {
+        name: value if isinstance(value, str) else json.dumps(value, allow_nan=False)
+        for name, value in metadata.items()
+        if value is not None
+    }
+    content = save({"masks": dfm.masks.detach().cpu().to(torch.float32).contiguous()}, metadata=header)
+    with atomic_write(path) as file:
+        file.write(content)
+
+
+def load_dfm(path):
+    """Read a `DfmFile`, and check it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UsageError: it is not a DFM file, or what it holds breaks the rules of `save_dfm`.
+
+    Example:
+        See `save_dfm`.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no DFM file {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            names = sorted(file.keys())
+            masks = file.get_tensor("masks") if "masks" in names else None
+    except SafetensorError as error:
+        hint = " (a published pickle? use freqkit masks import)" if path.suffix in (".pkl", ".pickle") else ""
+        raise UsageError(f"{path} is not a safetensors file{hint}: {error}") from error
+    if header.get("format") != FORMAT or masks is None:
+        raise UsageError(
+            f"{path} must be of format {FORMAT!r} with a tensor 'masks'; "
+            f"got {header.get('format')!r} with {names}."
+        )
+    if header.get("layout") != "centred":
+        raise UsageError(f"{path} must have layout 'centred'; got {header.get('layout')!r}.")
+    try:
+        values = {
+            name: json.loads(header[name]) for name in ("classes", "stage", "seed", "extra") if name in header
+        }
+    except ValueError as error:
+        raise UsageError(f"{path} has a damaged header: {error}") from error
+    dfm = DfmFile(
+        masks,
+        values.get("classes"),
+        header.get("preset", "default"),
+        values.get("stage"),
+        values.get("seed"),
+        header.get("model_hash"),
+        header.get("data_hash"),
+        values.get("extra", {}),
+        header.get("freqkit_version", "unknown"),
+    )
+    _check(dfm, str(path))
+    return dfm
+
+
+def import_pickle(path, *, classes=None, rank=0):
+    """A `DfmFile` from a published pickle: dict class -> centred mask, or list of them, best first.
+
+    Published masks are not symmetric; what is kept is their effective mask, which filters real images alike.
+    Nothing in the file is executed (see `freqkit.masks.read_pickle`).
+
+    Args:
+        path: the pickle.
+        classes: names in the order of the file's classes, or a dict from its keys to names; default: its keys
+            as strings.
+        rank: which mask of a list, 0 for the best.
+
+    Returns:
+        `DfmFile` with preset "imported"; `extra` records the file name, the rank, the keys, and whether
+        the masks were symmetric as stored.
+
+    Raises:
+        UsageError: the file holds anything but masks with weights in [0, 1], or `classes` or `rank` do not
+            fit.
+
+    Example:
+        >>> import os, pickle, tempfile, numpy as np
+        >>> file = os.path.join(tempfile.mkdtemp(), "dfm.pkl")
+        >>> with open(file, "wb") as f:
+        ...     pickle.dump({0: np.eye(4), 1: np.ones((4, 4))}, f)
+        >>> import_pickle(file, classes=["cat", "dog"]).classes
+        ['cat', 'dog']
+    """
+    from freqkit.masks.pickles import read_pickle
+
+    content = read_pickle(path)
+    if classes is None:
+        names = [str(key) for key in content]
+    elif isinstance(classes, dict):
+        absent = [key for key in content if key not in classes]
+        if absent:
+            raise UsageError(f"import_pickle: classes must name every class of {path}; missing {absent[:5]}.")
+        names = [str(classes[key]) for key in content]
+    else:
+        names = [str(name) for name in classes]
+        if len(names) != len(content):
+            raise UsageError(
+                f"import_pickle: classes must hold {len(content)} names for {path}; got {len(names)}."
+            )
+    if isinstance(rank, bool) or not isinstance(rank, int) or rank < 0:
+        raise UsageError(f"import_pickle: rank must be an int of at least 0; got {rank!r}.")
+    short = [key for key, masks in content.items() if len(masks) <= rank]
+    if short:
+        raise UsageError(
+            f"import_pickle: rank {rank} must exist for every class of {path}; missing for {short[:5]}."
+        )
+    stored = torch.stack([torch.from_numpy(masks[rank]) for masks in content.values()])
+    extra = {"source": Path(path).name, "rank": rank, "keys": list(content)}
+    extra["symmetric_as_stored"] = bool((stored == partner(stored)).all())
+    dfm = DfmFile(effective(stored), names, preset="imported", extra=extra)
+    _check(dfm, f"import_pickle of {path}")
+    return dfm
+
+
+def _check(dfm, name):
+    masks, classes = dfm.masks, dfm.classes
+    if not isinstance(masks, Tensor) or not masks.is_floating_point():
+        raise UsageError(
+            f"{name}: masks must be a float tensor; got {getattr(masks, 'dtype', type(masks).__name__)}."
+        )
+    if masks.dim() != 3 or 0 in masks.shape:
+        raise UsageError(f"{name}: masks must have shape [C, H, W], none of them 0; got {list(masks.shape)}.")
+    if not isinstance(classes, (list, tuple)) or not all(isinstance(item, str) for item in classes):
+        raise UsageError(f"{name}: classes must be a list of strings; got {classes!r:.80}.")
+    if len(classes) != masks.shape[0] or len(set(classes)) != len(classes):
+        raise UsageError(
+            f"{name}: classes must name each of the {masks.shape[0]} masks once; "
+            f"got {len(classes)} names, {len(set(classes))} of them distinct."
+        )
+    if not torch.isfinite(masks).all() or masks.min() < 0 or masks.max() > 1:
+        raise UsageError(f"{name}: masks must have finite weights in [0, 1].")
+    if not torch.equal(masks, partner(masks)):
+        raise UsageError(
+            f"{name}: masks must be effective masks, equal at f and -f; apply freqkit.masks.effective first."
+        )
+    for label, value in (("stage", dfm.stage), ("seed", dfm.seed)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+            raise UsageError(f"{name}: {label} must be an int or None; got {value!r}.")
+    for label, value in (
+        ("preset", dfm.preset),
+        ("model_hash", dfm.model_hash),
+        ("data_hash", dfm.data_hash),
+    ):
+        if not isinstance(value, str) and not (value is None and label != "preset"):
+            raise UsageError(f"{name}: {label} must be a string; got {value!r}.")
+    if not isinstance(dfm.extra, dict):
+        raise UsageError(f"{name}: extra must be a dict; got {type(dfm.extra).__name__}.")

@@ -1,0 +1,94 @@
+"""A network together with everything needed to ask it about an image."""
+
+import math
+
+import torch
+from torch import nn
+
+from freqkit.errors import UsageError
+from freqkit.models.weights import state_sha256
+
+
+class Classifier(nn.Module):
+    """[0, 1] RGB images in, logits out: `network((x - mean) / std)`.
+
+    Args:
+        network: module that takes normalised images [B, 3, H, W] and returns logits [B, num_classes].
+        mean, std: three numbers each, of the [0, 1] RGB channels; `std` positive.
+        num_classes: number of logits.
+        input_size: (H, W) the network was made for, or None when it takes any size.
+        name: what to call it in tables.
+        record: JSON-ready facts of its origin; see `record`.
+
+    Raises:
+        UsageError: for a mean or std that is not three finite numbers, or a std that is not positive.
+
+    Example:
+        >>> import torch
+        >>> from freqkit.models import Classifier
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 4))
+        >>> model = Classifier(network, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), num_classes=4)
+        >>> model(torch.rand(2, 3, 8, 8)).shape
+        torch.Size([2, 4])
+    """
+
+    def __init__(self, network, *, mean, std, num_classes, input_size=None, name="classifier", record=None):
+        super().__init__()
+        self.network = network
+        self.mean = channel_triple(mean, "mean")
+        self.std = channel_triple(std, "std")
+        if min(self.std) <= 0:
+            raise UsageError(f"Classifier: std must be positive in every channel; got {self.std}.")
+        self.num_classes = int(num_classes)
+        self.input_size = None if input_size is None else (int(input_size[0]), int(input_size[1]))
+        self.name = name
+        self._record = dict(record or {})
+        # Not persistent: a state dict of the network is the published one and says nothing of normalisation.
+        self.register_buffer("_mean", torch.tensor(self.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("_std", torch.tensor(self.std).view(1, 3, 1, 1), persistent=False)
+
+    def normalise(self, x):
+        """`(x - mean) / std` per channel, in the dtype of `x` [B, 3, H, W]."""
+        return (x - self._mean.to(x.dtype)) / self._std.to(x.dtype)
+
+    def forward(self, x):
+        if not x.is_floating_point():
+            raise TypeError(f"Classifier: images must be floating point in [0, 1]; got {x.dtype}.")
+        if x.ndim != 4 or x.shape[1] != 3:
+            raise ValueError(f"Classifier: images must have shape [B, 3, H, W]; got {list(x.shape)}.")
+        logits = self.network(self.normalise(x))
+        if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
+            came = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+            raise TypeError(f"Classifier: network {self.name!r} must return logits [B, classes]; got {came}.")
+        return logits
+
+    @property
+    def record(self):
+        """Facts for run.json: origin, weights file, normalisation, sizes, and SHA-256 of the state now."""
+        return {
+            "name": self.name,
+            **self._record,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "num_classes": self.num_classes,
+            "input_size": None if self.input_size is None else list(self.input_size),
+            "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
+            "state_sha256": state_sha256(self.network),
+        }
+
+    def note(self, key, value):
+        """Put one more JSON-ready fact on record (training does)."""
+        self._record[key] = value
+
+
+def channel_triple(values, name):
+    """Three finite floats from a tuple, list or tensor, else one sentence."""
+    if isinstance(values, torch.Tensor):
+        values = values.flatten().tolist()
+    try:
+        triple = tuple(float(value) for value in values)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"Classifier: {name} must be three numbers (R, G, B); got {values!r}.") from error
+    if len(triple) != 3 or not all(math.isfinite(value) for value in triple):
+        raise UsageError(f"Classifier: {name} must be three finite numbers (R, G, B); got {values!r}.")
+    return triple

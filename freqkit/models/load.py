@@ -1,0 +1,335 @@
+"""From a name and a weights file to a `Classifier`."""
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from freqkit.errors import UsageError
+from freqkit.models.classifier import Classifier, channel_triple
+from freqkit.models.networks import BUILT_IN
+from freqkit.models.weights import load_state, read_state_dict
+
+
+def load_model(
+    name,
+    *,
+    weights=None,
+    pretrained=False,
+    num_classes=None,
+    allow_missing=False,
+    allow_unexpected=False,
+    weights_entry=None,
+    mean=None,
+    std=None,
+    seed=0,
+    device="cpu",
+):
+    """A classifier in evaluation mode: [0, 1] RGB in, logits out, normalisation inside and on record.
+
+    Args:
+        name: one of
+            - a built-in: `cifar_resnet20/32/44/56/110`, `cifar_resnet18`, `small_convnet`;
+            - a timm name, with or without pretrained tag (`resnet18.a1_in1k`); normalisation and input size
+              come from the tag's configuration;
+            - `package.module:factory` or `path/file.py:factory`: a function (or class) that returns an
+              `nn.Module`. It is called with `num_classes=` when that is given and it takes it.
+              Normalisation is the module's own `mean` and `std` if it has them (it then takes *normalised*
+              images), else none.
+        weights: safetensors or torch checkpoint; see `freqkit.models.read_state_dict`.
+        pretrained: fetch timm's published weights. Nothing is ever downloaded otherwise.
+        num_classes: number of logits; by default what the network is made for.
+        allow_missing, allow_unexpected: accept keys that the file lacks or has beyond the network's; they
+            stay on record. A tensor of another shape is left out only when both are allowed.
+        weights_entry: entry of a checkpoint that holds the weights, e.g. "state_dict_ema".
+        mean, std: override the normalisation (both or none).
+        seed: for the random initial weights; the global generator is left as it was.
+        device: where the model shall live.
+
+    Returns:
+        `Classifier` with `.network`, `.mean`, `.std`, `.num_classes`, `.input_size`, `.name`, `.record`.
+
+    Raises:
+        UsageError: unknown name (with near spellings), timm missing, weights that do not fit, a factory
+            that fails.
+
+    Example:
+        >>> import torch
+        >>> from freqkit import load_model
+        >>> model = load_model("cifar_resnet20")
+        >>> model(torch.rand(2, 3, 32, 32)).shape, model.input_size
+        (torch.Size([2, 10]), (32, 32))
+    """
+    if not isinstance(name, str) or not name:
+        raise UsageError(f"load_model: name must be a non-empty string; got {name!r}.")
+    if num_classes is not None and (
+        isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1
+    ):
+        raise UsageError(f"load_model: num_classes must be a positive integer; got {num_classes!r}.")
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise UsageError(f"load_model: seed must be an integer; got {seed!r}.")
+    if (mean is None) != (std is None):
+        raise UsageError("load_model: mean and std must be given together; got only one of them.")
+    if weights is not None and pretrained:
+        raise UsageError("load_model: give either weights or pretrained=True; got both.")
+    if weights is None and weights_entry is not None:
+        raise UsageError(f"load_model: weights_entry={weights_entry!r} needs weights; got none.")
+    device = _device(device)
+
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would touch CUDA's generators too
+        if name in BUILT_IN:
+            made = _built_in(name, num_classes, pretrained)
+        elif ":" in name:
+            made = _from_factory(name, num_classes, pretrained)
+        else:
+            made = _from_timm(name, num_classes, pretrained)
+    network, facts = made["network"], made["facts"]
+
+    record = {"source": made["source"], **facts, "pretrained": bool(pretrained), "weights": None}
+    if weights is not None:
+        state, origin = read_state_dict(weights, entry=weights_entry)
+        what = f"load_model: weights {origin['file']!r} for {name!r}"
+        fit = load_state(
+            network, state, allow_missing=allow_missing, allow_unexpected=allow_unexpected, what=what
+        )
+        record["weights"] = {**origin, **fit}
+    if not pretrained and (
+        weights is None or record["weights"]["missing"] or record["weights"]["other_shape"]
+    ):
+        record["initial_seed"] = seed
+    record["torch"] = torch.__version__
+    if mean is not None:
+        made["mean"], made["std"] = mean, std
+        record["normalisation"] = "given"
+    model = Classifier(
+        network,
+        mean=made["mean"],
+        std=made["std"],
+        num_classes=made["num_classes"],
+        input_size=made["input_size"],
+        name=name,
+        record=record,
+    )
+    return model.to(device).eval()
+
+
+def _built_in(name, num_classes, pretrained):
+    if pretrained:
+        raise UsageError(
+            f"load_model: the built-in {name!r} has no published weights to fetch; give weights=FILE."
+        )
+    make, classes, (mean, std) = BUILT_IN[name]
+    classes = num_classes or classes
+    return {
+        "network": make(num_classes=classes),
+        "mean": mean,
+        "std": std,
+        "num_classes": classes,
+        "input_size": (32, 32),
+        "source": "built-in",
+        "facts": {"normalisation": "built-in"},
+    }
+
+
+def _from_timm(name, num_classes, pretrained):
+    try:
+        import timm
+    except Exception as error:
+        # Not only ImportError: a torchvision made for another torch fails with RuntimeError or OSError.
+        raise UsageError(
+            f"load_model: {name!r} is no built-in ({', '.join(BUILT_IN)}) and timm, which knows the other "
+            f"names, could not be imported ({type(error).__name__}: {str(error).partition(chr(10))[0]}); "
+            f"install timm and a torchvision that matches torch {torch.__version__}."
+        ) from error
+
+    known = timm.is_model(name)
+    if known and "." in name:
+        known = name in timm.list_pretrained()
+    if not known:
+        names = [*BUILT_IN, *timm.list_models(), *timm.list_pretrained()]
+        near = difflib.get_close_matches(name, names, n=4, cutoff=0.6)
+        hint = f"; near spellings: {', '.join(near)}" if near else ""
+        raise UsageError(
+            f"load_model: name must be a built-in, a timm name, or module:factory; {name!r} is none of "
+            f"them{hint}."
+        )
+    published = timm.get_pretrained_cfg(name).num_classes
+    if num_classes is None and not published:
+        raise UsageError(
+            f"load_model: {name!r} was published without a classifier; give num_classes to put one on it."
+        )
+    if pretrained and num_classes not in (None, published):
+        raise UsageError(
+            f"load_model: the published weights of {name!r} have {published} classes; got "
+            f"num_classes={num_classes}, whose head would be random."
+        )
+    try:
+        network = timm.create_model(
+            name, pretrained=pretrained, **({} if num_classes is None else {"num_classes": num_classes})
+        )
+    except Exception as error:
+        doing = "fetch the published weights of" if pretrained else "build"
+        raise UsageError(
+            f"load_model: timm could not {doing} {name!r} ({type(error).__name__}: {error})."
+        ) from error
+    config = network.pretrained_cfg
+    return {
+        "network": network,
+        "mean": config["mean"],
+        "std": config["std"],
+        "num_classes": network.num_classes,
+        "input_size": config["input_size"][1:],
+        "source": "timm",
+        "facts": {
+            "normalisation": "timm",
+            "timm": timm.__version__,
+            "architecture": config["architecture"],
+            "tag": config["tag"] or None,
+            "fixed_input_size": bool(config.get("fixed_input_size", False)),
+        },
+    }
+
+
+def _from_factory(name, num_classes, pretrained):
+    if pretrained:
+        raise UsageError(f"load_model: pretrained=True is for timm names; {name!r} is a factory.")
+    place, _, attribute = name.rpartition(":")
+    facts = {"normalisation": "none"}
+    with _importable(Path(place).parent if place.endswith(".py") else Path.cwd()):
+        if place.endswith(".py"):
+            module = _module_from_file(name, Path(place))
+            facts["factory_sha256"] = hashlib.sha256(Path(place).read_bytes()).hexdigest()
+        else:
+            try:
+                module = importlib.import_module(place)
+            except Exception as error:
+                raise UsageError(
+                    f"load_model: module {place!r} of {name!r} could not be imported "
+                    f"({type(error).__name__}: {error})."
+                ) from error
+        factory = getattr(module, attribute, None)
+        if not callable(factory) or isinstance(factory, nn.Module):
+            defined = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
+            near = difflib.get_close_matches(attribute, defined, n=3)
+            hint = f"; near spellings: {', '.join(near)}" if near else ""
+            raise UsageError(
+                f"load_model: {place!r} must define a function {attribute!r} that returns an nn.Module; "
+                f"it defines {'no such name' if factory is None else 'a ' + type(factory).__name__}{hint}."
+            )
+        keywords = {}
+        if num_classes is not None and _takes(factory, "num_classes"):
+            keywords["num_classes"] = num_classes
+        try:
+            network = factory(**keywords)
+        except Exception as error:
+            raise UsageError(
+                f"load_model: factory {name!r} failed ({type(error).__name__}: {error})."
+            ) from error
+    if not isinstance(network, nn.Module):
+        raise UsageError(
+            f"load_model: factory {name!r} must return an nn.Module; it returned a {type(network).__name__}."
+        )
+
+    mean, std, input_size = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), getattr(network, "input_size", None)
+    own_mean, own_std = getattr(network, "mean", None), getattr(network, "std", None)
+    if own_mean is not None and own_std is not None:
+        if not (callable(own_mean) or callable(own_std)):
+            mean, std = channel_triple(own_mean, "mean"), channel_triple(own_std, "std")
+            facts["normalisation"] = "factory"
+    classes = _count_classes(name, network, num_classes)
+    if isinstance(network, Classifier):
+        facts = {**network._record, **facts}
+        network = network.network
+    return {
+        "network": network,
+        "mean": mean,
+        "std": std,
+        "num_classes": classes,
+        "input_size": _height_width(input_size),
+        "source": "factory",
+        "facts": facts,
+    }
+
+
+def _count_classes(name, network, asked):
+    found = getattr(network, "num_classes", None)
+    if not isinstance(found, int):
+        linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
+        found = linear[-1].out_features if linear else asked
+    if found is None:
+        raise UsageError(
+            f"load_model: the number of classes of {name!r} is not evident (no num_classes attribute, "
+            "no Linear layer); give num_classes."
+        )
+    if asked is not None and found != asked:
+        raise UsageError(f"load_model: {name!r} made a network of {found} classes; got num_classes={asked}.")
+    return found
+
+
+def _height_width(size):
+    if isinstance(size, int):
+        return (size, size)
+    if isinstance(size, (tuple, list)) and len(size) in (2, 3) and all(isinstance(n, int) for n in size):
+        return tuple(size[-2:])
+    return None
+
+
+def _takes(factory, keyword):
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    return any(p.name == keyword or p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
+
+
+def _module_from_file(name, path):
+    if not path.is_file():
+        raise UsageError(f"load_model: {str(path)!r} of {name!r} is not a file.")
+    path = path.resolve()
+    key = "freqkit_factory_" + hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+    spec = importlib.util.spec_from_file_location(key, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[key] = module  # dataclasses and pickling look their module up here
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[key]
+        raise UsageError(
+            f"load_model: {path.name!r} of {name!r} could not be run ({type(error).__name__}: {error})."
+        ) from error
+    return module
+
+
+@contextmanager
+def _importable(folder):
+    """Let the factory import what lies beside it, as `python file.py` would."""
+    entry = str(folder.resolve())
+    sys.path.insert(0, entry)
+    try:
+        yield
+    finally:
+        sys.path.remove(entry)
+
+
+def _device(device):
+    try:
+        device = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise UsageError(
+            f"load_model: device must be a torch device such as 'cpu' or 'cuda:0'; got {device!r}."
+        ) from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(
+            f"load_model: device {str(device)!r} is not there; this machine has "
+            f"{torch.cuda.device_count()} CUDA devices."
+        )
+    return device

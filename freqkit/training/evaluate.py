@@ -1,0 +1,90 @@
+"""Accuracy, precision, recall and F1 of a classifier on an `ImageSet`."""
+
+import torch
+import torch.nn.functional as F
+
+from freqkit.errors import UsageError
+
+
+@torch.inference_mode()
+def evaluate(model, images, *, batch_size=256, device=None):
+    """Ask the model about every image once, in evaluation mode.
+
+    Args:
+        model: `Classifier`; its training flag is restored afterwards.
+        images: `ImageSet`; label i is logit i.
+        batch_size: images per forward.
+        device: by default where the model is; the model is not moved.
+
+    Returns:
+        JSON-ready dict: `images`, `loss` (mean cross-entropy, nats), `accuracy`, `macro_f1` (mean over
+        classes that have images), `classes`: name -> {`images`, `accuracy` (recall), `precision`, `f1`};
+        None where undefined (no image of the class; precision when it was never predicted). `confusion`:
+        [true][predicted] counts over all logits, rows only of the set's classes.
+
+    Example:
+        >>> from freqkit.data import synthetic
+        >>> from freqkit.models import load_model
+        >>> from freqkit.training import evaluate
+        >>> report = evaluate(load_model("small_convnet"), synthetic(1, images_per_class=2))
+        >>> report["images"], list(report["classes"])
+        (8, ['C0', 'C1', 'C2', 'C3'])
+    """
+    check_fit(model, images, "evaluate")
+    device = model._mean.device if device is None else torch.device(device)
+    was_training = model.training
+    model.eval()
+    confusion = torch.zeros(len(images.classes), model.num_classes, dtype=torch.int64)
+    loss = 0.0
+    try:
+        for start in range(0, len(images), batch_size):
+            part = slice(start, start + batch_size)
+            labels = images.labels[part]
+            logits = model(to_input(images.images[part], device)).float().cpu()
+            loss += float(F.cross_entropy(logits, labels, reduction="sum"))
+            flat = labels * model.num_classes + logits.argmax(1)
+            confusion += torch.bincount(flat, minlength=confusion.numel()).view_as(confusion)
+    finally:
+        model.train(was_training)
+    return {"loss": loss / len(images), **rates(confusion, images.classes)}
+
+
+def rates(confusion, classes):
+    """Rates from counts [true][predicted], where class i is column i."""
+    per_class = {}
+    for i, name in enumerate(classes):
+        hits, actual, predicted = (
+            int(confusion[i, i]),
+            int(confusion[i].sum()),
+            int(confusion[:, i].sum()),
+        )
+        per_class[name] = {
+            "images": actual,
+            "accuracy": hits / actual if actual else None,
+            "precision": hits / predicted if predicted else None,
+            "f1": 2 * hits / (actual + predicted) if actual else None,
+        }
+    f1 = [entry["f1"] for entry in per_class.values() if entry["f1"] is not None]
+    total = int(confusion.sum())
+    return {
+        "images": total,
+        "accuracy": int(confusion.diagonal().sum()) / total,
+        "macro_f1": sum(f1) / len(f1),
+        "classes": per_class,
+        "confusion": confusion.tolist(),
+    }
+
+
+def to_input(images, device):
+    """uint8 [n, 3, H, W] -> float32 in [0, 1], channels_last, on the device."""
+    return images.to(device).to(torch.float32, memory_format=torch.channels_last).div_(255)
+
+
+def check_fit(model, images, caller):
+    if len(images) == 0:
+        raise UsageError(f"{caller}: the image set must hold images; it is empty.")
+    if len(images.classes) > model.num_classes:
+        raise UsageError(
+            f"{caller}: the model must have a logit for each class; "
+            f"the images have {len(images.classes)} classes, the model {model.num_classes}."
+        )
