@@ -208,6 +208,12 @@ __device__ FREQKIT_INLINE T mask_weight(const MaskView& m, int64_t mask, int ky,
   }
 }
 
+}  // namespace freqkit::device
+
+#include "fused.cuh"
+
+namespace freqkit::device {
+
 // ---- inverse --------------------------------------------------------------------------------------------------------
 
 template <class T>
@@ -550,6 +556,52 @@ void inverse(Launch&& launch, const Work<T>& work, const InverseArguments<T>& a)
     const int groups = (g.pairs + g.columns.lanes() - 1) / g.columns.lanes();
     launch(g.columns.wide ? inverse_columns_kernel<T, false> : inverse_columns_kernel<T, true>,
            line_shape(g.columns, int64_t(count) * groups, sizeof(Complex<T>)), column_params);
+  }
+}
+
+// The one-kernel inverse of a square float32 size with a plan; memory has the bytes of its FusedGeometry.
+template <class Plan, class Launch>
+void fused_inverse(Launch&& launch, char* memory, const InverseArguments<float>& a) {
+  const int64_t masks = a.masks, images = a.images;
+  if (masks * images == 0) return;
+  const bool bits = a.mask.kind >= kBitsAverage;
+  const FusedGeometry g = fused_geometry(Plan::N, Plan::D, masks, images, a.channels, a.paired, bits);
+  auto* const twiddles = reinterpret_cast<Complex<float>*>(memory + g.twiddles);
+  auto* const roots = reinterpret_cast<Complex<float>*>(memory + g.roots);
+  FusedMaskParams mask{a.mask, nullptr, nullptr, 0, 0, Plan::N};
+  if (bits)
+    mask.words = reinterpret_cast<uint32_t*>(memory + g.masks);
+  else
+    mask.weights = reinterpret_cast<float*>(memory + g.masks);
+  const int64_t mask_elements = int64_t(Plan::N / 2 + 1) * (bits ? Plan::B : Plan::N);
+  launch(fused_tables_kernel, flat_shape(Plan::N), FusedTablesParams{twiddles, roots, Plan::N});
+  FusedParams p{{twiddles, roots}, a.spectrum, mask.words, mask.weights, a.out, a.out_data, a.self_weight,
+                images, 0, 0, 0, a.channels, a.paired};
+  const auto filter = [&](int64_t first_mask, int64_t mask_count, int64_t first_image, int64_t image_count) {
+    p.first_mask = first_mask;
+    p.first_image = first_image;
+    p.image_count = image_count;
+    const Shape shape = fused_shape(Plan::threads, Plan::shared_bytes, Plan::D, Plan::P, mask_count, image_count);
+    launch(bits ? fused_inverse_kernel<Plan, true> : fused_inverse_kernel<Plan, false>, shape, p);
+  };
+  const auto prepare = [&](int64_t first, int64_t count) {
+    mask.first = first;
+    mask.count = count;
+    launch(fused_mask_kernel, flat_shape(count * mask_elements), mask);
+  };
+  if (a.paired) {
+    for (int64_t i = 0; i < images; i += g.images_per_launch) {
+      const int64_t count = std::min(g.images_per_launch, images - i);
+      prepare(i / a.channels, count / a.channels);
+      filter(i / a.channels, 1, i, count);
+    }
+    return;
+  }
+  for (int64_t k = 0; k < masks; k += g.masks_per_launch) {
+    const int64_t mask_count = std::min(g.masks_per_launch, masks - k);
+    prepare(k, mask_count);
+    for (int64_t i = 0; i < images; i += g.images_per_launch)
+      filter(k, mask_count, i, std::min(g.images_per_launch, images - i));
   }
 }
 
