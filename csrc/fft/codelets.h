@@ -196,19 +196,19 @@ FREQKIT_HD FREQKIT_INLINE void fft_prime(Complex<T>* v) {
   constexpr int h = (R - 1) / 2;
   Complex<T> s[h], d[h];
   Complex<T> total = v[0];
-  unroll<h>([&](auto j) {
+  unroll<h>([&](auto j) FREQKIT_LAMBDA {
     constexpr int J = decltype(j)::value;
     s[J] = {v[J + 1].re + v[R - 1 - J].re, v[J + 1].im + v[R - 1 - J].im};
     d[J] = {v[J + 1].re - v[R - 1 - J].re, v[J + 1].im - v[R - 1 - J].im};
     total = {total.re + s[J].re, total.im + s[J].im};
   });
   const Complex<T> first = v[0];
-  unroll<h>([&](auto k) {
+  unroll<h>([&](auto k) FREQKIT_LAMBDA {
     constexpr int K = decltype(k)::value;
     T ar = first.re, ai = first.im;
     constexpr E s0 = E(unit_root(K + 1, R).sin);
     T br = d[0].re * s0, bi = d[0].im * s0;
-    unroll<h>([&](auto j) {
+    unroll<h>([&](auto j) FREQKIT_LAMBDA {
       constexpr int J = decltype(j)::value;
       constexpr Angle w = unit_root((J + 1) * (K + 1), R);
       constexpr E c = E(w.cos), si = E(w.sin);
@@ -254,35 +254,35 @@ FREQKIT_HD FREQKIT_INLINE void fft(Complex<T>* v) {
     constexpr int A = split(R), B = R / split(R);
     Complex<T> t[R];
     if constexpr (gcd(A, B) == 1) {  // Good-Thomas: no twiddles
-      unroll<B>([&](auto bi) {
+      unroll<B>([&](auto bi) FREQKIT_LAMBDA {
         constexpr int b = decltype(bi)::value;
         Complex<T> u[A];
-        unroll<A>([&](auto a) { u[decltype(a)::value] = v[(decltype(a)::value * B + b * A) % R]; });
+        unroll<A>([&](auto a) FREQKIT_LAMBDA { u[decltype(a)::value] = v[(decltype(a)::value * B + b * A) % R]; });
         fft<A>(u);
-        unroll<A>([&](auto a) { t[decltype(a)::value * B + b] = u[decltype(a)::value]; });
+        unroll<A>([&](auto a) FREQKIT_LAMBDA { t[decltype(a)::value * B + b] = u[decltype(a)::value]; });
       });
-      unroll<A>([&](auto ai) {
+      unroll<A>([&](auto ai) FREQKIT_LAMBDA {
         constexpr int a = decltype(ai)::value;
         fft<B>(t + a * B);
-        unroll<B>([&](auto b) {
+        unroll<B>([&](auto b) FREQKIT_LAMBDA {
           constexpr int k = (a * B * inverse_mod(B % A, A) + decltype(b)::value * A * inverse_mod(A % B, B)) % R;
           v[k] = t[a * B + decltype(b)::value];
         });
       });
     } else {
-      unroll<B>([&](auto bi) {
+      unroll<B>([&](auto bi) FREQKIT_LAMBDA {
         constexpr int b = decltype(bi)::value;
         Complex<T> u[A];
-        unroll<A>([&](auto a) { u[decltype(a)::value] = v[decltype(a)::value * B + b]; });
+        unroll<A>([&](auto a) FREQKIT_LAMBDA { u[decltype(a)::value] = v[decltype(a)::value * B + b]; });
         fft<A>(u);
-        unroll<A>([&](auto a) {
+        unroll<A>([&](auto a) FREQKIT_LAMBDA {
           t[decltype(a)::value * B + b] = rotate<decltype(a)::value * b, R>(u[decltype(a)::value]);
         });
       });
-      unroll<A>([&](auto ai) {
+      unroll<A>([&](auto ai) FREQKIT_LAMBDA {
         constexpr int a = decltype(ai)::value;
         fft<B>(t + a * B);
-        unroll<B>([&](auto b) { v[a + A * decltype(b)::value] = t[a * B + decltype(b)::value]; });
+        unroll<B>([&](auto b) FREQKIT_LAMBDA { v[a + A * decltype(b)::value] = t[a * B + decltype(b)::value]; });
       });
     }
   }

@@ -88,12 +88,29 @@ struct Transforms {
         scratch(kernels.scratch_size(shape, rows, columns)) {}
 };
 
-// Per-thread scratch, zeroed once so that unused lanes hold numbers.
+// One aligned buffer per thread and element type, kept between calls (fresh pages cost more than a small image) and
+// grown when a larger plane comes. Zeroed when made, so that unused lanes hold numbers.
 template <class S>
 struct ThreadScratch {
-  explicit ThreadScratch(int64_t count) : memory(count) { std::memset(memory.data, 0, sizeof(S) * count); }
-  Aligned<S> memory;
-  S* get() { return memory.data; }
+  explicit ThreadScratch(int64_t count) {
+    if (count > held().size) {
+      held().memory.reset();
+      held().memory = std::make_unique<Aligned<S>>(count);
+      held().size = count;
+      std::memset(held().memory->data, 0, sizeof(S) * count);
+    }
+  }
+  S* get() { return held().memory->data; }
+
+ private:
+  struct Held {
+    std::unique_ptr<Aligned<S>> memory;
+    int64_t size = 0;
+  };
+  static Held& held() {
+    static thread_local Held value;
+    return value;
+  }
 };
 
 struct Masks {

@@ -157,7 +157,7 @@ def _list(root, classes):
     if strange:
         raise UsageError(
             f"load_images: every folder must be one of the {len(names)} given classes; "
-            f"{len(strange)} are not ({', '.join(strange[:NAMED])}{', ...' if len(strange) > NAMED else ''})."
+            f"{len(strange)} are not ({_few(strange)})."
         )
     label_of = {name: label for label, name in enumerate(names)}
     files, labels, empty, hidden, nested = [], [], [], 0, 0
@@ -173,8 +173,8 @@ def _list(root, classes):
         labels += [label_of[folder.name]] * len(kept)
     if empty:
         raise UsageError(
-            f"load_images: every class folder must hold images directly; "
-            f"{len(empty)} of {len(folders)} under {str(root)!r} hold none ({', '.join(empty[:NAMED])}{', ...' if len(empty) > NAMED else ''})."
+            "load_images: every class folder must hold images directly; "
+            f"{len(empty)} of {len(folders)} under {str(root)!r} hold none ({_few(empty)})."
         )
     listing = {
         "files": len(files),
@@ -185,6 +185,10 @@ def _list(root, classes):
         "ignored_beside": sum(not entry.is_dir() and not entry.name.startswith(".") for entry in entries),
     }
     return files, labels, names, listing
+
+
+def _few(names):
+    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
 
 
 def _class_names(classes):

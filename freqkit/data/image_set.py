@@ -76,8 +76,8 @@ class ImageSet:
 
     @property
     def fingerprint(self):
-        """SHA-256 (hex) over the image size, the class names and, image by image in order, its path, label and
-        *decoded* pixels: two sets with one fingerprint put the same question to a model, however their files
+        """SHA-256 (hex) over image size, class names and, image by image in order, its path, label and
+        decoded pixels: two sets with one fingerprint put the same question to a model, however their files
         are compressed."""
         if self._fingerprint is None:
             if self._digests is None:

@@ -49,9 +49,9 @@ def read_pickle(path):
         )
     with open(path, "rb") as file:
         try:
-            content = _Reader(file, path).load()
-        except UsageError:
-            raise
+            content = _Reader(file).load()
+        except UsageError as error:
+            raise UsageError(f"{path} is refused: {error}") from error
         except Exception as error:  # a broken or hostile stream can fail anywhere in the pickle machine
             raise UsageError(f"{path} is not a readable pickle: {type(error).__name__}: {error}") from error
     if not isinstance(content, dict) or not content:
@@ -102,9 +102,8 @@ def _describe(items):
 
 
 class _Reader(pickle.Unpickler):
-    def __init__(self, file, path):
+    def __init__(self, file):
         super().__init__(file, encoding="latin1")
-        self._path = path
         self._names = {
             ("numpy", "ndarray"): _Inert(),
             ("numpy", "dtype"): _Call(_Dtype),
@@ -120,12 +119,10 @@ class _Reader(pickle.Unpickler):
         if (module, name) in self._names:
             return self._names[module, name]
         what = "it holds torch tensors" if module.split(".")[0] == "torch" else f"it asks for {module}.{name}"
-        raise UsageError(f"{self._path} is refused: {what}; only {_ALLOWED} are read.")
+        raise UsageError(f"{what}; only {_ALLOWED} are read.")
 
     def persistent_load(self, pid):
-        raise UsageError(
-            f"{self._path} is refused: it refers to torch storages or the like; only {_ALLOWED} are read."
-        )
+        raise UsageError(f"it refers to torch storages or the like; only {_ALLOWED} are read.")
 
 
 class _Inert:
@@ -134,7 +131,7 @@ class _Inert:
     __slots__ = ()
 
     def __setstate__(self, state):
-        raise UsageError("the pickle sets state on something that has none; it is refused.")
+        raise UsageError("it sets state on something that has none.")
 
 
 class _Call(_Inert):
@@ -156,24 +153,20 @@ class _Dtype:
 
     def __init__(self, code, align=False, copy=False):
         if not isinstance(code, str) or code not in _CODES:
-            raise UsageError(
-                f"the pickle holds an array of type {code!r}; only plain numbers are read, no objects."
-            )
+            raise UsageError(f"it holds an array of type {code!r}; only plain numbers are read, no objects.")
         self.code, self.order = code, "<"
 
     def __setstate__(self, state):
         plain = isinstance(state, tuple) and len(state) >= 5 and state[2:5] == (None, None, None)
         if not plain or state[1] not in ("<", ">", "=", "|"):
-            raise UsageError("the pickle holds an array of a structured type; only plain numbers are read.")
+            raise UsageError("it holds an array of a structured type; only plain numbers are read.")
         self.order = ">" if state[1] == ">" else "<"
 
     def read(self, raw, count):
         dtype = np.dtype(self.order + self.code)
         raw = raw.encode("latin1") if isinstance(raw, str) else raw
         if not isinstance(raw, (bytes, bytearray)) or len(raw) != count * dtype.itemsize:
-            raise UsageError(
-                f"the pickle holds an array whose bytes do not fit {count} numbers of type {self.code}."
-            )
+            raise UsageError(f"it holds an array whose bytes do not fit {count} numbers of type {self.code}.")
         return np.frombuffer(bytes(raw), dtype)
 
 
@@ -187,7 +180,7 @@ class _Array:
 
     def __setstate__(self, state):
         if not isinstance(state, tuple) or len(state) != 5 or not isinstance(state[2], _Dtype):
-            raise UsageError("the pickle holds an array in a form that numpy does not write; it is refused.")
+            raise UsageError("it holds an array in a form that numpy does not write.")
         _, shape, dtype, fortran, raw = state
         self.array = _shaped(dtype.read(raw, _count(shape)), shape, bool(fortran))
 
@@ -198,7 +191,7 @@ def _count(shape):
         or len(shape) > 3
         or any(type(n) is not int or not 0 <= n < 2**31 for n in shape)
     ):
-        raise UsageError(f"the pickle holds an array of shape {shape!r}; masks have at most 3 dimensions.")
+        raise UsageError(f"it holds an array of shape {shape!r}; masks have at most 3 dimensions.")
     count = 1
     for n in shape:
         count *= n
@@ -211,7 +204,7 @@ def _shaped(flat, shape, fortran):
 
 def _frombuffer(raw, dtype, shape, order, axis_order=None):
     if not isinstance(dtype, _Dtype) or order not in ("C", "F"):
-        raise UsageError("the pickle holds an array in a form that numpy does not write; it is refused.")
+        raise UsageError("it holds an array in a form that numpy does not write.")
     result = _Array()
     result.array = _shaped(dtype.read(raw, _count(shape)), shape, order == "F")
     return result
@@ -219,11 +212,11 @@ def _frombuffer(raw, dtype, shape, order, axis_order=None):
 
 def _scalar(dtype, raw=None):
     if not isinstance(dtype, _Dtype) or raw is None:
-        raise UsageError("the pickle holds a number in a form that numpy does not write; it is refused.")
+        raise UsageError("it holds a number in a form that numpy does not write.")
     return dtype.read(raw, 1)[0].item()
 
 
 def _encode(text, encoding="latin1", errors="strict"):
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise UsageError(f"the pickle encodes bytes as {encoding!r}; only latin1 is read.")
+        raise UsageError(f"it encodes bytes as {encoding!r}; only latin1 is read.")
     return text.encode("latin1")

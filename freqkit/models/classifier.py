@@ -64,7 +64,7 @@ class Classifier(nn.Module):
 
     @property
     def record(self):
-        """Facts for run.json: name, source, weights, normalisation, sizes, and SHA-256 of the present state."""
+        """Facts for run.json: origin, weights file, normalisation, sizes, and SHA-256 of the state now."""
         return {
             "name": self.name,
             **self._record,

@@ -162,6 +162,16 @@ def _from_timm(name, num_classes, pretrained):
             f"load_model: name must be a built-in, a timm name, or module:factory; {name!r} is none of "
             f"them{hint}."
         )
+    published = timm.get_pretrained_cfg(name).num_classes
+    if num_classes is None and not published:
+        raise UsageError(
+            f"load_model: {name!r} was published without a classifier; give num_classes to put one on it."
+        )
+    if pretrained and num_classes not in (None, published):
+        raise UsageError(
+            f"load_model: the published weights of {name!r} have {published} classes; got "
+            f"num_classes={num_classes}, whose head would be random."
+        )
     try:
         network = timm.create_model(
             name, pretrained=pretrained, **({} if num_classes is None else {"num_classes": num_classes})
@@ -172,11 +182,6 @@ def _from_timm(name, num_classes, pretrained):
             f"load_model: timm could not {doing} {name!r} ({type(error).__name__}: {error})."
         ) from error
     config = network.pretrained_cfg
-    if pretrained and num_classes not in (None, config["num_classes"]):
-        raise UsageError(
-            f"load_model: the published weights of {name!r} have {config['num_classes']} classes; got "
-            f"num_classes={num_classes}, whose head would be random."
-        )
     return {
         "network": network,
         "mean": config["mean"],
