@@ -41,9 +41,7 @@ class Forward:
         )
         self.dtype = dtype
         self.domain = domain
-        self.mean, self.std = (
-            (tuple(model.mean), tuple(model.std)) if domain == "normalised" else (None, None)
-        )
+        self.mean, self.std = (tuple(model.mean), tuple(model.std)) if domain == "normalised" else (None, None)
         self.compute = torch.float64 if dtype is torch.float64 else torch.float32
         module = copy.deepcopy(model).eval().requires_grad_(False)
         module = module.to(device=self.device, memory_format=torch.channels_last)
@@ -65,9 +63,7 @@ class Forward:
         logits = self._run(self.module, images)
         if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != len(images):
             came = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-            raise TypeError(
-                f"score: the model must return logits of shape [{len(images)}, classes]; got {came}."
-            )
+            raise TypeError(f"score: the model must return logits of shape [{len(images)}, classes]; got {came}.")
         self.seconds += time.perf_counter() - began
         self.images += count
         return logits[:count].double()

@@ -67,8 +67,7 @@ class Journal:
         except OSError:
             self._file.close()
             raise UsageError(
-                f"{self.path.parent}: another process is writing to this directory; "
-                "wait for it or choose another one."
+                f"{self.path.parent}: another process is writing to this directory; wait for it or choose another one."
             ) from None
         try:
             self._open()
@@ -139,9 +138,7 @@ class Journal:
         arrays = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
         line = {"key": key, "arrays": [[n, a.dtype.str, list(a.shape)] for n, a in arrays.items()]}
         payload = (
-            json.dumps(line, separators=(",", ":")).encode()
-            + b"\n"
-            + b"".join(a.tobytes() for a in arrays.values())
+            json.dumps(line, separators=(",", ":")).encode() + b"\n" + b"".join(a.tobytes() for a in arrays.values())
         )
         record = _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
         try:

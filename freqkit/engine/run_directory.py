@@ -56,9 +56,7 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
             present = sorted(entry.name for entry in self.path.iterdir())
         except (OSError, NotADirectoryError) as error:
-            raise UsageError(
-                f"{self.path}: cannot be used as an output directory ({error.strerror})."
-            ) from error
+            raise UsageError(f"{self.path}: cannot be used as an output directory ({error.strerror}).") from error
         known = self._read(present)
         if present and not (resume or overwrite):
             raise UsageError(
@@ -89,13 +87,9 @@ class RunDirectory:
             except (ValueError, OSError):
                 known = None
             if not isinstance(known, dict) or known.get("format") != FORMAT:
-                raise UsageError(
-                    f"{self.path}: run.json there was not written by freqkit; choose another directory."
-                )
+                raise UsageError(f"{self.path}: run.json there was not written by freqkit; choose another directory.")
             return known
-        alike = [
-            name for name in present if OWN_FILES.fullmatch(name) and name != "journal.bin" and name[0] != "."
-        ]
+        alike = [name for name in present if OWN_FILES.fullmatch(name) and name != "journal.bin" and name[0] != "."]
         if alike:
             raise UsageError(
                 f"{self.path}: holds {alike[0]} but no run.json, so it was not written by freqkit; "

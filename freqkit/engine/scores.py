@@ -69,13 +69,10 @@ class Scorer:
         if len(self.labels) == 0:
             raise UsageError("score: images must hold at least one image; got none.")
         if len(self.labels) != len(images.images):
-            raise UsageError(
-                f"score: {len(images.images)} images need as many labels; got {len(self.labels)}."
-            )
+            raise UsageError(f"score: {len(images.images)} images need as many labels; got {len(self.labels)}.")
         if self.labels.min() < 0 or self.labels.max() >= len(self.classes):
             raise UsageError(
-                f"score: labels must lie in 0...{len(self.classes) - 1}; "
-                f"got {self.labels.min()}...{self.labels.max()}."
+                f"score: labels must lie in 0...{len(self.classes) - 1}; got {self.labels.min()}...{self.labels.max()}."
             )
         self.counts = torch.bincount(self.labels, minlength=len(self.classes))
         self.logits = int(model.num_classes)
@@ -83,30 +80,19 @@ class Scorer:
         self.forward = Forward(model, device=device, dtype=dtype, domain=domain)
         self.calibration = None
         if batch_size == "auto":
-            batch_size, timings = calibrate(
-                self.forward, tuple(images.images.shape[1:]), limit=64 * len(self.labels)
-            )
+            batch_size, timings = calibrate(self.forward, tuple(images.images.shape[1:]), limit=64 * len(self.labels))
             self.calibration = {str(size): each for size, each in timings.items()}
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise UsageError(f'score: batch_size must be "auto" or a positive integer; got {batch_size!r}.')
         self.batch_size = batch_size
-        channels, height, width = images.images.shape[1:]
-        self._spectrum_bytes = one = (
-            channels
-            * height
-            * (width // 2 + 1)
-            * 2
-            * torch.empty(0, dtype=self.forward.compute).element_size()
-        )
+        self._spectrum_bytes = one = self._transform(images.images[:1]).nbytes
         self.tiling = tiling(len(self.labels), batch_size, max_block=max(1, memory // one))
         self._keep = len(self.labels) * one <= memory
         self._spectra = {}
         self._race_held = torch.empty(0, dtype=torch.int64), None
         sample = self._pixels(images.images[: min(32, self.tiling.block)])
         if domain == "normalised":
-            mean, std = (
-                torch.tensor(v, device=sample.device).view(1, 3, 1, 1) for v in (model.mean, model.std)
-            )
+            mean, std = (torch.tensor(v, device=sample.device).view(1, 3, 1, 1) for v in (model.mean, model.std))
             sample = (sample - mean.to(sample.dtype)) / std.to(sample.dtype)
         self.form = self.forward.optimise(
             form,
@@ -347,14 +333,10 @@ class Scorer:
     def _check_masks(self, masks):
         if isinstance(masks, BitMasks):
             if tuple(masks.size) != self.size:
-                raise UsageError(
-                    f"score: masks must be of the images' size {self.size}; got {tuple(masks.size)}."
-                )
+                raise UsageError(f"score: masks must be of the images' size {self.size}; got {tuple(masks.size)}.")
             return len(masks.bits)
         if not isinstance(masks, torch.Tensor):
-            raise TypeError(
-                f"score: masks must be BitMasks or a tensor [K, H, W]; got {type(masks).__name__}."
-            )
+            raise TypeError(f"score: masks must be BitMasks or a tensor [K, H, W]; got {type(masks).__name__}.")
         if masks.ndim != 3 or tuple(masks.shape[1:]) not in (
             self.size,
             (self.size[0], self.size[1] // 2 + 1),
@@ -374,8 +356,7 @@ class Scorer:
             return None, None
         if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
             raise UsageError(
-                "score: published_batch_size must be a positive integer with published-batches; "
-                f"got {batch!r}."
+                f"score: published_batch_size must be a positive integer with published-batches; got {batch!r}."
             )
         images, classes = len(self.labels), len(self.classes)
         number = torch.arange(images) // batch
@@ -527,9 +508,7 @@ def score(
     progress = scorer.progress
     progress.start("score", scorer.forwards(scorer._check_masks(masks)))
     try:
-        return scorer.score(
-            masks, reduction=reduction, published_batch_size=published_batch_size, progress=progress
-        )
+        return scorer.score(masks, reduction=reduction, published_batch_size=published_batch_size, progress=progress)
     finally:
         progress.finish()
 

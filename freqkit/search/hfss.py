@@ -112,9 +112,7 @@ def hfss(
         return search.run(None, progress, began, lambda: None)
     with RunDirectory(out, search.identity, resume=resume, overwrite=overwrite) as directory:
         if directory.journal.dropped:
-            progress.note(
-                f"{directory.path}: dropped {directory.journal.dropped} damaged bytes at the journal's end."
-            )
+            progress.note(f"{directory.path}: dropped {directory.journal.dropped} damaged bytes at the journal's end.")
         with finish_tile_on_signal() as check:
             return search.run(directory, progress, began, check)
 
@@ -131,9 +129,7 @@ class _Search:
         if parents not in ("any", "per_class"):
             raise UsageError(f"hfss: parents must be 'any' or 'per_class'; got {parents!r}.")
         if parents == "per_class" and preset == "cvpr2025":
-            raise UsageError(
-                "hfss: the published preset draws parents of any class; got parents='per_class'."
-            )
+            raise UsageError("hfss: the published preset draws parents of any class; got parents='per_class'.")
         if keep_dc not in (None, True, False):
             raise UsageError(f"hfss: keep_dc must be None, True or False; got {keep_dc!r}.")
         for name, value, least in (
@@ -149,8 +145,7 @@ class _Search:
             raise UsageError(f"hfss: risk must be a number with 0 <= risk < 1; got {risk!r}.")
         if risk and preset == "cvpr2025":
             raise UsageError(
-                "hfss: the published loss weighs images unequally, so its candidates cannot race; "
-                f"got risk={risk}."
+                f"hfss: the published loss weighs images unequally, so its candidates cannot race; got risk={risk}."
             )
         self.model, self.images, self.progress, self.risk = model, images, progress, float(risk)
         self.size = tuple(images.images.shape[-2:])
@@ -206,9 +201,7 @@ class _Search:
         """The score service; a resumed run keeps the batch size and the form of the network it began with."""
         kept = {key: earlier[key] for key in ("batch_size", "form") if key in earlier}
         expected = sum(self.numbers) * len(self.images.labels)
-        scorer = Scorer(
-            self.model, self.images, **{**self.scoring, **kept}, expected=expected, progress=self.progress
-        )
+        scorer = Scorer(self.model, self.images, **{**self.scoring, **kept}, expected=expected, progress=self.progress)
         if "form" in kept and scorer.form["form"] != kept["form"]:
             raise UsageError(
                 f"hfss: cannot resume, for the run used the {kept['form']} network, which cannot be had here."
@@ -409,8 +402,7 @@ def _stages(stages, available):
         raise UsageError(f"hfss: stages must be a number of stages or the list 1, 2, ..., n; got {stages!r}.")
     if not numbers or numbers != list(range(1, len(numbers) + 1)) or len(numbers) > available:
         raise UsageError(
-            "hfss: stages must begin at 1, follow one another "
-            f"and not exceed {available} at this size; got {stages!r}."
+            f"hfss: stages must begin at 1, follow one another and not exceed {available} at this size; got {stages!r}."
         )
     return numbers
 
@@ -419,8 +411,7 @@ def _numbers(candidates, stages):
     numbers = [candidates] * stages if isinstance(candidates, int) else list(candidates)
     if len(numbers) != stages or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in numbers):
         raise UsageError(
-            "hfss: candidates must be a positive integer, "
-            f"or one for each of the {stages} stages; got {candidates!r}."
+            f"hfss: candidates must be a positive integer, or one for each of the {stages} stages; got {candidates!r}."
         )
     return numbers
 

@@ -1,6 +1,7 @@
 """Scores against a plain loop: complex FFT, one image at a time, no freqkit operator."""
 
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -81,14 +82,10 @@ def test_bit_masks_and_half_planes_equal_dense_masks():
     centred = cells.repeat_interleave(2, 1).repeat_interleave(2, 2).float()
     dense = torch.fft.ifftshift(centred, dim=(-2, -1))
     want = score(model, images, dense, batch_size=16)
-    torch.testing.assert_close(
-        score(model, images, bits, batch_size=16).loss, want.loss, atol=1e-6, rtol=1e-6
-    )
+    torch.testing.assert_close(score(model, images, bits, batch_size=16).loss, want.loss, atol=1e-6, rtol=1e-6)
     partner = torch.roll(dense.flip((-2, -1)), (1, 1), (-2, -1))
     half = ((dense + partner) / 2)[..., :5]
-    torch.testing.assert_close(
-        score(model, images, half, batch_size=16).loss, want.loss, atol=1e-6, rtol=1e-6
-    )
+    torch.testing.assert_close(score(model, images, half, batch_size=16).loss, want.loss, atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("batch", [4, 5, 100])
@@ -121,9 +118,7 @@ def test_published_batches_equals_the_published_procedure(batch):
 def test_class_index_maps_classes_to_logits():
     model, images, masks, index = Small(logits=6), Images(15), random_masks(3), [4, 0, 5]
     got = score(model, images, masks.float(), batch_size=8, class_index=index)
-    want, correct, predicted = by_class(
-        *plain(model, images, masks, class_index=index), images.labels, 3, index
-    )
+    want, correct, predicted = by_class(*plain(model, images, masks, class_index=index), images.labels, 3, index)
     torch.testing.assert_close(got.loss, want, atol=2e-5, rtol=2e-5)
     assert torch.equal(got.correct, correct) and torch.equal(got.predicted, predicted)
 
@@ -139,14 +134,27 @@ def test_a_tile_has_the_same_bits_whatever_runs_beside_it():
     torch.testing.assert_close(starved.score(masks).loss, whole.loss, atol=1e-6, rtol=1e-6)
 
 
+def test_spectra_are_held_only_within_the_budget():
+    model, masks = Small(), random_masks(3).float()
+    few, many = Images(100), Images(1000)
+    one = Scorer(model, few, batch_size=16).memory()["spectra"] // 100
+    for images in (few, many):
+        scorer = Scorer(model, images, batch_size=16, memory=50 * one)
+        scorer.score(masks)
+        assert sum(held.nbytes for held in scorer._spectra.values()) <= 50 * one
+        assert scorer.memory()["spectra"] <= 50 * one
+    assert len(Scorer(model, many, batch_size=16).tiling.blocks()) > 1
+    roomy = Scorer(model, many, batch_size=16)
+    roomy.score(masks)
+    assert sum(held.nbytes for held in roomy._spectra.values()) == 1000 * one == roomy.memory()["spectra"]
+
+
 def test_the_callers_model_stays_as_it_was():
     model, images = Small().train(), Images(9)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     score(model, images, random_masks(2).float(), batch_size=8, dtype="float64")
     assert model.training and all(p.requires_grad for p in model.parameters())
-    assert all(
-        torch.equal(v, before[k]) and v.dtype == before[k].dtype for k, v in model.state_dict().items()
-    )
+    assert all(torch.equal(v, before[k]) and v.dtype == before[k].dtype for k, v in model.state_dict().items())
 
 
 def test_rank_is_ascending_and_stable():
@@ -295,6 +303,16 @@ def test_folding_changes_only_rounding_and_is_recorded():
     assert folded.form["form"] == "folded" and folded.form["difference after folding batch norms"] < 1e-5
     assert not any(isinstance(part, nn.BatchNorm2d) for part in folded.forward.module.modules())
     torch.testing.assert_close(folded.score(masks).loss, eager.score(masks).loss, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_network_gives_the_same_losses_for_ragged_batches_too():
+    model, images, masks = Small(), Images(21), random_masks(5).float()
+    eager, compiled = (Scorer(model, images, batch_size=16, form=form) for form in ("eager", "compiled"))
+    assert compiled.form["form"] == "compiled" and compiled.form["difference after compiling"] < 1e-4
+    assert compiled.tiling.images % compiled.tiling.part
+    torch.testing.assert_close(compiled.score(masks).loss, eager.score(masks).loss, atol=1e-5, rtol=1e-5)
+    assert torch.equal(compiled.score(masks).loss, compiled.score(masks).loss)
 
 
 class Untraceable(nn.Module):

@@ -61,9 +61,7 @@ def published(logits, labels, classes, batch=12):
         total = 0.0
         for at in range(0, len(labels), batch):
             own = (labels[at : at + batch] == c)[:, None]
-            total += F.cross_entropy(
-                logits[at : at + batch] * own, labels[at : at + batch] * own[:, 0]
-            ).item()
+            total += F.cross_entropy(logits[at : at + batch] * own, labels[at : at + batch] * own[:, 0]).item()
         totals.append(total)
     return totals
 
@@ -307,9 +305,7 @@ def test_resume_is_refused_when_the_answer_would_differ(model, images, tmp_path)
 def test_more_candidates_never_do_worse_within_a_stage(model, images):
     few, more = (hfss(model, images, stages=1, candidates=n, top=3, batch_size=16) for n in (15, 45))
     assert torch.equal(few.stages[0].candidates.bits, more.stages[0].candidates.bits[:15])
-    torch.testing.assert_close(
-        few.stages[0].scores.loss, more.stages[0].scores.loss[:15], atol=1e-6, rtol=1e-6
-    )
+    torch.testing.assert_close(few.stages[0].scores.loss, more.stages[0].scores.loss[:15], atol=1e-6, rtol=1e-6)
     assert (more.loss <= few.loss + 1e-6).all()
     assert (more.curves[0].diff(dim=0) <= 0).all() and torch.equal(more.curves[0][-1], more.loss)
 
