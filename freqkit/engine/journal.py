@@ -143,11 +143,15 @@ class Journal:
         record = _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
         try:
             self._write(record)
-        except OSError:
+        except OSError as error:
             # A half-written record would hide every later one.
             self._file.seek(self._end)
             self._file.truncate()
-            raise
+            raise OSError(
+                error.errno,
+                f"{error.strerror}; the {len(self)} finished tiles are kept, resume continues",
+                str(self.path),
+            ) from error
         self._index[key] = (self._end + _FRAME.size, len(payload))
         self._end += len(record)
         if time.monotonic() - self._synced > self.group_seconds:

@@ -1,5 +1,6 @@
 """Hierarchical frequency shortcut search: random cell masks, refined stage by stage."""
 
+import contextlib
 import time
 from collections.abc import Sequence
 
@@ -345,8 +346,10 @@ class _Search:
             return result
         except BaseException as error:
             if directory:
-                directory.journal.flush()
-                note_down(status="interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+                # On a full disk this fails as well; the first error is the one to report.
+                with contextlib.suppress(OSError):
+                    directory.journal.flush()
+                    note_down(status="interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
                 if isinstance(error, Interrupted):
                     progress.note(f"stopped; continue with resume in {directory.path}")
             raise

@@ -134,6 +134,36 @@ def test_a_tile_has_the_same_bits_whatever_runs_beside_it():
     torch.testing.assert_close(starved.score(masks).loss, whole.loss, atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.parametrize("memory", [1 << 30, 20_000], ids=["cached", "blocks"])
+def test_each_image_with_a_mask_of_its_own(memory):
+    model, images, masks = Small(), Images(23), random_masks(4).float()
+    assignment = torch.arange(23) % 4
+    scorer = Scorer(model, images, batch_size=8, memory=memory)
+    whole = scorer.score(masks, per_sample=True)
+    each = scorer.score_each(masks, assignment, per_sample=True)
+    own = whole.samples["loss"][assignment, torch.arange(23)]
+    torch.testing.assert_close(each.samples["loss"][0], own, atol=1e-5, rtol=1e-5)
+    answers = whole.samples["answer"][assignment, torch.arange(23)]
+    assert torch.equal(each.samples["answer"][0], answers)
+    for c in range(3):
+        members = images.labels == c
+        assert each.loss[0, c].item() == pytest.approx(own[members].double().mean().item(), rel=1e-5)
+        assert each.correct[0, c] == (answers[members] == c).sum() and each.predicted[0, c] == (answers == c).sum()
+    assert torch.equal(scorer.score_each(masks[assignment]).correct, each.correct)
+    with pytest.raises(UsageError, match="each of the 23 images needs one of the 4 masks"):
+        scorer.score_each(masks)
+
+
+def test_samples_of_masks_without_twins_come_back_for_all(tmp_path):
+    images, bits = Images(9), torch.tensor([[[7]] * 4, [[5]] * 4, [[7]] * 4], dtype=torch.uint8)
+    scores = Scorer(Small(), images, batch_size=8).score(BitMasks(bits, (2, 2), (8, 8), "average"), per_sample=True)
+    assert scores.record["forwards"] == 18 and scores.samples["loss"].shape == (3, 9)
+    assert torch.equal(scores.samples["loss"][0], scores.samples["loss"][2])
+    torch.testing.assert_close(
+        scores.loss[:, 0], scores.samples["loss"][:, images.labels == 0].double().mean(1), atol=1e-6, rtol=1e-6
+    )
+
+
 def test_spectra_are_held_only_within_the_budget():
     model, masks = Small(), random_masks(3).float()
     few, many = Images(100), Images(1000)

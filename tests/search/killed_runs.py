@@ -1,4 +1,4 @@
-"""Starts searches, kills them at random instants, damages their journals' tails, resumes, compares every byte.
+"""Kills searches at random instants, damages the tails of their journals, resumes them, compares every byte.
 
 Run by test_kill.py in a process of its own: it forks, which none may do after it computed on several threads.
 Prints one JSON object.
