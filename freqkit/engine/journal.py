@@ -147,11 +147,8 @@ class Journal:
             # A half-written record would hide every later one.
             self._file.seek(self._end)
             self._file.truncate()
-            raise OSError(
-                error.errno,
-                f"{error.strerror}; the {len(self)} finished tiles are kept, resume continues",
-                str(self.path),
-            ) from error
+            kept = f"{error.strerror}; the {len(self)} finished tiles are kept, resume continues"
+            raise OSError(error.errno, kept, str(self.path)) from error
         self._index[key] = (self._end + _FRAME.size, len(payload))
         self._end += len(record)
         if time.monotonic() - self._synced > self.group_seconds:
