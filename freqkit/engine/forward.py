@@ -33,12 +33,7 @@ class Forward:
         dtype = _dtype(dtype)
         if domain not in DOMAINS:
             raise ValueError(f"domain must be one of {', '.join(DOMAINS)}; got {domain!r}.")
-        parameter = next(model.parameters(), None)
-        self.device = (
-            torch.device(device)
-            if device is not None
-            else (parameter.device if parameter is not None else torch.device("cpu"))
-        )
+        self.device = torch.device(device) if device is not None else model_device(model)
         self.dtype = dtype
         self.domain = domain
         self.mean, self.std = (tuple(model.mean), tuple(model.std)) if domain == "normalised" else (None, None)
@@ -162,6 +157,12 @@ class Forward:
             self._run(module, images).sum().item()
             took.append(time.perf_counter() - began)
         return min(took)
+
+
+def model_device(model):
+    """Where a module's first parameter is; the CPU when it has none."""
+    parameter = next(model.parameters(), None)
+    return parameter.device if parameter is not None else torch.device("cpu")
 
 
 def _fold(module):

@@ -8,6 +8,7 @@ import torch
 
 from freqkit import masks as mask_room
 from freqkit.engine import RunDirectory, Scorer, Silent
+from freqkit.engine.forward import model_device
 from freqkit.engine.journal import Interrupted, finish_tile_on_signal
 from freqkit.errors import UsageError
 from freqkit.results import SearchResult, StageResult
@@ -190,11 +191,12 @@ class _Search:
             "published_batch_size": published_batch_size if self.published else None,
             "batch_size": batch_size,
             "dtype": None if dtype is None else str(dtype).removeprefix("torch."),
-            "device": None if device is None else str(device),
+            "device": (torch.device(device) if device is not None else model_device(model)).type,
             "memory": memory,
             "form": form,
-            "model": dict(model.record),
-            "data": dict(images.record),
+            # What the answer depends on, and not where the files lay.
+            "model": {key: model.record.get(key) for key in ("name", "state_sha256", "mean", "std", "num_classes")},
+            "data": {"fingerprint": images.fingerprint, "images": len(images.labels)},
             "versions": _versions(),
         }
 
@@ -290,6 +292,9 @@ class _Search:
         record = {
             "status": "running",
             "identity": self.identity,
+            "model": dict(self.model.record),
+            "data": dict(self.images.record),
+            "forwards_total": sum(self.numbers) * len(self.images.labels),
             "classes": len(self.searched),
             "classes_without_images": len(self.images.classes) - len(self.searched),
             "images": len(self.images.labels),
@@ -318,6 +323,7 @@ class _Search:
         try:
             for place, number in enumerate(self.stages):
                 previous = done[-1] if done else None
+                note_down(stage=number)
                 progress.start(f"stage {number}", scorer.forwards(self.numbers[place]))
                 try:
                     current = self.stage(

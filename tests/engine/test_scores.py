@@ -320,7 +320,7 @@ def test_out_of_memory_halves_the_batch_and_says_so(n):
     assert len(heard.notes) <= 3
     model.network.most = 0
     with pytest.raises(torch.OutOfMemoryError):
-        score(model, images, masks, batch_size=24, form="eager")
+        score(model, images, masks, batch_size=24, form="eager", progress=heard)
 
 
 def test_folding_changes_only_rounding_and_is_recorded():

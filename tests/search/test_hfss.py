@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from freqkit import masks as mask_room
 from freqkit.data import load_images, synthetic
-from freqkit.engine import Interrupted, Silent
+from freqkit.engine import Interrupted, Silent, status
 from freqkit.errors import UsageError
 from freqkit.models import Classifier, load_model
 from freqkit.results import SearchResult
@@ -252,8 +252,9 @@ def test_resume_ends_with_the_same_bytes(model, images, tmp_path, tiles):
             progress=StopAfter(tiles, lambda: os.kill(os.getpid(), signal.SIGTERM)),
             **SMALL,
         )
-    record = json.loads((cut / "run.json").read_text())
-    assert record["status"] == "interrupted"
+    seen = status(cut)
+    assert seen["status"] == "interrupted" and seen["forwards_done"] == tiles * 24
+    assert seen["forwards_total"] == 4 * 12 * 24 and seen["stage"] == 1 + (tiles - 1) // 12
     with pytest.raises(UsageError, match="has not finished"):
         SearchResult.load(cut)
     watcher = StopAfter(-1, None)
