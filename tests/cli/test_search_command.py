@@ -198,7 +198,7 @@ def test_bad_images_are_an_error_or_skipped(run, flags, tmp_path, images_folder)
     assert "broken.png" in sentence(result)
     result = run(*flags, "--out", tmp_path / "a", "--on-bad-image", "skip")
     assert result.exit_code == 0
-    record = json.loads((tmp_path / "a" / "run.json").read_text())["identity"]["data"]
+    record = json.loads((tmp_path / "a" / "run.json").read_text())["data"]
     assert record["bad_image_names"] == ["C1/broken.png"]
 
 
