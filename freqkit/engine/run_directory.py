@@ -9,10 +9,8 @@ from freqkit.errors import UsageError
 from freqkit.results.files import write_json
 
 # Every name that freqkit writes into a run directory; nothing else is ever removed.
-OWN_FILES = re.compile(
-    r"run\.json|journal\.bin|stage-\d+\.safetensors|dfm\.safetensors|classes\.csv|dfms\.png|filtered\.png|report\.html"
-    r"|\.(run\.json|stage-\d+\.safetensors|dfm\.safetensors|classes\.csv|dfms\.png|filtered\.png|report\.html)\..*\.part"
-)
+_NAMES = r"run\.json|stage-\d+\.safetensors|dfm\.safetensors|classes\.csv|(dfms|filtered|curves)\.png|report\.html"
+OWN_FILES = re.compile(rf"journal\.bin|{_NAMES}|\.({_NAMES})\..*\.part")
 FORMAT = "freqkit-run-1"
 
 
@@ -73,10 +71,11 @@ class RunDirectory:
             self.journal = Journal(self.path / "journal.bin")
         except OSError as error:
             raise UsageError(f"{self.path}: cannot be written ({error.strerror}).") from error
-        if overwrite:
-            for name in present:
-                if OWN_FILES.fullmatch(name) and name != "journal.bin":
-                    (self.path / name).unlink()
+        for name in present:
+            # A killed run leaves the temporary file of the write it was in.
+            unfinished = name.endswith(".part")
+            if OWN_FILES.fullmatch(name) and name != "journal.bin" and (overwrite or unfinished):
+                (self.path / name).unlink()
         if self.previous is None:
             self.journal.clear()
 
