@@ -1,1 +1,9 @@
+"""(model, images, masks) -> scores."""
 
+from freqkit.engine.journal import Interrupted, Journal
+from freqkit.engine.progress import Progress, Silent
+from freqkit.engine.run_directory import RunDirectory
+from freqkit.engine.scores import Scorer, score
+from freqkit.results.scores import Scores
+
+__all__ = ["Interrupted", "Journal", "Progress", "RunDirectory", "Scorer", "Scores", "Silent", "score"]

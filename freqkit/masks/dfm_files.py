@@ -10,7 +10,7 @@ from torch import Tensor
 from freqkit import __version__
 from freqkit.errors import UsageError
 from freqkit.masks.symmetry import coverage, effective, partner
-from freqkit.results.files import atomic_write
+from freqkit.results.files import write_safetensors
 
 FORMAT = "freqkit-dfm-1"
 
@@ -79,8 +79,6 @@ def save_dfm(path, dfm):
         >>> load_dfm(file).classes
         ['cat', 'dog']
     """
-    from safetensors.torch import save
-
     _check(dfm, f"save_dfm to {path}")
     shares = dfm.coverage
     metadata = {
@@ -101,9 +99,7 @@ def save_dfm(path, dfm):
         for name, value in metadata.items()
         if value is not None
     }
-    content = save({"masks": dfm.masks.detach().cpu().to(torch.float32).contiguous()}, metadata=header)
-    with atomic_write(path) as file:
-        file.write(content)
+    write_safetensors(path, {"masks": dfm.masks.to(torch.float32)}, header)
 
 
 def load_dfm(path):

@@ -47,6 +47,32 @@ def write_json(path, value):
         file.write("\n")
 
 
+def write_safetensors(path, tensors, metadata):
+    """Write tensors and a dict of strings as a safetensors file, atomically; equal content gives equal bytes.
+
+    safetensors itself writes the metadata in an order that changes from one process to the next.
+
+    Example:
+        >>> import tempfile, torch
+        >>> target = tempfile.mkdtemp() + "/a.safetensors"
+        >>> write_safetensors(target, {"x": torch.ones(2)}, {"b": "2", "a": "1"})
+        >>> open(target, "rb").read()[8:44]
+        b'{"__metadata__":{"a":"1","b":"2"},"x'
+    """
+    from safetensors.torch import save
+
+    data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata)
+    length = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with atomic_write(path) as file:
+        file.write(len(text).to_bytes(8, "little"))
+        file.write(text)
+        file.write(memoryview(data)[length:])
+
+
 def _finite(value):
     if isinstance(value, dict):
         return {str(key): _finite(item) for key, item in value.items()}

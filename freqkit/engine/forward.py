@@ -1,0 +1,188 @@
+"""A classifier in the form in which the engine runs it."""
+
+import copy
+import time
+import warnings
+
+import torch
+
+DOMAINS = ("normalised", "pixels")
+FORMS = ("auto", "eager", "folded", "compiled")
+# Largest difference of a logit, as a share of the largest logit, that a faster form may make.
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
+COMPILE_AFTER = 600.0  # seconds of forwards from which a minute of compiling is worth trying
+_AUTOCAST = (torch.bfloat16, torch.float16)
+
+
+class Forward:
+    """A frozen private copy of a classifier: eval mode, channels last, on one device; the caller's model is
+    untouched.
+
+    Args:
+        model: a `freqkit.models.Classifier`.
+        device: where it runs; None keeps the model's own device.
+        dtype: None or torch.float32; torch.float64 (the whole network); torch.bfloat16 or torch.float16
+            (autocast).
+        domain: "normalised": input is (x - mean)/std and goes to `model.network`; "pixels": input is x in [0,
+            1] and goes through the whole model.
+
+    Calling it with images [N, 3, H, W] gives logits [N, L] of float64 on the device.
+    """
+
+    def __init__(self, model, *, device=None, dtype=None, domain="normalised"):
+        dtype = _dtype(dtype)
+        if domain not in DOMAINS:
+            raise ValueError(f"domain must be one of {', '.join(DOMAINS)}; got {domain!r}.")
+        parameter = next(model.parameters(), None)
+        self.device = (
+            torch.device(device)
+            if device is not None
+            else (parameter.device if parameter is not None else torch.device("cpu"))
+        )
+        self.dtype = dtype
+        self.domain = domain
+        self.mean, self.std = (
+            (tuple(model.mean), tuple(model.std)) if domain == "normalised" else (None, None)
+        )
+        self.compute = torch.float64 if dtype is torch.float64 else torch.float32
+        module = copy.deepcopy(model).eval().requires_grad_(False)
+        module = module.to(device=self.device, memory_format=torch.channels_last)
+        if dtype is torch.float64:
+            module = module.double()
+        self.module = module.network if domain == "normalised" else module
+        self.form = "eager"
+        self.rows = None  # when set, every batch is padded to so many images
+        self.seconds = 0.0
+        self.images = 0
+
+    def __call__(self, images):
+        began = time.perf_counter()
+        count = len(images)
+        if self.rows is not None and count < self.rows:
+            padded = images.new_zeros((self.rows, *images.shape[1:])).to(memory_format=torch.channels_last)
+            padded[:count] = images
+            images = padded
+        logits = self._run(self.module, images)
+        if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != len(images):
+            came = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+            raise TypeError(
+                f"score: the model must return logits of shape [{len(images)}, classes]; got {came}."
+            )
+        self.seconds += time.perf_counter() - began
+        self.images += count
+        return logits[:count].double()
+
+    def _run(self, module, images):
+        autocast = self.dtype in _AUTOCAST
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.device.type, dtype=self.dtype if autocast else None, enabled=autocast),
+        ):
+            return module(images)
+
+    def optimise(self, form, sample, *, expected=0, rows=None, note=warnings.warn):
+        """Bring the network into a faster form that gives the same logits.
+
+        Args:
+            form: "eager": as it is; "folded": batch norms folded into convolutions; "compiled": folded, then
+                `torch.compile` with frozen weights; "auto": folded, and compiled when `expected` forwards take
+                longer than compiling pays for, and it turns out faster.
+            sample: images [n, 3, H, W] on the device, on which logits are compared: they may differ from the
+                eager ones by at most `TOLERANCE` of the largest logit.
+            expected: forwards that are to come.
+            rows: batch size for which it is compiled; smaller batches are padded to it from then on.
+            note: called with a sentence when a form cannot be had; the next simpler one is then used.
+
+        Returns:
+            dict for the record: form, seconds per image of the forms timed, largest difference seen.
+        """
+        if form not in FORMS:
+            raise ValueError(f"form must be one of {', '.join(FORMS)}; got {form!r}.")
+        record = {"form": "eager"}
+        if form == "eager":
+            return record
+        eager = self.module
+        try:
+            reference = self(sample)
+        except (torch.OutOfMemoryError, TypeError):
+            raise
+        except Exception as error:
+            raise RuntimeError(
+                f"score: the model raised {type(error).__name__} on the first {len(sample)} images: {error}"
+            ) from error
+        if not torch.isfinite(reference).all():
+            note("the network is run as it is, for its logits of the first images are not all finite.")
+            return record
+        folded = self._try("folding batch norms", lambda: _fold(eager), reference, sample, record, note)
+        if folded is not None:
+            self.module, self.form = folded, "folded"
+        simple = self.module
+        each = self._time(simple, sample) / len(sample)
+        if form == "compiled" or (form == "auto" and expected * each > COMPILE_AFTER):
+            rows = rows or len(sample)
+            repeated = sample[torch.arange(rows, device=sample.device) % len(sample)].contiguous(
+                memory_format=torch.channels_last
+            )
+            compiled = self._try(
+                "compiling",
+                lambda: torch.compile(simple, dynamic=False, options={"freezing": True}),
+                self._run(eager, repeated).double(),
+                repeated,
+                record,
+                note,
+            )
+            if compiled is not None:
+                times = {"simple": self._time(simple, repeated), "compiled": self._time(compiled, repeated)}
+                record["seconds_per_image"] = {k: v / rows for k, v in times.items()}
+                if form == "compiled" or times["compiled"] < 0.97 * times["simple"]:
+                    self.module, self.form, self.rows = compiled, "compiled", rows
+        record["form"] = self.form
+        return record
+
+    def _try(self, what, make, reference, sample, record, note):
+        """The module that `make` gives if its logits agree with the reference, else None and a note."""
+        try:
+            module = make()
+            if module is None:
+                return None
+            logits = self._run(module, sample)
+        except Exception as error:
+            # Tracing and compiling run code of the user's model and of the compiler: anything may come.
+            note(f"{what} failed ({type(error).__name__}: {str(error).splitlines()[0][:200]}); going on without.")
+            return None
+        scale = reference.abs().max().clamp_min(1e-12)
+        difference = ((logits.double() - reference).abs().max() / scale).item()
+        record[f"difference after {what}"] = difference
+        if not difference <= TOLERANCE[self.dtype]:
+            note(f"{what} changed a logit by {difference:.1e} of the largest; going on without.")
+            return None
+        return module
+
+    def _time(self, module, images):
+        took = []
+        for _ in range(3):
+            began = time.perf_counter()
+            self._run(module, images).sum().item()
+            took.append(time.perf_counter() - began)
+        return min(took)
+
+
+def _fold(module):
+    """A copy with each batch norm folded into the convolution before it; None when there is none."""
+    kinds = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)
+    if not any(isinstance(part, kinds) for part in module.modules()):
+        return None
+    from torch.fx.experimental.optimization import fuse
+
+    return fuse(module).to(memory_format=torch.channels_last)
+
+
+def _dtype(dtype):
+    if isinstance(dtype, str):
+        named = getattr(torch, dtype, None)
+        dtype = named if isinstance(named, torch.dtype) else dtype
+    if dtype is None:
+        return torch.float32
+    if dtype not in (torch.float32, torch.float64, *_AUTOCAST):
+        raise ValueError(f"dtype must be float32, float64, bfloat16 or float16; got {dtype}.")
+    return dtype

@@ -1,0 +1,209 @@
+"""An append-only, checksummed record of finished tiles: what a killed run had computed is not computed again.
+
+File: one JSON header line, then records of `length, crc32` (two little-endian uint32) and a payload, which is
+a JSON line (key, array names, dtypes, shapes) followed by the arrays' bytes. A record counts only when it is
+whole and its checksum fits; reading stops at the first that is not, and the file is cut there before anything
+is appended.
+"""
+
+import fcntl
+import json
+import os
+import signal
+import struct
+import threading
+import time
+import zlib
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from freqkit.errors import UsageError
+
+_MAGIC = "freqkit-journal-1"
+_FRAME = struct.Struct("<II")
+
+
+class Interrupted(KeyboardInterrupt):
+    """The run was asked to stop (`.signal`), finished its tile and wrote it down."""
+
+    def __init__(self, number):
+        self.signal = number
+        super().__init__(f"stopped by {signal.Signals(number).name} after writing the last finished tile")
+
+
+class Journal:
+    """Finished tiles of one run, by key, kept in a file.
+
+    Args:
+        path: the journal file; created when absent, continued when present.
+        group_seconds: records are flushed and fsynced together, at most this many seconds apart. A killed
+            process loses nothing that was appended (the system has it); a crashed machine loses at most this
+            much.
+
+    Raises:
+        UsageError: the file is no freqkit journal, or another process holds it.
+
+    Example:
+        >>> import tempfile, numpy
+        >>> path = tempfile.mkdtemp() + "/journal"
+        >>> with Journal(path) as journal:
+        ...     journal.put("stage-1/0", loss=numpy.array([1.5, 2.5]))
+        >>> with Journal(path) as journal:
+        ...     journal.get("stage-1/0")["loss"].tolist()
+        [1.5, 2.5]
+    """
+
+    def __init__(self, path, *, group_seconds=1.0):
+        self.path = Path(path)
+        self.group_seconds = group_seconds
+        self.dropped = 0  # bytes cut from a damaged or unfinished tail
+        self._index = {}  # key -> (offset, length) of the payload
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        self._file = os.fdopen(descriptor, "r+b", buffering=0)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.close()
+            raise UsageError(
+                f"{self.path.parent}: another process is writing to this directory; "
+                "wait for it or choose another one."
+            ) from None
+        try:
+            self._open()
+        except BaseException:
+            self._file.close()
+            raise
+        self._synced = time.monotonic()
+
+    def _open(self):
+        """Read what is there, cut what is damaged, and stand at the end."""
+        header = (json.dumps({"format": _MAGIC}) + "\n").encode()
+        size = os.fstat(self._file.fileno()).st_size
+        start = self._file.read(len(header))
+        if start != header:
+            if start and not header.startswith(start):
+                raise UsageError(f"{self.path}: this is no freqkit journal.")
+            self._file.seek(0)
+            self._file.truncate()
+            self._write(header)
+            self._end = len(header)
+            return
+        offset = len(header)
+        while True:
+            frame = self._file.read(_FRAME.size)
+            if len(frame) < _FRAME.size:
+                break
+            length, checksum = _FRAME.unpack(frame)
+            if length > size - offset - _FRAME.size:
+                break
+            payload = self._file.read(length)
+            if zlib.crc32(payload) != checksum:
+                break
+            self._index[json.loads(payload[: payload.index(b"\n")])["key"]] = (offset + _FRAME.size, length)
+            offset += _FRAME.size + length
+        self.dropped = size - offset
+        self._file.seek(offset)
+        self._file.truncate()
+        self._end = offset
+
+    def _write(self, data):
+        view = memoryview(data)
+        while view:
+            view = view[self._file.write(view) :]
+
+    def __contains__(self, key):
+        return key in self._index
+
+    def __len__(self):
+        return len(self._index)
+
+    def get(self, key):
+        """The arrays put under `key` as a dict of numpy arrays, or None."""
+        if key not in self._index:
+            return None
+        offset, length = self._index[key]
+        payload = os.pread(self._file.fileno(), length, offset)
+        line, _, body = payload.partition(b"\n")
+        arrays, at = {}, 0
+        for name, dtype, shape in json.loads(line)["arrays"]:
+            count = int(np.prod(shape, dtype=np.int64))
+            arrays[name] = np.frombuffer(body, dtype=dtype, count=count, offset=at).reshape(shape)
+            at += arrays[name].nbytes
+        return arrays
+
+    def put(self, key, **arrays):
+        """Append a record. An array may be anything that `numpy.ascontiguousarray` takes."""
+        arrays = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
+        line = {"key": key, "arrays": [[n, a.dtype.str, list(a.shape)] for n, a in arrays.items()]}
+        payload = (
+            json.dumps(line, separators=(",", ":")).encode()
+            + b"\n"
+            + b"".join(a.tobytes() for a in arrays.values())
+        )
+        record = _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
+        try:
+            self._write(record)
+        except OSError:
+            # A half-written record would hide every later one.
+            self._file.seek(self._end)
+            self._file.truncate()
+            raise
+        self._index[key] = (self._end + _FRAME.size, len(payload))
+        self._end += len(record)
+        if time.monotonic() - self._synced > self.group_seconds:
+            self.flush()
+
+    def flush(self):
+        """Wait until everything appended is on the disk."""
+        os.fsync(self._file.fileno())
+        self._synced = time.monotonic()
+
+    def clear(self):
+        """Forget everything that was appended."""
+        self._file.seek(0)
+        self._file.truncate()
+        self._index = {}
+        self._open()
+
+    def close(self):
+        if not self._file.closed:
+            self.flush()
+            self._file.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+@contextmanager
+def finish_tile_on_signal():
+    """Turn SIGINT and SIGTERM into a flag that a run reads between tiles; a second SIGINT stops at once.
+
+    Yields a function that raises `Interrupted` when a signal has come. Outside the main thread, where Python
+    allows no handlers, signals keep their usual meaning.
+    """
+    received = []
+
+    def check():
+        if received:
+            raise Interrupted(received[0])
+
+    if threading.current_thread() is not threading.main_thread():
+        yield check
+        return
+
+    def handler(number, frame):
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield check
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)

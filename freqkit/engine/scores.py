@@ -1,0 +1,449 @@
+"""What a classifier makes of images filtered by masks: per mask and class, loss and counts."""
+
+import math
+import time
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from freqkit.engine.batches import calibrate, tiling
+from freqkit.engine.forward import Forward
+from freqkit.engine.progress import Silent
+from freqkit.errors import UsageError
+from freqkit.masks import select, unique
+from freqkit.ops import BitMasks, spectral_filter, spectrum
+from freqkit.results import Scores
+
+REDUCTIONS = ("class-mean", "published-batches")
+
+
+class Scorer:
+    """Scores masks on one model and one image set; what does not depend on the masks is prepared once.
+
+    Args, errors: see `score`. Additionally:
+        expected: forwards that are to come, by which "auto" decides whether to compile.
+        memory: bytes that cached spectra may take; when the set's spectra need more, each block of images is
+            transformed anew for every call and only one block is held.
+
+    Example:
+        >>> import torch
+        >>> from types import SimpleNamespace
+        >>> class Classifier(torch.nn.Module):
+        ...     mean, std, num_classes = (0.5,) * 3, (0.5,) * 3, 2
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 2))
+        >>> images = SimpleNamespace(
+        ...     images=torch.zeros(4, 3, 8, 8, dtype=torch.uint8),
+        ...     labels=torch.tensor([0, 0, 1, 1]),
+        ...     classes=["a", "b"],
+        ... )
+        >>> scorer = Scorer(Classifier(), images, batch_size=16)
+        >>> scorer.score(torch.ones(1, 8, 8)).counts.tolist()
+        [2, 2]
+    """
+
+    def __init__(
+        self,
+        model,
+        images,
+        *,
+        batch_size="auto",
+        device=None,
+        dtype=None,
+        domain="normalised",
+        class_index=None,
+        memory=1 << 30,
+        form="auto",
+        expected=0,
+        progress=None,
+    ):
+        self.progress = progress or Silent()
+        self.pairs_limit = None
+        self.images = images
+        self.classes = list(images.classes)
+        self.labels = torch.as_tensor(images.labels, dtype=torch.int64).cpu()
+        self.size = tuple(images.images.shape[-2:])
+        if len(self.labels) == 0:
+            raise UsageError("score: images must hold at least one image; got none.")
+        if len(self.labels) != len(images.images):
+            raise UsageError(
+                f"score: {len(images.images)} images need as many labels; got {len(self.labels)}."
+            )
+        if self.labels.min() < 0 or self.labels.max() >= len(self.classes):
+            raise UsageError(
+                f"score: labels must lie in 0...{len(self.classes) - 1}; "
+                f"got {self.labels.min()}...{self.labels.max()}."
+            )
+        self.counts = torch.bincount(self.labels, minlength=len(self.classes))
+        self.logits = int(model.num_classes)
+        self.class_index = self._class_index(class_index)
+        self.forward = Forward(model, device=device, dtype=dtype, domain=domain)
+        self.calibration = None
+        if batch_size == "auto":
+            batch_size, timings = calibrate(
+                self.forward, tuple(images.images.shape[1:]), limit=64 * len(self.labels)
+            )
+            self.calibration = {str(size): each for size, each in timings.items()}
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise UsageError(f'score: batch_size must be "auto" or a positive integer; got {batch_size!r}.')
+        self.batch_size = batch_size
+        channels, height, width = images.images.shape[1:]
+        self._spectrum_bytes = one = (
+            channels
+            * height
+            * (width // 2 + 1)
+            * 2
+            * torch.empty(0, dtype=self.forward.compute).element_size()
+        )
+        self.tiling = tiling(len(self.labels), batch_size, max_block=max(1, memory // one))
+        self._keep = len(self.labels) * one <= memory
+        self._spectra = {}
+        sample = self._pixels(0, min(32, self.tiling.block))
+        if domain == "normalised":
+            mean, std = (torch.tensor(v, device=sample.device).view(1, 3, 1, 1) for v in (model.mean, model.std))
+            sample = (sample - mean.to(sample.dtype)) / std.to(sample.dtype)
+        self.form = self.forward.optimise(
+            form,
+            sample.contiguous(memory_format=torch.channels_last),
+            expected=expected,
+            rows=self.tiling.part * self.tiling.group,
+            note=self.progress.note,
+        )
+
+    def _class_index(self, given):
+        if given is None:
+            if len(self.classes) != self.logits:
+                raise UsageError(
+                    f"score: the model has {self.logits} logits but the images have {len(self.classes)} "
+                    "classes; give class_index, the logit of each class."
+                )
+            return torch.arange(self.logits)
+        index = torch.as_tensor(given, dtype=torch.int64)
+        if index.shape != (len(self.classes),) or index.min() < 0 or index.max() >= self.logits:
+            raise UsageError(
+                f"score: class_index must give one logit in 0...{self.logits - 1} for each of the "
+                f"{len(self.classes)} classes; got {index.tolist()[:8]}{'...' if index.numel() > 8 else ''}."
+            )
+        if len(index.unique()) != len(index):
+            raise UsageError("score: class_index must not name a logit twice.")
+        return index
+
+    def _spectrum(self, first, last):
+        if (first, last) not in self._spectra:
+            if not self._keep:
+                self._spectra.clear()
+            pixels = self._pixels(first, last)
+            self._spectra[first, last] = spectrum(pixels, mean=self.forward.mean, std=self.forward.std)
+        return self._spectra[first, last]
+
+    def _pixels(self, first, last):
+        return self.images.images[first:last].to(self.forward.device).to(self.forward.compute).div_(255)
+
+    def memory(self):
+        """Bytes of the decoded images, of the spectra held at once, and of one batch's filtered images."""
+        images = self.images.images
+        held = len(self.labels) if self._keep else self.tiling.block
+        real = torch.empty(0, dtype=self.forward.compute).element_size()
+        return {
+            "images": images.numel(),
+            "spectra": held * self._spectrum_bytes,
+            "batch": self.tiling.part * self.tiling.group * images[0].numel() * real,
+        }
+
+    def seconds_per_forward(self, masks):
+        """Wall time per (mask, image) pair, filter and sums included: the best of three runs of one batch."""
+        masks = _take(masks, 0, self.tiling.group, "cpu")
+        number, last = self._check_masks(masks), self.tiling.part
+        took = []
+        for _ in range(3):
+            began = time.perf_counter()
+            self._tile(masks, range(number), 0, number, 0, last, None)
+            took.append(time.perf_counter() - began)
+        return min(took) / (number * last)
+
+    def forwards(self, masks):
+        """Number of forwards (one per mask and image) that scoring `masks` masks takes."""
+        return masks * len(self.labels)
+
+    def score(
+        self,
+        masks,
+        *,
+        reduction="class-mean",
+        published_batch_size=None,
+        progress=None,
+        journal=None,
+        key="scores",
+        check=None,
+    ):
+        """Score masks on all images; see `freqkit.engine.score` for masks, reductions and errors.
+
+        Args:
+            journal: a `freqkit.engine.Journal`; tiles found in it are read instead of computed, others are
+                appended.
+            key: names this call in the journal; two calls of a run need different keys.
+            check: called after every tile; may raise to stop the run.
+        """
+        drawn = self._check_masks(masks)
+        names, inverse = np.arange(drawn), None
+        if isinstance(masks, BitMasks):
+            indices, inverse = unique(masks)
+            if len(indices) < drawn:
+                masks, names = select(masks, indices), indices.numpy()
+        total = len(names)
+        weights, offset = self._reduction(reduction, published_batch_size)
+        progress = progress or self.progress
+        classes = len(self.classes)
+        loss = np.zeros((total, classes))
+        correct, predicted = (np.zeros((total, classes), dtype=np.int64) for _ in range(2))
+        groups = self.tiling.groups(total)
+        resumed = 0
+        for first, last in self.tiling.blocks():
+            for low, high in groups:
+                name = f"{key}/{low}-{high}/{first}-{last}"
+                sums = journal.get(name) if journal is not None else None
+                known = sums is not None
+                if not known:
+                    sums = self._tile(masks, names, low, high, first, last, weights)
+                    if journal is not None:
+                        journal.put(name, **sums)
+                loss[low:high] += sums["loss"]
+                correct[low:high] += sums["correct"]
+                predicted[low:high] += sums["predicted"]
+                amount = (high - low) * (last - first)
+                resumed += amount * known
+                progress.advance(amount, resumed=known)
+                if check is not None:
+                    check()
+        if reduction == "class-mean":
+            with np.errstate(invalid="ignore"):
+                loss = loss / self.counts.numpy()
+        else:
+            loss = loss + offset
+        if total < drawn:
+            saved = self.forwards(drawn - total)
+            progress.advance(saved, saved=True)
+            loss, correct, predicted = (value[inverse] for value in (loss, correct, predicted))
+        return Scores(
+            torch.from_numpy(loss),
+            torch.from_numpy(correct),
+            torch.from_numpy(predicted),
+            self.counts,
+            self.classes,
+            reduction,
+            {
+                "batch_size": self.batch_size,
+                "form": self.form["form"],
+                "forwards": self.forwards(total),
+                "forwards_resumed": resumed,
+                "forwards_saved": self.forwards(drawn - total),
+            },
+        )
+
+    def _check_masks(self, masks):
+        if isinstance(masks, BitMasks):
+            if tuple(masks.size) != self.size:
+                raise UsageError(
+                    f"score: masks must be of the images' size {self.size}; got {tuple(masks.size)}."
+                )
+            return len(masks.bits)
+        if not isinstance(masks, torch.Tensor):
+            raise TypeError(
+                f"score: masks must be BitMasks or a tensor [K, H, W]; got {type(masks).__name__}."
+            )
+        if masks.ndim != 3 or tuple(masks.shape[1:]) not in (
+            self.size,
+            (self.size[0], self.size[1] // 2 + 1),
+        ):
+            height, width = self.size
+            raise UsageError(
+                f"score: masks must have shape [K, H, W] or [K, H, W//2+1] with H={height}, W={width}; "
+                f"got {list(masks.shape)}."
+            )
+        return len(masks)
+
+    def _reduction(self, reduction, batch):
+        """Weight of each image's cross-entropy, and what is added per class."""
+        if reduction not in REDUCTIONS:
+            raise ValueError(f"score: reduction must be one of {', '.join(REDUCTIONS)}; got {reduction!r}.")
+        if reduction == "class-mean":
+            return None, None
+        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+            raise UsageError(
+                "score: published_batch_size must be a positive integer with published-batches; "
+                f"got {batch!r}."
+            )
+        images, classes = len(self.labels), len(self.classes)
+        number = torch.arange(images) // batch
+        sizes = torch.bincount(number)
+        own = torch.bincount(number * classes + self.labels, minlength=len(sizes) * classes).view(-1, classes)
+        offset = ((sizes[:, None] - own).double() * math.log(self.logits) / sizes[:, None]).sum(0)
+        return (1 / sizes.double())[number].numpy(), offset.numpy()
+
+    def _tile(self, masks, names, low, high, first, last, weights):
+        """Sums of one tile: float64 loss [k, C] (weighted), int64 correct and predicted [k, C]."""
+        some = _take(masks, low, high, self.forward.device)
+        labels, classes = self.labels[first:last], len(self.classes)
+        loss, answers = self._ask(some, self._spectrum(first, last), labels, names[low:high], range(first, last))
+        weighted = loss if weights is None else loss * weights[first:last]
+        column = torch.full((self.logits,), classes)
+        column[self.class_index] = torch.arange(classes)
+        return {
+            "loss": _sums(labels, weighted, classes, np.float64),
+            "correct": _sums(labels, (answers == self.class_index[labels]).numpy(), classes, np.int64),
+            "predicted": _sums(column[answers], None, classes + 1, np.int64)[:, :classes],
+        }
+
+    def _ask(self, masks, spectra, labels, mask_names, image_names):
+        """Every mask with every image, part by part: float64 losses and int64 answers [k, b], on the CPU."""
+        targets = self.class_index[labels].to(self.forward.device)
+        done = []
+        for begin in range(0, len(spectra), self.tiling.part):
+            end = min(begin + self.tiling.part, len(spectra))
+            part = spectra if end - begin == len(spectra) else spectra[begin:end]
+            try:
+                done.append(self._batch(masks, part, targets[begin:end]))
+            except (torch.OutOfMemoryError, TypeError):
+                raise
+            except Exception as error:
+                raise RuntimeError(
+                    f"score: the model raised {type(error).__name__} on masks {_span(mask_names)}, "
+                    f"images {_span(image_names[begin:end])}: {error}"
+                ) from error
+        loss = torch.cat([each for each, _ in done], 1).cpu().numpy()
+        if not np.isfinite(loss).all():
+            mask, image = (int(i) for i in np.argwhere(~np.isfinite(loss))[0])
+            mask, image = int(mask_names[mask]), int(image_names[image])
+            paths = getattr(self.images, "paths", None)
+            raise FloatingPointError(
+                "score: the model gave a NaN or infinite logit "
+                f"for mask {mask} and image {image}{f' ({paths[image]})' if paths else ''}."
+            )
+        return loss, torch.cat([answers for _, answers in done], 1).cpu()
+
+    def _batch(self, masks, spectra, targets):
+        """One forward: losses and answers [k, b] on the device. When memory runs out, in halves, from then on."""
+        number, images = len(masks.bits if isinstance(masks, BitMasks) else masks), len(spectra)
+        if self.pairs_limit is not None and number * images > max(1, self.pairs_limit):
+            half, axis = (images // 2, 1) if images > 1 else (number // 2, 0)
+            cuts = ((0, half), (half, images if axis else number))
+            parts = [
+                self._batch(masks, spectra[a:b], targets[a:b])
+                if axis
+                else self._batch(_take(masks, a, b, self.forward.device), spectra, targets)
+                for a, b in cuts
+            ]
+            return tuple(torch.cat(both, axis) for both in zip(*parts, strict=True))
+        try:
+            filtered = spectral_filter(spectra, masks, memory_format=torch.channels_last)
+            logits = self.forward(filtered.flatten(0, 1))
+        except torch.OutOfMemoryError:
+            if number * images == 1:
+                raise
+            self.pairs_limit = number * images // 2
+            self.forward.rows = None
+            if self.forward.device.type == "cuda":
+                torch.cuda.empty_cache()
+            self.progress.note(
+                f"{self.forward.device} ran out of memory with a batch of {number * images} images: going on with "
+                f"at most {self.pairs_limit}. Last bits may differ from a run that never did so."
+            )
+            return self._batch(masks, spectra, targets)
+        each = F.cross_entropy(logits, targets.repeat(number), reduction="none")
+        # An infinite logit of another class would leave the loss finite.
+        each = torch.where(torch.isfinite(logits.sum(1)), each, math.nan)
+        return each.view(number, images), logits.argmax(1).view(number, images)
+
+
+def score(
+    model,
+    images,
+    masks,
+    *,
+    batch_size="auto",
+    device=None,
+    dtype=None,
+    domain="normalised",
+    reduction="class-mean",
+    published_batch_size=None,
+    class_index=None,
+    progress=None,
+    memory=1 << 30,
+    form="auto",
+):
+    """Filter every image by every mask, ask the model, and sum per mask and class.
+
+    `y[k, b] = Re IDFT2(m_k DFT2(x[b]))`, losses from per-image cross-entropies, summed in float64 in a fixed
+    order: the same call gives the same bits on the same machine. "published-batches" is the loss of the
+    released HFSS code, `L_c = sum_j [S_cj + (B_j - n_cj) ln L] / B_j` over consecutive batches j of the
+    images in their given order, with S_cj the summed cross-entropy of the n_cj images of class c among the
+    B_j of batch j, and L logits.
+
+    Args:
+        model: a `freqkit.models.Classifier` ([0, 1] RGB in, logits out); copied, never changed.
+        images: a `freqkit.data.ImageSet` of n images, C classes.
+        masks: `BitMasks` of K masks, or real dense masks in torch's layout, [K, H, W] or [K, H, W//2+1].
+        batch_size: pairs of (mask, image) per forward, or "auto": the fastest in a short calibration, on
+            record.
+        device: where to compute; None: where the model is.
+        dtype: None or float32, float64, or bfloat16/float16 (autocast of the model).
+        domain: "normalised" filters (x - mean)/std, as the papers do; "pixels" filters x in [0, 1].
+        reduction: "class-mean" or "published-batches" (needs `published_batch_size`).
+        class_index: C logit indices, one per class; None: class c is logit c.
+        progress: a `freqkit.engine.Progress`.
+        memory: bytes that cached spectra may take.
+        form: the network's form, "auto", "eager", "folded" or "compiled"; see `Forward.optimise`.
+
+    Returns:
+        Scores.
+
+    Raises:
+        UsageError, TypeError, ValueError: an argument does not fit; FloatingPointError: a logit is NaN or
+            infinite (mask and image are named).
+
+    Source: Wang et al., "Frequency shortcut search", CVPR 2025 (arXiv 2503.03519).
+
+    Example: see `Scorer`.
+    """
+    scorer = Scorer(
+        model,
+        images,
+        batch_size=batch_size,
+        device=device,
+        dtype=dtype,
+        domain=domain,
+        class_index=class_index,
+        memory=memory,
+        form=form,
+        expected=len(images.images) * len(masks.bits if isinstance(masks, BitMasks) else masks),
+        progress=progress,
+    )
+    progress = scorer.progress
+    progress.start("score", scorer.forwards(scorer._check_masks(masks)))
+    try:
+        return scorer.score(
+            masks, reduction=reduction, published_batch_size=published_batch_size, progress=progress
+        )
+    finally:
+        progress.finish()
+
+
+def _take(masks, low, high, device):
+    if isinstance(masks, BitMasks):
+        return masks._replace(bits=masks.bits[low:high].to(device))
+    return masks[low:high].to(device)
+
+
+def _span(names):
+    return f"{int(names[0])}...{int(names[-1])}"
+
+
+def _sums(column, values, columns, dtype):
+    """Sums [k, columns] of values [k, n] by column [n] or [k, n], added in order of n; counts for None."""
+    column = np.asarray(column)
+    masks = len(column if values is None else values)
+    flat = (np.arange(masks)[:, None] * columns + column).ravel()
+    weights = None if values is None else values.ravel()
+    return np.bincount(flat, weights=weights, minlength=masks * columns).astype(dtype).reshape(masks, columns)

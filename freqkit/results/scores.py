@@ -1,0 +1,107 @@
+"""Scores of masks: losses and counts per mask and class."""
+
+from dataclasses import dataclass, field
+
+import torch
+
+
+@dataclass
+class Scores:
+    """Scores of K masks over C classes; every tensor on the CPU.
+
+    Attributes:
+        loss: float64 [K, C]. "class-mean": mean cross-entropy of the class's images. "published-batches": the
+            loss of the released HFSS code, see `freqkit.engine.score`.
+        correct: int64 [K, C], images of class c recognised as c.
+        predicted: int64 [K, C], images of any class recognised as c.
+        counts: int64 [C], images of class c.
+        classes: C names.
+        reduction: which loss this is.
+        record: how it was computed (batch size, forwards), plain JSON values.
+        images: number of images scored, of all classes; the sum of `counts` when not given.
+    """
+
+    loss: torch.Tensor
+    correct: torch.Tensor
+    predicted: torch.Tensor
+    counts: torch.Tensor
+    classes: list
+    reduction: str = "class-mean"
+    record: dict = field(default_factory=dict)
+    images: int | None = None
+
+    def __post_init__(self):
+        if self.images is None:
+            self.images = int(self.counts.sum())
+
+    @property
+    def tpr(self):
+        """float64 [K, C]: correct / counts; NaN for a class without images."""
+        return self.correct.double() / self.counts.double()
+
+    @property
+    def fpr(self):
+        """float64 [K, C]: share of the other classes' images recognised as c; NaN where there are none."""
+        return (self.predicted - self.correct).double() / (self.images - self.counts).double()
+
+    @property
+    def tpr_minus_fpr(self):
+        """float64 [K, C]."""
+        return self.tpr - self.fpr
+
+    def rank(self, top):
+        """int64 [C, min(top, K)]: for each class the masks of lowest loss, best first; ties go to the lower
+        index.
+
+        Example:
+            >>> import torch
+            >>> loss = torch.tensor([[2.0, 1.0], [1.0, 1.0], [3.0, 0.5]], dtype=torch.float64)
+            >>> ones = torch.ones(3, 2, dtype=torch.int64)
+            >>> Scores(loss, ones, ones, ones[0], ["a", "b"]).rank(2).tolist()
+            [[1, 0], [2, 0]]
+        """
+        if top < 1:
+            raise ValueError(f"rank: top must be at least 1; got {top}.")
+        return torch.sort(self.loss, dim=0, stable=True).indices[:top].T.contiguous()
+
+    def __len__(self):
+        return len(self.loss)
+
+    def take(self, indices):
+        """The scores of some masks, in the order of `indices`."""
+        return Scores(
+            self.loss[indices],
+            self.correct[indices],
+            self.predicted[indices],
+            self.counts,
+            self.classes,
+            self.reduction,
+            self.record,
+            self.images,
+        )
+
+    def join(self, other):
+        """These scores and then `other`'s, over the same classes and images."""
+        return Scores(
+            torch.cat([self.loss, other.loss]),
+            torch.cat([self.correct, other.correct]),
+            torch.cat([self.predicted, other.predicted]),
+            self.counts,
+            self.classes,
+            self.reduction,
+            self.record,
+            self.images,
+        )
+
+    def take_classes(self, indices):
+        """The scores of some classes. `fpr` still counts the images of all classes."""
+        return Scores(
+            self.loss[:, indices],
+            self.correct[:, indices],
+            self.predicted[:, indices],
+            self.counts[indices],
+            [self.classes[i] for i in indices],
+            self.reduction,
+            self.record,
+            self.images,
+        )

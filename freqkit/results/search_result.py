@@ -1,0 +1,249 @@
+"""What a search found: per class the best mask and its rates, and every stage's candidates and scores."""
+
+import csv
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from freqkit.results.files import atomic_write, write_json, write_safetensors
+from freqkit.results.scores import Scores
+
+COLUMNS = ("class", "loss", "TPR", "FPR", "TPR-FPR", "coverage", "full", "power", "DC", "stage", "images")
+
+
+@dataclass
+class StageResult:
+    """One stage of a search.
+
+    Attributes:
+        number: the stage, counted from 1.
+        candidates: `BitMasks` of its K candidates.
+        scores: `Scores` of the K candidates over the C searched classes.
+        ranks: int64 [C, n], for each class the candidates of lowest loss, best first: parents of the next
+            stage.
+        born: int64 [K], the stage in which each candidate was drawn (differs from `number` only under
+            elitism).
+    """
+
+    number: int
+    candidates: tuple
+    scores: Scores
+    ranks: torch.Tensor
+    born: torch.Tensor
+
+    @property
+    def curve(self):
+        """float64 [K, C]: lowest loss among the candidates so far, in the order in which they were drawn."""
+        return torch.cummin(self.scores.loss, dim=0).values
+
+    def save(self, path):
+        """Write the stage as a safetensors file, atomically."""
+        bits, cell, size, symmetry = self.candidates
+        scores = self.scores
+        about = {
+            "format": "freqkit-stage-1",
+            "stage": self.number,
+            "classes": scores.classes,
+            "reduction": scores.reduction,
+            "record": scores.record,
+            "images": scores.images,
+            "cell": list(cell),
+            "size": list(size),
+            "symmetry": symmetry,
+        }
+        tensors = {
+            "loss": scores.loss,
+            "correct": scores.correct,
+            "predicted": scores.predicted,
+            "counts": scores.counts,
+            "bits": bits.cpu(),
+            "ranks": self.ranks,
+            "born": self.born,
+        }
+        write_safetensors(path, tensors, {"freqkit": json.dumps(about, sort_keys=True)})
+
+    @classmethod
+    def load(cls, path):
+        """Read what `save` wrote."""
+        from safetensors import safe_open
+
+        from freqkit.errors import UsageError
+        from freqkit.ops import BitMasks
+
+        with safe_open(str(path), framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get("freqkit", "{}"))
+            if about.get("format") != "freqkit-stage-1":
+                raise UsageError(f"{path}: this is no stage file of a freqkit search.")
+            t = {name: file.get_tensor(name) for name in file.keys()}
+        scores = Scores(
+            t["loss"],
+            t["correct"],
+            t["predicted"],
+            t["counts"],
+            about["classes"],
+            about["reduction"],
+            about["record"],
+            about["images"],
+        )
+        candidates = BitMasks(t["bits"], tuple(about["cell"]), tuple(about["size"]), about["symmetry"])
+        return cls(about["stage"], candidates, scores, t["ranks"], t["born"])
+
+
+@dataclass
+class SearchResult:
+    """Per class the best mask of the last stage, and how it was reached.
+
+    Attributes:
+        classes: C names, those that have images.
+        masks: float32 [C, H, W], centred effective masks, values 0, 1/2, 1 (the dominant frequency maps).
+        bits: `BitMasks` of the C masks as drawn.
+        loss, tpr, fpr: float64 [C] of each class's mask on the search images.
+        coverage, full, power, dc: float64 [C]; share of bins touched (m_eff > 0), share at full weight, mean
+            of m_eff², weight of DC.
+        stage: int64 [C], the stage in which the mask was drawn.
+        counts: int64 [C], search images of each class.
+        stages: list of `StageResult`.
+        record: what run.json holds: configuration, versions, fingerprints, counts, times.
+        forwards: model forwards that the search amounts to, one per scored mask and image.
+        seconds: wall time, over all sessions of a resumed run.
+    """
+
+    classes: list
+    masks: torch.Tensor
+    bits: tuple
+    loss: torch.Tensor
+    tpr: torch.Tensor
+    fpr: torch.Tensor
+    coverage: torch.Tensor
+    full: torch.Tensor
+    power: torch.Tensor
+    dc: torch.Tensor
+    stage: torch.Tensor
+    counts: torch.Tensor
+    stages: list
+    record: dict = field(default_factory=dict)
+
+    @property
+    def tpr_minus_fpr(self):
+        """float64 [C]."""
+        return self.tpr - self.fpr
+
+    @property
+    def forwards(self):
+        return self.record.get("forwards", 0)
+
+    @property
+    def seconds(self):
+        return self.record.get("seconds", float("nan"))
+
+    @property
+    def curves(self):
+        """Best loss so far, per stage float64 [K, C]."""
+        return [stage.curve for stage in self.stages]
+
+    @classmethod
+    def from_stages(cls, stages, record):
+        """The result of a finished search: rank 0 of the last stage for each class."""
+        from freqkit.masks import coverage, effective, select
+
+        last = stages[-1]
+        best, classes = last.ranks[:, 0], torch.arange(len(last.ranks))
+        bits = select(last.candidates, best)
+        share = coverage(bits)
+        return cls(
+            list(last.scores.classes),
+            effective(bits).cpu(),
+            bits,
+            last.scores.loss[best, classes],
+            last.scores.tpr[best, classes],
+            last.scores.fpr[best, classes],
+            share.touched,
+            share.full,
+            share.power,
+            share.dc,
+            last.born[best],
+            last.scores.counts,
+            list(stages),
+            record,
+        )
+
+    def table(self):
+        """One dict per class: class, loss, TPR, FPR, TPR-FPR, coverage, full, power, DC, stage, images."""
+        columns = (
+            self.classes,
+            *(
+                value.tolist()
+                for value in (
+                    self.loss,
+                    self.tpr,
+                    self.fpr,
+                    self.tpr_minus_fpr,
+                    self.coverage,
+                    self.full,
+                    self.power,
+                    self.dc,
+                    self.stage,
+                    self.counts,
+                )
+            ),
+        )
+        return [dict(zip(COLUMNS, row, strict=True)) for row in zip(*columns, strict=True)]
+
+    def plot(self, *args, **kwargs):
+        """The masks as pictures; see `freqkit.report`."""
+        from freqkit.report import plot_search
+
+        return plot_search(self, *args, **kwargs)
+
+    def save(self, directory):
+        """Write run.json, stage-*.safetensors, dfm.safetensors and classes.csv, each atomically."""
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        for stage in self.stages:
+            stage.save(directory / f"stage-{stage.number}.safetensors")
+        self.save_summary(directory)
+        write_json(directory / "run.json", self.record)
+
+    def save_summary(self, directory):
+        """Write dfm.safetensors and classes.csv."""
+        from freqkit.masks import DfmFile, save_dfm
+
+        directory = Path(directory)
+        identity = self.record.get("identity", {})
+        dfm = DfmFile(
+            self.masks,
+            self.classes,
+            preset=identity.get("preset", "default"),
+            stage=self.stages[-1].number,
+            seed=identity.get("seed"),
+            model_hash=identity.get("model", {}).get("state_sha256"),
+            data_hash=identity.get("data", {}).get("fingerprint"),
+        )
+        save_dfm(directory / "dfm.safetensors", dfm)
+        with atomic_write(directory / "classes.csv", "w") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.table())
+
+    @classmethod
+    def load(cls, directory):
+        """Read the directory of a finished search.
+
+        Raises:
+            UsageError: it is none, or the search has not finished.
+        """
+        from freqkit.errors import UsageError
+
+        directory = Path(directory)
+        try:
+            record = json.loads((directory / "run.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{directory}: holds no readable run.json.") from error
+        numbers = record.get("stages_done", [])
+        if record.get("status") != "finished" or not numbers:
+            raise UsageError(f"{directory}: the search there has not finished; continue it with resume.")
+        return cls.from_stages(
+            [StageResult.load(directory / f"stage-{number}.safetensors") for number in numbers], record
+        )

@@ -1,0 +1,375 @@
+"""Hierarchical frequency shortcut search: random cell masks, refined stage by stage."""
+
+import time
+from collections.abc import Sequence
+
+import torch
+
+from freqkit import masks as mask_room
+from freqkit.engine import RunDirectory, Scorer, Silent
+from freqkit.engine.journal import Interrupted, finish_tile_on_signal
+from freqkit.errors import UsageError
+from freqkit.results import SearchResult, StageResult
+from freqkit.search.plan import Plan
+
+PRESETS = ("default", "cvpr2025")
+
+
+def hfss(
+    model,
+    images,
+    *,
+    preset="default",
+    stages=None,
+    candidates=500,
+    keep=0.6,
+    top=10,
+    seed=0,
+    parents="any",
+    elitism=False,
+    keep_dc=None,
+    domain="normalised",
+    class_index=None,
+    published_batch_size=4000,
+    batch_size="auto",
+    device=None,
+    dtype=None,
+    memory=1 << 30,
+    out=None,
+    resume=False,
+    overwrite=False,
+    progress=None,
+    dry_run=False,
+):
+    """Find, for every class, the few frequencies by which a classifier still recognises it.
+
+    Stage s splits the frequency plane into cells (`freqkit.masks.stage_cells`), draws random masks of them,
+    scores each on all images for all classes at once, and keeps for each class the `top` of lowest loss; the
+    next stage draws finer masks inside those. The map of a class is the best mask of the last stage.
+
+    Args:
+        model: a `freqkit.models.Classifier`; copied, never changed.
+        images: a `freqkit.data.ImageSet`. Classes without images are left out.
+        preset: "default": distinct, exactly symmetric masks, per-class mean cross-entropy. "cvpr2025": the
+            published generator (duplicates stay, half-weight bins, `candidates // 3 * 3` masks, a third in a
+            single-bin stage) and the published loss (`freqkit.engine.score`, "published-batches"); its random
+            seed there is 42.
+        stages: how many stages from the first, or their numbers 1, 2, ..., n; None: all that the size has.
+        candidates: masks per stage, one number or one for each stage.
+        keep: share of the cells kept by a mask; 0.6 in the paper, 0.8 in the released code's defaults.
+        top: masks per class that become parents.
+        seed: integer; the same seed gives the same masks everywhere.
+        parents: "any": a candidate's parent class is uniform over the classes; "per_class": the classes take
+            turns ("default" only).
+        elitism: let the parents compete again in the next stage. Their scores are reused.
+        keep_dc: None: DC as drawn; True or False: in every mask, or in none.
+        domain, class_index, batch_size, device, dtype, memory: see `freqkit.engine.score`.
+        published_batch_size: B of the "cvpr2025" loss; images are taken in their order.
+        out: directory for run.json, journal.bin, stage-*.safetensors, dfm.safetensors, classes.csv.
+        resume: continue the run in `out`: every finished tile is read from the journal, and the result has
+            the same bits as an uninterrupted run. Refused when anything differs on which the result depends.
+        overwrite: replace the run in `out`; only files written by freqkit are removed.
+        progress: a `freqkit.engine.Progress`.
+        dry_run: return a `Plan` and do nothing else.
+
+    Returns:
+        `freqkit.results.SearchResult`, or a `Plan`.
+
+    Raises:
+        UsageError, TypeError, ValueError: an argument does not fit, or `out` is refused.
+        Interrupted: SIGINT or SIGTERM came; everything finished is in the journal.
+
+    Source: Wang, Veldhuis, Strisciuglio, "Do ImageNet-trained models learn shortcuts?", CVPR 2025 (arXiv
+        2503.03519).
+
+    Example:
+        >>> import torch
+        >>> from freqkit.data import synthetic
+        >>> from freqkit.models import Classifier
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 4))
+        >>> model = Classifier(network, mean=(0.5,) * 3, std=(0.25,) * 3, num_classes=4)
+        >>> result = hfss(model, synthetic(images_per_class=5), candidates=6, top=2, stages=2, batch_size=40)
+        >>> result.masks.shape, [row["class"] for row in result.table()]
+        (torch.Size([4, 32, 32]), ['C0', 'C1', 'C2', 'C3'])
+    """
+    progress = progress or Silent()
+    began = time.monotonic()
+    search = _Search(
+        model, images, preset, stages, candidates, keep, top, seed, parents, elitism, keep_dc, domain,
+        class_index, published_batch_size, batch_size, device, dtype, memory,
+    )  # fmt: skip
+    if dry_run:
+        return search.plan()
+    if out is None:
+        if resume or overwrite:
+            raise UsageError("hfss: resume and overwrite need out, the directory of the run.")
+        return search.run(None, progress, began, lambda: None)
+    with RunDirectory(out, search.identity, resume=resume, overwrite=overwrite) as directory:
+        if directory.journal.dropped:
+            progress.note(
+                f"{directory.path}: dropped {directory.journal.dropped} damaged bytes at the journal's end."
+            )
+        with finish_tile_on_signal() as check:
+            return search.run(directory, progress, began, check)
+
+
+class _Search:
+    """The checked arguments of one search."""
+
+    def __init__(
+        self, model, images, preset, stages, candidates, keep, top, seed, parents, elitism, keep_dc, domain,
+        class_index, published_batch_size, batch_size, device, dtype, memory,
+    ):  # fmt: skip
+        if preset not in PRESETS:
+            raise UsageError(f"hfss: preset must be one of {', '.join(PRESETS)}; got {preset!r}.")
+        if parents not in ("any", "per_class"):
+            raise UsageError(f"hfss: parents must be 'any' or 'per_class'; got {parents!r}.")
+        if parents == "per_class" and preset == "cvpr2025":
+            raise UsageError(
+                "hfss: the published preset draws parents of any class; got parents='per_class'."
+            )
+        if keep_dc not in (None, True, False):
+            raise UsageError(f"hfss: keep_dc must be None, True or False; got {keep_dc!r}.")
+        for name, value, least in (
+            ("top", top, 1),
+            ("seed", seed, 0),
+            ("published_batch_size", published_batch_size, 1),
+        ):
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise UsageError(f"hfss: {name} must be an integer of at least {least}; got {value!r}.")
+        if not isinstance(keep, (int, float)) or isinstance(keep, bool) or not 0 < keep <= 1:
+            raise UsageError(f"hfss: keep must be a number with 0 < keep <= 1; got {keep!r}.")
+        self.model, self.images = model, images
+        self.size = tuple(images.images.shape[-2:])
+        try:
+            self.cells = mask_room.stage_cells(self.size)
+        except ValueError as error:
+            raise UsageError(f"hfss: {error}") from error
+        self.stages = _stages(stages, len(self.cells))
+        self.numbers = _numbers(candidates, len(self.stages))
+        self.preset, self.keep, self.top, self.seed = preset, keep, top, seed
+        self.parents, self.elitism, self.keep_dc = parents, bool(elitism), keep_dc
+        self.published = preset == "cvpr2025"
+        self.published_batch_size = published_batch_size
+        self.scoring = {
+            "batch_size": batch_size,
+            "device": device,
+            "dtype": dtype,
+            "domain": domain,
+            "class_index": class_index,
+            "memory": memory,
+        }
+        counts = torch.bincount(torch.as_tensor(images.labels), minlength=len(images.classes))
+        self.resumed = 0
+        self.searched = counts.nonzero().flatten().tolist()
+        self.identity = {
+            "search": "hfss",
+            "preset": preset,
+            "stages": self.stages,
+            "candidates": self.numbers,
+            "keep": keep,
+            "top": top,
+            "seed": seed,
+            "parents": parents,
+            "elitism": self.elitism,
+            "keep_dc": keep_dc,
+            "domain": domain,
+            "class_index": None if class_index is None else [int(i) for i in class_index],
+            "reduction": "published-batches" if self.published else "class-mean",
+            "published_batch_size": published_batch_size if self.published else None,
+            "batch_size": batch_size,
+            "dtype": None if dtype is None else str(dtype).removeprefix("torch."),
+            "device": None if device is None else str(device),
+            "memory": memory,
+            "model": dict(model.record),
+            "data": dict(images.record),
+            "versions": _versions(),
+        }
+
+    def scorer(self, batch_size=None):
+        return Scorer(
+            self.model, self.images, **{**self.scoring, **({"batch_size": batch_size} if batch_size else {})}
+        )
+
+    def draw(self, place, previous):
+        """Candidates of the stage at `place` in the list: (`BitMasks`, provenance)."""
+        parents = None
+        if previous is not None:
+            parents = [mask_room.select(previous.candidates, row) for row in previous.ranks]
+        extra = {} if self.published else {"parent_draw": self.parents}
+        drawn = mask_room.candidates(
+            self.stages[place],
+            self.numbers[place],
+            size=self.size,
+            keep=self.keep,
+            seed=self.seed,
+            preset=self.preset,
+            parents=parents,
+            **extra,
+        )
+        if len(drawn) == 0:
+            raise UsageError(
+                f"hfss: stage {self.stages[place]} has no candidates for candidates={self.numbers[place]}"
+                f"{' (the published generator makes triples)' if self.published else ''}."
+            )
+        masks = drawn.masks if self.keep_dc is None else mask_room.set_dc(drawn.masks, self.keep_dc)
+        return masks, drawn.provenance
+
+    def stage(self, place, previous, scorer, **how):
+        """Draw, score and rank one stage."""
+        number = self.stages[place]
+        masks, provenance = self.draw(place, previous)
+        reduction = {"reduction": "class-mean"}
+        if self.published:
+            reduction = {"reduction": "published-batches", "published_batch_size": self.published_batch_size}
+        scores = scorer.score(masks, key=f"stage-{number}", **reduction, **how).take_classes(self.searched)
+        self.resumed += scores.record.pop("forwards_resumed")
+        born = torch.full((len(scores),), number)
+        if self.elitism and previous is not None:
+            elite = previous.ranks.unique()
+            masks = mask_room.concat([masks, mask_room.select(previous.candidates, elite)])
+            scores = scores.join(previous.scores.take(elite))
+            born = torch.cat([born, previous.born[elite]])
+        if not self.published:
+            # Forcing DC, or an elite that a new candidate equals, can make twins.
+            first, _ = mask_room.unique(masks)
+            if len(first) < len(born):
+                masks, scores, born = mask_room.select(masks, first), scores.take(first), born[first]
+        scores.record.update(provenance)
+        return StageResult(number, masks, scores, scores.rank(self.top), born)
+
+    def run(self, directory, progress, began, check):
+        earlier = (directory.previous or {}) if directory else {}
+        scorer = self.scorer(earlier.get("batch_size"))
+        record = {
+            "status": "running",
+            "identity": self.identity,
+            "classes": len(self.searched),
+            "classes_without_images": len(self.images.classes) - len(self.searched),
+            "images": len(self.images.labels),
+            "batch_size": scorer.batch_size,
+            "batch_size_timings": earlier.get("batch_size_timings", scorer.calibration),
+            "device": str(scorer.forward.device),
+            "threads": torch.get_num_threads(),
+            "stages_done": [],
+            "forwards": 0,
+            "forwards_resumed": 0,
+            "forwards_saved": 0,
+            "seconds": 0.0,
+            "sessions": earlier.get("sessions", 0) + 1,
+        }
+        before = earlier.get("seconds", 0.0)
+
+        def note_down(**changes):
+            record.update(changes, seconds=round(before + time.monotonic() - began, 3))
+            if directory:
+                directory.write({key: value for key, value in record.items() if key != "identity"})
+
+        note_down()
+        done, current = [], None
+        try:
+            for place, number in enumerate(self.stages):
+                previous = done[-1] if done else None
+                progress.start(f"stage {number}", scorer.forwards(self.numbers[place]))
+                try:
+                    current = self.stage(
+                        place,
+                        previous,
+                        scorer,
+                        progress=progress,
+                        journal=directory.journal if directory else None,
+                        check=check,
+                    )
+                finally:
+                    progress.finish()
+                done.append(current)
+                for name in ("forwards", "forwards_saved"):
+                    record[name] += current.scores.record[name]
+                record["forwards_resumed"] = self.resumed
+                if directory:
+                    current.save(directory.path / f"stage-{number}.safetensors")
+                note_down(stages_done=[stage.number for stage in done])
+            result = SearchResult.from_stages(done, record)
+            if directory:
+                result.save_summary(directory.path)
+            note_down(status="finished")
+            return result
+        except BaseException as error:
+            if directory:
+                directory.journal.flush()
+                note_down(status="interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+                if isinstance(error, Interrupted):
+                    progress.note(f"stopped; continue with resume in {directory.path}")
+            raise
+
+    def plan(self):
+        """Count masks and forwards stage by stage, and time one batch."""
+        import resource
+
+        scorer = self.scorer()
+        stages, previous = [], None
+        for place, number in enumerate(self.stages):
+            masks, _ = self.draw(place, previous)
+            drawn = len(masks.bits)
+            distinct = len(mask_room.unique(masks)[0])
+            if place == 0:
+                each = scorer.seconds_per_forward(masks)
+            stages.append(
+                {
+                    "stage": number,
+                    "cells": self.cells[number - 1],
+                    "cell": self.size[0] // self.cells[number - 1],
+                    "candidates": drawn,
+                    "distinct": distinct,
+                    "forwards": scorer.forwards(distinct),
+                }
+            )
+            # Any masks of this stage serve as stand-ins for the parents.
+            ranks = torch.arange(min(self.top, drawn)).repeat(len(self.searched), 1)
+            previous = StageResult(number, masks, None, ranks, None)
+        forwards = sum(stage["forwards"] for stage in stages)
+        process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return Plan(
+            stages,
+            len(self.images.labels),
+            len(self.searched),
+            scorer.batch_size,
+            forwards,
+            each * forwards,
+            {**scorer.memory(), "process": process},
+            {"seconds_per_forward": each, "batch_size_timings": scorer.calibration},
+        )
+
+
+def _stages(stages, available):
+    """1, 2, ..., n as a list."""
+    if stages is None:
+        return list(range(1, available + 1))
+    if isinstance(stages, int) and not isinstance(stages, bool):
+        numbers = list(range(1, stages + 1))
+    elif isinstance(stages, Sequence) and not isinstance(stages, str):
+        numbers = list(stages)
+    else:
+        raise UsageError(f"hfss: stages must be a number of stages or the list 1, 2, ..., n; got {stages!r}.")
+    if not numbers or numbers != list(range(1, len(numbers) + 1)) or len(numbers) > available:
+        raise UsageError(
+            "hfss: stages must begin at 1, follow one another "
+            f"and not exceed {available} at this size; got {stages!r}."
+        )
+    return numbers
+
+
+def _numbers(candidates, stages):
+    numbers = [candidates] * stages if isinstance(candidates, int) else list(candidates)
+    if len(numbers) != stages or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in numbers):
+        raise UsageError(
+            "hfss: candidates must be a positive integer, "
+            f"or one for each of the {stages} stages; got {candidates!r}."
+        )
+    return numbers
+
+
+def _versions():
+    import freqkit
+
+    return {"freqkit": freqkit.__version__, "torch": torch.__version__}

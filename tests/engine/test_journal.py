@@ -1,0 +1,133 @@
+"""The journal: whole records or none, whatever happened to the file's end."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from freqkit.engine import Interrupted, Journal
+from freqkit.engine.journal import finish_tile_on_signal
+from freqkit.errors import UsageError
+
+
+def fill(path, count=20):
+    generator = np.random.default_rng(0)
+    arrays = [
+        {"loss": generator.random((3, i % 4)), "correct": generator.integers(0, 9, i)} for i in range(count)
+    ]
+    ends = []
+    with Journal(path) as journal:
+        for i, each in enumerate(arrays):
+            journal.put(f"stage/{i}", **each)
+            ends.append(os.path.getsize(path))
+    return arrays, ends
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(a[k].dtype == b[k].dtype and np.array_equal(a[k], b[k]) for k in a)
+
+
+def test_records_come_back_bit_for_bit(tmp_path):
+    arrays, _ = fill(tmp_path / "j")
+    with Journal(tmp_path / "j") as journal:
+        assert len(journal) == 20 and journal.dropped == 0
+        assert all(same(journal.get(f"stage/{i}"), each) for i, each in enumerate(arrays))
+        assert journal.get("stage/20") is None and "stage/3" in journal
+
+
+def test_any_truncation_loses_only_the_records_behind_it(tmp_path):
+    arrays, ends = fill(tmp_path / "j")
+    whole = (tmp_path / "j").read_bytes()
+    for size in sorted(
+        {0, 1, 5, *random.Random(1).sample(range(len(whole)), 60), *ends, *(e - 1 for e in ends)}
+    ):
+        (tmp_path / "j").write_bytes(whole[:size])
+        kept = sum(end <= size for end in ends)
+        with Journal(tmp_path / "j") as journal:
+            assert len(journal) == kept
+            journal.put("more", x=np.arange(3))
+        with Journal(tmp_path / "j") as journal:
+            assert len(journal) == kept + 1 and journal.dropped == 0
+            assert all(same(journal.get(f"stage/{i}"), arrays[i]) for i in range(kept))
+
+
+def test_any_flipped_bit_drops_that_record_and_what_follows(tmp_path):
+    _, ends = fill(tmp_path / "j")
+    whole = (tmp_path / "j").read_bytes()
+    chance = random.Random(2)
+    first = whole.index(b"\n") + 1
+    for _ in range(60):
+        at = chance.randrange(first, len(whole))
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 << chance.randrange(8)
+        (tmp_path / "j").write_bytes(damaged)
+        with Journal(tmp_path / "j") as journal:
+            assert len(journal) == sum(end <= at for end in ends)
+            assert journal.dropped > 0
+
+
+def test_a_foreign_file_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "j").write_text("my notes, quite long enough to be something else entirely")
+    with pytest.raises(UsageError, match="no freqkit journal"):
+        Journal(tmp_path / "j")
+    assert (tmp_path / "j").read_text().startswith("my notes")
+
+
+def test_a_second_holder_is_refused(tmp_path):
+    with (
+        Journal(tmp_path / "j"),
+        pytest.raises(UsageError, match="another process is writing to this directory"),
+    ):
+        Journal(tmp_path / "j")
+    Journal(tmp_path / "j").close()
+
+
+def test_a_full_disk_leaves_the_earlier_records_whole(tmp_path):
+    script = """
+import resource, signal, sys, numpy as np
+from freqkit.engine import Journal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+journal = Journal(sys.argv[1])
+try:
+    for i in range(100):
+        journal.put(str(i), x=np.full(30, i))
+except OSError as error:
+    print(i, error.strerror)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "j")],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ,
+    )
+    count = int(done.stdout.split()[0])
+    assert 0 < count < 100
+    with Journal(tmp_path / "j") as journal:
+        assert len(journal) == count and journal.dropped == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_raised_between_tiles_only(number):
+    before = signal.getsignal(number)
+    done = []
+    with pytest.raises(Interrupted) as caught, finish_tile_on_signal() as check:
+        check()
+        os.kill(os.getpid(), number)
+        done.append("tile")
+        check()
+        done.append("never")
+    assert done == ["tile"] and caught.value.signal == number
+    assert signal.getsignal(number) is before
+
+
+def test_a_second_interrupt_stops_at_once():
+    with pytest.raises(KeyboardInterrupt) as caught, finish_tile_on_signal():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+    assert not isinstance(caught.value, Interrupted)

@@ -1,0 +1,313 @@
+"""Scores against a plain loop: complex FFT, one image at a time, no freqkit operator."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from freqkit.engine import Scorer, Silent, score
+from freqkit.engine.batches import tiling
+from freqkit.errors import UsageError
+from freqkit.ops import BitMasks
+
+CLASSES = ["ant", "bee", "cow"]
+
+
+class Images:
+    def __init__(self, n, side=8, seed=0, classes=CLASSES):
+        generator = torch.Generator().manual_seed(seed)
+        self.images = torch.randint(0, 256, (n, 3, side, side), dtype=torch.uint8, generator=generator)
+        self.labels = torch.randint(0, len(classes), (n,), generator=generator)
+        self.labels[: len(classes)] = torch.arange(len(classes))
+        self.classes = list(classes)
+        self.paths = [f"{i}.png" for i in range(n)]
+        self.fingerprint = f"test-{n}-{seed}"
+
+
+class Small(nn.Module):
+    mean, std = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+    name, input_size = "small", None
+
+    def __init__(self, logits=3):
+        super().__init__()
+        torch.manual_seed(1)
+        self.num_classes = logits
+        self.network = nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Conv2d(8, 8, 3, padding=1),
+            nn.AdaptiveAvgPool2d(2),
+            nn.Flatten(),
+            nn.Linear(32, logits),
+        )
+        with torch.no_grad():
+            self.network[-1].weight *= 4
+
+    def forward(self, x):
+        mean, std = (torch.tensor(v).view(1, 3, 1, 1).to(x.dtype) for v in (self.mean, self.std))
+        return self.network((x - mean) / std)
+
+
+def random_masks(k, side=8, seed=0):
+    return (torch.rand(k, side, side, generator=torch.Generator().manual_seed(seed)) < 0.4).double()
+
+
+def plain(model, images, masks, domain="normalised", class_index=None):
+    """Per-image cross-entropies and answers, [K, n]: real part of the complex inverse, in float64."""
+    network = model.double().eval()
+    index = class_index or list(range(len(images.classes)))
+    loss, answer = (
+        torch.empty(len(masks), len(images.labels)).double(),
+        torch.empty(len(masks), len(images.labels)),
+    )
+    mean, std = (torch.tensor(v, dtype=torch.float64).view(3, 1, 1) for v in (model.mean, model.std))
+    for k, mask in enumerate(masks):
+        for i in range(len(images.labels)):
+            x = images.images[i].double() / 255
+            if domain == "normalised":
+                x = (x - mean) / std
+            y = torch.fft.ifft2(torch.fft.fft2(x) * mask).real
+            if domain == "pixels":
+                y = (y - mean) / std
+            with torch.no_grad():
+                logits = network.network(y[None])
+            loss[k, i] = F.cross_entropy(logits, torch.tensor([index[images.labels[i]]]))
+            answer[k, i] = logits.argmax()
+    model.float()
+    return loss, answer.long()
+
+
+def by_class(loss, answer, labels, classes, index):
+    want = torch.stack([loss[:, labels == c].mean(1) for c in range(classes)], 1)
+    correct = torch.stack([(answer[:, labels == c] == index[c]).sum(1) for c in range(classes)], 1)
+    predicted = torch.stack([(answer == index[c]).sum(1) for c in range(classes)], 1)
+    return want, correct, predicted
+
+
+@pytest.mark.parametrize("domain", ["normalised", "pixels"])
+@pytest.mark.parametrize("n, batch", [(17, 8), (5, 64), (40, 16)], ids=["ragged", "packed", "tiles"])
+def test_equals_the_plain_loop(domain, n, batch):
+    model, images, masks = Small(), Images(n), random_masks(7)
+    got = score(model, images, masks.float(), batch_size=batch, domain=domain)
+    want, correct, predicted = by_class(*plain(model, images, masks, domain), images.labels, 3, [0, 1, 2])
+    assert got.loss.dtype == torch.float64 and got.loss.shape == (7, 3)
+    torch.testing.assert_close(got.loss, want, atol=2e-5, rtol=2e-5)
+    assert torch.equal(got.correct, correct) and torch.equal(got.predicted, predicted)
+    counts = torch.bincount(images.labels, minlength=3)
+    assert torch.equal(got.counts, counts)
+    torch.testing.assert_close(got.tpr, correct / counts.double())
+    torch.testing.assert_close(got.fpr, (predicted - correct) / (n - counts).double())
+    torch.testing.assert_close(got.tpr_minus_fpr, got.tpr - got.fpr)
+
+
+def test_float64_is_exact_and_lower_precision_is_near():
+    model, images, masks = Small(), Images(12), random_masks(4)
+    want, *_ = by_class(*plain(model, images, masks), images.labels, 3, [0, 1, 2])
+    torch.testing.assert_close(
+        score(model, images, masks, batch_size=8, dtype="float64").loss, want, atol=1e-12, rtol=1e-12
+    )
+    torch.testing.assert_close(
+        score(model, images, masks, batch_size=8, dtype=torch.bfloat16).loss, want, atol=0.1, rtol=0.1
+    )
+
+
+def test_bit_masks_and_half_planes_equal_dense_masks():
+    model, images = Small(), Images(9)
+    bits = BitMasks(torch.randint(0, 256, (6, 4, 1), dtype=torch.uint8), (2, 2), (8, 8), "average")
+    cells = torch.from_numpy(np.unpackbits(bits.bits.numpy(), axis=-1, bitorder="little"))[..., :4]
+    centred = cells.repeat_interleave(2, 1).repeat_interleave(2, 2).float()
+    dense = torch.fft.ifftshift(centred, dim=(-2, -1))
+    want = score(model, images, dense, batch_size=16)
+    torch.testing.assert_close(
+        score(model, images, bits, batch_size=16).loss, want.loss, atol=1e-6, rtol=1e-6
+    )
+    partner = torch.roll(dense.flip((-2, -1)), (1, 1), (-2, -1))
+    half = ((dense + partner) / 2)[..., :5]
+    torch.testing.assert_close(
+        score(model, images, half, batch_size=16).loss, want.loss, atol=1e-6, rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("batch", [4, 5, 100])
+def test_published_batches_equals_the_published_procedure(batch):
+    model, images, masks = Small(logits=3), Images(23), random_masks(3)
+    got = score(
+        model,
+        images,
+        masks,
+        batch_size=8,
+        dtype="float64",
+        reduction="published-batches",
+        published_batch_size=batch,
+    )
+    network = model.double().eval()
+    mean, std = (torch.tensor(v, dtype=torch.float64).view(1, 3, 1, 1) for v in (model.mean, model.std))
+    x = (images.images.double() / 255 - mean) / std
+    for k, mask in enumerate(masks):
+        y = torch.fft.ifft2(torch.fft.fft2(x) * mask).real
+        for c in range(3):
+            total = 0.0
+            for at in range(0, 23, batch):
+                with torch.no_grad():
+                    logits, labels = network.network(y[at : at + batch]), images.labels[at : at + batch]
+                own = (labels == c)[:, None]
+                total += F.cross_entropy(logits * own, labels * own[:, 0]).item()
+            assert math.isclose(got.loss[k, c].item(), total, rel_tol=1e-10)
+
+
+def test_class_index_maps_classes_to_logits():
+    model, images, masks, index = Small(logits=6), Images(15), random_masks(3), [4, 0, 5]
+    got = score(model, images, masks.float(), batch_size=8, class_index=index)
+    want, correct, predicted = by_class(
+        *plain(model, images, masks, class_index=index), images.labels, 3, index
+    )
+    torch.testing.assert_close(got.loss, want, atol=2e-5, rtol=2e-5)
+    assert torch.equal(got.correct, correct) and torch.equal(got.predicted, predicted)
+
+
+def test_a_tile_has_the_same_bits_whatever_runs_beside_it():
+    model, images, masks = Small(), Images(50), random_masks(8).float()
+    scorer = Scorer(model, images, batch_size=16)
+    whole = scorer.score(masks)
+    assert torch.equal(whole.loss, Scorer(model, images, batch_size=16).score(masks).loss)
+    assert torch.equal(whole.loss[4:], scorer.score(masks[4:]).loss)
+    starved = Scorer(model, images, batch_size=16, memory=20 * 3 * 8 * 5 * 8)
+    assert starved.tiling.block <= 20
+    torch.testing.assert_close(starved.score(masks).loss, whole.loss, atol=1e-6, rtol=1e-6)
+
+
+def test_the_callers_model_stays_as_it_was():
+    model, images = Small().train(), Images(9)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    score(model, images, random_masks(2).float(), batch_size=8, dtype="float64")
+    assert model.training and all(p.requires_grad for p in model.parameters())
+    assert all(
+        torch.equal(v, before[k]) and v.dtype == before[k].dtype for k, v in model.state_dict().items()
+    )
+
+
+def test_rank_is_ascending_and_stable():
+    scores = score(Small(), Images(9), random_masks(2)[[0, 1, 0, 1, 0]].float(), batch_size=9)
+    for c, row in enumerate(scores.rank(5).tolist()):
+        loss = scores.loss[:, c].tolist()
+        assert row == sorted(range(5), key=lambda k: (loss[k], k))
+    assert scores.rank(2).shape == (3, 2) and scores.rank(99).shape == (3, 5)
+    with pytest.raises(ValueError, match="top must be at least 1"):
+        scores.rank(0)
+
+
+class Watcher(Silent):
+    def __init__(self):
+        self.events = []
+
+    def start(self, title, total, unit="forwards"):
+        self.total, self.done = total, 0
+        self.events.append("start")
+
+    def advance(self, amount, **facts):
+        self.done += amount
+
+    def finish(self):
+        self.events.append("finish")
+
+
+def test_progress_counts_every_forward():
+    watcher = Watcher()
+    score(Small(), Images(21), random_masks(5).float(), batch_size=8, progress=watcher)
+    assert watcher.events == ["start", "finish"] and watcher.done == watcher.total == 105
+
+
+def test_auto_batch_size_is_recorded():
+    scorer = Scorer(Small(), Images(9))
+    assert str(scorer.batch_size) in scorer.calibration
+    assert scorer.score(random_masks(2).float()).record["batch_size"] == scorer.batch_size
+
+
+class Broken(nn.Module):
+    def __init__(self, inner, value):
+        super().__init__()
+        self.inner, self.value = inner, value
+
+    def forward(self, x):
+        logits = self.inner(x)
+        if isinstance(self.value, Exception):
+            raise self.value
+        return torch.where((x.mean((1, 2, 3)) > 3)[:, None], self.value, logits)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_non_finite_logits_name_mask_and_image(value):
+    model, images = Small(), Images(20)
+    images.images[:] = images.images.clamp(max=128)
+    images.images[13] = 255  # the only image whose normalised mean exceeds 3, and only where DC is kept
+    model.std = (0.1,) * 3
+    model.network = Broken(model.network, value)
+    masks = torch.ones(5, 8, 8)
+    masks[:3, 0, 0] = 0
+    with pytest.raises(FloatingPointError, match=r"for mask 3 and image 13 \(13.png\)"):
+        score(model, images, masks, batch_size=8, form="eager")
+
+
+def test_a_model_that_raises_is_named():
+    model = Small()
+    model.network = Broken(model.network, KeyError("odd"))
+    with pytest.raises(RuntimeError, match="the model raised KeyError on the first 20 images: 'odd'"):
+        score(model, Images(20), torch.ones(1, 8, 8), batch_size=8)
+    with pytest.raises(RuntimeError, match=r"KeyError on masks 0...1, images 0...3: 'odd'"):
+        score(model, Images(20), torch.ones(2, 8, 8), batch_size=8, form="eager")
+
+
+@pytest.mark.parametrize(
+    "change, error, message",
+    [
+        ({"batch_size": 0}, UsageError, 'batch_size must be "auto" or a positive integer; got 0'),
+        ({"batch_size": True}, UsageError, "batch_size must be"),
+        ({"domain": "log"}, ValueError, "domain must be one of normalised, pixels; got 'log'"),
+        ({"dtype": "int8"}, ValueError, "dtype must be float32"),
+        ({"reduction": "sum"}, ValueError, "reduction must be one of"),
+        ({"reduction": "published-batches"}, UsageError, "published_batch_size must be a positive integer"),
+        ({"class_index": [0, 1]}, UsageError, "class_index must give one logit"),
+        ({"class_index": [0, 1, 1]}, UsageError, "must not name a logit twice"),
+        ({"masks": torch.ones(2, 7, 8)}, UsageError, r"masks must have shape \[K, H, W\]"),
+        ({"masks": [1, 2]}, TypeError, "masks must be BitMasks or a tensor"),
+        ({"model": Small(4)}, UsageError, "the model has 4 logits but the images have 3 classes"),
+    ],
+    ids=lambda v: next(iter(v)) if isinstance(v, dict) else "",
+)
+def test_bad_arguments(change, error, message):
+    arguments = {
+        "model": Small(),
+        "images": Images(6),
+        "masks": torch.ones(2, 8, 8),
+        "batch_size": 4,
+        **change,
+    }
+    model, images, masks = (arguments.pop(k) for k in ("model", "images", "masks"))
+    with pytest.raises(error, match=message):
+        score(model, images, masks, **arguments)
+
+
+def test_no_masks_gives_empty_scores():
+    scores = score(Small(), Images(6), torch.ones(0, 8, 8), batch_size=4)
+    assert scores.loss.shape == (0, 3) and scores.rank(3).shape == (3, 0)
+
+
+@pytest.mark.parametrize("images", [1, 2, 7, 40, 300, 1000, 1001, 5000])
+@pytest.mark.parametrize("batch", [1, 16, 256])
+def test_tiling_covers_every_pair_once_in_full_batches(images, batch):
+    plan = tiling(images, batch)
+    pairs = 0
+    for first, last in plan.blocks():
+        at = first
+        for begin, end in plan.parts(first, last):
+            assert begin == at and end - begin <= plan.part
+            at = end
+        assert at == last
+        pairs += last - first
+    assert pairs == images
+    assert plan.part * plan.group <= batch
+    assert plan.part * plan.group > 0.7 * batch or images == 1
