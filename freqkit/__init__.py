@@ -16,7 +16,19 @@ _PUBLIC = {
     "score": "freqkit.engine",
     "hfss": "freqkit.search",
 }
-_MODULES = ("ops", "masks", "models", "data", "engine", "search", "measures", "training", "results", "report", "errors")
+_MODULES = (
+    "ops",
+    "masks",
+    "models",
+    "data",
+    "engine",
+    "search",
+    "measures",
+    "training",
+    "results",
+    "report",
+    "errors",
+)
 
 __all__ = ["__version__", *_PUBLIC, *_MODULES]
 

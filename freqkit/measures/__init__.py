@@ -1,1 +1,5 @@
+"""One published quantity per file."""
 
+from freqkit.measures.recovery import Recovery, recovery
+
+__all__ = ["Recovery", "recovery"]

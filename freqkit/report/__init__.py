@@ -1,1 +1,26 @@
+"""What was found, shown: figures made without global state, files written whole or not at all.
 
+Every function returns a `matplotlib.figure.Figure` of its own (no pyplot, no rcParams); `save_figure`
+writes it.
+"""
+
+import importlib
+
+_PUBLIC = {
+    "dfm_maps": "freqkit.report.dfms",
+    "filtered_examples": "freqkit.report.examples",
+    "Example": "freqkit.report.examples",
+    "examples_of": "freqkit.report.examples",
+    "search_curves": "freqkit.report.curves",
+    "plot_search": "freqkit.report.search",
+    "write_pictures": "freqkit.report.search",
+    "save_figure": "freqkit.report.figures",
+}
+
+__all__ = list(_PUBLIC)
+
+
+def __getattr__(name):
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'freqkit.report' has no attribute {name!r}")

@@ -1,0 +1,96 @@
+# Everything starts here: `make demo` and `make test` set up .venv on a fresh machine, and do nothing twice.
+
+PYTHON      ?= python3
+VENV        ?= .venv
+TORCH       ?= 2.14.1
+TORCHVISION ?= 0.29.1
+CUDA_ARCHS  ?= 7.5;8.0;8.6;8.9;9.0;10.0;12.0
+DEMO        ?= demo
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help venv build test lint format pytest demo bench cuda-matrix clean
+
+RUN    := $(VENV)/bin/python
+PIP    := $(RUN) -m pip --disable-pip-version-check --quiet
+STAMPS := $(VENV)/stamps
+# cmake and ninja come from the environment, so a bare machine needs neither.
+export PATH := $(abspath $(VENV))/bin:$(PATH)
+
+NATIVE := CMakeLists.txt $(shell find csrc -type f 2>/dev/null)
+CXX_FILES = $(shell find csrc tests/emulator -type f 2>/dev/null | grep -E '\.(h|cuh|cpp|cu)$$')
+
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+venv: $(STAMPS)/install ## .venv with torch, the build tools and freqkit (editable)
+
+build: $(STAMPS)/build ## rebuild freqkit/_C.abi3.so after a change in csrc/
+
+demo: $(STAMPS)/build ## plant a frequency shortcut, train on it, find it; pictures in demo/
+	$(RUN) -m freqkit demo --out $(DEMO) --overwrite
+
+test: lint pytest ## all that CI runs: lint, format check, native tests, pytest
+
+pytest: $(STAMPS)/build
+	$(RUN) -m pytest $(PYTEST_ARGS)
+
+lint: $(STAMPS)/install ## ruff and clang-format, checking only
+	$(RUN) -m ruff check --quiet .
+	$(RUN) -m ruff format --quiet --check .
+	@if [ -n "$(CXX_FILES)" ]; then echo "clang-format --dry-run --Werror (csrc, tests/emulator)"; \
+	$(VENV)/bin/clang-format --dry-run --Werror $(CXX_FILES); fi
+
+format: $(STAMPS)/install ## ruff and clang-format, writing
+	$(RUN) -m ruff check --quiet --fix .
+	$(RUN) -m ruff format --quiet .
+	@if [ -n "$(CXX_FILES)" ]; then $(VENV)/bin/clang-format -i $(CXX_FILES); fi
+
+bench: $(STAMPS)/build ## time spectral_filter against torch
+	$(RUN) benchmarks/run.py spectral_filter
+
+cuda-matrix: $(STAMPS)/install ## compile the kernels for every CUDA architecture (needs nvcc, no GPU)
+	@command -v nvcc >/dev/null || { echo "make cuda-matrix: nvcc is not on PATH; install the CUDA toolkit first" >&2; exit 1; }
+	cmake -S . -B build/cuda-matrix -G Ninja -DCMAKE_BUILD_TYPE=Release -DFREQKIT_CUDA=on \
+	"-DFREQKIT_CUDA_ARCHS=$(CUDA_ARCHS)" -DFREQKIT_OUTPUT=$(CURDIR)/build/cuda-matrix/out \
+	-DPython_EXECUTABLE=$(abspath $(RUN)) \
+	-DTORCH_ROOT=$$($(RUN) -c "import os, torch; print(os.path.dirname(torch.__file__))")
+	cmake --build build/cuda-matrix --target freqkit_C -j $${MAX_JOBS:-$$(nproc)}
+
+clean: ## remove what was built, but not .venv
+	rm -rf build dist *.egg-info freqkit/_C*.so .pytest_cache .ruff_cache .hypothesis $(STAMPS)/build $(STAMPS)/install
+
+# --- set-up, one stamp per step --------------------------------------------------------------------------------------
+
+$(STAMPS)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found; install Python >= 3.10 or run make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	echo "make: freqkit needs Python >= 3.10, and $(PYTHON) is $$($(PYTHON) -V 2>&1); run make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	echo "make: $(PYTHON) has no venv module; install it (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
+	@$(PYTHON) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' || { \
+	echo "make: $(PYTHON) has no Python.h; install its headers (Debian, Ubuntu: apt-get install python3-dev)" >&2; exit 1; }
+	@command -v $${CXX:-c++} >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null || { \
+	echo "make: no C++ compiler found; install g++ >= 11 or clang++ >= 14 (Debian, Ubuntu: apt-get install g++)" >&2; exit 1; }
+	@echo "making $(VENV) with $$($(PYTHON) -V 2>&1)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --upgrade "pip>=23"
+	@mkdir -p $(STAMPS) && touch $@
+
+# The versions are part of the name: another TORCH is another step. torchvision must match torch.
+$(STAMPS)/torch-$(TORCH)-$(TORCHVISION): $(STAMPS)/python
+	@echo "installing torch $(TORCH) and torchvision $(TORCHVISION) (large, once)"
+	@$(PIP) install "torch==$(TORCH)" "torchvision==$(TORCHVISION)"
+	@rm -f $(STAMPS)/torch-* && touch $@
+
+$(STAMPS)/install: $(STAMPS)/torch-$(TORCH)-$(TORCHVISION) pyproject.toml setup.py Makefile
+	@echo "installing the build tools, then freqkit with its dependencies (compiles the native library: minutes)"
+	@$(PIP) install "setuptools>=77" wheel "cmake>=3.24" ninja "numpy>=1.26"
+	@$(PIP) install --no-build-isolation --editable ".[test]"
+	@touch $@
+
+$(STAMPS)/build: $(STAMPS)/install $(NATIVE)
+	@echo "building freqkit/_C.abi3.so"
+	@$(RUN) setup.py --quiet build_ext --inplace
+	@touch $@

@@ -1,0 +1,136 @@
+"""The group of all commands, and what becomes of an error: one sentence and an exit code."""
+
+import difflib
+import shlex
+import sys
+import traceback
+
+import click
+
+from freqkit import __version__
+from freqkit.errors import UsageError
+
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+COMMANDS = {
+    "search": ("freqkit.cli.search", "search", "Find the frequency shortcuts of a classifier (HFSS)."),
+    "demo": ("freqkit.cli.demo", "demo", "Plant a frequency shortcut, train on it, find it again."),
+    "info": ("freqkit.cli.info", "info", "Versions, what was built, what will run here."),
+    "masks": ("freqkit.cli.masks", "masks", "Import and look at frequency maps."),
+    "data": ("freqkit.cli.data", "data", "Make image sets."),
+    "train": ("freqkit.cli.train", "train", "Train a small classifier."),
+}
+
+
+class App(click.Group):
+    """Commands are imported when they are called; errors end as one sentence."""
+
+    def list_commands(self, context):
+        return list(COMMANDS)
+
+    def get_command(self, context, name):
+        if name not in COMMANDS:
+            return None
+        import importlib
+
+        module, attribute, _ = COMMANDS[name]
+        return getattr(importlib.import_module(module), attribute)
+
+    def resolve_command(self, context, args):
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(COMMANDS)}."
+            raise click.UsageError(f"there is no command {args[0]!r}; {hint}", context)
+        return super().resolve_command(context, args)
+
+    def format_commands(self, context, formatter):
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+
+    def main(self, args=None, prog_name=None, standalone_mode=True, **extra):
+        if not standalone_mode:
+            return super().main(args, prog_name, standalone_mode=False, **extra)
+        args = list(sys.argv[1:] if args is None else args)
+        sys.exit(
+            guarded(lambda: super(App, self).main(args, "freqkit", standalone_mode=False, **extra), args)
+        )
+
+
+def guarded(run, args):
+    """Call `run`; give the exit code, after one sentence on stderr when it failed."""
+    try:
+        code = run()
+        return code if isinstance(code, int) else OK
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "freqkit"
+        say(f"{where}: {_one_line(error.format_message())}")
+        say(f"`{where} --help` lists all options.")
+        return USAGE
+    except click.Abort as error:
+        return _interrupted(args, error)
+    except click.ClickException as error:
+        say(f"freqkit: {_one_line(error.format_message())}")
+        return error.exit_code
+    except Exception as error:
+        if "--debug" in args:
+            traceback.print_exc()
+        if isinstance(error, UsageError) or (isinstance(error, ValueError) and _raised_by_us(error)):
+            say(f"freqkit: {_one_line(str(error))}")
+            return USAGE
+        say(f"freqkit: {_name(error)}{_one_line(str(error)) or 'no message'}")
+        if "--debug" not in args:
+            say("Run it again with --debug for the traceback.")
+        return FAILED
+
+
+def _interrupted(args, error):
+    if "--debug" in args:
+        traceback.print_exception(error)
+    say("freqkit: interrupted.")
+    if args[:1] == ["search"] and "--dry-run" not in args:
+        again = [arg for arg in args if arg not in ("--resume", "--overwrite")]
+        say(f"What was scored is kept; go on with: freqkit {shlex.join(again)} --resume")
+    signal = getattr(error.__cause__, "signal", None)
+    return 128 + signal if signal else INTERRUPTED
+
+
+def _raised_by_us(error):
+    """Whether the innermost frame is freqkit's own: then it is a check of ours that speaks."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return frame is not None and frame.tb_frame.f_globals.get("__name__", "").split(".")[0] == "freqkit"
+
+
+def _name(error):
+    return "" if isinstance(error, OSError) else f"{type(error).__name__}: "
+
+
+def _one_line(text):
+    return " ".join(text.split())
+
+
+def say(sentence):
+    """A line for the reader, on stderr: stdout belongs to results."""
+    click.echo(sentence, err=True)
+
+
+def command(group, *args, **kwargs):
+    """A command of `group` with --debug, which also may stand behind the command's name."""
+
+    def wrap(function):
+        option = click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks of errors.")
+        return group.command(*args, **kwargs)(option(function))
+
+    return wrap
+
+
+@click.group(cls=App, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="freqkit", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks of errors.")
+def app():
+    """Find, measure and understand frequency shortcuts in image classifiers."""
+
+
+def main(args=None):
+    """Run the command line; ends the process with 0, 1 (failed), 2 (bad input) or 130 (interrupted)."""
+    app.main(args)

@@ -1,0 +1,124 @@
+"""Flags that several commands share, and what they make."""
+
+import functools
+
+import click
+
+from freqkit.cli.values import BatchSize, Device, Share, resolve_device
+
+MODEL = (
+    click.option(
+        "--model",
+        required=True,
+        metavar="NAME",
+        help="A built-in (cifar_resnet20, ...), a timm name, module:factory or file.py:factory.",
+    ),
+    click.option(
+        "--weights",
+        type=click.Path(exists=True, dir_okay=False),
+        metavar="FILE",
+        help="safetensors, or a checkpoint that torch reads with weights_only=True.",
+    ),
+    click.option("--weights-entry", metavar="NAME", help="The entry of a checkpoint that holds the weights."),
+    click.option("--pretrained/--no-pretrained", help="Fetch timm's published weights."),
+    click.option(
+        "--num-classes", type=click.IntRange(1), metavar="N", help="Logits, when the name leaves it open."
+    ),
+    click.option("--allow-missing", is_flag=True, help="Accept keys that the weights file lacks."),
+    click.option("--allow-unexpected", is_flag=True, help="Accept keys that the network does not have."),
+)
+DATA = (
+    click.option(
+        "--data",
+        required=True,
+        type=click.Path(exists=True, file_okay=False),
+        metavar="DIR",
+        help="Images as DIR/class/file.",
+    ),
+    click.option(
+        "--image-size",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Side in pixels.  [default: the model's own]",
+    ),
+    click.option(
+        "--resize",
+        type=click.Choice(["squash", "center-crop"]),
+        default="squash",
+        show_default=True,
+        help="How an image gets to that size.",
+    ),
+    click.option(
+        "--classes",
+        type=click.Path(exists=True, dir_okay=False),
+        metavar="FILE",
+        help="Names of all the model's classes in order, one a line, when DIR holds only some.",
+    ),
+    click.option(
+        "--limit-per-class", type=click.IntRange(1), metavar="N", help="At most N images of each class."
+    ),
+    click.option(
+        "--split-fraction",
+        type=Share(),
+        metavar="SHARE",
+        help="A random share of each class, by --data-seed.",
+    ),
+    click.option(
+        "--data-seed", type=click.IntRange(0), default=0, show_default=True, help="Draws the split."
+    ),
+    click.option(
+        "--on-bad-image",
+        type=click.Choice(["error", "skip"]),
+        default="error",
+        show_default=True,
+        help="What to do with a file that is no image.",
+    ),
+)
+RUN = (
+    click.option(
+        "--device", type=Device(), default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."
+    ),
+    click.option(
+        "--batch-size", type=BatchSize(), default="auto", show_default=True, help="Images per forward."
+    ),
+)
+JSON = (
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, nothing else."),
+)
+MODEL_KEYS = ("weights", "weights_entry", "pretrained", "num_classes", "allow_missing", "allow_unexpected")
+
+
+def options(*groups):
+    """A decorator that gives a command the flags of `groups`, in their order."""
+    flat = [option for group in groups for option in group]
+    return lambda function: functools.reduce(lambda f, option: option(f), reversed(flat), function)
+
+
+def the_model(flags, *, data=None, seed=0):
+    """Load the model that the flags name; with `data`, it gets as many logits as the data has classes."""
+    from freqkit.models import load_model
+
+    chosen = {key: flags[key] for key in MODEL_KEYS if key in flags}
+    if chosen.get("num_classes") is None and data is not None:
+        chosen["num_classes"] = len(data.classes)
+    return load_model(flags["model"], seed=seed, device=resolve_device(flags["device"]), **chosen)
+
+
+def the_images(flags, *, size=None):
+    """Read the images that the flags name, at `--image-size` or else `size`."""
+    from freqkit.data import load_images
+    from freqkit.errors import UsageError
+
+    size = flags["image_size"] or size
+    if size is None:
+        raise UsageError(f"--image-size must be given: {flags['model']} takes images of any size.")
+    return load_images(
+        flags["data"],
+        image_size=size,
+        resize=flags["resize"],
+        classes=flags["classes"],
+        limit_per_class=flags["limit_per_class"],
+        split_fraction=flags["split_fraction"],
+        seed=flags["data_seed"],
+        on_bad_image=flags["on_bad_image"],
+    )

@@ -1,0 +1,190 @@
+"""Progress on stderr: a rich bar with rate and time left on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections import deque
+from contextlib import contextmanager
+
+
+class Pace:
+    """How fast the work goes; what was read from a journal counts as done, but not as speed."""
+
+    def __init__(self, total, clock=time.monotonic, window=30.0):
+        self.total, self.done, self.computed = total, 0, 0
+        self.clock, self.began, self.window = clock, clock(), window
+        self.seen = deque([(self.began, 0)])  # (time, computed), the last `window` seconds and one before
+
+    def advance(self, amount, resumed=False):
+        now = self.clock()
+        self.done += amount
+        if resumed:
+            if not self.computed:
+                self.began, self.seen = now, deque([(now, 0)])
+            return
+        self.computed += amount
+        self.seen.append((now, self.computed))
+        while len(self.seen) > 2 and self.seen[1][0] < now - self.window:
+            self.seen.popleft()
+
+    @property
+    def rate(self):
+        """Units per second over the last `window` seconds, None before the first."""
+        then, before = self.seen[0]
+        seconds = self.clock() - then
+        return (self.computed - before) / seconds if self.computed > before and seconds > 0 else None
+
+    @property
+    def mean_rate(self):
+        """Units per second since the beginning, None before the first."""
+        seconds = self.clock() - self.began
+        return self.computed / seconds if self.computed and seconds > 0 else None
+
+    @property
+    def left(self):
+        """Seconds left, None when unknown."""
+        rate = self.rate
+        return max(self.total - self.done, 0) / rate if rate else None
+
+    def words(self, unit):
+        rate = f"{amount(self.rate)} {unit}/s" if self.rate else f"{unit}/s unknown"
+        return f"{rate}, {duration(self.left)} left" if self.left is not None else rate
+
+
+def amount(value):
+    """1234567 -> '1.2M', 45321 -> '45k', 12.3 -> '12'."""
+    if value >= 999_500:
+        return f"{value / 1e6:.1f}M"
+    if value >= 9_999.5:
+        return f"{value / 1e3:.0f}k"
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def duration(seconds):
+    """3725 -> '1 h 02 min', 75 -> '1 min 15 s', 4.2 -> '4 s'."""
+    seconds = round(seconds)
+    if seconds >= 3600:
+        return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+    if seconds >= 60:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds} s"
+
+
+class Lines:
+    """Plain lines, at most one every `every` seconds and one at the end of each piece of work."""
+
+    def __init__(self, stream=None, every=10.0, clock=time.monotonic):
+        self.stream, self.every, self.clock = stream, every, clock
+        self.pace, self.title, self.unit, self.spoke = None, "", "", 0.0
+
+    def start(self, title, total, unit="forwards"):
+        self.title, self.unit = title, unit
+        self.pace, self.spoke = Pace(total, self.clock), self.clock()
+        self._say(f"{title}: {amount(total)} {unit}")
+
+    def advance(self, amount, **facts):
+        self.pace.advance(amount, bool(facts.get("resumed")))
+        if self.clock() - self.spoke >= self.every:
+            self.spoke = self.clock()
+            self._report()
+
+    def finish(self):
+        if self.pace is not None:
+            seconds = self.clock() - self.pace.began
+            rate = f", {amount(self.pace.mean_rate)} {self.unit}/s" if self.pace.mean_rate else ""
+            short = self.pace.done < self.pace.total
+            self._say(
+                f"{self.title}: {'stopped at' if short else 'done,'} {amount(self.pace.done)}"
+                f" {self.unit} in {duration(seconds)}{rate}"
+            )
+            self.pace = None
+
+    def note(self, sentence):
+        self._say(sentence)
+
+    def _report(self):
+        share = 100 * self.pace.done / self.pace.total if self.pace.total else 100
+        self._say(f"{self.title}: {share:.0f}%, {self.pace.words(self.unit)}")
+
+    def _say(self, line):
+        print(line, file=self.stream or sys.stderr, flush=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        return False
+
+
+class Bar:
+    """A rich bar: title, bar, share, rate, time left."""
+
+    def __init__(self, console):
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
+
+        self.progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("[dim]{task.fields[words]}"),
+            console=console,
+        )
+        self.task, self.pace, self.unit = None, None, ""
+
+    def start(self, title, total, unit="forwards"):
+        self.pace, self.unit = Pace(total), unit
+        self.task = self.progress.add_task(title, total=total, words="")
+
+    def advance(self, amount, **facts):
+        self.pace.advance(amount, bool(facts.get("resumed")))
+        self.progress.update(self.task, completed=self.pace.done, words=self.pace.words(self.unit))
+
+    def finish(self):
+        if self.task is not None:
+            seconds = duration(self.pace.clock() - self.pace.began)
+            rate = f"{amount(self.pace.mean_rate)} {self.unit}/s, " if self.pace.mean_rate else ""
+            self.progress.update(self.task, words=f"{rate}{seconds}")
+            self.progress.stop_task(self.task)
+            self.task = None
+
+    def note(self, sentence):
+        from rich.text import Text
+
+        self.progress.console.print(Text(sentence))
+
+    def __enter__(self):
+        self.progress.start()
+        return self
+
+    def __exit__(self, *exception):
+        self.progress.stop()
+        return False
+
+
+def watcher(stream=None):
+    """A context manager that is a Progress for the engine: `Bar` on a terminal, else `Lines`."""
+    stream = stream or sys.stderr
+    if stream.isatty():
+        from rich.console import Console
+
+        return Bar(Console(file=stream))
+    return Lines(stream)
+
+
+@contextmanager
+def steps(progress, title, unit="steps"):
+    """A `progress(done, total)` callback that shows one piece of work on a `Bar` or `Lines`."""
+    seen = 0
+
+    def advance(done, total):
+        nonlocal seen
+        if not seen:
+            progress.start(title, total, unit)
+        progress.advance(done - seen)
+        seen = done
+
+    try:
+        yield advance
+    finally:
+        if seen:
+            progress.finish()

@@ -1,0 +1,189 @@
+"""`freqkit search`: the frequency shortcuts of a classifier."""
+
+import json
+from pathlib import Path
+
+import click
+
+from freqkit.cli.app import app, command, say
+from freqkit.cli.options import DATA, JSON, MODEL, RUN, options, the_images, the_model
+from freqkit.cli.progress import amount, duration, watcher
+from freqkit.cli.tables import number, percent, show_table
+from freqkit.cli.values import Counts, Share, Stages, resolve_device
+
+
+@command(app, "search")
+@options(MODEL, DATA)
+@click.option("--out", type=click.Path(file_okay=False), metavar="DIR", help="Where the results shall stand.")
+@click.option(
+    "--preset",
+    type=click.Choice(["default", "cvpr2025"]),
+    default="default",
+    show_default=True,
+    help="default: what is right; cvpr2025: as published, quirks included.",
+)
+@click.option(
+    "--stages", type=Stages(), metavar="1-4", help="Stages to run.  [default: all that the size has]"
+)
+@click.option(
+    "--candidates",
+    type=Counts(),
+    default="500",
+    show_default=True,
+    metavar="N[,N...]",
+    help="Masks per stage, one number or one for each stage.",
+)
+@click.option(
+    "--keep", type=Share(), default=0.6, show_default=True, help="Share of the cells that a mask keeps."
+)
+@click.option(
+    "--top", type=click.IntRange(1), default=10, show_default=True, help="Masks per class that go on."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Draws the masks.")
+@options(RUN)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float64", "bfloat16", "float16"]),
+    default="float32",
+    show_default=True,
+    help="What the network computes in.",
+)
+@click.option(
+    "--resume", is_flag=True, help="Continue the run in DIR; its result is the uninterrupted one's."
+)
+@click.option("--overwrite", is_flag=True, help="Replace the run in DIR.")
+@click.option("--dry-run", is_flag=True, help="Only say how much work it is, after a short calibration.")
+@options(JSON)
+def search(out, resume, overwrite, dry_run, as_json, preset, stages, candidates, keep, top, seed, **flags):
+    """Find, for every class, the few frequencies by which a classifier still recognises it.
+
+    Writes run.json, dfm.safetensors, classes.csv, every stage's scores and pictures (dfms.png, filtered.png,
+    curves.png) into DIR.
+
+    \b
+    freqkit search --model cifar_resnet20 --weights resnet20.safetensors \\
+                   --data cifar10/test --out runs/resnet20
+    """
+    from freqkit.errors import UsageError
+    from freqkit.search import hfss
+
+    if resume and overwrite:
+        raise UsageError("--resume and --overwrite exclude each other; give one of them.")
+    if out is None and not dry_run:
+        raise UsageError("--out must be given, or --dry-run.")
+    model = the_model(flags)
+    images = the_images(flags, size=_side(model))
+    if len(images.classes) != model.num_classes:
+        raise UsageError(
+            f"--data must hold the classes of the model: it has {len(images.classes)} folders, the model"
+            f" {model.num_classes} logits; give --classes FILE (the name of each logit) or --num-classes."
+        )
+    settings = {
+        "preset": preset,
+        "stages": stages,
+        "candidates": candidates,
+        "keep": keep,
+        "top": top,
+        "seed": seed,
+        "batch_size": flags["batch_size"],
+        "device": resolve_device(flags["device"]),
+        "dtype": flags["dtype"],
+    }
+    if dry_run:
+        _show_plan(hfss(model, images, dry_run=True, **settings), as_json)
+        return
+    from freqkit.report import write_pictures
+
+    with watcher() as progress:
+        result = hfss(
+            model, images, out=out, resume=resume, overwrite=overwrite, progress=progress, **settings
+        )
+    pictures = write_pictures(result, model, images, out)
+    if as_json:
+        facts = {
+            "out": str(out),
+            "classes": result.table(),
+            "forwards": result.forwards,
+            "seconds": result.seconds,
+            "pictures": [str(path) for path in pictures],
+        }
+        click.echo(json.dumps(_plain(facts), indent=2))
+        return
+    show_result(result)
+    say(f"{amount(result.forwards)} forwards in {duration(result.seconds)}; everything is in {Path(out)}/")
+
+
+def show_result(result, *, limit=30):
+    """Print classes, best TPR - FPR first."""
+    rows = sorted(result.table(), key=lambda row: -row["TPR-FPR"])
+    show_table(
+        [
+            ("class", "left"),
+            *((name, "right") for name in ("loss", "TPR", "FPR", "TPR-FPR", "kept", "stage")),
+        ],
+        [
+            [
+                row["class"],
+                number(row["loss"]),
+                percent(row["TPR"]),
+                percent(row["FPR"]),
+                percent(row["TPR-FPR"]),
+                percent(row["coverage"]),
+                str(row["stage"]),
+            ]
+            for row in rows[:limit]
+        ],
+        title="Each class seen only through the frequencies that serve it best",
+        note=f"{len(rows) - limit} more classes in classes.csv" if len(rows) > limit else None,
+    )
+
+
+def _show_plan(plan, as_json):
+    if as_json:
+        facts = {
+            "stages": plan.table(),
+            "images": plan.images,
+            "classes": plan.classes,
+            "batch_size": plan.batch_size,
+            "forwards": plan.forwards,
+            "seconds": plan.seconds,
+            "memory": plan.memory,
+            "record": plan.record,
+        }
+        click.echo(json.dumps(_plain(facts), indent=2))
+        return
+    show_table(
+        [(name, "right") for name in ("stage", "cell", "masks", "distinct", "forwards")],
+        [
+            [
+                str(stage["stage"]),
+                f"{stage['cell']} bins",
+                str(stage["candidates"]),
+                str(stage["distinct"]),
+                amount(stage["forwards"]),
+            ]
+            for stage in plan.table()
+        ],
+        title="What the search would do",
+    )
+    memory = ", ".join(f"{name} {size / 2**20:.0f} MiB" for name, size in plan.memory.items())
+    click.echo(f"{plan.images} images of {plan.classes} classes, batches of {plan.batch_size}")
+    click.echo(f"memory: {memory}")
+    click.echo(f"{amount(plan.forwards)} forwards, about {duration(plan.seconds)} at the speed just measured")
+
+
+def _side(model):
+    """The model's own image side, None when it takes any or is not square."""
+    size = model.input_size
+    return size[0] if size is not None and size[0] == size[1] else None
+
+
+def _plain(value):
+    """NaN and infinity are not JSON."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and value - value != 0:
+        return None
+    return value

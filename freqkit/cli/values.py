@@ -1,0 +1,97 @@
+"""Values of flags: what they may be, and the sentence when they are not."""
+
+import re
+
+import click
+
+
+class Stages(click.ParamType):
+    """`1-4`, `2,3` or `3` -> [1, 2, 3, 4], [2, 3], [3]."""
+
+    name = "stages"
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, (list, tuple)):
+            return list(value)
+        stages = []
+        for part in value.split(","):
+            match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+            if not match:
+                self.fail(f"must look like 1-4 or 2,3; got {value!r}.", param, ctx)
+            first, last = int(match[1]), int(match[2] or match[1])
+            if first < 1 or last < first or last > 99:
+                self.fail(f"must be stages that start at 1 and rise; got {value!r}.", param, ctx)
+            stages += range(first, last + 1)
+        if stages != sorted(set(stages)):
+            self.fail(f"must rise, each stage once; got {value!r}.", param, ctx)
+        return stages
+
+
+class Counts(click.ParamType):
+    """`500` -> 500, `200,400,800` -> [200, 400, 800]."""
+
+    name = "n[,n...]"
+
+    def convert(self, value, param, ctx):
+        if not isinstance(value, str):
+            return value
+        parts = [part.strip() for part in value.split(",")]
+        if not all(part.isdecimal() and int(part) >= 1 for part in parts):
+            self.fail(f"must be a number >= 1, or one per stage as 200,400,800; got {value!r}.", param, ctx)
+        counts = [int(part) for part in parts]
+        return counts[0] if len(counts) == 1 else counts
+
+
+class BatchSize(click.ParamType):
+    """`auto`, or a number of at least 1."""
+
+    name = "auto|n"
+
+    def convert(self, value, param, ctx):
+        if value == "auto" or isinstance(value, int):
+            return value
+        if not (value.isdecimal() and int(value) >= 1):
+            self.fail(f"must be auto or a number >= 1; got {value!r}.", param, ctx)
+        return int(value)
+
+
+class Share(click.ParamType):
+    """A number in (0, 1]."""
+
+    name = "share"
+
+    def convert(self, value, param, ctx):
+        try:
+            share = float(value)
+        except ValueError:
+            share = float("nan")
+        if not 0 < share <= 1:
+            self.fail(f"must lie in (0, 1]; got {value!r}.", param, ctx)
+        return share
+
+
+class Device(click.ParamType):
+    """`auto`, `cpu`, `cuda` or `cuda:N`; whether it is there is asked when the command runs."""
+
+    name = "device"
+
+    def convert(self, value, param, ctx):
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+            self.fail(f"must be auto, cpu, cuda or cuda:N; got {value!r}.", param, ctx)
+        return value
+
+
+def resolve_device(name):
+    """`auto` -> cuda when torch sees a GPU, else cpu; asking for a GPU that is not there is an error."""
+    import torch
+
+    from freqkit.errors import UsageError
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda"):
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        index = int(name.partition(":")[2] or 0)
+        if index >= count:
+            raise UsageError(f"--device must name a device that torch sees ({count} GPUs); got {name}.")
+    return name

@@ -1,0 +1,150 @@
+"""Dominant frequency maps (DFMs) on the frequency plane."""
+
+import math
+
+from freqkit.report import figures
+
+
+def dfm_maps(maps, classes, *, rates=None, planted=None, title=None, limit=40):
+    """Draw one map per class: which frequencies are kept, with what weight.
+
+    Args:
+        maps: effective masks, `[C, H, W]`, real in [0, 1], centred (DC at `[H//2, W//2]`), tensor or array.
+        classes: C class names.
+        rates: optional list of C dicts with any of `loss`, `tpr`, `fpr` (fractions), shown under the name.
+        planted: optional dict class name -> bool `[H, W]`, centred: bins to outline (known ground truth).
+        title: a line above the maps.
+        limit: at most this many maps; when there are more classes, those with the largest TPR - FPR.
+
+    Returns:
+        A matplotlib Figure. Axes are in cycles/image, DC in the middle, positive vertical frequency
+        downwards as rows are stored.
+
+    Raises:
+        ValueError: when shapes do not fit.
+
+    Example:
+        >>> import numpy
+        >>> figure = dfm_maps(numpy.ones((2, 8, 8)), ["cat", "dog"])
+        >>> len([axis for axis in figure.axes if axis.get_title(loc="left")])
+        2
+    """
+    import numpy as np
+
+    maps = np.asarray(maps, dtype=np.float64)
+    if maps.ndim != 3 or len(maps) != len(classes):
+        raise ValueError(
+            f"dfm_maps: maps must have shape [C, H, W] with C={len(classes)} classes; got {list(maps.shape)}."
+        )
+    if rates is not None and len(rates) != len(classes):
+        raise ValueError(f"dfm_maps: rates must have one entry per class ({len(classes)}); got {len(rates)}.")
+    chosen = _choose(len(classes), rates, limit)
+    columns = min(5, len(chosen))
+    if len(chosen) == 4:
+        columns = 4
+    rows = math.ceil(len(chosen) / columns)
+    figure = figures.new_figure(2.55 * columns + 0.9, 2.62 * rows + 0.55 + (0.3 if title else 0))
+    axes = figure.subplots(rows, columns, squeeze=False)
+    picture = None
+    for place, axis in enumerate(axes.flat):
+        if place >= len(chosen):
+            axis.set_visible(False)
+            continue
+        index = chosen[place]
+        picture = _one_map(axis, maps[index], _planted(planted, classes[index], maps[index].shape))
+        axis.set_title(_heading(classes[index], rates[index] if rates else None), fontsize=8.5, loc="left")
+        below = place + columns
+        axis.tick_params(labelleft=place % columns == 0, labelbottom=below >= len(chosen))
+    figure.supxlabel("horizontal frequency (cycles/image)", fontsize=9, color=figures.FAINT)
+    figure.supylabel("vertical frequency (cycles/image)", fontsize=9, color=figures.FAINT)
+    if picture is not None:
+        bar = figure.colorbar(picture, ax=axes, shrink=0.7, aspect=30, pad=0.01, ticks=[0, 0.5, 1])
+        bar.ax.tick_params(labelsize=8)
+        bar.set_label("weight of the frequency", fontsize=8.5, color=figures.FAINT)
+    lines = [title] if title else []
+    if len(chosen) < len(classes):
+        lines.append(f"{len(chosen)} of {len(classes)} classes, by TPR - FPR" if rates else f"first {limit}")
+    if lines:
+        figure.suptitle("\n".join(lines), fontsize=10.5)
+    return figure
+
+
+def _choose(count, rates, limit):
+    if count <= limit:
+        return list(range(count))
+    if not rates:
+        return list(range(limit))
+
+    def gap(index):
+        value = rates[index].get("tpr", 0) - rates[index].get("fpr", 0)
+        return -value if math.isfinite(value) else math.inf
+
+    return sorted(sorted(range(count), key=gap)[:limit])
+
+
+def _heading(name, rate):
+    if not rate:
+        return figures.shorten(name)
+    parts = [f"loss {rate['loss']:.2f}"] if _is_number(rate.get("loss")) else []
+    parts += [f"{key.upper()} {100 * rate[key]:.0f}%" for key in ("tpr", "fpr") if _is_number(rate.get(key))]
+    return f"{figures.shorten(name)}\n" + "  ".join(parts)
+
+
+def _is_number(value):
+    return value is not None and math.isfinite(value)
+
+
+def _planted(planted, name, shape):
+    import numpy as np
+
+    if not planted or name not in planted:
+        return None
+    bins = np.asarray(planted[name], dtype=bool)
+    if bins.shape != shape:
+        raise ValueError(
+            f"dfm_maps: planted[{name!r}] must have shape {list(shape)}; got {list(bins.shape)}."
+        )
+    return bins
+
+
+def _one_map(axis, values, bins):
+    from matplotlib.colors import LinearSegmentedColormap
+
+    height, width = values.shape
+    top, left = height // 2, width // 2
+    paint = LinearSegmentedColormap.from_list("kept", ["#F4F6F8", "#8FC1E3", "#08306B"])
+    picture = axis.imshow(
+        values,
+        cmap=paint,
+        vmin=0,
+        vmax=1,
+        interpolation="nearest" if max(height, width) <= 512 else "antialiased",
+        extent=(-left - 0.5, width - left - 0.5, height - top - 0.5, -top - 0.5),
+    )
+    if bins is not None:
+        _outline(axis, bins, top, left)
+    axis.plot(0, 0, marker="+", color=figures.VERMILION, markersize=6, markeredgewidth=1.2)
+    axis.set_xticks(_ticks(width))
+    axis.set_yticks(_ticks(height))
+    axis.tick_params(labelsize=7.5, length=2.5, colors=figures.FAINT)
+    for side in axis.spines.values():
+        side.set_color("#B0B0B0")
+    return picture
+
+
+def _outline(axis, bins, top, left):
+    import numpy as np
+    from matplotlib.collections import PatchCollection
+    from matplotlib.patches import Rectangle
+
+    squares = [
+        Rectangle((column - left - 0.5, row - top - 0.5), 1, 1) for row, column in np.argwhere(bins).tolist()
+    ]
+    axis.add_collection(
+        PatchCollection(squares, facecolor="none", edgecolor=figures.ORANGE, linewidth=1.1, zorder=3)
+    )
+
+
+def _ticks(size):
+    quarter = size // 4
+    return sorted({-2 * quarter, -quarter, 0, quarter, 2 * quarter}) if quarter else [0]

@@ -1,0 +1,54 @@
+"""The pictures of a search."""
+
+from pathlib import Path
+
+from freqkit.report.curves import search_curves
+from freqkit.report.dfms import dfm_maps
+from freqkit.report.examples import examples_of, filtered_examples
+from freqkit.report.figures import save_figure
+
+
+def plot_search(result, *, planted=None, title=None):
+    """The map of each class with its loss and rates; see `dfm_maps`.
+
+    Args:
+        result: a `freqkit.results.SearchResult`.
+        planted: optional dict class name -> bool `[H, W]`, centred: known bins to outline.
+        title: a line above the maps.
+
+    Returns:
+        A matplotlib Figure.
+    """
+    rates = [{"loss": row["loss"], "tpr": row["TPR"], "fpr": row["FPR"]} for row in result.table()]
+    title = title or "Frequencies by which each class is still recognised"
+    return dfm_maps(result.masks, result.classes, rates=rates, planted=planted, title=title)
+
+
+def write_pictures(result, model, images, folder, *, class_index=None, planted=None, title=None, per_class=4):
+    """Write dfms.png, filtered.png and curves.png of a search into `folder`, each whole or not at all.
+
+    Args:
+        result: a `freqkit.results.SearchResult`.
+        model, images: what was searched.
+        folder: an existing directory.
+        class_index: the logit of each class of `images`, as given to the search.
+        planted, title: see `plot_search`.
+        per_class: example images of each class.
+
+    Returns:
+        list of Path.
+    """
+    folder = Path(folder)
+    examples = examples_of(
+        model, images, result.masks, result.classes, class_index=class_index, per_class=per_class
+    )
+    losses = [stage.scores.loss for stage in result.stages]
+    numbers = [stage.number for stage in result.stages]
+    drawn = {
+        "dfms.png": plot_search(result, planted=planted, title=title),
+        "filtered.png": filtered_examples(examples),
+        "curves.png": search_curves(losses, result.classes, stages=numbers),
+    }
+    for name, figure in drawn.items():
+        save_figure(figure, folder / name)
+    return [folder / name for name in drawn]

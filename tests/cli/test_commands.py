@@ -1,0 +1,222 @@
+"""`info`, `masks`, `data`, `train`."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from .conftest import sentence
+
+# --- info
+
+
+def test_info_says_what_is_there(run):
+    result = run("info", "--json")
+    assert result.exit_code == 0
+    facts = json.loads(result.stdout)
+    assert set(facts) == {"versions", "built", "here", "threads"}
+    assert facts["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert facts["threads"]["torch"] == torch.get_num_threads()
+    assert facts["built"]["library"] is True
+    assert facts["here"]["spectral_filter on cpu"].startswith("yes")
+    assert facts["here"]["spectral_filter on cuda"].split(":")[0] == ("yes" if _gpu_runs(facts) else "no")
+
+
+def _gpu_runs(facts):
+    return torch.cuda.is_available() and bool(facts["built"]["cuda"])
+
+
+def test_info_for_people(run):
+    text = run("info").stdout
+    for word in ("versions:", "built:", "here:", "threads:", "torch", "simd"):
+        assert word in text
+
+
+def test_info_without_the_library_says_so(run, monkeypatch):
+    from freqkit.ops import extension
+
+    def missing():
+        raise ImportError("the native library is not built; run `make build`")
+
+    monkeypatch.setattr(extension, "build_info", missing)
+    facts = json.loads(run("info", "--json").stdout)
+    assert facts["built"] == {"library": False, "why": "the native library is not built; run `make build`"}
+    assert "cannot run" in facts["here"]["spectral_filter"]
+
+
+# --- masks
+
+
+@pytest.fixture
+def published(tmp_path):
+    """A pickle as published: class -> list of masks, best first."""
+    rng = np.random.default_rng(0)
+    maps = {i: [(rng.random((8, 8)) < 0.3).astype(float) for _ in range(2)] for i in range(3)}
+    path = tmp_path / "dfm.pkl"
+    path.write_bytes(pickle.dumps(maps))
+    return path, maps
+
+
+def test_import_and_show(run, published, tmp_path):
+    from freqkit.masks import load_dfm
+
+    path, maps = published
+    out = tmp_path / "dfm.safetensors"
+    assert run("masks", "import", path, "--out", out).exit_code == 0
+    dfm = load_dfm(out)
+    mirrored = np.roll(maps[1][0][::-1, ::-1], (1, 1), (0, 1))
+    assert np.array_equal(dfm["1"].numpy(), (maps[1][0] + mirrored) / 2)
+
+    facts = json.loads(run("masks", "show", out, "--json").stdout)
+    assert [row["class"] for row in facts["classes"]] == ["0", "1", "2"]
+    assert facts["classes"][1]["touched"] == ((maps[1][0] + mirrored) > 0).mean()
+    table = run("masks", "show", out, "--out", tmp_path / "maps.png")
+    assert "3 maps of 8x8, preset imported" in table.stdout
+    assert (tmp_path / "maps.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_import_with_names_and_rank(run, published, tmp_path):
+    from freqkit.masks import load_dfm
+
+    path, _ = published
+    names = tmp_path / "names.txt"
+    names.write_text("cat\ndog\n\nfrog\n")
+    out = tmp_path / "b.safetensors"
+    result = run("masks", "import", path, "--out", out, "--classes", names, "--rank", "1", "--json")
+    assert json.loads(result.stdout)["extra"]["rank"] == 1
+    assert load_dfm(out).classes == ["cat", "dog", "frog"]
+    result = run("masks", "import", path, "--out", out)
+    assert result.exit_code == 2
+    assert "--overwrite" in sentence(result)
+    assert run("masks", "import", path, "--out", out, "--overwrite").exit_code == 0
+    result = run("masks", "import", path, "--out", tmp_path / "c", "--rank", "7")
+    assert result.exit_code == 2
+    assert "rank 7" in sentence(result)
+
+
+def test_a_pickle_with_code_is_refused_and_not_run(run, tmp_path):
+    marker = tmp_path / "ran"
+
+    class Attack:
+        def __reduce__(self):
+            return (open, (str(marker), "w"))
+
+    path = tmp_path / "bad.pkl"
+    path.write_bytes(pickle.dumps({0: Attack()}))
+    result = run("masks", "import", path, "--out", tmp_path / "x.safetensors")
+    assert result.exit_code == 2
+    assert not marker.exists()
+    assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_show_refuses_what_is_no_map_file(run, published, weights):
+    path, _ = published
+    result = run("masks", "show", path)
+    assert result.exit_code == 2
+    assert "freqkit masks import" in sentence(result)
+    assert run("masks", "show", weights).exit_code == 2
+    assert run("masks", "show", "/nowhere").exit_code == 2
+
+
+def test_output_folders_must_be_there(run, published, tmp_path):
+    path, _ = published
+    result = run("masks", "import", path, "--out", tmp_path / "no" / "x.safetensors")
+    assert result.exit_code == 2
+    assert "folder" in sentence(result)
+
+
+# --- data
+
+
+def test_synthetic_folder_holds_images_and_truth(run, tmp_path):
+    from safetensors.torch import load_file
+
+    from freqkit.data import load_images, synthetic
+
+    out = tmp_path / "planted"
+    flags = ["--variant", "2", "--images-per-class", "3", "--size", "16", "--seed", "9"]
+    result = run("data", "synthetic", *flags, "--out", out, "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["images"] == 12
+    made, read = synthetic(2, images_per_class=3, size=16, seed=9), load_images(out, image_size=16)
+    assert torch.equal(made.images, read.images)
+    assert made.classes == read.classes
+    truth = load_file(out / "truth.safetensors")
+    frequencies = json.loads((out / "truth.json").read_text())["planted frequencies"]
+    for name, bins in made.truth.items():
+        assert torch.equal(truth[name].bool(), bins)
+        assert len(frequencies[name]) == bins.sum()
+    # the diagonal (k, k), k odd, with its partners
+    assert sorted(frequencies["C0"]) == [[k, k] for k in (-7, -5, -3, -1, 1, 3, 5, 7)]
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--variant", "5"], "1<=x<=4"),
+        (["--images-per-class", "0"], "x>=1"),
+        (["--size", "17"], "even"),
+        (["--seed", "-1"], "x>=0"),
+    ],
+)
+def test_synthetic_bad_flags(run, tmp_path, flags, says):
+    result = run("data", "synthetic", "--out", tmp_path / "x", *flags)
+    assert result.exit_code == 2
+    assert says in sentence(result)
+
+
+def test_synthetic_refuses_a_folder_with_files(run, tmp_path):
+    (tmp_path / "mine.txt").write_text("keep me")
+    result = run("data", "synthetic", "--out", tmp_path, "--images-per-class", "1")
+    assert result.exit_code == 2
+    assert "empty" in sentence(result)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+# --- train
+
+
+def test_train_writes_weights_that_load(run, images_folder, tmp_path):
+    from freqkit.models import load_model
+
+    out = tmp_path / "new" / "w.safetensors"
+    flags = [
+        "--model", "small_convnet", "--data", images_folder, "--image-size", "32", "--epochs", "1",
+        "--batch-size", "8",
+    ]  # fmt: skip
+    result = run("train", *flags, "--out", out, "--json")
+    assert result.exit_code == 0, result.stderr
+    assert len(json.loads(result.stdout)["history"]["epochs"]) == 1
+    assert "training: " in result.stderr
+    load_model("small_convnet", num_classes=4, weights=out)
+    result = run("train", *flags, "--out", out)
+    assert result.exit_code == 2
+    assert "--overwrite" in sentence(result)
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--epochs", "0"], "x>=1"),
+        (["--lr", "0"], "x>0"),
+        (["--batch-size", "auto"], "auto"),
+        (["--model", "small_convnt"], "small_convnet"),
+    ],
+)
+def test_train_bad_flags(run, images_folder, tmp_path, flags, says):
+    base = [
+        "--model",
+        "small_convnet",
+        "--data",
+        images_folder,
+        "--image-size",
+        "32",
+        "--out",
+        tmp_path / "w",
+    ]
+    result = run("train", *base, *flags)
+    assert result.exit_code == 2
+    assert says in sentence(result)
+    assert not (tmp_path / "w").exists()

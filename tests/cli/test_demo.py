@@ -1,0 +1,63 @@
+"""The demo, on a budget of seconds."""
+
+import json
+
+import pytest
+
+from freqkit.cli import demo
+
+from .conftest import sentence
+
+SMALL = {"training": 200, "search": 6, "fresh": 20, "epochs": 6, "candidates": (60, 100, 150, 200)}
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    out = tmp_path_factory.mktemp("demo") / "demo"
+    return out, demo.run(out, batch_size=256, **SMALL)
+
+
+def test_finds_more_of_the_planted_frequencies_than_chance(found):
+    """Even this small search keeps planted bins at least three times as often as a blind mask would."""
+    _, table = found
+    shortcut = table["classes"][0]
+    assert shortcut["class"] == "C0"
+    assert shortcut["planted"] == 16
+    assert shortcut["recall"] >= 0.5
+    assert shortcut["enrichment"] >= 3
+    assert shortcut["precision"] == shortcut["found"] / shortcut["kept"]
+
+
+def test_reports_rates_on_unseen_images(found):
+    _, table = found
+    assert table["accuracy"] > 0.6
+    for row in table["classes"]:
+        assert 0 <= row["tpr"] <= 1
+        assert 0 <= row["fpr"] <= 1
+        assert 0 < row["coverage"] < 0.6
+
+
+def test_writes_pictures_and_files(found):
+    out, table = found
+    names = {path.name for path in out.iterdir()}
+    assert {"dfms.png", "filtered.png", "curves.png", "demo.json", "weights.safetensors", "run.json"} <= names
+    assert json.loads((out / "demo.json").read_text()) == table
+
+
+def test_prints_precision_and_recall(found, capsys):
+    _, table = found
+    demo.show(table)
+    text = capsys.readouterr().out
+    shortcut = table["classes"][0]
+    assert f"{shortcut['found']} of 16" in text
+    assert f"{shortcut['found']} of {shortcut['kept']}" in text
+    for word in ("recall", "precision", "by chance", "C3", "FPR"):
+        assert word in text
+
+
+def test_the_command_refuses_a_full_folder_at_once(run, tmp_path):
+    (tmp_path / "mine.txt").write_text("keep me")
+    result = run("demo", "--out", tmp_path)
+    assert result.exit_code == 2
+    assert "not empty" in sentence(result)
+    assert "training" not in result.stderr

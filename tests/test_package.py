@@ -1,0 +1,144 @@
+"""The package as others meet it: import, broken neighbours, symbols, wheel and sdist."""
+
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LIBRARY = ROOT / "freqkit" / "_C.abi3.so"
+built = pytest.mark.skipif(not LIBRARY.exists(), reason="freqkit/_C.abi3.so is not built (make build)")
+
+
+def python(code, *, path=(), check=True):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*map(str, path), str(ROOT)])}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd="/"
+    )
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+def test_import_is_light():
+    """Under 0.3 s beyond `import torch`, and nothing that a broken neighbour could break."""
+    code = (
+        "import torch, sys, time\nbefore, began = set(sys.modules), time.perf_counter()\nimport freqkit\n"
+        "print(time.perf_counter() - began)\n"
+        "print([name for name in set(sys.modules) - before if name.split('.')[0] != 'freqkit'])"
+    )
+    seconds = []
+    for _ in range(3):
+        took, loaded = python(code).stdout.splitlines()
+        seconds.append(float(took))
+    assert statistics.median(seconds) < 0.3
+    heavy = {"torchvision", "timm", "matplotlib", "scipy", "rich", "click", "jinja2", "PIL", "safetensors"}
+    assert not heavy & {name.split(".")[0] for name in eval(loaded)}
+
+
+def test_every_public_name_resolves():
+    code = "import freqkit\nfor name in freqkit.__all__: getattr(freqkit, name)\nfreqkit.nonsense"
+    done = python(code, check=False)
+    assert done.stderr.strip().splitlines()[-1] == (
+        "AttributeError: module 'freqkit' has no attribute 'nonsense'"
+    )
+
+
+@pytest.fixture
+def broken(tmp_path):
+    """A folder with a torchvision and a timm that cannot be imported."""
+    for name in ("torchvision", "timm"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(
+            "raise RuntimeError('operator torchvision::nms does not exist')"
+        )
+    return tmp_path
+
+
+@built
+def test_works_with_broken_torchvision_and_timm(broken, tmp_path):
+    code = f"""
+import freqkit
+from freqkit.data import load_images, synthetic, write_image_folder
+write_image_folder(synthetic(images_per_class=2), {str(tmp_path / "images")!r})
+images = load_images({str(tmp_path / "images")!r}, image_size=32)
+model = freqkit.load_model("small_convnet", num_classes=4)
+print(freqkit.hfss(model, images, candidates=4, top=1, stages=1, batch_size=32).masks.shape)
+try:
+    freqkit.load_model("resnet18")
+except freqkit.errors.UsageError as error:
+    print(error)
+"""
+    shape, sentence = python(code, path=[broken]).stdout.splitlines()
+    assert shape == "torch.Size([4, 32, 32])"
+    assert "timm" in sentence
+    assert "nms does not exist" in sentence
+
+
+@built
+def test_uses_the_stable_abi_only():
+    """An at:: or c10:: symbol would tie the library to one torch version."""
+    nm = shutil.which("nm")
+    if nm is None:
+        pytest.skip("nm (binutils) is not installed")
+    listing = subprocess.run(
+        [nm, "-D", "-C", "--undefined-only", LIBRARY], capture_output=True, text=True, check=True
+    ).stdout
+    undefined = [line.split(maxsplit=1)[-1] for line in listing.splitlines()]
+    assert any(name.startswith(("aoti_torch_", "torch_")) for name in undefined)
+    assert [name for name in undefined if re.search(r"\b(at|c10)::", name)] == []
+    assert [name for name in undefined if name.startswith(("Py", "_Py"))] == []
+
+
+@pytest.fixture(scope="module")
+def distributions(tmp_path_factory):
+    """A wheel and an sdist, from a copy of the tree that has the compiled library's build folder."""
+    if not (ROOT / "build" / "native").exists():
+        pytest.skip("build/native is not there (make build): the wheel would compile everything once more")
+    out = tmp_path_factory.mktemp("dist")
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    command = [
+        sys.executable,
+        "setup.py",
+        "--quiet",
+        "bdist_wheel",
+        "--dist-dir",
+        out,
+        "--bdist-dir",
+        out / "tree",
+    ]
+    for part in (command, [sys.executable, "setup.py", "--quiet", "sdist", "--dist-dir", out]):
+        done = subprocess.run(part, cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return out
+
+
+@built
+def test_wheel(distributions):
+    (wheel,) = distributions.glob("*.whl")
+    assert re.fullmatch(r"freqkit-[\d.]+-cp310-abi3-\w+\.whl", wheel.name)
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        (entry,) = (name for name in names if name.endswith("entry_points.txt"))
+        assert "freqkit = freqkit.cli:main" in archive.read(entry).decode()
+    sources = {str(path.relative_to(ROOT)) for path in (ROOT / "freqkit").rglob("*.py")}
+    assert sources | {"freqkit/_C.abi3.so", "freqkit/py.typed"} <= names
+    tops = {name.split("/")[0] for name in names}
+    assert {top for top in tops if not top.startswith("freqkit-")} == {"freqkit"}
+
+
+@built
+def test_sdist_can_build(distributions):
+    (sdist,) = distributions.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
+    needed = [path for folder in ("csrc", "freqkit") for path in (ROOT / folder).rglob("*") if path.is_file()]
+    needed = {str(path.relative_to(ROOT)) for path in needed if path.suffix not in {".so", ".pyc"}}
+    assert needed | {"CMakeLists.txt", "setup.py", "pyproject.toml", "LICENSE", "README.md"} <= names
+    assert not [name for name in names if name.endswith((".so", ".pyc"))]

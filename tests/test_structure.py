@@ -1,0 +1,191 @@
+"""The directions of CONTRIBUTING.md: who imports whom, what stays inside functions, the stem rule."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "freqkit"
+CSRC = ROOT / "csrc"
+
+LOW = {"errors", "results"}
+# room -> the rooms it may import; every room may import itself and freqkit.errors
+ALLOWED = {
+    "ops": set(),
+    "reference": set(),
+    "errors": set(),
+    "results": set(),
+    "masks": {"ops"} | LOW,
+    "models": LOW,
+    "data": LOW,
+    "training": {"models", "data"} | LOW,
+    "engine": {"ops", "masks", "models", "data"} | LOW,
+    "search": {"engine", "ops", "masks", "models", "data"} | LOW,
+    "measures": {"engine", "ops", "masks", "models", "data"} | LOW,
+    "report": {"search", "measures", "engine", "ops", "masks", "models", "data"} | LOW,
+    "__main__": {"cli"},
+    "cli": {"report", "search", "measures", "training", "engine", "ops", "masks", "models", "data"} | LOW,
+}
+# a result draws, saves and compares its masks: upward, so only from inside functions
+UPWARD = {"results": {"report", "masks", "ops"}}
+# third-party package -> the rooms that may import it, inside functions only
+LAZY = {
+    "matplotlib": {"report"},
+    "jinja2": {"report"},
+    "timm": {"models"},
+    "torchvision": {"data", "models"},
+    "rich": {"cli"},
+    "scipy": set(ALLOWED) - {"ops", "reference"},
+    "PIL": {"data", "report"},
+}
+
+
+def python_files():
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(path, root=ROOT):
+    parts = path.relative_to(root / "freqkit").parts
+    return parts[0] if len(parts) > 1 else parts[0].removesuffix(".py")
+
+
+def imports(path, root=ROOT):
+    """Every (module, line, at module level) that a file imports; `from freqkit import x` gives freqkit.x."""
+    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    inside = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            inside.update(id(child) for child in ast.walk(node) if child is not node)
+        # `if TYPE_CHECKING:` costs nothing at run time
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            inside.update(id(child) for child in ast.walk(node))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for name in node.names:
+                yield name.name, node.lineno, id(node) not in inside
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            if node.level:
+                base = path.relative_to(root).with_suffix("").parts[: -node.level]
+                module = ".".join([*base, *([module] if module else [])])
+            names = [f"{module}.{name.name}" for name in node.names] if module == "freqkit" else [module]
+            for name in names:
+                yield name, node.lineno, id(node) not in inside
+
+
+def breaches(path, root=ROOT):
+    room = room_of(path, root)
+    for module, line, top in imports(path, root):
+        where = f"{path.relative_to(root)}:{line}"
+        parts = module.split(".")
+        if parts[0] == "freqkit" and len(parts) > 1 and room != "__init__":
+            target = parts[1]
+            known = target in ALLOWED and target not in ALLOWED[room] | {room, "errors"}
+            if known and (top or target not in UPWARD.get(room, ())):
+                yield f"{where}: {room} may not import {target}{' at module level' if top else ''}"
+            if target not in ALLOWED and target.startswith("_C") and room != "ops":
+                yield f"{where}: only ops may touch the extension"
+        elif parts[0] in LAZY:
+            if room not in LAZY[parts[0]]:
+                yield f"{where}: {room} may not import {parts[0]}"
+            if top:
+                yield f"{where}: {parts[0]} belongs inside the function that needs it"
+        elif parts[0] == "click" and room != "cli":
+            yield f"{where}: only cli imports click"
+
+
+def test_every_room_is_known():
+    assert {room_of(path) for path in python_files()} <= set(ALLOWED) | {"__init__"}
+
+
+@pytest.mark.parametrize("path", python_files(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_import_directions(path):
+    assert list(breaches(path)) == []
+
+
+def test_the_check_itself_sees_breaches(tmp_path):
+    file = tmp_path / "freqkit" / "masks" / "bad.py"
+    file.parent.mkdir(parents=True)
+    file.write_text(
+        "import matplotlib\nfrom freqkit import engine\nfrom ..search import x\ndef f():\n    import click\n"
+    )
+    found = " ".join(breaches(file, tmp_path))
+    for part in ("not import matplotlib", "belongs inside", "import engine", "import search", "click"):
+        assert part in found
+
+
+def test_only_tests_and_benchmarks_use_the_reference():
+    users = [p for p in python_files() if room_of(p) != "reference" and "freqkit.reference" in p.read_text()]
+    assert users == []
+
+
+# --- C++
+
+NATIVE = sorted(p for p in CSRC.rglob("*") if p.suffix in {".h", ".cuh", ".cpp", ".cu"})
+INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.MULTILINE)
+SHARED = {"common", "fft"}
+TORCH_FILES = {"ops.cpp", "common/torch.h"}  # beside every <stem>_cpu.cpp and <stem>_cuda.cu
+
+
+def stems():
+    return sorted({p.relative_to(CSRC).parts[0] for p in NATIVE if p.parent != CSRC} - SHARED)
+
+
+def included(path):
+    """What a file includes from csrc/, as a path inside csrc/, and everything else as written."""
+    for name in INCLUDE.findall(path.read_text(encoding="utf-8")):
+        for base in (path.parent, CSRC):
+            if (base / name).is_file():
+                yield (base / name).resolve().relative_to(CSRC).as_posix()
+                break
+        else:
+            yield name
+
+
+@pytest.mark.skipif(not NATIVE, reason="csrc/ holds no source yet")
+def test_native_includes():
+    wrong = []
+    for path in NATIVE:
+        here = path.relative_to(CSRC)
+        for name in included(path):
+            own, room = name.split("/")[0], here.parts[0]
+            if name.startswith(("ATen/", "c10/")):
+                wrong.append(f"{here}: {name} is not part of the stable ABI")
+            elif name.startswith("torch/"):
+                if not here.name.endswith(("_cpu.cpp", "_cuda.cu")) and str(here) not in TORCH_FILES:
+                    wrong.append(f"{here}: {name} is for the operator files, see TORCH_FILES")
+            elif name == "common/torch.h" and path.suffix in {".h", ".cuh"}:
+                wrong.append(f"{here}: a header that kernels see may not include common/torch.h")
+            elif own in stems() and own != room and str(here) != "ops.cpp":
+                wrong.append(f"{here}: stems do not include each other ({name})")
+            elif room == "common" and own == "fft":
+                wrong.append(f"{here}: common does not include fft ({name})")
+            elif room in SHARED and own in stems():
+                wrong.append(f"{here}: shared code does not know a stem ({name})")
+            elif path.suffix == ".h" and name.endswith(".cuh"):
+                wrong.append(f"{here}: formulas do not include kernels ({name})")
+    assert wrong == []
+
+
+@pytest.mark.skipif(not NATIVE, reason="csrc/ holds no source yet")
+def test_kernels_hold_no_launch():
+    kernels = [p for p in NATIVE if p.suffix in {".cuh", ".h"}]
+    assert [p.name for p in kernels if re.search(r"<<<.*>>>", p.read_text(), re.DOTALL)] == []
+
+
+@pytest.mark.parametrize("stem", stems())
+def test_stem_rule(stem):
+    need = [
+        CSRC / stem / f"{stem}.h",
+        CSRC / stem / f"{stem}.cuh",
+        CSRC / stem / f"{stem}_cpu.cpp",
+        CSRC / stem / f"{stem}_cuda.cu",
+        PACKAGE / "ops" / f"{stem}.py",
+        PACKAGE / "reference" / f"{stem}.py",
+    ]
+    missing = [str(p.relative_to(ROOT)) for p in need if not p.exists()]
+    assert missing == []
+    assert list((ROOT / "tests").rglob(f"test_{stem}*.py")), f"no tests/**/test_{stem}.py"
+    assert any(stem in p.read_text(encoding="utf-8") for p in (ROOT / "benchmarks").glob("*.py"))
