@@ -65,7 +65,9 @@ class ClassSpectra:
     def add(self, images, labels):
         """Add images uint8 [n, 3, H, W] (or floats in [0, 1]) with labels int64 [n]."""
         if images.ndim != 4 or tuple(images.shape[1:]) != (3, *self.size):
-            raise UsageError(f"adcs: images must have shape [n, 3, {self.size[0]}, {self.size[1]}]; got {list(images.shape)}.")
+            raise UsageError(
+                f"adcs: images must have shape [n, 3, {self.size[0]}, {self.size[1]}]; got {list(images.shape)}."
+            )
         if len(labels) != len(images):
             raise UsageError(f"adcs: {len(images)} images need as many labels; got {len(labels)}.")
         if len(labels) == 0:
@@ -308,7 +310,9 @@ def _compare(spectra, channel, preset, data):
     definition = {
         "quantity": "ADCS",
         "preset": preset,
-        "formula": "2 #{j: E_c > E_j} - C" if published else "sum over j != c of sign(E_c - E_j), sign(0) = 0",
+        "formula": "2 #{j: E_c > E_j} - C"
+        if published
+        else "sum over j != c of sign(E_c - E_j), sign(0) = 0",
         "energy": f"{'sum' if published else 'mean'} of |DFT| over the class's images",
         "channel": channel,
         "weights": list(WEIGHTS[channel]) if channel in WEIGHTS else None,

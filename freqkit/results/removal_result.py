@@ -97,7 +97,9 @@ class RemovalResult:
         """
         values = {"loss": self.loss, "increase": self.increase, "estimate": self.estimate}.get(which)
         if values is None:
-            raise UsageError(f"maps: which must be 'loss', 'increase' or (with estimates) 'estimate'; got {which!r}.")
+            raise UsageError(
+                f"maps: which must be 'loss', 'increase' or (with estimates) 'estimate'; got {which!r}."
+            )
         if classes is not None:
             values = values[:, classes]
         planes = values.T[:, self.owner.clamp_min(0)]
@@ -207,7 +209,9 @@ class RemovalResult:
             tensors["estimate"] = self.estimate
         about = {"classes": self.classes, "levels": list(self.levels), "level": self.level, "ties": self.ties}
         write_safetensors(
-            directory / "removal.safetensors", tensors, {"format": FORMAT, "freqkit": json.dumps(about, sort_keys=True)}
+            directory / "removal.safetensors",
+            tensors,
+            {"format": FORMAT, "freqkit": json.dumps(about, sort_keys=True)},
         )
         for level in self.levels:
             save_dfm(directory / dfm_name(level), self.dfm(level))

@@ -296,7 +296,9 @@ def gradient(
             progress.start("removal of the most promising", number * len(images))
             try:
                 for c in run.searched:
-                    chosen = torch.sort(total[:, c], descending=True, stable=True).indices[:number].sort().values
+                    chosen = (
+                        torch.sort(total[:, c], descending=True, stable=True).indices[:number].sort().values
+                    )
                     scorer = run.scorer(images.subset(images.labels == c))
                     for start in range(0, number, MASKS_AT_ONCE):
                         some = chosen[start : start + MASKS_AT_ONCE]

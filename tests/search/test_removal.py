@@ -11,7 +11,7 @@ from freqkit.data import ImageSet, synthetic
 from freqkit.errors import UsageError
 from freqkit.masks import canonical, effective, load_dfm, partner, unique
 from freqkit.models import load_model
-from freqkit.results.removal_result import RemovalResult
+from freqkit.results import RemovalResult
 from freqkit.search.removal import removal, removal_cells, removal_masks
 from freqkit.training import train
 
@@ -163,7 +163,11 @@ def made(loss, owner, estimate=None, **more):
 
 def test_ties():
     result = made([5, 4, 4, 1, 0], [[0, 1, 2, 3], [0, 1, 2, 4]])
-    kept = {(share, ties): result.selected(share, ties=ties)[0] for share in (0.5, 0.75) for ties in ("include", "exclude")}
+    kept = {
+        (share, ties): result.selected(share, ties=ties)[0]
+        for share in (0.5, 0.75)
+        for ties in ("include", "exclude")
+    }
     assert kept[0.5, "include"].sum() == 6 and kept[0.5, "exclude"].int().tolist() == [[1, 0, 0, 0]] * 2
     assert kept[0.75, "include"].sum() == kept[0.75, "exclude"].sum() == 6
     with pytest.raises(UsageError, match="ties must be"):
