@@ -1,7 +1,7 @@
 """Average discrepancy of class spectra (ADCS): at which frequencies a class has more energy than the others.
 
-Source: Wang, Veldhuis, Brune, Strisciuglio, "What do neural networks learn in image classification? A frequency
-shortcut perspective", ICCV 2023 (arXiv 2307.09829).
+Source: Wang, Veldhuis, Brune, Strisciuglio, "What do neural networks learn in image classification? A
+frequency shortcut perspective", ICCV 2023 (arXiv 2307.09829).
 """
 
 import json
@@ -66,7 +66,8 @@ class ClassSpectra:
         """Add images uint8 [n, 3, H, W] (or floats in [0, 1]) with labels int64 [n]."""
         if images.ndim != 4 or tuple(images.shape[1:]) != (3, *self.size):
             raise UsageError(
-                f"adcs: images must have shape [n, 3, {self.size[0]}, {self.size[1]}]; got {list(images.shape)}."
+                f"adcs: images must have shape [n, 3, {self.size[0]}, {self.size[1]}]; "
+                f"got {list(images.shape)}."
             )
         if len(labels) != len(images):
             raise UsageError(f"adcs: {len(images)} images need as many labels; got {len(labels)}.")
@@ -74,7 +75,8 @@ class ClassSpectra:
             return
         if labels.min() < 0 or labels.max() >= len(self.classes):
             raise UsageError(
-                f"adcs: labels must lie in 0..{len(self.classes) - 1}; got {int(labels.min())}..{int(labels.max())}."
+                f"adcs: labels must lie in 0..{len(self.classes) - 1}; "
+                f"got {int(labels.min())}..{int(labels.max())}."
             )
         pixels = images.to(self.dtype)
         if images.dtype == torch.uint8:
@@ -93,8 +95,8 @@ class AdcsResult:
     """ADCS maps of C classes.
 
     Attributes:
-        maps: int16 (int32 from 32,000 classes on) [C, H, W], or [C, 3, H, W] for channel "per"; centred (DC at
-            `[H//2, W//2]`). By the formula in -(C-1)..C-1; "iccv2023": -C..C-2.
+        maps: int16 (int32 from 32,000 classes on) [C, H, W], or [C, 3, H, W] for channel "per"; centred (DC
+            at `[H//2, W//2]`). By the formula in -(C-1)..C-1; "iccv2023": -C..C-2.
         classes: C names.
         counts: int64 [C], images of each class.
         definition: dict: preset, channel, formula, layout, and the normalisation of the images.
@@ -212,8 +214,9 @@ def adcs(
 ):
     """At every frequency, how many classes have less energy than a class, minus how many have more.
 
-    `ADCS_c(f) = sum over j != c of sign(E_c(f) - E_j(f))` with E_c(f) the mean of |DFT| over the images of class
-    c, and sign(0) = 0. The classes are ranked at each frequency, which takes O(C log C) comparisons and not C².
+    `ADCS_c(f) = sum over j != c of sign(E_c(f) - E_j(f))` with E_c(f) the mean of |DFT| over the images of
+    class c, and sign(0) = 0. The classes are ranked at each frequency, which takes O(C log C) comparisons and
+    not C².
 
     "iccv2023" is what the published code computes: sums in place of means (classes of more images win), exact
     zeros replaced by 1.2e-11, the difference of two spectra turned grey (0.2989, 0.5870, 0.1140) before its
@@ -221,8 +224,8 @@ def adcs(
     less than the formula gives. Images are normalised by the paper's mean and std unless others are given.
 
     Args:
-        images: an `ImageSet`, or an iterable of batches (uint8 [n, 3, H, W], int64 labels [n]) with `classes`,
-            so that no more than a batch is ever in memory. Every class needs an image.
+        images: an `ImageSet`, or an iterable of batches (uint8 [n, 3, H, W], int64 labels [n]) with
+            `classes`, so that no more than a batch is ever in memory. Every class needs an image.
         classes: C names, for batches.
         channel: "grey" or "mean": one map from the weighted sum of the channels' magnitudes; "per": a map for
             each channel. "iccv2023" is grey.
@@ -331,7 +334,7 @@ def _compare(spectra, channel, preset, data):
 
 
 def _ranked(energy, published):
-    """Per column of float64 [C, bins]: below - above, or (published) 2 below - C; int16 or int32 [C, bins]."""
+    """Per column of float64 [C, bins]: below - above, or (published) 2 below - C; integers of that shape."""
     classes, bins = energy.shape
     result = np.empty((classes, bins), np.int16 if classes < 32_000 else np.int32)
     step = max(1, CHUNK_NUMBERS // classes)

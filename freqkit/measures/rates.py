@@ -1,12 +1,12 @@
 """DFM-filtered evaluation: how well a class is told apart, seen only through its dominant frequencies.
 
-Source: Wang, Veldhuis, Brune, Strisciuglio, ICCV 2023 (arXiv 2307.09829). With the mask of class c on all test images,
-and M the confusion matrix [true, predicted] that comes of it:
+Source: Wang, Veldhuis, Brune, Strisciuglio, ICCV 2023 (arXiv 2307.09829). With the mask of class c on all
+test images, and M the confusion matrix [true, predicted] that comes of it:
 
     TPR = TP_f / P = M[c, c] / P        FPR = FP_f / N = (sum_i M[i, c] - M[c, c]) / N
 
-P images of class c, N of the others. A high TPR alone says little: a model that calls everything c has it too. The
-difference TPR - FPR is 0 for it, and for any answer that does not depend on the image.
+P images of class c, N of the others. A high TPR alone says little: a model that calls everything c has it
+too. The difference TPR - FPR is 0 for it, and for any answer that does not depend on the image.
 """
 
 import csv
@@ -27,8 +27,8 @@ INTERVALS = ("wilson", "bootstrap")
 CONFUSIONS_UP_TO = 64  # classes up to which "auto" keeps a whole confusion matrix for every mask
 FORMAT = "freqkit-rates-1"
 COLUMNS = (
-    "class", "images", "others", "TPR", "TPR low", "TPR high", "FPR", "FPR low", "FPR high", "TPR-FPR", "TPR-FPR low",
-    "TPR-FPR high", "clean TPR", "clean FPR", "coverage", "power",
+    "class", "images", "others", "TPR", "TPR low", "TPR high", "FPR", "FPR low", "FPR high", "TPR-FPR",
+    "TPR-FPR low", "TPR-FPR high", "clean TPR", "clean FPR", "coverage", "power",
 )  # fmt: skip
 
 
@@ -104,8 +104,8 @@ class RatesResult:
         return 100 * (self.confusion - self.clean_confusion).double() / counts
 
     def table(self):
-        """One dict per mask: class, images, others, TPR, FPR, TPR-FPR each with low and high, clean TPR and FPR,
-        coverage, power."""
+        """One dict per mask: class, images, others, TPR, FPR, TPR-FPR each with low and high, clean TPR and
+        FPR, coverage, power."""
         columns = [self.classes, self.positives.tolist(), self.negatives.tolist()]
         for value, interval in (
             (self.tpr, self.tpr_interval),
@@ -239,15 +239,15 @@ def rates(
     same = None if dfm.data_hash is None else dfm.data_hash == images.fingerprint
     if same:
         warnings.warn(
-            "rates: these masks were selected on the very images they are tested on, so their rates are too good; "
-            "search on one part and test on the other: selection, test = images.split(0.5, seed=0).",
+            "rates: these masks were selected on the very images they are tested on, so their rates are too "
+            "good; search on one part and test on the other: selection, test = images.split(0.5, seed=0).",
             SelectedOnTestSet,
             stacklevel=2,
         )
     keep = len(classes) <= CONFUSIONS_UP_TO if confusion == "auto" else confusion
     scorer = Scorer(
-        model, images, batch_size=batch_size, device=device, dtype=dtype, domain=domain, class_index=class_index,
-        memory=memory, progress=progress,
+        model, images, batch_size=batch_size, device=device, dtype=dtype, domain=domain,
+        class_index=class_index, memory=memory, progress=progress,
     )  # fmt: skip
     masks = torch.cat([torch.ones(1, *size), mask_room.uncentred(dfm.masks).float()])
     own = torch.tensor([classes.index(name) for name in dfm.classes])
@@ -357,8 +357,10 @@ def _result(dfm, own, matrices, same, interval, confidence, resamples, seed, sco
         "versions": {"freqkit": freqkit.__version__, "torch": torch.__version__},
     }
     return RatesResult(
-        list(dfm.classes), positives, negatives, tp, fp, clean_tp, clean_column.sum(0) - clean_tp, matrices.clean,
-        matrices.row, matrices.column, share.touched, share.power, *limits, matrices.whole, definition, record,
+        list(dfm.classes), positives, negatives, tp, fp, clean_tp, clean_column.sum(0) - clean_tp,
+        matrices.clean,
+        matrices.row, matrices.column, share.touched, share.power, *limits, matrices.whole, definition,
+        record,
     )  # fmt: skip
 
 
@@ -393,7 +395,7 @@ def wilson(hits, trials, confidence=0.95):
 
 
 def newcombe(hits, trials, other_hits, other_trials, confidence=0.95):
-    """Interval of the difference of two independent shares, from their Wilson intervals (Newcombe's method 10).
+    """Interval of the difference of two independent shares, from their Wilson intervals (Newcombe's 10th).
 
     Returns:
         float64 [M, 2], low and high of hits/trials - other_hits/other_trials.

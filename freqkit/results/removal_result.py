@@ -1,4 +1,5 @@
-"""What removing frequencies one by one tells: a loss per candidate and class, and the dominant frequencies."""
+"""What removing frequencies one by one tells: a loss per candidate and class, and the dominant
+frequencies."""
 
 import csv
 import json
@@ -82,8 +83,8 @@ class RemovalResult:
 
     @property
     def increase(self):
-        """float64 [K, C], by how much the class loss grows with the candidate removed: exact where scored, else
-        the estimate, else NaN."""
+        """float64 [K, C], by how much the class loss grows with the candidate removed: exact where scored,
+        else the estimate, else NaN."""
         exact = self.loss - self.baseline
         return exact if self.estimate is None else torch.where(exact.isnan(), self.estimate, exact)
 
@@ -106,8 +107,8 @@ class RemovalResult:
         return torch.where(self.owner >= 0, planes, 0.0 if which == "loss" else math.nan)
 
     def selected(self, share, *, ties=None, classes=None):
-        """The dominant bins: those whose removal costs the class most. Bool [C, H, W], centred, as thresholded
-        (`dfm` makes them symmetric).
+        """The dominant bins: those whose removal costs the class most. Bool [C, H, W], centred, as
+        thresholded (`dfm` makes them symmetric).
 
         k = int(share H W) bins are asked for. With ties="include" all bins at least as high as the k-th
         highest are kept, so that there may be more than k: a candidate's bins come together. With "exclude"
@@ -154,8 +155,8 @@ class RemovalResult:
         return torch.from_numpy(kept)[:, self.owner]
 
     def dfm(self, share=None):
-        """The dominant frequency maps at a share of the bins, default `level`, as a `freqkit.masks.DfmFile`: the
-        effective masks of `selected`."""
+        """The dominant frequency maps at a share of the bins, default `level`, as a `freqkit.masks.DfmFile`:
+        the effective masks of `selected`."""
         from freqkit.masks import DfmFile, effective
 
         share = self.level if share is None else share
@@ -171,13 +172,13 @@ class RemovalResult:
         )
 
     def table(self):
-        """One dict per class, of its mask at `level`: class, loss, TPR, FPR, TPR-FPR, coverage, full, power, DC,
-        images, unfiltered loss."""
+        """One dict per class, of its mask at `level`: class, loss, TPR, FPR, TPR-FPR, coverage, full, power,
+        DC, images, unfiltered loss."""
         share = self.dfm(self.level).coverage
         columns = [self.classes]
         for values in (
-            self.mask_loss, self.tpr, self.fpr, self.tpr_minus_fpr, share.touched, share.full, share.power, share.dc,
-            self.counts, self.baseline,
+            self.mask_loss, self.tpr, self.fpr, self.tpr_minus_fpr, share.touched, share.full, share.power,
+            share.dc, self.counts, self.baseline,
         ):  # fmt: skip
             columns.append(values.tolist())
         return [dict(zip(COLUMNS, row, strict=True)) for row in zip(*columns, strict=True)]

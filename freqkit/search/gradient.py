@@ -1,14 +1,15 @@
 """Estimate what removing every frequency costs every class from one forward and a few backwards per image.
 
-Removing the pair {f, -f} changes an image by the direction d = -(X(f) e_f + X(-f) e_-f)/(H W), e_f the complex wave
-of frequency f. To first order its loss grows by
+Removing the pair {f, -f} changes an image by the direction d = -(X(f) e_f + X(-f) e_-f)/(H W), e_f the
+complex wave of frequency f. To first order its loss grows by
 
     g . d = -2 Re(conj(X(f)) G(f)) / (H W)      (half of it where f = -f),
 
-X and G the unnormalised DFTs of the image and of g = dL/dx, the product summed over channels: one backward gives it
-for all frequencies. To second order half of d'Hd is added, with the Fisher (here also the Gauss-Newton) matrix in
-place of the Hessian, J' (diag p - p p') J for the Jacobian J of the logits and the model's probabilities p; that is
-E[(d . u)²] for u = J'v with E[v v'] = diag p - p p', again for all frequencies at once. Two such v:
+X and G the unnormalised DFTs of the image and of g = dL/dx, the product summed over channels: one backward
+gives it for all frequencies. To second order half of d'Hd is added, with the Fisher (here also the
+Gauss-Newton) matrix in place of the Hessian, J' (diag p - p p') J for the Jacobian J of the logits and the
+model's probabilities p; that is E[(d . u)²] for u = J'v with E[v v'] = diag p - p p', again for all
+frequencies at once. Two such v:
 
 - "sampled": v = onehot(y') - p with y' drawn from p, that is u = dlog p(y')/dx;
 - "signs": v = sqrt(p) s - p (sqrt(p) . s) with independent random signs s.
@@ -109,8 +110,8 @@ def estimate_removal(
     index = torch.arange(classes) if class_index is None else torch.as_tensor(class_index, dtype=torch.int64)
     if index.shape != (classes,) or index.min() < 0 or index.max() >= model.num_classes:
         raise UsageError(
-            f"gradient: class_index must give one logit in 0..{model.num_classes - 1} for each of the {classes} "
-            f"classes; got {index.tolist()[:8]}."
+            f"gradient: class_index must give one logit in 0..{model.num_classes - 1} for each of the "
+            f"{classes} classes; got {index.tolist()[:8]}."
         )
     if len(images) == 0:
         raise UsageError("gradient: images must hold at least one image; got none.")
@@ -144,7 +145,8 @@ def estimate_removal(
                 second += pool(transformed, gradient).square() / (2 * draws)
             if not torch.isfinite(first.sum() + second.sum() + loss.detach().sum()):
                 raise FloatingPointError(
-                    f"gradient: a logit or gradient is NaN or infinite among images {part.start}...{part.stop - 1}."
+                    "gradient: a logit or gradient is NaN or infinite "
+                    f"among images {part.start}...{part.stop - 1}."
                 )
             own = labels[part]
             sums[0].index_add_(0, own, first.cpu().double())
@@ -160,12 +162,14 @@ def estimate_removal(
     first, second = (value.T / counts for value in sums)
     return GradientEstimate(
         first, second, losses / counts, owner, counts, len(images), len(images) * (1 + draws),
-        {"draws": draws, "curvature": curvature, "seed": seed, "batch_size": batch_size, "form": forward.form},
+        {"draws": draws, "curvature": curvature, "seed": seed, "batch_size": batch_size,
+        "form": forward.form},
     )  # fmt: skip
 
 
 class _Pool:
-    """Transforms of images and gradients [b, 3, H, W//2+1] -> directional derivatives [b, K] along each removal."""
+    """Transforms of images and gradients [b, 3, H, W//2+1] -> directional derivatives [b, K] along each
+    removal."""
 
     def __init__(self, owner, candidates, device):
         height, width = owner.shape
@@ -242,14 +246,14 @@ def gradient(
     """Dominant frequencies from gradients: rank all by an estimate, measure only the most promising exactly.
 
     Of each class the share `rescore` of the candidates of highest estimate is removed for real, from that
-    class's own images, so that the exact part costs that share of `removal`. What is scored exactly goes before
-    what is only estimated; beyond it the estimate decides.
+    class's own images, so that the exact part costs that share of `removal`. What is scored exactly goes
+    before what is only estimated; beyond it the estimate decides.
 
     Args:
         patch, draws, curvature, seed: see `estimate_removal`.
         rescore: share of the candidates, 0 (estimates only) to 1 (as `removal`).
         gradient_batch: images per forward and backward of the estimate.
-        others: see `freqkit.search.removal`. A resumed run repeats the estimate only when it had not finished.
+        others: see `freqkit.search.removal`. A resumed run repeats an estimate that had not finished.
 
     Returns:
         `freqkit.results.removal_result.RemovalResult` with `estimate`, and NaN in `loss` where not scored.
@@ -268,8 +272,8 @@ def gradient(
     if isinstance(rescore, bool) or not isinstance(rescore, (int, float)) or not 0 <= rescore <= 1:
         raise UsageError(f"gradient: rescore must be a number in 0..1; got {rescore!r}.")
     run = SearchRun(
-        "gradient", model, images, levels=levels, level=level, ties=ties, domain=domain, class_index=class_index,
-        batch_size=batch_size, device=device, dtype=dtype, memory=memory,
+        "gradient", model, images, levels=levels, level=level, ties=ties, domain=domain,
+        class_index=class_index, batch_size=batch_size, device=device, dtype=dtype, memory=memory,
         identity={
             "preset": "default", "patch": patch, "draws": draws, "curvature": curvature, "rescore": rescore,
             "seed": seed, "gradient_batch": gradient_batch,
@@ -282,7 +286,8 @@ def gradient(
         if kept is None:
             estimate = estimate_removal(
                 model, images, patch=patch, draws=draws, curvature=curvature, seed=seed, domain=domain,
-                class_index=class_index, batch_size=gradient_batch, device=device, progress=progress, check=run.check,
+                class_index=class_index, batch_size=gradient_batch, device=device, progress=progress,
+                check=run.check,
             )  # fmt: skip
             kept = {"total": estimate.total.numpy(), "baseline": estimate.baseline.numpy()}
             if run.journal is not None:

@@ -1,4 +1,5 @@
-"""Remove one frequency after the other: those whose loss hurts a class most are its dominant frequencies (DFM)."""
+"""Remove one frequency after the other: those whose loss hurts a class most are its dominant frequencies
+(DFM)."""
 
 import time
 
@@ -18,14 +19,15 @@ MASKS_AT_ONCE = 4096  # bounds the bits in memory: 25 MB at 224
 def removal_cells(size, patch=1, preset="default"):
     """What is removed: the candidates, and whose score each bin gets.
 
-    "default": cells of `patch` x `patch` bins; a candidate is what a cell has of the canonical half of the plane
-    (`freqkit.masks.canonical`), with the partners -f. Every pair belongs to exactly one candidate, and is
-    removed wholly.
+    "default": cells of `patch` x `patch` bins; a candidate is what a cell has of the canonical half of the
+    plane (`freqkit.masks.canonical`), with the partners -f. Every pair belongs to exactly one candidate, and
+    is removed wholly.
 
-    "iccv2023": the published grid, H/patch block rows by W/(2 patch) + 1 block columns; candidate (r, c) is that
-    block and, when r > 0 and c > 0, the one that begins at (H - patch r, W - patch c). For patch > 1 the second is
-    one bin off the true mirror, so that most bins are removed at half amplitude only. The first block row right
-    of the middle belongs to no candidate. "dfm_v2023": the same; that strip is removed in every mask.
+    "iccv2023": the published grid, H/patch block rows by W/(2 patch) + 1 block columns; candidate (r, c) is
+    that block and, when r > 0 and c > 0, the one that begins at (H - patch r, W - patch c). For patch > 1 the
+    second is one bin off the true mirror, so that most bins are removed at half amplitude only. The first
+    block row right of the middle belongs to no candidate. "dfm_v2023": the same; that strip is removed in
+    every mask.
 
     Args:
         size: (H, W), multiples of `patch` (published: of 2 patch).
@@ -33,8 +35,8 @@ def removal_cells(size, patch=1, preset="default"):
         preset: "default", "iccv2023" or "dfm_v2023".
 
     Returns:
-        (cells, owner): int64 [K, 2, 2], for every candidate two cells as (row, column), the second a repeat of the
-        first where there is but one; int64 [H, W], centred: the candidate of each bin, -1 for none.
+        (cells, owner): int64 [K, 2, 2], for every candidate two cells as (row, column), the second a repeat
+        of the first where there is but one; int64 [H, W], centred: the candidate of each bin, -1 for none.
 
     Example:
         >>> [len(removal_cells((n, n), patch, preset)[0]) for n, patch, preset in
@@ -134,8 +136,8 @@ def removal(
     they are its DFM. The masks at `level` are then asked too, for their TPR and FPR.
 
     "iccv2023" reproduces the released code: block pairing and unscored strip (see `removal_cells`), the loss
-    of its batches of `published_batch_size` images in their order (see `freqkit.engine.score`), ties included.
-    "dfm_v2023" is the code as it was before November 2024, which removed that strip in every mask.
+    of its batches of `published_batch_size` images in their order (see `freqkit.engine.score`), ties
+    included. "dfm_v2023" is the code as it was before November 2024, which removed that strip in every mask.
 
     Args:
         model: a `Classifier`. images: the selection `ImageSet`; report rates on another one.
@@ -146,8 +148,9 @@ def removal(
         ties: "include" or "exclude", see `RemovalResult.selected`.
         domain, class_index, batch_size, device, dtype, memory: see `freqkit.engine.score`.
         published_batch_size: images per batch of the published losses.
-        out, resume, overwrite: directory of the run, as in `freqkit.search.hfss`; holds run.json, journal.bin,
-            removal.safetensors, classes.csv, and dfm-1.safetensors, dfm-5.safetensors, ... (percent).
+        out, resume, overwrite: directory of the run, as in `freqkit.search.hfss`; holds run.json,
+            journal.bin, removal.safetensors, classes.csv, and dfm-1.safetensors, dfm-5.safetensors, ...
+            (percent).
         progress: a `freqkit.engine.Progress`.
 
     Returns:
@@ -180,8 +183,8 @@ def removal(
             f"removal: published_batch_size must be a positive integer; got {published_batch_size!r}."
         )
     run = SearchRun(
-        "removal", model, images, levels=levels, level=level, ties=ties, domain=domain, class_index=class_index,
-        batch_size=batch_size, device=device, dtype=dtype, memory=memory,
+        "removal", model, images, levels=levels, level=level, ties=ties, domain=domain,
+        class_index=class_index, batch_size=batch_size, device=device, dtype=dtype, memory=memory,
         identity={
             "preset": preset,
             "patch": patch,
@@ -222,7 +225,8 @@ def _distinct(cells, size, patch, preset):
     for number, pair in enumerate(cells.tolist()):
         name = tuple(sorted(map(tuple, pair)))
         if patch == 1:
-            # At single bins a mask is known by the set of bins it touches, partners included, and their weights.
+            # At single bins a mask is known by the set of bins it touches, partners included, and their
+            # weights.
             partners = [((-r) % size[0], (-c) % size[1]) for r, c in name]
             name = tuple(sorted({*name, *partners})), len(set(name))
         if name not in names:
@@ -236,8 +240,8 @@ class SearchRun:
     """What the searchers `removal` and `gradient` share: arguments, run directory, cost, result."""
 
     def __init__(
-        self, name, model, images, *, levels, level, ties, domain, class_index, batch_size, device, dtype, memory,
-        identity,
+        self, name, model, images, *, levels, level, ties, domain, class_index, batch_size, device, dtype,
+        memory, identity,
     ):  # fmt: skip
         import freqkit
 
@@ -335,7 +339,8 @@ class SearchRun:
         with RunDirectory(out, self.identity, resume=resume, overwrite=overwrite) as directory:
             if directory.journal.dropped:
                 progress.note(
-                    f"{directory.path}: dropped {directory.journal.dropped} damaged bytes at the journal's end."
+                    f"{directory.path}: dropped {directory.journal.dropped} damaged bytes "
+                    "at the journal's end."
                 )
             earlier = directory.previous or {}
             before = earlier.get("seconds", 0.0)

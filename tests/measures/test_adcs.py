@@ -116,7 +116,8 @@ def test_planted_band_stands_out():
     radius, rings = result.radial()
     c3 = rings[images.classes.index("C3")]
     assert c3[(radius > 4) & (radius < 8)].min() > 1 > c3[(radius > 9) & (radius < 15)].max()
-    # With 20 images not every planted bin is in every class; those of C0's diagonal are in each of its images.
+    # With 20 images not every planted bin is in every class; those of C0's diagonal are in each of its
+    # images.
     assert (result.maps[0][images.truth["C0"]] == 3).all()
 
 

@@ -1,4 +1,5 @@
-"""DFM-filtered rates against a plain loop over masks; intervals against published examples and exact counts."""
+"""DFM-filtered rates against a plain loop over masks; intervals against published examples and exact
+counts."""
 
 import csv
 import math

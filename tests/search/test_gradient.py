@@ -62,7 +62,8 @@ def test_draws_average_to_the_fisher_term(model, images, curvature):
     _, fisher, _ = derivatives(model, images, 4)
     expected = class_means(fisher, images)
     estimate = estimate_removal(model, images, patch=4, draws=400, curvature=curvature)
-    # The standard error of a square's mean over 400 draws is at most 0.2 of it for heavy tails; sums over bins less.
+    # The standard error of a square's mean over 400 draws is at most 0.2 of it for heavy tails; sums over
+    # bins less.
     assert torch.allclose(estimate.fisher.sum(0), expected.sum(0), rtol=0.2)
     assert torch.allclose(estimate.fisher, expected, rtol=0.6, atol=1e-3 * float(expected.max()))
     assert estimate.backwards == 401 * len(images)
