@@ -35,11 +35,15 @@ class CMakeBuild(build_ext):
             f"-DFREQKIT_CUDA={os.environ.get('FREQKIT_CUDA', 'auto')}",
             f"-DFREQKIT_CUDA_ARCHS={os.environ.get('TORCH_CUDA_ARCH_LIST', '')}",
         ]  # fmt: skip
-        if shutil.which("ninja") is None:
-            raise SystemExit("building freqkit needs ninja: run `pip install ninja`")
-        subprocess.run(cmake, check=True)
+        # The environment's own cmake and ninja before the system's, also when the environment is not activated.
+        env = {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+        for tool in ("cmake", "ninja"):
+            if shutil.which(tool, path=env["PATH"]) is None:
+                raise SystemExit(f"building freqkit needs {tool}: run `pip install {tool}`")
+        if subprocess.run(cmake, check=False, env=env).returncode:
+            raise SystemExit("configuring freqkit's native library failed; CMake's message stands above")
         jobs = os.environ.get("MAX_JOBS", str(os.cpu_count() or 1))
-        subprocess.run(["cmake", "--build", str(build), "--target", "freqkit_C", "-j", jobs], check=True)
+        subprocess.run(["cmake", "--build", str(build), "--target", "freqkit_C", "-j", jobs], check=True, env=env)
 
 
 setup(

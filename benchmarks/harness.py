@@ -1,4 +1,4 @@
-"""Paired timings in one process: ours and a baseline take turns, so that a machine whose speed drifts drifts for both."""
+"""Paired timings in one process: ours and a baseline take turns, so that a drifting machine drifts for both."""
 
 import json
 import os
@@ -8,7 +8,6 @@ import time
 from datetime import datetime, timezone
 
 import torch
-
 
 # "wall", or "cpu": this thread's processor time, which other processes on a busy machine disturb less; one thread only.
 CLOCKS = {"wall": time.perf_counter, "cpu": time.thread_time}

@@ -1,4 +1,4 @@
-"""Run a benchmark: python benchmarks/run.py spectral_filter [--sizes 32 224] [--threads 1] [--json FILE] [--against FILE]
+"""Run a benchmark: python benchmarks/run.py spectral_filter [--sizes 32 224] [--json FILE] [--against FILE]
 
 Every entry is checked against the float64 reference before it is timed; a red check prints no number and exits with 1.
 Ratios are baseline time over ours: above 1 we are faster. Losses are printed like wins.
@@ -24,7 +24,12 @@ def main(argv=None):
     parser.add_argument("--names", nargs="*", help="only entries of these names")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=0.05, help="per side and round")
-    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu: this thread's processor time (one thread only)")
+    parser.add_argument(
+        "--clock",
+        choices=("wall", "cpu"),
+        default="wall",
+        help="cpu: this thread's processor time (one thread only)",
+    )
     parser.add_argument("--baselines", nargs="*", help="only these baselines")
     parser.add_argument("--json", help="write rows here")
     parser.add_argument("--against", help="rows of an earlier run: flags ratios that fell by more than 5 %%")
@@ -35,7 +40,9 @@ def main(argv=None):
     module = importlib.import_module(f"benchmarks.{args.stem}")
     earlier = harness.load(args.against) if args.against else {}
     rows, red = [], 0
-    print(f"{'entry':<18}{'size':>8} {'out':<22}{'baseline':<14}{'ours us':>10}{'theirs us':>11}{'ratio':>7}  quartiles")
+    print(
+        f"{'entry':<18}{'size':>8} {'out':<22}{'baseline':<14}{'ours us':>10}{'theirs us':>11}{'ratio':>7}  quartiles"
+    )
     for entry in module.entries(args.sizes, args.threads):
         if args.names and entry.name not in args.names:
             continue
@@ -62,7 +69,8 @@ def main(argv=None):
                 note = f"  SLOWER than {before['ratio']:.2f}"
             print(
                 f"{entry.name:<18}{size:>8} {dtype + ' ' + layout:<22.22}{baseline:<14}{row['ours_us']:>10.1f}"
-                f"{row['baseline_us']:>11.1f}{row['ratio']:>7.2f}  {row['ratio_low']:.2f}-{row['ratio_high']:.2f}{note}",
+                f"{row['baseline_us']:>11.1f}{row['ratio']:>7.2f}  "
+                f"{row['ratio_low']:.2f}-{row['ratio_high']:.2f}{note}",
                 flush=True,
             )
     if args.json:

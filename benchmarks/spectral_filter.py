@@ -32,7 +32,14 @@ def entries(sizes=None, threads=1):
         yield Entry("filter", (n, n), images=images, baselines=everything, threads=threads)
     for n in squares:
         if n in (32, 224):
-            yield Entry("filter-each", (n, n), images=64 if n == 32 else 8, masks=64 if n == 32 else 8, pairing="each", threads=threads)
+            yield Entry(
+                "filter-each",
+                (n, n),
+                images=64 if n == 32 else 8,
+                masks=64 if n == 32 else 8,
+                pairing="each",
+                threads=threads,
+            )
         if n == 224:
             yield Entry("filter", (n, n), images=2, dtype=torch.bfloat16, channels_last=True, threads=threads)
             yield Entry("filter-large", (n, n), images=8, masks=16, threads=threads)
@@ -45,7 +52,9 @@ def prepare(entry):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(entry.images, 3, h, w, generator=generator)
     half = (torch.rand(entry.masks, h, w // 2 + 1, generator=generator) < 0.5).float()
-    half[:, (-torch.arange(h)) % h, 0] = half[:, :, 0].clone()  # a Hermitian mask, so that irfft2 computes the same thing
+    half[:, (-torch.arange(h)) % h, 0] = half[
+        :, :, 0
+    ].clone()  # a Hermitian mask, so that irfft2 computes the same thing
     if w % 2 == 0:
         half[:, (-torch.arange(h)) % h, -1] = half[:, :, -1].clone()
     half[:, :, 0] = torch.maximum(half[:, :, 0], half[:, (-torch.arange(h)) % h, 0])
@@ -73,8 +82,10 @@ def prepare(entry):
     def finish(y):
         if entry.dtype == torch.float32 and not entry.channels_last:
             return y
-        return y.flatten(0, -4).to(dtype=entry.dtype, memory_format=layout).view_as(y) if not entry.channels_last else (
-            y.flatten(0, -4).to(dtype=entry.dtype, memory_format=torch.channels_last)
+        return (
+            y.flatten(0, -4).to(dtype=entry.dtype, memory_format=layout).view_as(y)
+            if not entry.channels_last
+            else (y.flatten(0, -4).to(dtype=entry.dtype, memory_format=torch.channels_last))
         )
 
     def fair():

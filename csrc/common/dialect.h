@@ -1,4 +1,12 @@
 // What g++ and nvcc must agree on. No torch, no launches.
+//
+// Three readers: g++ for the CPU operators (FREQKIT_HD only), nvcc for the kernels, and g++ again with
+// FREQKIT_EMULATED, which runs the unmodified kernel text on the CPU (tests/emulator/shim.h).
+//
+// The dialect of a kernel file: threadIdx, blockIdx, blockDim, gridDim, __syncthreads, __syncwarp, __shfl_*_sync,
+// __ballot_sync, atomicAdd, DYNAMIC_SHARED(T, name), standard maths, and the accessors below for every read and write of
+// global and shared memory, so that the emulator can count them. No <<<>>>, torch, CUB, cooperative groups, inline PTX,
+// static __shared__ or __constant__.
 #pragma once
 
 #if defined(__CUDACC__)
@@ -9,4 +17,103 @@
 #define FREQKIT_HD
 #define FREQKIT_INLINE inline __attribute__((always_inline))
 #define FREQKIT_LAMBDA __attribute__((always_inline))  // without it g++ leaves codelets as calls
+#endif
+
+#if defined(FREQKIT_EMULATED)
+#include "shim.h"
+#elif defined(__CUDACC__)
+#include <cstring>
+
+// Dynamic shared memory of the block, one typed view of it.
+#define DYNAMIC_SHARED(T, name)                               \
+  extern __shared__ __align__(16) unsigned char shared_raw[]; \
+  T* name = reinterpret_cast<T*>(shared_raw)
+
+namespace freqkit {
+
+template <int BYTES>
+struct Word;
+template <>
+struct Word<1> {
+  using type = unsigned char;
+};
+template <>
+struct Word<2> {
+  using type = unsigned short;
+};
+template <>
+struct Word<4> {
+  using type = unsigned;
+};
+template <>
+struct Word<8> {
+  using type = uint2;
+};
+template <>
+struct Word<16> {
+  using type = uint4;
+};
+
+// Each accessor moves its value by one instruction of its size (1, 2, 4, 8 or 16 bytes, naturally aligned).
+// Global memory that nobody writes while the kernel runs.
+template <class T>
+__device__ FREQKIT_INLINE T load_const(const T* address) {
+  using W = typename Word<sizeof(T)>::type;
+  const W word = __ldg(reinterpret_cast<const W*>(address));
+  T value;
+  memcpy(&value, &word, sizeof(T));
+  return value;
+}
+// The same when `wanted`, else zero bits; nothing is read then.
+template <class T>
+__device__ FREQKIT_INLINE T load_const_if(bool wanted, const T* address) {
+  using W = typename Word<sizeof(T)>::type;
+  W word{};
+  if (wanted) word = __ldg(reinterpret_cast<const W*>(address));
+  T value;
+  memcpy(&value, &word, sizeof(T));
+  return value;
+}
+template <class T>
+__device__ FREQKIT_INLINE T load_global(const T* address) {
+  using W = typename Word<sizeof(T)>::type;
+  const W word = *reinterpret_cast<const W*>(address);
+  T value;
+  memcpy(&value, &word, sizeof(T));
+  return value;
+}
+template <class T>
+__device__ FREQKIT_INLINE void store_global(T* address, const T& value) {
+  using W = typename Word<sizeof(T)>::type;
+  W word;
+  memcpy(&word, &value, sizeof(T));
+  *reinterpret_cast<W*>(address) = word;
+}
+// A store of results nobody reads again soon: first to leave the L2 cache.
+template <class T>
+__device__ FREQKIT_INLINE void store_streaming(T* address, const T& value) {
+  using W = typename Word<sizeof(T)>::type;
+  W word;
+  memcpy(&word, &value, sizeof(T));
+  __stcs(reinterpret_cast<W*>(address), word);
+}
+template <class T>
+__device__ FREQKIT_INLINE T load_shared(const T* address) {
+  return load_global(address);
+}
+template <class T>
+__device__ FREQKIT_INLINE void store_shared(T* address, const T& value) {
+  store_global(address, value);
+}
+// Work memory that is shared where it fits and global where it does not.
+template <bool SHARED, class T>
+__device__ FREQKIT_INLINE T load_buffer(const T* address) {
+  return load_global(address);
+}
+template <bool SHARED, class T>
+__device__ FREQKIT_INLINE void store_buffer(T* address, const T& value) {
+  store_global(address, value);
+}
+
+}  // namespace freqkit
 #endif

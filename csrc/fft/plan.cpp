@@ -19,7 +19,7 @@ struct Radix {
 constexpr Radix kRadices[] = {{2, 9},    {3, 20},   {4, 28},   {5, 48},   {6, 58},   {7, 84},   {8, 78},
                               {9, 120},  {10, 125}, {11, 190}, {12, 140}, {13, 260}, {14, 210}, {15, 220},
                               {16, 200}, {17, 430}, {18, 310}, {19, 540}, {20, 320}, {23, 790}, {24, 380},
-                              {28, 560}, {29, 1260}, {31, 1440}, {32, 560}};
+                              {32, 560}};
 
 // Lengths whose best cut was measured and differs from what the cost table says.
 struct Tuned {
@@ -79,7 +79,7 @@ template <class S>
 struct OwnedPlan {
   Plan<S> plan{};
   std::vector<std::vector<S>> tables;
-  std::vector<int> order;
+  std::vector<int> order, position;
 };
 
 template <class S>
@@ -132,6 +132,10 @@ std::unique_ptr<OwnedPlan<S>> build(int length) {
     owned->order[j] = position;
   }
   plan.order = owned->order.data();
+  const int inner = plan.pass[0].inner;
+  plan.pitch = plan.passes > 1 ? inner + 1 : length;
+  for (int i = 0; i < length; ++i) owned->position.push_back(plan.passes > 1 ? i / inner * plan.pitch + i % inner : i);
+  plan.position = owned->position.data();
   return owned;
 }
 

@@ -25,7 +25,10 @@ template <class S>
 struct Plan {
   int length, passes;
   Pass<S> pass[kMaxPasses];
-  const int* order;  // [blocks of the last pass]
+  const int* order;     // [blocks of the last pass]
+  const int* position;  // [length]: where element i stands when the blocks of the first pass lie `pitch` apart
+  int pitch;            // one more than pass[0].inner, so that a first pass does not walk a power of two; length if alone
+  int extent() const { return passes > 1 ? pass[0].radix * pitch : length; }
 };
 
 // The plan of a length; built on first use, kept for the life of the process, safe from any thread.

@@ -46,7 +46,7 @@ FREQKIT_INLINE void turn(Complex<V>* v, const S* twiddles) {
 // lane 0 turned by 90 degrees.
 template <int R, int L, bool NYQUIST, class S>
 void pass_masked(const S* __restrict x, const S* __restrict w, const S* __restrict nyquist, const S* __restrict wn,
-                 S* __restrict z, int inner, const S* __restrict twiddles) {
+                 S* __restrict z, int inner, int pitch, const S* __restrict twiddles) {
   using V = Vec<S, L>;
   for (int b = 0; b < inner; ++b) {
     Complex<V> v[R];
@@ -64,29 +64,42 @@ void pass_masked(const S* __restrict x, const S* __restrict w, const S* __restri
     turn<R>(v, twiddles + int64_t(b) * 2 * (R - 1));
 #pragma GCC unroll 64
     for (int k = 0; k < R; ++k) {
-      store<L>(z + int64_t(k * inner + b) * 2 * L, v[k].re);
-      store<L>(z + int64_t(k * inner + b) * 2 * L + L, v[k].im);
+      store<L>(z + int64_t(k * pitch + b) * 2 * L, v[k].re);
+      store<L>(z + int64_t(k * pitch + b) * 2 * L + L, v[k].im);
     }
   }
 }
 
+// Where a block of pass i starts: the first pass's blocks lie `pitch` apart, theirs are contiguous inside. For the first
+// pass itself there is one block, and `pitch` is the distance of its rows.
+struct Blocks {
+  int count, per_first, size, pitch;
+  int64_t operator[](int block) const { return int64_t(block / per_first) * pitch + int64_t(block % per_first) * size; }
+};
+template <class S>
+FREQKIT_INLINE Blocks blocks_of(const Plan<S>& plan, int i, int pitch) {
+  const Pass<S>& pass = plan.pass[i];
+  return {pass.blocks, i == 0 ? 1 : pass.blocks / plan.pass[0].radix, pass.radix * pass.inner, pitch};
+}
+
 template <int R, int L, class S>
-void pass_in_place(S* __restrict re, S* __restrict im, int blocks, int inner, const S* __restrict twiddles) {
+void pass_in_place(S* __restrict re, S* __restrict im, const Blocks blocks, int inner, int step,
+                   const S* __restrict twiddles) {
   using V = Vec<S, L>;
-  for (int block = 0; block < blocks; ++block)
+  for (int block = 0; block < blocks.count; ++block)
     for (int b = 0; b < inner; ++b) {
-      const int64_t base = (int64_t(block) * R * inner + b) * 2 * L;
+      const int64_t base = (blocks[block] + b) * 2 * L;
       Complex<V> v[R];
 #pragma GCC unroll 64
       for (int a = 0; a < R; ++a) {
-        const int64_t i = base + int64_t(a) * inner * 2 * L;
+        const int64_t i = base + int64_t(a) * step * 2 * L;
         v[a] = {load<L>(re + i), load<L>(im + i)};
       }
       fft<R>(v);
       turn<R>(v, twiddles + int64_t(b) * 2 * (R - 1));
 #pragma GCC unroll 64
       for (int a = 0; a < R; ++a) {
-        const int64_t i = base + int64_t(a) * inner * 2 * L;
+        const int64_t i = base + int64_t(a) * step * 2 * L;
         store<L>(re + i, v[a].re);
         store<L>(im + i, v[a].im);
       }
@@ -95,10 +108,10 @@ void pass_in_place(S* __restrict re, S* __restrict im, int blocks, int inner, co
 
 template <int R, int L, class S>
 void pass_last(const S* __restrict re, const S* __restrict im, S* out_re, S* out_im, int64_t stride,
-               const int* __restrict order, int blocks) {
+               const int* __restrict order, const Blocks blocks) {
   using V = Vec<S, L>;
-  for (int block = 0; block < blocks; ++block) {
-    const int64_t base = int64_t(block) * R * 2 * L;
+  for (int block = 0; block < blocks.count; ++block) {
+    const int64_t base = blocks[block] * 2 * L;
     Complex<V> v[R];
 #pragma GCC unroll 64
     for (int a = 0; a < R; ++a) v[a] = {load<L>(re + base + a * 2 * L), load<L>(im + base + a * 2 * L)};
@@ -106,8 +119,8 @@ void pass_last(const S* __restrict re, const S* __restrict im, S* out_re, S* out
     const int64_t first = order[block];
 #pragma GCC unroll 64
     for (int k = 0; k < R; ++k) {
-      store<L>(out_re + (first + int64_t(k) * blocks) * stride, v[k].re);
-      store<L>(out_im + (first + int64_t(k) * blocks) * stride, v[k].im);
+      store<L>(out_re + (first + int64_t(k) * blocks.count) * stride, v[k].re);
+      store<L>(out_im + (first + int64_t(k) * blocks.count) * stride, v[k].im);
     }
   }
 }
@@ -159,16 +172,16 @@ void direct(S* v, S* fold, int p, const S* roots) {
 }
 
 template <int L, class S>
-void direct_pass(const Pass<S>& pass, const S* re, const S* im, S* out_re, S* out_im, int64_t stride, const int* order,
-                 S* scratch) {
+void direct_pass(const Pass<S>& pass, const Blocks blocks, int step, const S* re, const S* im, S* out_re, S* out_im,
+                 int64_t stride, const int* order, S* scratch) {
   using V = Vec<S, L>;
   const int p = pass.radix;
   const bool last = order != nullptr;
   for (int block = 0; block < pass.blocks; ++block)
     for (int b = 0; b < pass.inner; ++b) {
-      const int64_t base = (int64_t(block) * p * pass.inner + b) * 2 * L;
+      const int64_t base = (blocks[block] + b) * 2 * L;
       for (int a = 0; a < p; ++a) {
-        const int64_t i = base + int64_t(a) * pass.inner * 2 * L;
+        const int64_t i = base + int64_t(a) * step * 2 * L;
         store<L>(scratch + int64_t(a) * 2 * L, load<L>(re + i));
         store<L>(scratch + int64_t(a) * 2 * L + L, load<L>(im + i));
       }
@@ -179,7 +192,7 @@ void direct_pass(const Pass<S>& pass, const S* re, const S* im, S* out_re, S* ou
         if (last) {
           i = (order[block] + int64_t(k) * pass.blocks) * stride;
         } else {
-          i = base + int64_t(k) * pass.inner * 2 * L;
+          i = base + int64_t(k) * step * 2 * L;
           if (k > 0) {
             const S* w = pass.twiddles + (int64_t(b) * (p - 1) + k - 1) * 2;
             const V turned = vr * w[0] - vi * w[1];
@@ -193,26 +206,31 @@ void direct_pass(const Pass<S>& pass, const S* re, const S* im, S* out_re, S* ou
     }
 }
 
-#define FREQKIT_EACH_RADIX(DO) \
-  DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11) DO(12) DO(13) DO(14) DO(15) DO(16) DO(17) DO(18) \
-  DO(19) DO(20) DO(23) DO(24) DO(28) DO(29) DO(31) DO(32)
+#define FREQKIT_EACH_FIRST_RADIX(DO) \
+  DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11) DO(12) DO(13) DO(14) DO(15) DO(16)
+#define FREQKIT_EACH_RADIX(DO) FREQKIT_EACH_FIRST_RADIX(DO) DO(17) DO(18) DO(19) DO(20) DO(23) DO(24) DO(32)
 
 template <int L, class S>
-void run_in_place(const Pass<S>& pass, S* re, S* im, S* scratch) {
-  if (!pass.codelet) return direct_pass<L>(pass, re, im, re, im, 0, nullptr, scratch);
+void run_in_place(const Plan<S>& plan, int i, int pitch, S* re, S* im, S* scratch) {
+  const Pass<S>& pass = plan.pass[i];
+  const Blocks blocks = blocks_of(plan, i, pitch);
+  const int step = i == 0 ? pitch : pass.inner;
+  if (!pass.codelet) return direct_pass<L>(pass, blocks, step, re, im, re, im, 0, nullptr, scratch);
   switch (pass.radix) {
 #define FREQKIT_CASE(R) \
   case R:               \
-    return pass_in_place<R, L>(re, im, pass.blocks, pass.inner, pass.twiddles);
+    return pass_in_place<R, L>(re, im, blocks, pass.inner, step, pass.twiddles);
     FREQKIT_EACH_RADIX(FREQKIT_CASE)
 #undef FREQKIT_CASE
   }
 }
 
 template <int L, class S>
-void run_last(const Plan<S>& plan, const S* re, const S* im, S* out_re, S* out_im, int64_t stride, S* scratch) {
+void run_last(const Plan<S>& plan, int pitch, const S* re, const S* im, S* out_re, S* out_im, int64_t stride,
+              S* scratch) {
   const Pass<S>& pass = plan.pass[plan.passes - 1];
-  if (!pass.codelet) return direct_pass<L>(pass, re, im, out_re, out_im, stride, plan.order, scratch);
+  const Blocks blocks = blocks_of(plan, plan.passes - 1, pitch);
+  if (!pass.codelet) return direct_pass<L>(pass, blocks, 1, re, im, out_re, out_im, stride, plan.order, scratch);
   switch (pass.radix) {
     case 1:
       store<L>(out_re, load<L>(re));
@@ -220,31 +238,34 @@ void run_last(const Plan<S>& plan, const S* re, const S* im, S* out_re, S* out_i
       return;
 #define FREQKIT_CASE(R) \
   case R:               \
-    return pass_last<R, L>(re, im, out_re, out_im, stride, plan.order, pass.blocks);
+    return pass_last<R, L>(re, im, out_re, out_im, stride, plan.order, blocks);
     FREQKIT_EACH_RADIX(FREQKIT_CASE)
 #undef FREQKIT_CASE
   }
 }
 
 template <int L, bool NYQUIST, class S>
-bool run_masked(const Pass<S>& pass, const S* x, const S* w, const S* nyquist, const S* wn, S* z) {
+bool run_masked(const Plan<S>& plan, const S* x, const S* w, const S* nyquist, const S* wn, S* z) {
+  const Pass<S>& pass = plan.pass[0];
   if (!pass.codelet) return false;
   switch (pass.radix) {
 #define FREQKIT_CASE(R)                                                                        \
   case R:                                                                                      \
-    pass_masked<R, L, NYQUIST>(x, w, nyquist, wn, z, pass.inner, pass.twiddles); \
+    pass_masked<R, L, NYQUIST>(x, w, nyquist, wn, z, pass.inner, plan.pitch, pass.twiddles); \
     return true;
-    FREQKIT_EACH_RADIX(FREQKIT_CASE)
+    FREQKIT_EACH_FIRST_RADIX(FREQKIT_CASE)
 #undef FREQKIT_CASE
   }
   return false;
 }
 
-// All passes from z (in place, so z is lost) to out.
+// All passes from z (in place, so z is lost) to out. `pitch`: plan.pitch where z was filled by plan.position, and
+// pass[0].inner where its elements are contiguous.
 template <int L, class S>
-void transform(const Plan<S>& plan, S* re, S* im, S* out_re, S* out_im, int64_t stride, S* scratch, int first = 0) {
-  for (int i = first; i + 1 < plan.passes; ++i) run_in_place<L>(plan.pass[i], re, im, scratch);
-  run_last<L>(plan, re, im, out_re, out_im, stride, scratch);
+void transform(const Plan<S>& plan, int pitch, S* re, S* im, S* out_re, S* out_im, int64_t stride, S* scratch,
+               int first = 0) {
+  for (int i = first; i + 1 < plan.passes; ++i) run_in_place<L>(plan, i, pitch, re, im, scratch);
+  run_last<L>(plan, pitch, re, im, out_re, out_im, stride, scratch);
 }
 
 // ---- conversions ----------------------------------------------------------------------------------------------------
@@ -359,8 +380,7 @@ template <class S, int L>
 struct Scratch {
   S *t, *z, *y, *rest;
   int64_t pitch;
-  Scratch(const PlaneShape& shape, S* memory) {
-    const int64_t longest = larger(shape.height, shape.width) + 1;
+  Scratch(const PlaneShape& shape, int64_t longest, S* memory) {
     pitch = pitch_of<L>(shape);
     t = memory;
     z = t + shape.groups() * pitch;
@@ -369,9 +389,14 @@ struct Scratch {
   }
 };
 
+template <class S>
+int64_t longest_of(const Plan<S>& rows, const Plan<S>& columns) {
+  return larger(rows.extent(), columns.extent()) + 1;
+}
+
 template <class S, int L>
 int64_t scratch_size(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>& columns) {
-  const int64_t longest = larger(shape.height, shape.width) + 1;
+  const int64_t longest = longest_of(rows, columns);
   const int64_t radix = larger(largest_radix(rows), largest_radix(columns));
   const int64_t weights = int64_t(L + 4) * (shape.width + 2 * L);
   return shape.groups() * pitch_of<L>(shape) + 2 * longest * 2 * L + larger(radix * 4 * L, weights) + 64;
@@ -381,7 +406,7 @@ int64_t scratch_size(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>
 
 // Rows of one block of 2L columns from T, as lanes of x joined in pairs: z[ky] for all ky.
 template <class S, int L>
-FREQKIT_INLINE void join_columns(const PlaneShape& shape, const Scratch<S, L>& s, int x0) {
+FREQKIT_INLINE void join_columns(const PlaneShape& shape, const int* position, const Scratch<S, L>& s, int x0) {
   using V = Vec<S, L>;
   const int height = shape.height, rows = shape.rows();
   for (int group = 0; group < shape.groups(); ++group) {
@@ -407,14 +432,15 @@ FREQKIT_INLINE void join_columns(const PlaneShape& shape, const Scratch<S, L>& s
       store<L>(s.z, ar[0]);
       store<L>(s.z + L, br[0]);
       if (shape.has_nyquist()) {
-        store<L>(s.z + int64_t(height / 2) * 2 * L, ai[0]);
-        store<L>(s.z + int64_t(height / 2) * 2 * L + L, bi[0]);
+        S* middle = s.z + int64_t(position[height / 2]) * 2 * L;
+        store<L>(middle, ai[0]);
+        store<L>(middle + L, bi[0]);
       }
       j = 1;
     }
     for (; j < count; ++j) {
-      S* low = s.z + int64_t(first + j) * 2 * L;
-      S* high = s.z + int64_t(height - first - j) * 2 * L;
+      S* low = s.z + int64_t(position[first + j]) * 2 * L;
+      S* high = s.z + int64_t(position[height - first - j]) * 2 * L;
       store<L>(low, V(ar[j] - bi[j]));
       store<L>(low + L, V(ai[j] + br[j]));
       store<L>(high, V(ar[j] + bi[j]));
@@ -427,8 +453,11 @@ template <class S, int L>
 void inverse(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>& columns, const S* packed, const S* weights,
              const uint8_t* live, const PlaneOutput& out, S* memory) {
   using V = Vec<S, L>;
-  const Scratch<S, L> s(shape, memory);
+  const Scratch<S, L> s(shape, longest_of(rows, columns), memory);
   const int width = shape.width, height = shape.height;
+  if (width % (2 * L))  // columns beyond the image share transforms with real ones: rounding must not carry leftovers over
+    for (int group = 0; group < shape.groups(); ++group)
+      std::memset(s.t + group * s.pitch + int64_t(width) * 2 * L, 0, sizeof(S) * (2 * L - width % (2 * L)) * 2 * L);
   for (int group = 0; group < shape.groups(); ++group) {
     S* t = s.t + group * s.pitch;
     if (!live[group]) {
@@ -441,27 +470,27 @@ void inverse(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>& column
     const S *xn = packed + shape.nyquist(), *wn = weights + shape.weight_nyquist();
     bool fused = false;
     if (rows.passes > 1)
-      fused = nyquist ? run_masked<L, true>(rows.pass[0], x, w, xn, wn, s.z)
-                      : run_masked<L, false>(rows.pass[0], x, w, xn, wn, s.z);
+      fused = nyquist ? run_masked<L, true>(rows, x, w, xn, wn, s.z)
+                      : run_masked<L, false>(rows, x, w, xn, wn, s.z);
     if (!fused)
       for (int i = 0; i < width; ++i) {
         const V weight = load<L>(w + int64_t(i) * L);
         V re = load<L>(x + int64_t(i) * 2 * L) * weight, im = load<L>(x + int64_t(i) * 2 * L + L) * weight;
         if (nyquist) re -= V{xn[2 * i + 1] * wn[i]}, im += V{xn[2 * i] * wn[i]};
-        store<L>(s.z + int64_t(i) * 2 * L, re);
-        store<L>(s.z + int64_t(i) * 2 * L + L, im);
+        store<L>(s.z + int64_t(rows.position[i]) * 2 * L, re);
+        store<L>(s.z + int64_t(rows.position[i]) * 2 * L + L, im);
       }
-    transform<L>(rows, s.z, s.z + L, t, t + L, 2 * L, s.rest, fused ? 1 : 0);
+    transform<L>(rows, rows.pitch, s.z, s.z + L, t, t + L, 2 * L, s.rest, fused ? 1 : 0);
   }
   for (int x0 = 0; x0 < width; x0 += 2 * L) {
-    join_columns<S, L>(shape, s, x0);
+    join_columns<S, L>(shape, columns.position, s, x0);
     const int count = smaller(2 * L, width - x0);
     if (count == 2 * L && out.dtype == dtype_of<S>() && out.column_stride == 1 && out.scale == 1) {
       S* to = static_cast<S*>(out.data) + x0;
-      transform<L>(columns, s.z, s.z + L, to, to + L, out.row_stride, s.rest);
+      transform<L>(columns, columns.pitch, s.z, s.z + L, to, to + L, out.row_stride, s.rest);
       continue;
     }
-    transform<L>(columns, s.z, s.z + L, s.y, s.y + L, 2 * L, s.rest);
+    transform<L>(columns, columns.pitch, s.z, s.z + L, s.y, s.y + L, 2 * L, s.rest);
     if (out.scale != 1) {
       const S scale = S(out.scale);
       for (int64_t i = 0; i < int64_t(height) * 2 * L; ++i) s.y[i] *= scale;
@@ -477,7 +506,7 @@ template <class S, int L>
 void forward(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>& columns, const PlaneInput& in, S* packed,
              S* memory) {
   using V = Vec<S, L>;
-  const Scratch<S, L> s(shape, memory);
+  const Scratch<S, L> s(shape, longest_of(rows, columns), memory);
   const int width = shape.width, height = shape.height, half_rows = shape.rows();
   const S mean = S(in.mean), scale = S(in.scale), half = S(0.5);
   const bool plain = in.dtype == dtype_of<S>() && in.column_stride == 1;
@@ -487,7 +516,7 @@ void forward(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>& column
     const int count = smaller(2 * L, width - x0);
     for (int y = 0; y < height; ++y) {
       const int64_t from = y * in.row_stride + x0 * in.column_stride;
-      S* z = s.z + int64_t(y) * 2 * L;
+      S* z = s.z + int64_t(columns.position[y]) * 2 * L;
       if (plain && count == 2 * L) {
         const S* row = static_cast<const S*>(in.data) + from;
         store<L>(z, V((load<L>(row) - mean) * scale));
@@ -497,7 +526,7 @@ void forward(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>& column
           z[i] = i < count ? (read<S>(in, from + i * in.column_stride) - mean) * scale : S(0);
       }
     }
-    transform<L>(columns, s.z + L, s.z, s.y + L, s.y, 2 * L, s.rest);
+    transform<L>(columns, columns.pitch, s.z + L, s.z, s.y + L, s.y, 2 * L, s.rest);
     for (int group = 0; group < shape.groups(); ++group) {
       V ar[L], ai[L], br[L], bi[L];
       for (int j = 0; j < L; ++j) {
@@ -533,7 +562,7 @@ void forward(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>& column
   for (int group = 0; group < shape.groups(); ++group) {
     S* t = s.t + group * s.pitch;
     S* to = packed + group * shape.group_size();
-    transform<L>(rows, t + L, t, to + L, to, 2 * L, s.rest);
+    transform<L>(rows, rows.pass[0].inner, t + L, t, to + L, to, 2 * L, s.rest);
   }
   // Lane 0 of group 0 holds row 0 plus i times row H/2: both are transforms of real rows, so they come apart.
   if (shape.has_nyquist()) {

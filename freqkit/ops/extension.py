@@ -28,6 +28,6 @@ def require() -> None:
 
 
 def build_info() -> dict:
-    """What was built and what runs here: `simd` (in use), `simd_built`, `lanes`, `cuda` (built), `cuda_archs`, `compiler`."""
+    """What was built and runs: `simd` (in use), `simd_built`, `lanes`, `cuda` (built), `cuda_archs`, `compiler`."""
     require()
     return json.loads(torch.ops.freqkit.build_info())

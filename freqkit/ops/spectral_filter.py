@@ -1,7 +1,8 @@
 """Filter images by frequency masks: y[k,b] = Re IDFT2(m_k * DFT2(x[b]))."""
 
+import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from freqkit.ops import extension
 
 _OUTPUT_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+_NOT_FINITE = re.compile(r"spectral_filter: masks must be finite; mask \d+ holds NaN or infinity\.")
 _SYMMETRIES = {
     "average": 2,
     "hermitian": 3,
@@ -151,6 +153,8 @@ def spectrum(x, *, mean=None, std=None):
     channels = x.shape[1]
     mean = _per_channel("mean", mean, channels, x)
     std = _per_channel("std", std, channels, x)
+    if std is not None and not torch.compiler.is_compiling() and not (std > 0).all():
+        raise ValueError(f"spectrum: std must be positive; got {std.tolist()}.")
     if 0 in x.shape[:2]:
         empty = x.new_empty(x.shape[0], channels, packed_size(x.device.type, x.dtype, x.shape[2], x.shape[3]))
         return Spectrum(empty, x.shape[2], x.shape[3])
@@ -207,16 +211,23 @@ def spectral_filter(x, masks, *, pairing="all", out=None, dtype=None, memory_for
     paired = pairing == "each"
     if paired and mask.shape[0] != batch:
         raise ValueError(
-            f"spectral_filter: pairing='each' needs as many masks as images; got {mask.shape[0]} masks and {batch} images."
+            "spectral_filter: pairing='each' needs as many masks as images; "
+            f"got {mask.shape[0]} masks and {batch} images."
         )
     shape = (batch, channels, h, w) if paired else (mask.shape[0], batch, channels, h, w)
     dtype, channels_last = _output_format(out, dtype, memory_format, shape, packed)
     if 0 in shape:
         return torch.empty(shape, dtype=dtype, device=packed.device) if out is None else out
-    if out is None:
-        return torch.ops.freqkit.spectral_filter(packed, h, w, mask, kind, cell, paired, dtype, channels_last)
-    torch.ops.freqkit.spectral_filter_out(packed, h, w, mask, kind, cell, paired, channels_last, out)
-    return out
+    try:
+        if out is None:
+            return torch.ops.freqkit.spectral_filter(packed, h, w, mask, kind, cell, paired, dtype, channels_last)
+        torch.ops.freqkit.spectral_filter_out(packed, h, w, mask, kind, cell, paired, channels_last, out)
+        return out
+    except RuntimeError as error:  # the one check of values that the native side makes
+        found = _NOT_FINITE.search(str(error))
+        if found is None:
+            raise
+        raise ValueError(found[0]) from None
 
 
 # ---- arguments ------------------------------------------------------------------------------------------------------
@@ -257,12 +268,11 @@ def _mask_arguments(masks, h, w, packed):
         raise TypeError(f"spectral_filter: masks must be real; got {masks.dtype}.")
     if masks.dim() != 3 or masks.shape[1] != h or masks.shape[2] not in (w, w // 2 + 1):
         raise ValueError(
-            f"spectral_filter: masks must have shape [K, H, W] or [K, H, W//2+1] with H={h}, W={w}; got {list(masks.shape)}."
+            f"spectral_filter: masks must have shape [K, H, W] or [K, H, W//2+1] with H={h}, W={w}; "
+            f"got {list(masks.shape)}."
         )
     if masks.device != packed.device:
-        raise ValueError(
-            f"spectral_filter: masks must be on the images' device {packed.device}; got {masks.device}."
-        )
+        raise ValueError(f"spectral_filter: masks must be on the images' device {packed.device}; got {masks.device}.")
     return masks.to(packed.dtype), int(masks.shape[2] != w), (1, 1)
 
 
@@ -332,7 +342,8 @@ def _output_format(out, dtype, memory_format, shape, packed):
         channels_last = memory_format == torch.channels_last
     if not (last if channels_last else contiguous):
         raise ValueError(
-            f"spectral_filter: out must be contiguous or channels_last (as memory_format says); got strides {out.stride()}."
+            "spectral_filter: out must be contiguous or channels_last (as memory_format says); "
+            f"got strides {out.stride()}."
         )
     return out.dtype, channels_last
 
@@ -340,7 +351,7 @@ def _output_format(out, dtype, memory_format, shape, packed):
 # ---- the private layout ---------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=None)
+@cache
 def _lanes(dtype):
     return torch.ops.freqkit.lanes(dtype == torch.float64)
 
@@ -348,8 +359,8 @@ def _lanes(dtype):
 def packed_size(device_type, dtype, h, w):
     """Real numbers per plane of a packed spectrum.
 
-    CPU: rows ky < (H+1)//2 in groups of `lanes`, `[group][kx][re, im][lane]`, then for even H the row H/2, `[kx][re, im]`;
-    padded to a multiple of 16.
+    CPU: rows ky < (H+1)//2 in groups of `lanes`, `[group][kx][re, im][lane]`, then for even H the row H/2,
+    `[kx][re, im]`; padded to a multiple of 16.
     CUDA: `[ky <= H//2][kx][re, im]`.
     """
     if device_type != "cpu":

@@ -1,0 +1,307 @@
+// The CUDA operators: tensors in, tensors out, launches on torch's current stream.
+#include <cuda_runtime.h>
+
+#include <torch/csrc/stable/accelerator.h>
+
+#include "../common/torch.h"
+#include "spectral_filter.cuh"
+
+namespace freqkit::device {
+namespace {
+
+void check(cudaError_t error, const char* what) {
+  STD_TORCH_CHECK(error == cudaSuccess, "freqkit: ", what, " failed: ", cudaGetErrorString(error));
+}
+
+// The device and stream of a call, for torch's runtime and for the one linked into this library.
+class Stream {
+ public:
+  explicit Stream(const Tensor& on)
+      : guard_(on.get_device_index()),
+        stream_(static_cast<cudaStream_t>(
+            torch::stable::accelerator::getCurrentStream(on.get_device_index()).nativeHandle())) {
+    check(cudaSetDevice(on.get_device_index()), "cudaSetDevice");
+    int bytes = 0;
+    check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, on.get_device_index()),
+          "cudaDeviceGetAttribute");
+    shared_limit_ = size_t(bytes);
+  }
+  size_t shared_limit() const { return shared_limit_; }
+
+  template <class Params>
+  void operator()(void (*kernel)(Params), const Shape& shape, const Params& params) const {
+    if (shape.shared_bytes > 48 * 1024)
+      check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shape.shared_bytes)),
+            "cudaFuncSetAttribute");
+    kernel<<<shape.blocks, shape.threads, shape.shared_bytes, stream_>>>(params);
+    check(cudaGetLastError(), "a kernel launch");
+  }
+
+ private:
+  torch::stable::accelerator::DeviceGuard guard_;
+  cudaStream_t stream_;
+  size_t shared_limit_ = 0;
+};
+
+Number number_of(ScalarType dtype) {
+  switch (dtype) {
+    case ScalarType::Float: return Number::f32;
+    case ScalarType::Double: return Number::f64;
+    case ScalarType::Half: return Number::f16;
+    case ScalarType::BFloat16: return Number::bf16;
+    default: STD_TORCH_CHECK(false, "freqkit: expected a float32, float64, bfloat16 or float16 tensor");
+  }
+  return Number::f32;
+}
+
+template <class T>
+struct Memory {
+  Geometry geometry;
+  Tensor bytes;
+  Memory(const Stream& stream, const Tensor& like, int64_t height, int64_t width, int64_t planes)
+      : geometry(make_geometry(height, width, planes, sizeof(Complex<T>), stream.shared_limit())),
+        bytes(empty_on(like, {int64_t(geometry.bytes)}, ScalarType::Byte)) {}
+  Work<T> work() const { return {geometry, static_cast<char*>(bytes.mutable_data_ptr())}; }
+};
+
+template <class T>
+const T* channel_values(const std::optional<Tensor>& values, int64_t channels, const Tensor& like) {
+  if (!values) return nullptr;
+  STD_TORCH_CHECK(values->numel() == channels && values->is_contiguous() && values->scalar_type() == like.scalar_type() &&
+                      values->get_device_index() == like.get_device_index() && values->is_cuda(),
+                  "freqkit: mean and std need C numbers of the images' dtype on their device");
+  return static_cast<const T*>(values->const_data_ptr());
+}
+
+MaskView mask_view(const Tensor& mask, int64_t kind, const std::vector<int64_t>& cell, int64_t height, int64_t width,
+                   const Tensor& like, ScalarType dtype) {
+  STD_TORCH_CHECK(mask.dim() == 3 && mask.is_contiguous() && mask.is_cuda() &&
+                      mask.get_device_index() == like.get_device_index(),
+                  "freqkit: masks must have three dimensions and lie on the images' device");
+  MaskView view;
+  view.data = mask.const_data_ptr();
+  view.kind = int(kind);
+  if (kind == kDense || kind == kHalfPlane) {
+    STD_TORCH_CHECK(mask.scalar_type() == dtype, "freqkit: dense masks must have the spectrum's dtype");
+    STD_TORCH_CHECK(mask.size(1) == height && mask.size(2) == (kind == kDense ? width : width / 2 + 1),
+                    "freqkit: dense masks do not fit the image size");
+    return view;
+  }
+  STD_TORCH_CHECK((kind == kBitsAverage || kind == kBitsHermitian) && mask.scalar_type() == ScalarType::Byte,
+                  "freqkit: bit masks must be uint8");
+  STD_TORCH_CHECK(cell.size() == 2 && cell[0] > 0 && cell[1] > 0 && mask.size(1) * cell[0] == height &&
+                      mask.size(2) * 8 * cell[1] >= width,
+                  "freqkit: bit masks do not fit the image size");
+  view.cell_height = int(cell[0]);
+  view.cell_width = int(cell[1]);
+  view.cell_rows = int(mask.size(1));
+  view.row_bytes = int(mask.size(2));
+  return view;
+}
+
+int64_t packed_size(int64_t height, int64_t width) { return (height / 2 + 1) * width * 2; }
+
+// [..., C, H, W] whose leading dimensions step evenly; a copy when they do not.
+Tensor evenly_stepped(const Tensor& x) {
+  if (x.dim() == 5 && x.size(0) > 1 && x.stride(0) != x.size(1) * x.stride(1)) return torch::stable::contiguous(x);
+  return x;
+}
+ImageView input_view(const Tensor& x) {
+  const int64_t d = x.dim();
+  return {x.const_data_ptr(), number_of(x.scalar_type()), x.stride(d - 4), x.stride(d - 3), x.stride(d - 2), x.stride(d - 1)};
+}
+ImageView output_view(const Tensor& out, int64_t channels, int64_t height, int64_t width, bool channels_last) {
+  const Number type = number_of(out.scalar_type());
+  if (channels_last) return {nullptr, type, channels * height * width, 1, width * channels, channels};
+  return {nullptr, type, channels * height * width, height * width, width, 1};
+}
+
+template <class T>
+void set_weights(T& self_weight, T& inner_weight, int64_t height, int64_t width) {
+  self_weight = T(1.0 / (double(height) * double(width)));
+  inner_weight = T(2.0 / (double(height) * double(width)));
+}
+
+void filter_into(const Tensor& packed_any, int64_t height, int64_t width, const Tensor& mask_any, int64_t kind,
+                 const std::vector<int64_t>& cell, bool paired, bool channels_last, const Tensor& out) {
+  const Tensor packed = torch::stable::contiguous(packed_any), mask = torch::stable::contiguous(mask_any);
+  STD_TORCH_CHECK(packed.dim() == 3 && packed.size(2) == packed_size(height, width),
+                  "freqkit::spectral_filter: packed does not fit the image size");
+  dispatch_real("freqkit::spectral_filter", packed.scalar_type(), [&](auto zero) {
+    using T = decltype(zero);
+    const Stream stream(packed);
+    const int64_t channels = packed.size(1), images = packed.size(0) * channels, masks = paired ? 1 : mask.size(0);
+    STD_TORCH_CHECK(!paired || mask.size(0) == packed.size(0),
+                    "freqkit::spectral_filter: paired filtering needs as many masks as images");
+    STD_TORCH_CHECK(out.is_cuda() && out.get_device_index() == packed.get_device_index() &&
+                        out.numel() == masks * images * height * width,
+                    "freqkit::spectral_filter: out does not fit the result");
+    const Memory<T> memory(stream, packed, height, width, masks * images);
+    InverseArguments<T> a{};
+    a.spectrum = static_cast<const Complex<T>*>(packed.const_data_ptr());
+    a.mask = mask_view(mask, kind, cell, height, width, packed, packed.scalar_type());
+    a.masks = masks;
+    a.images = images;
+    a.channels = int(channels);
+    a.paired = paired;
+    set_weights(a.self_weight, a.inner_weight, height, width);
+    a.out = output_view(out, channels, height, width, channels_last);
+    a.out_data = out.mutable_data_ptr();
+    inverse(stream, memory.work(), a);
+  });
+}
+
+}  // namespace
+
+Tensor spectrum(const Tensor& x, const std::optional<Tensor>& mean, const std::optional<Tensor>& std) {
+  STD_TORCH_CHECK(x.dim() == 4, "freqkit::spectrum: x must be [B, C, H, W]");
+  const int64_t batch = x.size(0), channels = x.size(1), height = x.size(2), width = x.size(3);
+  return dispatch_real("freqkit::spectrum", x.scalar_type(), [&](auto zero) {
+    using T = decltype(zero);
+    const Stream stream(x);
+    Tensor packed = empty_on(x, {batch, channels, packed_size(height, width)}, x.scalar_type());
+    const Memory<T> memory(stream, x, height, width, batch * channels);
+    ForwardArguments<T> a{};
+    a.in = input_view(x);
+    a.mean = channel_values<T>(mean, channels, x);
+    a.divisor = channel_values<T>(std, channels, x);
+    a.outer = batch * channels;
+    a.inner = 1;
+    a.outer_step = 1;
+    a.channels = int(channels);
+    a.sum = RowSum::spectrum;
+    a.spectrum = static_cast<Complex<T>*>(packed.mutable_data_ptr());
+    forward(stream, memory.work(), a);
+    return packed;
+  });
+}
+
+// The transpose of spectrum: the inverse with every row at weight one and without 1/(HW).
+Tensor spectrum_backward(const Tensor& grad_any, int64_t height, int64_t width, const std::optional<Tensor>& std) {
+  const Tensor grad = torch::stable::contiguous(grad_any);
+  STD_TORCH_CHECK(grad.dim() == 3 && grad.size(2) == packed_size(height, width),
+                  "freqkit::spectrum_backward: grad does not fit the image size");
+  return dispatch_real("freqkit::spectrum_backward", grad.scalar_type(), [&](auto zero) {
+    using T = decltype(zero);
+    const Stream stream(grad);
+    const int64_t channels = grad.size(1), images = grad.size(0) * channels;
+    Tensor result = empty_on(grad, {grad.size(0), channels, height, width}, grad.scalar_type());
+    const Memory<T> memory(stream, grad, height, width, images);
+    InverseArguments<T> a{};
+    a.spectrum = static_cast<const Complex<T>*>(grad.const_data_ptr());
+    a.divisor = channel_values<T>(std, channels, grad);
+    a.masks = 1;
+    a.images = images;
+    a.channels = int(channels);
+    a.self_weight = a.inner_weight = T(1);
+    a.out = output_view(result, channels, height, width, false);
+    a.out_data = result.mutable_data_ptr();
+    inverse(stream, memory.work(), a);
+    return result;
+  });
+}
+
+Tensor spectral_filter(const Tensor& packed, int64_t height, int64_t width, const Tensor& mask, int64_t kind,
+                       std::vector<int64_t> cell, bool paired, ScalarType dtype, bool channels_last) {
+  const int64_t channels = packed.size(1);
+  std::vector<int64_t> size = {packed.size(0)};
+  if (!paired) size.insert(size.begin(), mask.size(0));
+  if (channels_last)
+    size.insert(size.end(), {height, width, channels});
+  else
+    size.insert(size.end(), {channels, height, width});
+  const Tensor out = empty_on(packed, size, dtype);
+  filter_into(packed, height, width, mask, kind, cell, paired, channels_last, out);
+  if (!channels_last) return out;
+  if (paired) return torch::stable::permute(out, std::vector<int64_t>{0, 3, 1, 2});
+  return torch::stable::permute(out, std::vector<int64_t>{0, 1, 4, 2, 3});
+}
+
+void spectral_filter_out(const Tensor& packed, int64_t height, int64_t width, const Tensor& mask, int64_t kind,
+                         std::vector<int64_t> cell, bool paired, bool channels_last, Tensor out) {
+  filter_into(packed, height, width, mask, kind, cell, paired, channels_last, out);
+}
+
+Tensor spectral_filter_backward_spectrum(const Tensor& grad_any, int64_t height, int64_t width, const Tensor& mask_any,
+                                         int64_t kind, std::vector<int64_t> cell, bool paired, ScalarType dtype) {
+  const Tensor grad = evenly_stepped(grad_any), mask = torch::stable::contiguous(mask_any);
+  const int64_t at = paired ? 0 : 1;
+  STD_TORCH_CHECK(grad.dim() == at + 4 && grad.size(at + 2) == height && grad.size(at + 3) == width &&
+                      grad.size(0) == mask.size(0),
+                  "freqkit::spectral_filter_backward_spectrum: grad does not fit the masks and the image size");
+  return dispatch_real("freqkit::spectral_filter_backward_spectrum", dtype, [&](auto zero) {
+    using T = decltype(zero);
+    const Stream stream(grad);
+    const int64_t batch = grad.size(at), channels = grad.size(at + 1), images = batch * channels;
+    const int64_t masks = paired ? 1 : mask.size(0);
+    const std::vector<int64_t> size = {batch, channels, packed_size(height, width)};
+    if (masks == 0) return zeros_on(grad, size, dtype);
+    Tensor result = empty_on(grad, size, dtype);
+    const Memory<T> memory(stream, grad, height, width, masks * images);
+    ForwardArguments<T> a{};
+    a.in = input_view(grad);
+    a.outer = images;
+    a.inner = masks;
+    a.outer_step = 1;
+    a.inner_step = images;
+    a.channels = int(channels);
+    a.paired = paired;
+    a.sum = RowSum::spectrum_gradient;
+    a.spectrum = static_cast<Complex<T>*>(result.mutable_data_ptr());
+    a.mask = mask_view(mask, kind, cell, height, width, grad, dtype);
+    set_weights(a.self_weight, a.inner_weight, height, width);
+    forward(stream, memory.work(), a);
+    return result;
+  });
+}
+
+Tensor spectral_filter_backward_mask(const Tensor& grad_any, const Tensor& packed_any, int64_t height, int64_t width,
+                                     int64_t kind, bool paired) {
+  STD_TORCH_CHECK(kind == kDense || kind == kHalfPlane, "freqkit: only dense masks have gradients");
+  const Tensor grad = evenly_stepped(grad_any), packed = torch::stable::contiguous(packed_any);
+  const int64_t at = paired ? 0 : 1;
+  STD_TORCH_CHECK(grad.dim() == at + 4 && grad.size(at) == packed.size(0) && grad.size(at + 1) == packed.size(1) &&
+                      grad.size(at + 2) == height && grad.size(at + 3) == width &&
+                      packed.size(2) == packed_size(height, width),
+                  "freqkit::spectral_filter_backward_mask: grad does not fit the spectrum and the image size");
+  return dispatch_real("freqkit::spectral_filter_backward_mask", packed.scalar_type(), [&](auto zero) {
+    using T = decltype(zero);
+    const Stream stream(grad);
+    const int64_t channels = packed.size(1), images = packed.size(0) * channels, masks = grad.size(0);
+    const int64_t columns = kind == kDense ? width : width / 2 + 1;
+    const std::vector<int64_t> size = {masks, height, columns};
+    const int64_t inner = paired ? channels : images;
+    if (inner == 0) return zeros_on(grad, size, packed.scalar_type());
+    Tensor result = empty_on(grad, size, packed.scalar_type());
+    const Tensor half = empty_on(grad, {masks, height / 2 + 1, width}, packed.scalar_type());
+    const Memory<T> memory(stream, grad, height, width, masks * inner);
+    ForwardArguments<T> a{};
+    a.in = input_view(grad);
+    a.outer = masks;
+    a.inner = inner;
+    a.outer_step = inner;
+    a.inner_step = 1;
+    a.channels = int(channels);
+    a.paired = paired;
+    a.sum = RowSum::mask_gradient;
+    a.other = static_cast<const Complex<T>*>(packed.const_data_ptr());
+    a.mask_gradient = static_cast<T*>(half.mutable_data_ptr());
+    set_weights(a.self_weight, a.inner_weight, height, width);
+    forward(stream, memory.work(), a);
+    finish_mask_gradient(stream, memory.geometry, static_cast<const T*>(half.const_data_ptr()),
+                         static_cast<T*>(result.mutable_data_ptr()), masks, kind == kDense);
+    return result;
+  });
+}
+
+}  // namespace freqkit::device
+
+STABLE_TORCH_LIBRARY_IMPL(freqkit, CUDA, m) {
+  namespace device = freqkit::device;
+  m.impl("spectrum", TORCH_BOX(&device::spectrum));
+  m.impl("spectrum_backward", TORCH_BOX(&device::spectrum_backward));
+  m.impl("spectral_filter", TORCH_BOX(&device::spectral_filter));
+  m.impl("spectral_filter_out", TORCH_BOX(&device::spectral_filter_out));
+  m.impl("spectral_filter_backward_spectrum", TORCH_BOX(&device::spectral_filter_backward_spectrum));
+  m.impl("spectral_filter_backward_mask", TORCH_BOX(&device::spectral_filter_backward_mask));
+}
