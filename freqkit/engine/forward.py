@@ -85,8 +85,8 @@ class Forward:
 
         Args:
             form: "eager": as it is; "folded": batch norms folded into convolutions; "compiled": folded, then
-                `torch.compile` with frozen weights; "auto": folded, and compiled when `expected` forwards take
-                longer than compiling pays for, and it turns out faster.
+                `torch.compile` with frozen weights; "auto": folded, and compiled when `expected` forwards
+                take longer than compiling pays for, and it turns out faster.
             sample: images [n, 3, H, W] on the device, on which logits are compared: they may differ from the
                 eager ones by at most `TOLERANCE` of the largest logit.
             expected: forwards that are to come.
@@ -147,8 +147,9 @@ class Forward:
                 return None
             logits = self._run(module, sample)
         except Exception as error:
-            # Tracing and compiling run code of the user's model and of the compiler: anything may come.
-            note(f"{what} failed ({type(error).__name__}: {str(error).splitlines()[0][:200]}); going on without.")
+            # Tracing and compiling run the user's code and the compiler's: anything may come.
+            first = (str(error).splitlines() or [""])[0][:200]
+            note(f"{what} failed ({type(error).__name__}: {first}); going on without.")
             return None
         scale = reference.abs().max().clamp_min(1e-12)
         difference = ((logits.double() - reference).abs().max() / scale).item()

@@ -96,7 +96,8 @@ class Journal:
             if len(frame) < _FRAME.size:
                 break
             length, checksum = _FRAME.unpack(frame)
-            if length > size - offset - _FRAME.size:
+            # A length of nought is what a file system may leave behind a crash; its checksum would fit.
+            if length == 0 or length > size - offset - _FRAME.size:
                 break
             payload = self._file.read(length)
             if zlib.crc32(payload) != checksum:

@@ -74,10 +74,11 @@ class RunDirectory:
             self.journal = Journal(self.path / "journal.bin")
         except OSError as error:
             raise UsageError(f"{self.path}: cannot be written ({error.strerror}).") from error
-        if overwrite:
-            for name in present:
-                if OWN_FILES.fullmatch(name) and name != "journal.bin":
-                    (self.path / name).unlink()
+        for name in present:
+            # A killed run leaves the temporary file of the write it was in.
+            unfinished = name.endswith(".part")
+            if OWN_FILES.fullmatch(name) and name != "journal.bin" and (overwrite or unfinished):
+                (self.path / name).unlink()
         if self.previous is None:
             self.journal.clear()
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from freqkit.engine import racing
 from freqkit.engine.batches import calibrate, tiling
 from freqkit.engine.forward import Forward
 from freqkit.engine.progress import Silent
@@ -100,9 +101,12 @@ class Scorer:
         self.tiling = tiling(len(self.labels), batch_size, max_block=max(1, memory // one))
         self._keep = len(self.labels) * one <= memory
         self._spectra = {}
-        sample = self._pixels(0, min(32, self.tiling.block))
+        self._race_held = torch.empty(0, dtype=torch.int64), None
+        sample = self._pixels(images.images[: min(32, self.tiling.block)])
         if domain == "normalised":
-            mean, std = (torch.tensor(v, device=sample.device).view(1, 3, 1, 1) for v in (model.mean, model.std))
+            mean, std = (
+                torch.tensor(v, device=sample.device).view(1, 3, 1, 1) for v in (model.mean, model.std)
+            )
             sample = (sample - mean.to(sample.dtype)) / std.to(sample.dtype)
         self.form = self.forward.optimise(
             form,
@@ -134,12 +138,14 @@ class Scorer:
         if (first, last) not in self._spectra:
             if not self._keep:
                 self._spectra.clear()
-            pixels = self._pixels(first, last)
-            self._spectra[first, last] = spectrum(pixels, mean=self.forward.mean, std=self.forward.std)
+            self._spectra[first, last] = self._transform(self.images.images[first:last])
         return self._spectra[first, last]
 
-    def _pixels(self, first, last):
-        return self.images.images[first:last].to(self.forward.device).to(self.forward.compute).div_(255)
+    def _transform(self, images):
+        return spectrum(self._pixels(images), mean=self.forward.mean, std=self.forward.std)
+
+    def _pixels(self, images):
+        return images.to(self.forward.device).to(self.forward.compute).div_(255)
 
     def memory(self):
         """Bytes of the decoded images, of the spectra held at once, and of one batch's filtered images."""
@@ -187,11 +193,7 @@ class Scorer:
             check: called after every tile; may raise to stop the run.
         """
         drawn = self._check_masks(masks)
-        names, inverse = np.arange(drawn), None
-        if isinstance(masks, BitMasks):
-            indices, inverse = unique(masks)
-            if len(indices) < drawn:
-                masks, names = select(masks, indices), indices.numpy()
+        masks, names, inverse = self._distinct(masks)
         total = len(names)
         weights, offset = self._reduction(reduction, published_batch_size)
         progress = progress or self.progress
@@ -223,24 +225,124 @@ class Scorer:
         else:
             loss = loss + offset
         if total < drawn:
-            saved = self.forwards(drawn - total)
-            progress.advance(saved, saved=True)
-            loss, correct, predicted = (value[inverse] for value in (loss, correct, predicted))
-        return Scores(
-            torch.from_numpy(loss),
-            torch.from_numpy(correct),
-            torch.from_numpy(predicted),
-            self.counts,
-            self.classes,
-            reduction,
-            {
-                "batch_size": self.batch_size,
-                "form": self.form["form"],
-                "forwards": self.forwards(total),
-                "forwards_resumed": resumed,
-                "forwards_saved": self.forwards(drawn - total),
-            },
-        )
+            progress.advance(self.forwards(drawn - total), saved=True)
+        record = self._record(drawn, self.forwards(total), resumed)
+        return self._scores(loss, correct, predicted, inverse, reduction, record)
+
+    def race(self, masks, *, top, risk, seed=0, progress=None, journal=None, key="race", check=None):
+        """Find, for each class, the `top` masks of lowest loss without showing every mask every image.
+
+        See `freqkit.engine.racing`. A mask that was dropped for a class has loss infinity there and no
+        counts; the others have the loss and the correct answers of all the class's images, as `score` gives
+        them up to rounding (their batches differ). Nothing is known of images of other classes: `predicted`
+        is -1 and `fpr` NaN.
+
+        Args:
+            top: masks wanted per class.
+            risk: probability, 0 < risk < 1, with which one of them may be lost.
+            seed: of the order in which images are shown.
+            masks, progress, journal, key, check: see `score`.
+        """
+        drawn = self._check_masks(masks)
+        if not isinstance(risk, float) or not 0 < risk < 1:
+            raise UsageError(f"race: risk must be a number with 0 < risk < 1; got {risk!r}.")
+        masks, names, inverse = self._distinct(masks)
+        progress = progress or self.progress
+        total, classes = len(names), len(self.classes)
+        loss = np.full((total, classes), math.inf)
+        correct = np.zeros((total, classes), dtype=np.int64)
+        done = resumed = 0
+        for label in range(classes):
+            members = (self.labels == label).nonzero().flatten()
+            if len(members) == 0:
+                loss[:, label] = math.nan
+                continue
+            members = members[torch.from_numpy(racing.order(len(members), seed, label))]
+            schedule, before = racing.looks(len(members)), 0
+            alive, seen = np.arange(total), np.empty((total, len(members)), dtype=np.float32)
+            sums, hits = np.zeros(total), np.zeros(total, dtype=np.int64)
+            for look in schedule:
+                for rows, columns, size in self._pieces(len(alive), before, look):
+                    some = alive[rows]
+                    name = f"{key}/{label}/{columns.start}-{columns.stop}/{rows.start}-{rows.stop}"
+                    found = journal.get(name) if journal is not None else None
+                    amount = len(some) * (columns.stop - columns.start)
+                    if found is None:
+                        found = self._race_tile(masks, names, some, members[columns], label, size)
+                        if journal is not None:
+                            journal.put(name, **found)
+                    else:
+                        resumed += amount
+                    seen[some, columns] = found["each"]
+                    sums[some] += found["loss"]
+                    hits[some] += found["correct"]
+                    done += amount
+                    progress.advance(amount)
+                    if check is not None:
+                        check()
+                if look < len(members):
+                    level = racing.level(risk, schedule, len(alive))
+                    keep = racing.survivors(seen[alive, :look], len(members), top, level)
+                    progress.advance(int((~keep).sum()) * (len(members) - look), saved=True)
+                    alive = alive[keep]
+                before = look
+            loss[alive, label] = sums[alive] / len(members)
+            correct[alive, label] = hits[alive]
+        record = self._record(drawn, done, resumed)
+        if total < drawn:
+            progress.advance(self.forwards(drawn - total), saved=True)
+        return self._scores(loss, correct, np.full_like(correct, -1), inverse, "class-mean", record)
+
+    def _pieces(self, masks, first, last):
+        """Tiles over `masks` x images first...last - 1: two slices, and the images of a batch."""
+        plan = tiling(last - first, self.tiling.part * self.tiling.group, max_block=self.tiling.block)
+        for begin, end in plan.blocks():
+            for low, high in plan.groups(masks):
+                yield slice(low, high), slice(first + begin, first + end), plan.part
+
+    def _race_tile(self, masks, names, some, members, label, size):
+        """Some masks, images of one class: float32 losses [k, b], their sums, correct answers [k]."""
+        chosen = masks._replace(bits=masks.bits[some]) if isinstance(masks, BitMasks) else masks[some]
+        chosen = _take(chosen, 0, len(some), self.forward.device)
+        spectra = self._race_spectrum(members)
+        loss, answers = self._ask(chosen, spectra, self.labels[members], names[some], members, size)
+        return {
+            "each": loss.astype(np.float32),
+            "loss": _sums(np.zeros(len(members), np.int64), loss, 1, np.float64)[:, 0],
+            "correct": (answers == self.class_index[label]).sum(1).numpy(),
+        }
+
+    def _race_spectrum(self, members):
+        """Spectra of some images; the last asked for are kept, for many masks follow one another on them."""
+        held, spectra = self._race_held
+        if not torch.equal(held, members):
+            spectra = self._transform(self.images.images[members])
+            self._race_held = members, spectra
+        return spectra
+
+    def _distinct(self, masks):
+        """Masks without effective twins, the number under which each was given, and how to get all back."""
+        drawn = self._check_masks(masks)
+        if isinstance(masks, BitMasks):
+            indices, inverse = unique(masks)
+            if len(indices) < drawn:
+                return select(masks, indices), indices.numpy(), inverse
+        return masks, np.arange(drawn), None
+
+    def _record(self, drawn, forwards, resumed):
+        return {
+            "batch_size": self.batch_size,
+            "form": self.form["form"],
+            "forwards": forwards,
+            "forwards_resumed": resumed,
+            "forwards_saved": self.forwards(drawn) - forwards,
+        }
+
+    def _scores(self, loss, correct, predicted, inverse, reduction, record):
+        tensors = [torch.from_numpy(value) for value in (loss, correct, predicted)]
+        if inverse is not None:
+            tensors = [value[inverse] for value in tensors]
+        return Scores(*tensors, self.counts, self.classes, reduction, record)
 
     def answers(self, masks, take, *, progress=None):
         """Which logit won, for every mask and image, handed over tile by tile.
@@ -304,7 +406,9 @@ class Scorer:
         """Sums of one tile: float64 loss [k, C] (weighted), int64 correct and predicted [k, C]."""
         some = _take(masks, low, high, self.forward.device)
         labels, classes = self.labels[first:last], len(self.classes)
-        loss, answers = self._ask(some, self._spectrum(first, last), labels, names[low:high], range(first, last))
+        loss, answers = self._ask(
+            some, self._spectrum(first, last), labels, names[low:high], range(first, last), self.tiling.part
+        )
         weighted = loss if weights is None else loss * weights[first:last]
         column = torch.full((self.logits,), classes)
         column[self.class_index] = torch.arange(classes)
@@ -314,12 +418,12 @@ class Scorer:
             "predicted": _sums(column[answers], None, classes + 1, np.int64)[:, :classes],
         }
 
-    def _ask(self, masks, spectra, labels, mask_names, image_names):
-        """Every mask with every image, part by part: float64 losses and int64 answers [k, b], on the CPU."""
+    def _ask(self, masks, spectra, labels, mask_names, image_names, size):
+        """Losses (float64) and answers (int64), [k, b] on the CPU, of every mask with every image."""
         targets = self.class_index[labels].to(self.forward.device)
         done = []
-        for begin in range(0, len(spectra), self.tiling.part):
-            end = min(begin + self.tiling.part, len(spectra))
+        for begin in range(0, len(spectra), size):
+            end = min(begin + size, len(spectra))
             part = spectra if end - begin == len(spectra) else spectra[begin:end]
             try:
                 done.append(self._batch(masks, part, targets[begin:end]))
@@ -342,7 +446,7 @@ class Scorer:
         return loss, torch.cat([answers for _, answers in done], 1).cpu()
 
     def _batch(self, masks, spectra, targets):
-        """One forward: losses and answers [k, b] on the device. When memory runs out, in halves, from then on."""
+        """One forward: losses and answers [k, b] on the device. In halves once memory has run out."""
         number, images = len(masks.bits if isinstance(masks, BitMasks) else masks), len(spectra)
         if self.pairs_limit is not None and number * images > max(1, self.pairs_limit):
             half, axis = (images // 2, 1) if images > 1 else (number // 2, 0)
@@ -365,8 +469,8 @@ class Scorer:
             if self.forward.device.type == "cuda":
                 torch.cuda.empty_cache()
             self.progress.note(
-                f"{self.forward.device} ran out of memory with a batch of {number * images} images: going on with "
-                f"at most {self.pairs_limit}. Last bits may differ from a run that never did so."
+                f"{self.forward.device} ran out of memory with a batch of {number * images} images: going on "
+                f"with at most {self.pairs_limit}. Last bits may differ from a run that never did so."
             )
             return self._batch(masks, spectra, targets)
         each = F.cross_entropy(logits, targets.repeat(number), reduction="none")

@@ -11,9 +11,10 @@ class Scores:
 
     Attributes:
         loss: float64 [K, C]. "class-mean": mean cross-entropy of the class's images. "published-batches": the
-            loss of the released HFSS code, see `freqkit.engine.score`.
+            loss of the released HFSS code, see `freqkit.engine.score`. Infinity for a mask that racing
+            dropped.
         correct: int64 [K, C], images of class c recognised as c.
-        predicted: int64 [K, C], images of any class recognised as c.
+        predicted: int64 [K, C], images of any class recognised as c; -1 where not asked (racing).
         counts: int64 [C], images of class c.
         classes: C names.
         reduction: which loss this is.
@@ -36,13 +37,14 @@ class Scores:
 
     @property
     def tpr(self):
-        """float64 [K, C]: correct / counts; NaN for a class without images."""
-        return self.correct.double() / self.counts.double()
+        """float64 [K, C]: correct / counts; NaN for a class without images, or a mask dropped by racing."""
+        return (self.correct.double() / self.counts.double()).masked_fill(self.loss.isinf(), torch.nan)
 
     @property
     def fpr(self):
         """float64 [K, C]: share of the other classes' images recognised as c; NaN where there are none."""
-        return (self.predicted - self.correct).double() / (self.images - self.counts).double()
+        wrong = (self.predicted - self.correct).double() / (self.images - self.counts).double()
+        return wrong.masked_fill(self.predicted < 0, torch.nan)
 
     @property
     def tpr_minus_fpr(self):

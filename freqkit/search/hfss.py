@@ -28,6 +28,7 @@ def hfss(
     parents="any",
     elitism=False,
     keep_dc=None,
+    risk=0.0,
     domain="normalised",
     class_index=None,
     published_batch_size=4000,
@@ -35,6 +36,7 @@ def hfss(
     device=None,
     dtype=None,
     memory=1 << 30,
+    form="auto",
     out=None,
     resume=False,
     overwrite=False,
@@ -63,7 +65,11 @@ def hfss(
             turns ("default" only).
         elitism: let the parents compete again in the next stage. Their scores are reused.
         keep_dc: None: DC as drawn; True or False: in every mask, or in none.
-        domain, class_index, batch_size, device, dtype, memory: see `freqkit.engine.score`.
+        risk: 0 scores every candidate on every image. Above 0, candidates race (`freqkit.engine.racing`): one
+            stops being shown a class's images when it can no longer be among the class's `top`; each true
+            member of the top is lost with at most this probability. FPR is then computed for the maps alone.
+            Not with "cvpr2025", whose loss weighs images unequally.
+        domain, class_index, batch_size, device, dtype, memory, form: see `freqkit.engine.score`.
         published_batch_size: B of the "cvpr2025" loss; images are taken in their order.
         out: directory for run.json, journal.bin, stage-*.safetensors, dfm.safetensors, classes.csv.
         resume: continue the run in `out`: every finished tile is read from the journal, and the result has
@@ -95,8 +101,8 @@ def hfss(
     progress = progress or Silent()
     began = time.monotonic()
     search = _Search(
-        model, images, preset, stages, candidates, keep, top, seed, parents, elitism, keep_dc, domain,
-        class_index, published_batch_size, batch_size, device, dtype, memory,
+        model, images, preset, stages, candidates, keep, top, seed, parents, elitism, keep_dc, risk,
+        domain, class_index, published_batch_size, batch_size, device, dtype, memory, form, progress,
     )  # fmt: skip
     if dry_run:
         return search.plan()
@@ -117,8 +123,8 @@ class _Search:
     """The checked arguments of one search."""
 
     def __init__(
-        self, model, images, preset, stages, candidates, keep, top, seed, parents, elitism, keep_dc, domain,
-        class_index, published_batch_size, batch_size, device, dtype, memory,
+        self, model, images, preset, stages, candidates, keep, top, seed, parents, elitism, keep_dc, risk,
+        domain, class_index, published_batch_size, batch_size, device, dtype, memory, form, progress,
     ):  # fmt: skip
         if preset not in PRESETS:
             raise UsageError(f"hfss: preset must be one of {', '.join(PRESETS)}; got {preset!r}.")
@@ -139,7 +145,14 @@ class _Search:
                 raise UsageError(f"hfss: {name} must be an integer of at least {least}; got {value!r}.")
         if not isinstance(keep, (int, float)) or isinstance(keep, bool) or not 0 < keep <= 1:
             raise UsageError(f"hfss: keep must be a number with 0 < keep <= 1; got {keep!r}.")
-        self.model, self.images = model, images
+        if isinstance(risk, bool) or not isinstance(risk, (int, float)) or not 0 <= risk < 1:
+            raise UsageError(f"hfss: risk must be a number with 0 <= risk < 1; got {risk!r}.")
+        if risk and preset == "cvpr2025":
+            raise UsageError(
+                "hfss: the published loss weighs images unequally, so its candidates cannot race; "
+                f"got risk={risk}."
+            )
+        self.model, self.images, self.progress, self.risk = model, images, progress, float(risk)
         self.size = tuple(images.images.shape[-2:])
         try:
             self.cells = mask_room.stage_cells(self.size)
@@ -158,6 +171,7 @@ class _Search:
             "domain": domain,
             "class_index": class_index,
             "memory": memory,
+            "form": form,
         }
         counts = torch.bincount(torch.as_tensor(images.labels), minlength=len(images.classes))
         self.resumed = 0
@@ -173,6 +187,7 @@ class _Search:
             "parents": parents,
             "elitism": self.elitism,
             "keep_dc": keep_dc,
+            "risk": self.risk,
             "domain": domain,
             "class_index": None if class_index is None else [int(i) for i in class_index],
             "reduction": "published-batches" if self.published else "class-mean",
@@ -181,15 +196,24 @@ class _Search:
             "dtype": None if dtype is None else str(dtype).removeprefix("torch."),
             "device": None if device is None else str(device),
             "memory": memory,
+            "form": form,
             "model": dict(model.record),
             "data": dict(images.record),
             "versions": _versions(),
         }
 
-    def scorer(self, batch_size=None):
-        return Scorer(
-            self.model, self.images, **{**self.scoring, **({"batch_size": batch_size} if batch_size else {})}
+    def scorer(self, earlier):
+        """The score service; a resumed run keeps the batch size and the form of the network it began with."""
+        kept = {key: earlier[key] for key in ("batch_size", "form") if key in earlier}
+        expected = sum(self.numbers) * len(self.images.labels)
+        scorer = Scorer(
+            self.model, self.images, **{**self.scoring, **kept}, expected=expected, progress=self.progress
         )
+        if "form" in kept and scorer.form["form"] != kept["form"]:
+            raise UsageError(
+                f"hfss: cannot resume, for the run used the {kept['form']} network, which cannot be had here."
+            )
+        return scorer
 
     def draw(self, place, previous):
         """Candidates of the stage at `place` in the list: (`BitMasks`, provenance)."""
@@ -219,10 +243,15 @@ class _Search:
         """Draw, score and rank one stage."""
         number = self.stages[place]
         masks, provenance = self.draw(place, previous)
-        reduction = {"reduction": "class-mean"}
-        if self.published:
-            reduction = {"reduction": "published-batches", "published_batch_size": self.published_batch_size}
-        scores = scorer.score(masks, key=f"stage-{number}", **reduction, **how).take_classes(self.searched)
+        how["key"] = f"stage-{number}"
+        if self.risk:
+            scores = scorer.race(masks, top=self.top, risk=self.risk, seed=self.seed, **how)
+        elif self.published:
+            batch = self.published_batch_size
+            scores = scorer.score(masks, reduction="published-batches", published_batch_size=batch, **how)
+        else:
+            scores = scorer.score(masks, **how)
+        scores = scores.take_classes(self.searched)
         self.resumed += scores.record.pop("forwards_resumed")
         born = torch.full((len(scores),), number)
         if self.elitism and previous is not None:
@@ -238,9 +267,32 @@ class _Search:
         scores.record.update(provenance)
         return StageResult(number, masks, scores, scores.rank(self.top), born)
 
+    def rates(self, last, scorer, record, directory, progress, check):
+        """After a race, ask about the maps of all classes on the images of all classes, for FPR."""
+        best = last.ranks[:, 0].unique()
+        progress.start("rates", scorer.forwards(len(best)))
+        try:
+            scores = scorer.score(
+                mask_room.select(last.candidates, best),
+                key="rates",
+                progress=progress,
+                journal=directory.journal if directory else None,
+                check=check,
+            )
+        finally:
+            progress.finish()
+        self.resumed += scores.record["forwards_resumed"]
+        record["forwards"] += scores.record["forwards"]
+        record["forwards_resumed"] = self.resumed
+        scores = scores.take_classes(self.searched)
+        last.scores.correct[best] = scores.correct
+        last.scores.predicted[best] = scores.predicted
+        if directory:
+            last.save(directory.path / f"stage-{last.number}.safetensors")
+
     def run(self, directory, progress, began, check):
         earlier = (directory.previous or {}) if directory else {}
-        scorer = self.scorer(earlier.get("batch_size"))
+        scorer = self.scorer(earlier)
         record = {
             "status": "running",
             "identity": self.identity,
@@ -249,6 +301,8 @@ class _Search:
             "images": len(self.images.labels),
             "batch_size": scorer.batch_size,
             "batch_size_timings": earlier.get("batch_size_timings", scorer.calibration),
+            "form": scorer.form["form"],
+            "form_record": scorer.form,
             "device": str(scorer.forward.device),
             "threads": torch.get_num_threads(),
             "stages_done": [],
@@ -289,6 +343,8 @@ class _Search:
                 if directory:
                     current.save(directory.path / f"stage-{number}.safetensors")
                 note_down(stages_done=[stage.number for stage in done])
+            if self.risk:
+                self.rates(done[-1], scorer, record, directory, progress, check)
             result = SearchResult.from_stages(done, record)
             if directory:
                 result.save_summary(directory.path)
@@ -306,7 +362,7 @@ class _Search:
         """Count masks and forwards stage by stage, and time one batch."""
         import resource
 
-        scorer = self.scorer()
+        scorer = self.scorer({})
         stages, previous = [], None
         for place, number in enumerate(self.stages):
             masks, _ = self.draw(place, previous)

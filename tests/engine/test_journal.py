@@ -2,9 +2,8 @@
 
 import os
 import random
+import resource
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -55,6 +54,15 @@ def test_any_truncation_loses_only_the_records_behind_it(tmp_path):
             assert all(same(journal.get(f"stage/{i}"), arrays[i]) for i in range(kept))
 
 
+def test_zeros_behind_the_last_record_are_cut(tmp_path):
+    _, ends = fill(tmp_path / "j")
+    with open(tmp_path / "j", "ab") as file:
+        file.write(bytes(4096))
+    with Journal(tmp_path / "j") as journal:
+        assert len(journal) == 20 and journal.dropped == 4096
+    assert os.path.getsize(tmp_path / "j") == ends[-1]
+
+
 def test_any_flipped_bit_drops_that_record_and_what_follows(tmp_path):
     _, ends = fill(tmp_path / "j")
     whole = (tmp_path / "j").read_bytes()
@@ -87,26 +95,19 @@ def test_a_second_holder_is_refused(tmp_path):
 
 
 def test_a_full_disk_leaves_the_earlier_records_whole(tmp_path):
-    script = """
-import resource, signal, sys, numpy as np
-from freqkit.engine import Journal
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
-journal = Journal(sys.argv[1])
-try:
-    for i in range(100):
-        journal.put(str(i), x=np.full(30, i))
-except OSError as error:
-    print(i, error.strerror)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "j")],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=os.environ,
-    )
-    count = int(done.stdout.split()[0])
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+        journal, count = Journal(tmp_path / "j"), 0
+        try:
+            while count < 100:
+                journal.put(str(count), x=np.full(30, count))
+                count += 1
+        except OSError:
+            os._exit(count)
+        os._exit(0)
+    count = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     assert 0 < count < 100
     with Journal(tmp_path / "j") as journal:
         assert len(journal) == count and journal.dropped == 0

@@ -6,54 +6,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from small_world import Images, Listener, Small, Watcher, random_masks
 from torch import nn
 
-from freqkit.engine import Scorer, Silent, score
+from freqkit.engine import Scorer, forward, score
 from freqkit.engine.batches import tiling
 from freqkit.errors import UsageError
 from freqkit.ops import BitMasks
-
-CLASSES = ["ant", "bee", "cow"]
-
-
-class Images:
-    def __init__(self, n, side=8, seed=0, classes=CLASSES):
-        generator = torch.Generator().manual_seed(seed)
-        self.images = torch.randint(0, 256, (n, 3, side, side), dtype=torch.uint8, generator=generator)
-        self.labels = torch.randint(0, len(classes), (n,), generator=generator)
-        self.labels[: len(classes)] = torch.arange(len(classes))
-        self.classes = list(classes)
-        self.paths = [f"{i}.png" for i in range(n)]
-        self.fingerprint = f"test-{n}-{seed}"
-
-
-class Small(nn.Module):
-    mean, std = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
-    name, input_size = "small", None
-
-    def __init__(self, logits=3):
-        super().__init__()
-        torch.manual_seed(1)
-        self.num_classes = logits
-        self.network = nn.Sequential(
-            nn.Conv2d(3, 8, 3, padding=1),
-            nn.BatchNorm2d(8),
-            nn.ReLU(),
-            nn.Conv2d(8, 8, 3, padding=1),
-            nn.AdaptiveAvgPool2d(2),
-            nn.Flatten(),
-            nn.Linear(32, logits),
-        )
-        with torch.no_grad():
-            self.network[-1].weight *= 4
-
-    def forward(self, x):
-        mean, std = (torch.tensor(v).view(1, 3, 1, 1).to(x.dtype) for v in (self.mean, self.std))
-        return self.network((x - mean) / std)
-
-
-def random_masks(k, side=8, seed=0):
-    return (torch.rand(k, side, side, generator=torch.Generator().manual_seed(seed)) < 0.4).double()
 
 
 def plain(model, images, masks, domain="normalised", class_index=None):
@@ -200,21 +159,6 @@ def test_rank_is_ascending_and_stable():
         scores.rank(0)
 
 
-class Watcher(Silent):
-    def __init__(self):
-        self.events = []
-
-    def start(self, title, total, unit="forwards"):
-        self.total, self.done = total, 0
-        self.events.append("start")
-
-    def advance(self, amount, **facts):
-        self.done += amount
-
-    def finish(self):
-        self.events.append("finish")
-
-
 def test_progress_counts_every_forward():
     watcher = Watcher()
     score(Small(), Images(21), random_masks(5).float(), batch_size=8, progress=watcher)
@@ -311,3 +255,67 @@ def test_tiling_covers_every_pair_once_in_full_batches(images, batch):
     assert pairs == images
     assert plan.part * plan.group <= batch
     assert plan.part * plan.group > 0.7 * batch or images == 1
+
+
+class Hungry(nn.Module):
+    """Runs out of memory above a number of images."""
+
+    def __init__(self, inner, most):
+        super().__init__()
+        self.inner, self.most = inner, most
+
+    def forward(self, x):
+        if len(x) > self.most:
+            raise torch.OutOfMemoryError("no more")
+        return self.inner(x)
+
+
+@pytest.mark.parametrize("n", [30, 4], ids=["images", "masks"])
+def test_out_of_memory_halves_the_batch_and_says_so(n):
+    images, masks, heard = Images(n), random_masks(9).float(), Listener()
+    want = score(Small(), images, masks, batch_size=24, form="eager")
+    model = Small()
+    model.network = Hungry(model.network, 7)
+    got = score(model, images, masks, batch_size=24, form="eager", progress=heard)
+    torch.testing.assert_close(got.loss, want.loss, atol=1e-6, rtol=1e-6)
+    assert heard.notes and all("cpu ran out of memory with a batch of" in note for note in heard.notes)
+    assert len(heard.notes) <= 3
+    model.network.most = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        score(model, images, masks, batch_size=24, form="eager")
+
+
+def test_folding_changes_only_rounding_and_is_recorded():
+    model, images, masks = Small(), Images(20), random_masks(5).float()
+    for part in model.network:
+        if isinstance(part, nn.BatchNorm2d):
+            nn.init.uniform_(part.running_mean, -1, 1)
+            nn.init.uniform_(part.running_var, 0.5, 2)
+    eager, folded = (Scorer(model, images, batch_size=16, form=form) for form in ("eager", "folded"))
+    assert folded.form["form"] == "folded" and folded.form["difference after folding batch norms"] < 1e-5
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in folded.forward.module.modules())
+    torch.testing.assert_close(folded.score(masks).loss, eager.score(masks).loss, atol=1e-5, rtol=1e-5)
+
+
+class Untraceable(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x) if x.sum() < 1e30 else self.inner(-x)
+
+
+def test_a_network_that_cannot_be_folded_is_run_as_it_is_and_said_so():
+    model, heard = Small(), Listener()
+    model.network = Untraceable(model.network)
+    scorer = Scorer(model, Images(9), batch_size=8, form="folded", progress=heard)
+    assert scorer.form["form"] == "eager" and "folding batch norms failed (TraceError" in heard.notes[0]
+
+
+def test_a_fold_that_changes_logits_is_not_used(monkeypatch):
+    model, heard = Small(), Listener()
+    model.network[1].running_mean += 1
+    monkeypatch.setattr(forward, "_fold", lambda module: nn.Sequential(module[0], *module[2:]))
+    scorer = Scorer(model, Images(9), batch_size=8, form="folded", progress=heard)
+    assert scorer.form["form"] == "eager" and "changed a logit by" in heard.notes[0]

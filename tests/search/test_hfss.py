@@ -355,6 +355,27 @@ def test_classes_without_images_are_left_out(images):
     assert result.record["classes_without_images"] == 2
 
 
+def test_racing_finds_the_same_masks_with_fewer_forwards(tmp_path, model):
+    images = synthetic(images_per_class=100)
+    arguments = {"candidates": 40, "top": 2, "stages": 2, "batch_size": 64}
+    whole = hfss(model, images, **arguments)
+    raced = hfss(model, images, risk=0.01, out=tmp_path / "a", **arguments)
+    assert torch.equal(raced.masks, whole.masks)
+    for a, b in zip(raced.stages, whole.stages, strict=True):
+        assert torch.equal(a.ranks, b.ranks)
+    torch.testing.assert_close(raced.loss, whole.loss, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(raced.tpr, whole.tpr)
+    torch.testing.assert_close(raced.fpr, whole.fpr)
+    assert raced.forwards < 0.9 * whole.forwards
+    assert raced.record["forwards_saved"] > 0 and raced.record["identity"]["risk"] == 0.01
+    stop = StopAfter(50, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Interrupted):
+        hfss(model, images, risk=0.01, out=tmp_path / "b", progress=stop, **arguments)
+    hfss(model, images, risk=0.01, out=tmp_path / "b", resume=True, **arguments)
+    names = ["classes.csv", "dfm.safetensors", "stage-1.safetensors", "stage-2.safetensors"]
+    assert all((tmp_path / "a" / n).read_bytes() == (tmp_path / "b" / n).read_bytes() for n in names)
+
+
 def test_dry_run_counts_what_the_run_does(model, images, tmp_path):
     plan = hfss(model, images, out=tmp_path / "none", dry_run=True, **SMALL)
     assert not (tmp_path / "none").exists()
@@ -379,6 +400,8 @@ def test_dry_run_counts_what_the_run_does(model, images, tmp_path):
         ({"parents": "some"}, "parents must be 'any' or 'per_class'"),
         ({"preset": "cvpr2025", "parents": "per_class"}, "draws parents of any class"),
         ({"keep_dc": "yes"}, "keep_dc must be"),
+        ({"risk": 1}, "risk must be a number with 0 <= risk < 1; got 1"),
+        ({"risk": 0.1, "preset": "cvpr2025"}, "cannot race"),
         ({"resume": True}, "resume and overwrite need out"),
     ],
     ids=lambda v: "-".join(v) if isinstance(v, dict) else "",

@@ -1,0 +1,100 @@
+"""Starts searches, kills them at random instants, damages their journals' tails, resumes, compares every byte.
+
+Run by test_kill.py in a process of its own: it forks, which none may do after it computed on several threads.
+Prints one JSON object.
+"""
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import torch
+
+from freqkit.data import synthetic
+from freqkit.models import Classifier
+from freqkit.search import hfss
+
+FILES = (
+    "classes.csv",
+    "dfm.safetensors",
+    "stage-1.safetensors",
+    "stage-2.safetensors",
+    "stage-3.safetensors",
+)
+
+
+def search(out):
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 6, 5, stride=3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(600, 4)
+    )
+    model = Classifier(network, mean=(0.5,) * 3, std=(0.2,) * 3, num_classes=4)
+    images = synthetic(images_per_class=10)
+    hfss(model, images, stages=3, candidates=40, top=3, batch_size=8, risk=0.05, out=out, resume=True)
+
+
+def start(out):
+    child = os.fork()
+    if child == 0:
+        warnings.simplefilter("ignore")
+        try:
+            search(out)
+        except BaseException as error:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            os._exit(1)
+        os._exit(0)
+    return child
+
+
+def damage(journal, chance):
+    """What a crash may do to the end of a file that was being written."""
+    data = bytearray(journal.read_bytes())
+    if len(data) < 200:
+        return None
+    kind = chance.choice(["none", "cut", "flip", "zeros"])
+    if kind == "cut":
+        del data[-chance.randrange(1, 150) :]
+    elif kind == "flip":
+        data[-chance.randrange(1, 150)] ^= 1 << chance.randrange(8)
+    elif kind == "zeros":
+        data[-chance.randrange(1, 150) :] = bytes(chance.randrange(1, 150))
+    journal.write_bytes(data)
+    return kind
+
+
+def main(folder, kills):
+    torch.set_num_threads(1)
+    folder, chance = Path(folder), random.Random(0)
+    began = time.monotonic()
+    assert os.waitpid(start(folder / "whole"), 0)[1] == 0
+    took = time.monotonic() - began
+    want = {name: (folder / "whole" / name).read_bytes() for name in FILES}
+    done, runs, kinds, inside = 0, 0, {}, 0
+    while done < kills:
+        cut = folder / f"cut-{runs}"
+        runs += 1
+        for _ in range(4):
+            child = start(cut)
+            time.sleep(chance.uniform(0, 0.7 * took))
+            os.kill(child, signal.SIGKILL)
+            status = os.waitpid(child, 0)[1]
+            assert status in (0, signal.SIGKILL), status
+            done += status == signal.SIGKILL
+            if (cut / "journal.bin").exists():
+                inside += status == signal.SIGKILL
+                kind = damage(cut / "journal.bin", chance)
+                kinds[kind] = kinds.get(kind, 0) + 1
+        assert os.waitpid(start(cut), 0)[1] == 0
+        differing = [name for name in FILES if (cut / name).read_bytes() != want[name]]
+        assert not differing, f"run {runs - 1}: {differing}"
+        assert not list(cut.glob(".*"))
+    print(json.dumps({"kills": done, "after the journal began": inside, "runs": runs, "damage": kinds}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))
