@@ -41,7 +41,7 @@ def entries(sizes=None, threads=1):
 
 
 def prepare(entry):
-    """Whole: images to maps, published preset. Maps: from the class spectra (grey for us, three channels for the loop)."""
+    """Whole: images to maps, published preset. Maps: from class spectra (grey for us, colour for the loop)."""
     generator = np.random.default_rng(0)
     if entry.name == "adcs-maps":
         spectra = generator.gamma(2, size=(entry.masks, 3, *entry.size))

@@ -11,7 +11,7 @@ from freqkit.results.files import write_json
 # Every name that freqkit writes into a run directory; nothing else is ever removed.
 _WRITTEN = (
     r"run\.json|stage-\d+\.safetensors|dfm(-[\d.]+)?\.safetensors|removal\.safetensors"
-    r"|classes\.csv|dfms\.png|filtered\.png|report\.html"
+    r"|classes\.csv|(dfms|filtered|curves|increase)\.png|report\.html"
 )
 OWN_FILES = re.compile(rf"journal\.bin|{_WRITTEN}|\.({_WRITTEN})\..*\.part")
 FORMAT = "freqkit-run-1"

@@ -357,8 +357,8 @@ class Scorer:
         for first, last in self.tiling.blocks():
             for low, high in self.tiling.groups(len(names)):
                 some = _take(masks, low, high, self.forward.device)
-                where, part = range(first, last), self.tiling.part
-                _, won = self._ask(some, self._spectrum(first, last), self.labels[first:last], names[low:high], where, part)
+                spectra, labels, where = self._spectrum(first, last), self.labels[first:last], range(first, last)
+                _, won = self._ask(some, spectra, labels, names[low:high], where, self.tiling.part)
                 take(range(low, high), where, won)
                 progress.advance((high - low) * (last - first))
 

@@ -67,8 +67,7 @@ class ClassSpectra:
         """Add images uint8 [n, 3, H, W] (or floats in [0, 1]) with labels int64 [n]."""
         if images.ndim != 4 or tuple(images.shape[1:]) != (3, *self.size):
             raise UsageError(
-                f"adcs: images must have shape [n, 3, {self.size[0]}, {self.size[1]}]; "
-                f"got {list(images.shape)}."
+                f"adcs: images must have shape [n, 3, {self.size[0]}, {self.size[1]}]; got {list(images.shape)}."
             )
         if len(labels) != len(images):
             raise UsageError(f"adcs: {len(images)} images need as many labels; got {len(labels)}.")
@@ -76,8 +75,7 @@ class ClassSpectra:
             return
         if labels.min() < 0 or labels.max() >= len(self.classes):
             raise UsageError(
-                f"adcs: labels must lie in 0..{len(self.classes) - 1}; "
-                f"got {int(labels.min())}..{int(labels.max())}."
+                f"adcs: labels must lie in 0..{len(self.classes) - 1}; got {int(labels.min())}..{int(labels.max())}."
             )
         if (labels[1:] < labels[:-1]).any():
             labels, order = labels.sort(stable=True)
@@ -242,7 +240,7 @@ def adcs(
             and scales channels by 1/std.
         dtype: torch.float32 or torch.float64, of the transforms; sums and comparisons are float64.
         batch_size: images per transform, for an `ImageSet`.
-        progress: a `freqkit.engine.Progress`.
+        progress: a `freqkit.engine.Progress`, for an `ImageSet`.
 
     Returns:
         `AdcsResult`. Memory: sums float64 [C, P, H//2+1, W] with P = 1 (3 for "per" and "iccv2023"), and maps
@@ -271,8 +269,10 @@ def adcs(
         raise UsageError("adcs: batches of images need classes, the names of the labels.")
     spectra = None
     batches = _batches(images, batch_size) if whole else images
+    if not whole:
+        progress = None  # nobody knows how many batches there are
     if progress is not None:
-        progress.start("spectra", len(images) if whole else None, "images")
+        progress.start("spectra", len(images), "images")
     try:
         for pixels, labels in batches:
             if spectra is None:
@@ -321,9 +321,7 @@ def _compare(spectra, channel, preset, data):
     definition = {
         "quantity": "ADCS",
         "preset": preset,
-        "formula": "2 #{j: E_c > E_j} - C"
-        if published
-        else "sum over j != c of sign(E_c - E_j), sign(0) = 0",
+        "formula": "2 #{j: E_c > E_j} - C" if published else "sum over j != c of sign(E_c - E_j), sign(0) = 0",
         "energy": f"{'sum' if published else 'mean'} of |DFT| over the class's images",
         "channel": channel,
         "weights": list(WEIGHTS[channel]) if channel in WEIGHTS else None,
