@@ -18,7 +18,7 @@ from benchmarks import harness
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stem", help="what to measure: spectral_filter")
+    parser.add_argument("stem", help="what to measure: spectral_filter, adcs")
     parser.add_argument("--sizes", type=int, nargs="*", help="image sides")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--names", nargs="*", help="only entries of these names")

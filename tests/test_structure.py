@@ -29,7 +29,7 @@ ALLOWED = {
     "cli": {"report", "search", "measures", "training", "engine", "ops", "masks", "models", "data"} | LOW,
 }
 # a result draws, saves and compares its masks: upward, so only from inside functions
-UPWARD = {"results": {"report", "masks", "ops"}}
+UPWARD = {"results": {"report", "masks", "ops"}, "measures": {"report"}}
 # third-party package -> the rooms that may import it, inside functions only
 LAZY = {
     "matplotlib": {"report"},

@@ -13,6 +13,9 @@ from freqkit.errors import UsageError
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 COMMANDS = {
     "search": ("freqkit.cli.search", "search", "Find the frequency shortcuts of a classifier (HFSS)."),
+    "dfm": ("freqkit.cli.dfm", "dfm", "Rank frequencies by what removing them costs each class (DFM)."),
+    "rates": ("freqkit.cli.rates", "rates", "How well each class is told apart through its frequency map."),
+    "adcs": ("freqkit.cli.adcs", "adcs", "Where each class has more energy than the others (ADCS)."),
     "demo": ("freqkit.cli.demo", "demo", "Plant a frequency shortcut, train on it, find it again."),
     "info": ("freqkit.cli.info", "info", "Versions, what was built, what will run here."),
     "masks": ("freqkit.cli.masks", "masks", "Import and look at frequency maps."),
@@ -84,7 +87,7 @@ def _interrupted(args, error):
     if "--debug" in args:
         traceback.print_exception(error)
     say("freqkit: interrupted.")
-    if args[:1] == ["search"] and "--dry-run" not in args:
+    if args[:1] in (["search"], ["dfm"]) and "--dry-run" not in args:
         again = [arg for arg in args if arg not in ("--resume", "--overwrite")]
         say(f"What was scored is kept; go on with: freqkit {shlex.join(again)} --resume")
     signal = getattr(error.__cause__, "signal", None)

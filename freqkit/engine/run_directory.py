@@ -9,8 +9,11 @@ from freqkit.errors import UsageError
 from freqkit.results.files import write_json
 
 # Every name that freqkit writes into a run directory; nothing else is ever removed.
-_NAMES = r"run\.json|stage-\d+\.safetensors|dfm\.safetensors|classes\.csv|(dfms|filtered|curves)\.png|report\.html"
-OWN_FILES = re.compile(rf"journal\.bin|{_NAMES}|\.({_NAMES})\..*\.part")
+_WRITTEN = (
+    r"run\.json|stage-\d+\.safetensors|dfm(-[\d.]+)?\.safetensors|removal\.safetensors"
+    r"|classes\.csv|(dfms|filtered|curves|increase)\.png|report\.html"
+)
+OWN_FILES = re.compile(rf"journal\.bin|{_WRITTEN}|\.({_WRITTEN})\..*\.part")
 FORMAT = "freqkit-run-1"
 
 

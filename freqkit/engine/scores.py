@@ -390,6 +390,24 @@ class Scorer:
                 samples = {name: value[inverse] for name, value in samples.items()}
         return Scores(*tensors, self.counts, self.classes, reduction, record, samples=samples)
 
+    def answers(self, masks, take, *, progress=None):
+        """Which logit won, for every mask and image, handed over tile by tile.
+
+        Args:
+            masks: as in `score`; none is left out, equal or not.
+            take: called as `take(range of masks, range of images, answers)`, answers int64 [k, b].
+            progress: a `freqkit.engine.Progress`.
+        """
+        names = np.arange(self._check_masks(masks))
+        progress = progress or self.progress
+        for first, last in self.tiling.blocks():
+            for low, high in self.tiling.groups(len(names)):
+                some = _take(masks, low, high, self.forward.device)
+                spectra, labels, where = self._spectrum(first, last), self.labels[first:last], range(first, last)
+                _, won = self._ask(some, spectra, labels, names[low:high], where, self.tiling.part)
+                take(range(low, high), where, won)
+                progress.advance((high - low) * (last - first))
+
     def _check_masks(self, masks):
         if isinstance(masks, BitMasks):
             if tuple(masks.size) != self.size:

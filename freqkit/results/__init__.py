@@ -1,6 +1,7 @@
 """What was found, and how it is kept."""
 
+from freqkit.results.removal_result import RemovalResult
 from freqkit.results.scores import Scores
 from freqkit.results.search_result import SearchResult, StageResult
 
-__all__ = ["Scores", "SearchResult", "StageResult"]
+__all__ = ["RemovalResult", "Scores", "SearchResult", "StageResult"]

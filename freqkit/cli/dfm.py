@@ -1,0 +1,148 @@
+"""`freqkit dfm`: which frequencies a class cannot lose."""
+
+import json
+from pathlib import Path
+
+import click
+
+from freqkit.cli.app import app, command, say
+from freqkit.cli.options import DATA, JSON, MODEL, RUN, options, the_images, the_model
+from freqkit.cli.progress import amount, duration, watcher
+from freqkit.cli.search import _plain, _side
+from freqkit.cli.tables import number, percent, show_table
+from freqkit.cli.values import Share, resolve_device
+
+
+class Shares(click.ParamType):
+    """`0.01,0.05` -> (0.01, 0.05)."""
+
+    name = "share[,share...]"
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, tuple):
+            return value
+        return tuple(Share().convert(part, param, ctx) for part in value.split(","))
+
+
+@command(app, "dfm")
+@options(MODEL, DATA)
+@click.option("--out", required=True, type=click.Path(file_okay=False), metavar="DIR", help="Where the results go.")
+@click.option(
+    "--method",
+    type=click.Choice(["removal", "gradient"]),
+    default="removal",
+    show_default=True,
+    help="Measure every removal, or estimate all from gradients and measure the most promising.",
+)
+@click.option(
+    "--preset",
+    type=click.Choice(["default", "iccv2023", "dfm_v2023"]),
+    default="default",
+    show_default=True,
+    help="default: what is right; the others: as published, with and without the strip of 2023.",
+)
+@click.option("--patch", type=click.IntRange(1), default=1, show_default=True, help="Bins per side removed at once.")
+@click.option(
+    "--levels", type=Shares(), default="0.01,0.05,0.1,0.2", show_default=True, help="Shares of the bins to keep."
+)
+@click.option("--level", type=Share(), default=0.05, show_default=True, help="The one that is asked and shown.")
+@click.option(
+    "--ties",
+    type=click.Choice(["include", "exclude"]),
+    default="include",
+    show_default=True,
+    help="Bins as high as the last one: keep all (as published) or none.",
+)
+@click.option(
+    "--published-batch-size", type=click.IntRange(1), default=100, show_default=True, help="Of the published loss."
+)
+@click.option(
+    "--rescore", type=float, default=0.2, show_default=True, help="gradient: share of the removals to measure."
+)
+@click.option(
+    "--draws", type=click.IntRange(0), default=4, show_default=True, help="gradient: backwards for curvature."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="gradient: of the curvature.")
+@options(RUN)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float64", "bfloat16", "float16"]),
+    default="float32",
+    show_default=True,
+    help="What the network computes in.",
+)
+@click.option("--resume", is_flag=True, help="Continue the run in DIR; its result is the uninterrupted one's.")
+@click.option("--overwrite", is_flag=True, help="Replace the run in DIR.")
+@options(JSON)
+def dfm(
+    out, method, preset, patch, levels, level, ties, published_batch_size, rescore, draws, seed, resume, overwrite,
+    as_json, **flags,
+):  # fmt: skip
+    """Remove one frequency after the other, and see which classes suffer.
+
+    Writes run.json, removal.safetensors (every loss), dfm-1.safetensors, dfm-5.safetensors, ... (the dominant
+    frequency maps at each level, in percent), classes.csv, dfms.png and increase.png into DIR. Test the maps
+    on
+    other images than these: select with --split-fraction, test with `freqkit rates --rest`.
+
+    \b
+    freqkit dfm --model cifar_resnet20 --weights resnet20.safetensors \\
+                --data cifar10/test --split-fraction 0.5 --out runs/dfm
+    """
+    from freqkit.errors import UsageError
+    from freqkit.report import plot_removal, save_figure
+    from freqkit.search import gradient, removal
+
+    if resume and overwrite:
+        raise UsageError("--resume and --overwrite exclude each other; give one of them.")
+    if method == "gradient" and preset != "default":
+        raise UsageError(f"--preset {preset} is a way of removal; give --method removal.")
+    model = the_model(flags)
+    images = the_images(flags, size=_side(model))
+    how = {
+        "patch": patch, "levels": levels, "level": level, "ties": ties, "batch_size": flags["batch_size"],
+        "device": resolve_device(flags["device"]), "dtype": flags["dtype"], "out": out, "resume": resume,
+        "overwrite": overwrite,
+    }  # fmt: skip
+    with watcher() as progress:
+        if method == "removal":
+            result = removal(
+                model, images, preset=preset, published_batch_size=published_batch_size, progress=progress, **how
+            )
+        else:
+            result = gradient(model, images, rescore=rescore, draws=draws, seed=seed, progress=progress, **how)
+    out = Path(out)
+    save_figure(plot_removal(result), out / "dfms.png")
+    save_figure(plot_removal(result, which="increase"), out / "increase.png")
+    if as_json:
+        facts = {
+            "out": str(out),
+            "classes": result.table(),
+            "forwards": result.forwards,
+            "backwards": result.backwards,
+            "seconds": result.seconds,
+        }
+        click.echo(json.dumps(_plain(facts), indent=2))
+        return
+    rows = sorted(result.table(), key=lambda row: -row["TPR-FPR"])
+    show_table(
+        [
+            ("class", "left"),
+            *((name, "right") for name in ("loss", "unfiltered", "TPR", "FPR", "TPR-FPR", "kept", "power")),
+        ],
+        [
+            [
+                row["class"],
+                number(row["loss"]),
+                number(row["unfiltered loss"]),
+                *(percent(row[name]) for name in ("TPR", "FPR", "TPR-FPR", "coverage", "power")),
+            ]
+            for row in rows[:30]
+        ],
+        title=f"Each class seen only through its dominant {100 * level:g}% of the frequencies",
+        note=f"{len(rows) - 30} more classes in classes.csv" if len(rows) > 30 else None,
+    )
+    cost = f"{amount(result.forwards)} forwards"
+    if result.backwards:
+        cost += f", {amount(result.backwards)} backwards"
+    say(f"{cost} in {duration(result.seconds)}; everything is in {out}/")

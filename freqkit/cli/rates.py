@@ -1,0 +1,113 @@
+"""`freqkit rates`: how well each class is told apart through its own frequencies."""
+
+import json
+import warnings
+from pathlib import Path
+
+import click
+
+from freqkit.cli.app import app, command, say
+from freqkit.cli.options import DATA, JSON, MODEL, RUN, options, the_images, the_model
+from freqkit.cli.progress import watcher
+from freqkit.cli.search import _plain, _side
+from freqkit.cli.tables import percent, show_table
+from freqkit.cli.values import resolve_device
+
+
+@command(app, "rates")
+@options(MODEL, DATA)
+@click.option(
+    "--dfm",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Frequency maps: dfm.safetensors of a search, dfm-5.safetensors of `freqkit dfm`, or an import.",
+)
+@click.option("--rest", is_flag=True, help="Test on what --split-fraction leaves, not on the split itself.")
+@click.option(
+    "--interval", type=click.Choice(["wilson", "bootstrap"]), default="wilson", show_default=True, help="Which."
+)
+@click.option("--confidence", type=click.FloatRange(0, 1, True, True), default=0.95, show_default=True)
+@click.option("--resamples", type=click.IntRange(100), default=2000, show_default=True, help="Of the bootstrap.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the bootstrap.")
+@click.option("--out", type=click.Path(dir_okay=False), metavar="FILE", help="Write FILE (safetensors), .csv and .png.")
+@click.option("--overwrite", is_flag=True, help="Replace FILE.")
+@options(RUN, JSON)
+def rates(dfm, rest, interval, confidence, resamples, seed, out, overwrite, as_json, **flags):
+    """Ask about every image through every class's map: TPR, FPR and their difference, with intervals.
+
+    A high TPR alone is no shortcut: a model that calls everything that class has it, too. TPR - FPR is 0
+        then.
+
+    \b
+    freqkit rates --model cifar_resnet20 --weights resnet20.safetensors --data cifar10/test \\
+                  --split-fraction 0.5 --rest --dfm runs/dfm/dfm-5.safetensors
+    """
+    from freqkit.errors import UsageError
+    from freqkit.measures import SelectedOnTestSet
+    from freqkit.measures import rates as measure
+
+    fraction = flags["split_fraction"]
+    if rest and (fraction is None or fraction >= 1):
+        raise UsageError("--rest needs --split-fraction below 1: the share on which the maps were selected.")
+    if out is not None:
+        out = Path(out)
+        if out.exists() and not overwrite:
+            raise UsageError(f"--out must be a new file, or give --overwrite; {out} is there.")
+        if not out.parent.is_dir():
+            raise UsageError(f"--out must lie in a folder that is there; {out.parent} is not.")
+    model = the_model(flags)
+    images = the_images({**flags, "split_fraction": None} if rest else flags, size=_side(model))
+    if rest:
+        images = images.split(fraction, flags["data_seed"])[1]
+    with watcher() as progress, warnings.catch_warnings():
+        warnings.simplefilter("ignore", SelectedOnTestSet)  # said below, in the command line's words
+        result = measure(
+            model, images, dfm, interval=interval, confidence=confidence, resamples=resamples, seed=seed,
+            batch_size=flags["batch_size"], device=resolve_device(flags["device"]), progress=progress,
+        )  # fmt: skip
+    if result.selected_on_test_set:
+        say(
+            "Warning: these maps were selected on the very images they are tested on, so the rates are too good. "
+            "Search with --split-fraction 0.5, and test with --split-fraction 0.5 --rest."
+        )
+    if out is not None:
+        from freqkit.report import plot_rates, save_figure
+
+        result.save(out)
+        save_figure(plot_rates(result), out.with_suffix(".png"))
+    rows = sorted(result.table(), key=lambda row: -_number(row["TPR-FPR"]))
+    if as_json:
+        facts = {
+            "classes": rows,
+            "definition": result.definition,
+            "selected_on_test_set": result.selected_on_test_set,
+            "forwards": result.record["forwards"],
+        }
+        click.echo(json.dumps(_plain(facts), indent=2))
+        return
+    show_table(
+        [
+            ("class", "left"),
+            *((name, "right") for name in ("TPR", "FPR", "TPR-FPR")),
+            (f"{100 * confidence:g}% interval", "right"),
+            *((name, "right") for name in ("clean TPR", "clean FPR", "kept")),
+        ],
+        [
+            [
+                row["class"],
+                *(percent(row[name]) for name in ("TPR", "FPR", "TPR-FPR")),
+                f"{percent(row['TPR-FPR low'])} .. {percent(row['TPR-FPR high'])}",
+                *(percent(row[name]) for name in ("clean TPR", "clean FPR", "coverage")),
+            ]
+            for row in rows[:30]
+        ],
+        title=f"{len(images)} images, each class seen only through its map",
+        note=f"{len(rows) - 30} more classes; --out writes all" if len(rows) > 30 else None,
+    )
+    if out is not None:
+        say(f"Everything is in {out}, {out.with_suffix('.csv').name} and {out.with_suffix('.png').name}")
+
+
+def _number(value):
+    return value if value == value else -2.0

@@ -1,0 +1,383 @@
+"""Average discrepancy of class spectra (ADCS): at which frequencies a class has more energy than the others.
+
+Source: Wang, Veldhuis, Brune, Strisciuglio, "What do neural networks learn in image classification? A
+frequency shortcut perspective", ICCV 2023 (arXiv 2307.09829).
+"""
+
+import json
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from freqkit.errors import UsageError
+from freqkit.ops import spectrum
+
+PRESETS = ("default", "iccv2023")
+CHANNELS = ("grey", "mean", "per")
+# Weights of R, G, B in one map; the first are those of the published code.
+WEIGHTS = {"grey": (0.2989, 0.5870, 0.1140), "mean": (1 / 3, 1 / 3, 1 / 3)}
+# Of the ten ImageNet classes of the paper, in [0, 1].
+PUBLISHED_MEAN, PUBLISHED_STD = (0.479838, 0.470448, 0.429404), (0.258143, 0.252662, 0.272406)
+PUBLISHED_ZERO = 1.2e-11  # what the published code puts in place of an exact zero
+FORMAT = "freqkit-adcs-1"
+BANDS = 4  # radial bands of the table
+AT_ONCE = 8  # images transformed at once: what they take stays in the cache
+CHUNK_NUMBERS = 1 << 22  # values ranked at once: temporaries stay below 150 MB
+
+
+class ClassSpectra:
+    """Sums of |DFT| per class, added up in one pass over the images.
+
+    Args:
+        classes: C names.
+        size: (H, W).
+        channel: "grey" or "mean": the channels' magnitudes become one weighted sum; "per": they stay three.
+        mean, std: three numbers each; the spectra are those of (x - mean)/std. None: of x in [0, 1].
+        dtype: torch.float32 or torch.float64, in which images are transformed. Sums are float64 in any case.
+
+    Attributes:
+        sums: float64 [C, P, H//2+1, W], P = 3 for "per", else 1; DC at [0, 0]. The other rows follow by
+            |X(-f)| = |X(f)|. For 1,000 classes at 224 and one channel these are 202 MB.
+        counts: int64 [C], images seen.
+
+    Example:
+        >>> import torch
+        >>> spectra = ClassSpectra(["a", "b"], (8, 8), channel="mean")
+        >>> spectra.add(torch.full((2, 3, 8, 8), 255, dtype=torch.uint8), torch.tensor([0, 1]))
+        >>> spectra.sums[:, 0, 0, 0].tolist(), spectra.counts.tolist()
+        ([64.0, 64.0], [1, 1])
+    """
+
+    def __init__(self, classes, size, *, channel="grey", mean=None, std=None, dtype=torch.float32):
+        if channel not in CHANNELS:
+            raise UsageError(f"adcs: channel must be one of {', '.join(CHANNELS)}; got {channel!r}.")
+        if (mean is None) != (std is None):
+            raise UsageError("adcs: mean and std must be given together; got only one of them.")
+        if dtype not in (torch.float32, torch.float64):
+            raise UsageError(f"adcs: dtype must be torch.float32 or torch.float64; got {dtype}.")
+        self.classes, self.size, self.channel = list(classes), tuple(size), channel
+        self.mean, self.std, self.dtype = mean, std, dtype
+        height, width = self.size
+        planes = 3 if channel == "per" else 1
+        self.sums = torch.zeros(len(self.classes), planes, height // 2 + 1, width, dtype=torch.float64)
+        self.counts = torch.zeros(len(self.classes), dtype=torch.int64)
+
+    def add(self, images, labels):
+        """Add images uint8 [n, 3, H, W] (or floats in [0, 1]) with labels int64 [n]."""
+        if images.ndim != 4 or tuple(images.shape[1:]) != (3, *self.size):
+            raise UsageError(
+                f"adcs: images must have shape [n, 3, {self.size[0]}, {self.size[1]}]; got {list(images.shape)}."
+            )
+        if len(labels) != len(images):
+            raise UsageError(f"adcs: {len(images)} images need as many labels; got {len(labels)}.")
+        if len(labels) == 0:
+            return
+        if labels.min() < 0 or labels.max() >= len(self.classes):
+            raise UsageError(
+                f"adcs: labels must lie in 0..{len(self.classes) - 1}; got {int(labels.min())}..{int(labels.max())}."
+            )
+        if (labels[1:] < labels[:-1]).any():
+            labels, order = labels.sort(stable=True)
+            images = images[order]
+        bounds = [0, *torch.bincount(labels, minlength=len(self.classes)).cumsum(0).tolist()]
+        scale = 255 if images.dtype == torch.uint8 else 1
+        mean, std = (None, [scale] * 3) if self.mean is None else (self.mean, self.std)
+        if self.mean is not None:
+            mean, std = ([scale * float(v) for v in values] for values in (mean, std))
+        for label in labels.unique().tolist():
+            own = images[bounds[label] : bounds[label + 1]]
+            for some in own.chunk(-(-len(own) // AT_ONCE)):
+                sums = spectrum(some.to(self.dtype), mean=mean, std=std).magnitude(total=True)
+                if self.channel != "per":
+                    weights = torch.tensor(WEIGHTS[self.channel], dtype=torch.float64)
+                    sums = torch.einsum("c,chw->hw", weights, sums)[None]
+                self.sums[label] += sums
+        self.counts += torch.bincount(labels, minlength=len(self.classes))
+
+
+@dataclass
+class AdcsResult:
+    """ADCS maps of C classes.
+
+    Attributes:
+        maps: int16 (int32 from 32,000 classes on) [C, H, W], or [C, 3, H, W] for channel "per"; centred (DC
+            at `[H//2, W//2]`). By the formula in -(C-1)..C-1; "iccv2023": -C..C-2.
+        classes: C names.
+        counts: int64 [C], images of each class.
+        definition: dict: preset, channel, formula, layout, and the normalisation of the images.
+        record: dict: images, fingerprint, versions, dtypes.
+    """
+
+    maps: torch.Tensor
+    classes: list
+    counts: torch.Tensor
+    definition: dict
+    record: dict = field(default_factory=dict)
+
+    @property
+    def share(self):
+        """float32, `maps` as a share of the largest value C-1, to compare sets of different class counts."""
+        return self.maps.float() / max(1, len(self.classes) - 1)
+
+    def radial(self):
+        """Mean of each class's map over rings of one cycle/image.
+
+        Returns:
+            (radius, values): float64 [R], ring r holds the bins with r - 1/2 <= |f| < r + 1/2 (for sides that
+            differ see `freqkit.masks.radius`); float64 [C, R], or [C, 3, R].
+
+        Example:
+            >>> import torch
+            >>> flat = AdcsResult(torch.ones(2, 8, 8, dtype=torch.int16), ["a", "b"], torch.ones(2), {})
+            >>> flat.radial()[1].unique().tolist()
+            [1.0]
+        """
+        from freqkit.masks import radius
+
+        ring = (radius(tuple(self.maps.shape[-2:])) + 0.5).floor().long().flatten()
+        rings = int(ring.max()) + 1
+        values = torch.zeros(*self.maps.shape[:-2], rings, dtype=torch.float64)
+        values.index_add_(-1, ring, self.maps.flatten(-2).double())
+        return torch.arange(rings, dtype=torch.float64), values / torch.bincount(ring, minlength=rings)
+
+    def table(self):
+        """One dict per class: class, images, mean, least, most, and the mean over four radial bands of equal
+        width up to half the shorter side, the last with the corners ("band 1" holds DC)."""
+        from freqkit.masks import radius
+
+        size = tuple(self.maps.shape[-2:])
+        band = (radius(size) / (min(size) / 2 / BANDS)).long().clamp_max(BANDS - 1)
+        rows = []
+        for name, images, plane in zip(self.classes, self.counts.tolist(), self.maps.double(), strict=True):
+            bands = {f"band {b + 1}": plane[..., band == b].mean().item() for b in range(BANDS)}
+            rows.append(
+                {
+                    "class": name,
+                    "images": images,
+                    "mean": plane.mean().item(),
+                    "least": int(plane.min()),
+                    "most": int(plane.max()),
+                    **bands,
+                }
+            )
+        return rows
+
+    def plot(self, *args, **kwargs):
+        """The maps as pictures; see `freqkit.report.plot_adcs`."""
+        from freqkit.report import plot_adcs
+
+        return plot_adcs(self, *args, **kwargs)
+
+    def save(self, path):
+        """Write one safetensors file, atomically: "maps", "counts", and the rest as JSON in its header."""
+        from freqkit.results.files import write_safetensors
+
+        about = {
+            "format": FORMAT,
+            "layout": "centred",
+            "classes": self.classes,
+            "definition": self.definition,
+            "record": self.record,
+        }
+        header = {key: value if isinstance(value, str) else json.dumps(value) for key, value in about.items()}
+        write_safetensors(path, {"maps": self.maps, "counts": self.counts}, header)
+
+    @classmethod
+    def load(cls, path):
+        """Read what `save` wrote.
+
+        Raises:
+            UsageError: the file is no ADCS file.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                header = file.metadata() or {}
+                if header.get("format") != FORMAT:
+                    raise UsageError(f"{path}: this is no ADCS file of freqkit.")
+                tensors = [file.get_tensor(name) for name in ("maps", "counts")]
+        except SafetensorError as error:
+            raise UsageError(f"{path} is not a safetensors file: {error}") from error
+        maps, counts = tensors
+        values = (json.loads(header[name]) for name in ("classes", "definition", "record"))
+        classes, definition, record = values
+        return cls(maps, classes, counts, definition, record)
+
+
+def adcs(
+    images,
+    *,
+    classes=None,
+    channel="grey",
+    preset="default",
+    mean=None,
+    std=None,
+    dtype=torch.float32,
+    batch_size=64,
+    progress=None,
+):
+    """At every frequency, how many classes have less energy than a class, minus how many have more.
+
+    `ADCS_c(f) = sum over j != c of sign(E_c(f) - E_j(f))` with E_c(f) the mean of |DFT| over the images of
+    class c, and sign(0) = 0. The classes are ranked at each frequency, which takes O(C log C) comparisons and
+    not C².
+
+    "iccv2023" is what the published code computes: sums in place of means (classes of more images win), exact
+    zeros replaced by 1.2e-11, the difference of two spectra turned grey (0.2989, 0.5870, 0.1140) before its
+    sign, -1 where that is not positive, and the class's comparison with itself included: without ties one
+    less than the formula gives. Images are normalised by the paper's mean and std unless others are given.
+
+    Args:
+        images: an `ImageSet`, or an iterable of batches (uint8 [n, 3, H, W], int64 labels [n]) with
+            `classes`, so that no more than a batch is ever in memory. Every class needs an image.
+        classes: C names, for batches.
+        channel: "grey" or "mean": one map from the weighted sum of the channels' magnitudes; "per": a map for
+            each channel. "iccv2023" is grey.
+        preset: "default" or "iccv2023".
+        mean, std: three numbers each, normalisation before the transform; None: images in [0, 1]. It moves DC
+            and scales channels by 1/std.
+        dtype: torch.float32 or torch.float64, of the transforms; sums and comparisons are float64.
+        batch_size: images per transform, for an `ImageSet`.
+        progress: a `freqkit.engine.Progress`, for an `ImageSet`.
+
+    Returns:
+        `AdcsResult`. Memory: sums float64 [C, P, H//2+1, W] with P = 1 (3 for "per" and "iccv2023"), and maps
+        int16; for 1,000 classes at 224 and P = 1 202 MB and 100 MB.
+
+    Raises:
+        UsageError: an argument does not fit, a class has no image, or there are fewer than two classes.
+
+    Example:
+        >>> from freqkit.data import synthetic
+        >>> result = adcs(synthetic(1, images_per_class=5))
+        >>> result.maps.shape, int(result.maps.max())
+        (torch.Size([4, 32, 32]), 3)
+    """
+    if preset not in PRESETS:
+        raise UsageError(f"adcs: preset must be one of {', '.join(PRESETS)}; got {preset!r}.")
+    published = preset == "iccv2023"
+    if published and channel != "grey":
+        raise UsageError(f"adcs: the published code knows channel 'grey' alone; got {channel!r}.")
+    if published and mean is None and std is None:
+        mean, std = PUBLISHED_MEAN, PUBLISHED_STD
+    whole = hasattr(images, "images")
+    if whole and classes is not None:
+        raise UsageError("adcs: classes must be given with batches only; an image set has its own.")
+    if not whole and classes is None:
+        raise UsageError("adcs: batches of images need classes, the names of the labels.")
+    spectra = None
+    batches = _batches(images, batch_size) if whole else images
+    if not whole:
+        progress = None  # nobody knows how many batches there are
+    if progress is not None:
+        progress.start("spectra", len(images), "images")
+    try:
+        for pixels, labels in batches:
+            if spectra is None:
+                how = {"mean": mean, "std": std, "dtype": dtype}
+                spectra = ClassSpectra(
+                    images.classes if whole else classes,
+                    pixels.shape[-2:],
+                    channel="per" if published else channel,
+                    **how,
+                )
+            spectra.add(pixels, torch.as_tensor(labels))
+            if progress is not None:
+                progress.advance(len(pixels))
+    finally:
+        if progress is not None:
+            progress.finish()
+    if spectra is None:
+        raise UsageError("adcs: images must hold at least one image; got none.")
+    return _compare(spectra, channel, preset, {} if not whole else dict(images.record))
+
+
+def _batches(images, batch_size):
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise UsageError(f"adcs: batch_size must be a positive integer; got {batch_size!r}.")
+    for start in range(0, len(images), batch_size):
+        yield images.images[start : start + batch_size], images.labels[start : start + batch_size]
+
+
+def _compare(spectra, channel, preset, data):
+    import freqkit
+
+    published, classes = preset == "iccv2023", spectra.classes
+    if len(classes) < 2:
+        raise UsageError(f"adcs: at least two classes must be compared; got {classes}.")
+    empty = [name for name, count in zip(classes, spectra.counts.tolist(), strict=True) if count == 0]
+    if empty:
+        raise UsageError(f"adcs: every class must have an image; none of {', '.join(empty[:5])}.")
+    energy = spectra.sums.numpy()
+    if published:
+        energy = np.where(energy == 0, PUBLISHED_ZERO, energy)
+        energy = np.einsum("p,cphw->chw", WEIGHTS["grey"], energy)[:, None]
+    else:
+        energy = energy / spectra.counts.numpy()[:, None, None, None]
+    half = _ranked(energy.reshape(len(classes), -1), published).reshape(energy.shape)
+    maps = centred_plane(torch.from_numpy(half), spectra.size[0])
+    definition = {
+        "quantity": "ADCS",
+        "preset": preset,
+        "formula": "2 #{j: E_c > E_j} - C" if published else "sum over j != c of sign(E_c - E_j), sign(0) = 0",
+        "energy": f"{'sum' if published else 'mean'} of |DFT| over the class's images",
+        "channel": channel,
+        "weights": list(WEIGHTS[channel]) if channel in WEIGHTS else None,
+        "mean": None if spectra.mean is None else [float(v) for v in spectra.mean],
+        "std": None if spectra.std is None else [float(v) for v in spectra.std],
+        "layout": "centred",
+    }
+    record = {
+        "images": int(spectra.counts.sum()),
+        "data": data,
+        "transform_dtype": str(spectra.dtype).removeprefix("torch."),
+        "sum_dtype": "float64",
+        "versions": {"freqkit": freqkit.__version__, "torch": torch.__version__},
+    }
+    return AdcsResult(maps if channel == "per" else maps[:, 0], classes, spectra.counts, definition, record)
+
+
+def _ranked(energy, published):
+    """Per column of float64 [C, bins]: below - above, (published) 2 below - C; integers of that shape."""
+    classes, bins = energy.shape
+    result = np.empty((classes, bins), np.int16 if classes < 32_000 else np.int32)
+    step = max(1, CHUNK_NUMBERS // classes)
+    for start in range(0, bins, step):
+        values = np.ascontiguousarray(energy[:, start : start + step].T)
+        order = np.argsort(values, axis=1)
+        values = np.take_along_axis(values, order, 1)
+        place = np.arange(classes, dtype=np.int32)
+        new = values[:, 1:] != values[:, :-1]
+        begin = end = np.broadcast_to(place, values.shape)
+        if not new.all():
+            # Where a run of equal values begins and ends: all of it has as many below, and as many above.
+            begin = np.zeros(values.shape, np.int32)
+            begin[:, 1:] = np.where(new, place[1:], 0)
+            begin = np.maximum.accumulate(begin, axis=1)
+            end = np.full(values.shape, classes - 1, np.int32)
+            end[:, :-1] = np.where(new, place[:-1], classes - 1)
+            end = np.minimum.accumulate(end[:, ::-1], axis=1)[:, ::-1]
+        value = 2 * begin - classes if published else begin + end - (classes - 1)
+        ranked = np.empty(values.shape, result.dtype)
+        np.put_along_axis(ranked, order, value.astype(result.dtype), 1)
+        result[:, start : start + step] = ranked.T
+    return result
+
+
+def centred_plane(half, height):
+    """The whole centred plane [..., H, W] of values equal at f and -f, from the rows 0..H//2 [..., H//2+1, W]
+    in torch's layout.
+
+    Example:
+        >>> import torch
+        >>> x = torch.rand(5, 6)
+        >>> whole = torch.fft.fft2(x).abs()
+        >>> torch.allclose(centred_plane(whole[:3], 5), torch.fft.fftshift(whole), atol=1e-5)
+        True
+    """
+    width = half.shape[-1]
+    rows, columns = torch.arange(height // 2 + 1, height), torch.arange(width)
+    rest = half[..., height - rows, :][..., (-columns) % width]
+    return torch.fft.fftshift(torch.cat([half, rest], -2), dim=(-2, -1))

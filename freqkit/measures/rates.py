@@ -1,0 +1,435 @@
+"""DFM-filtered evaluation: how well a class is told apart, seen only through its dominant frequencies.
+
+Source: Wang, Veldhuis, Brune, Strisciuglio, ICCV 2023 (arXiv 2307.09829). With the mask of class c on all
+test images, and M the confusion matrix [true, predicted] that comes of it:
+
+    TPR = TP_f / P = M[c, c] / P        FPR = FP_f / N = (sum_i M[i, c] - M[c, c]) / N
+
+P images of class c, N of the others. A high TPR alone says little: a model that calls everything c has it
+too. The difference TPR - FPR is 0 for it, and for any answer that does not depend on the image.
+"""
+
+import csv
+import io
+import json
+import math
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from freqkit.engine import Scorer
+from freqkit.errors import UsageError
+
+INTERVALS = ("wilson", "bootstrap")
+CONFUSIONS_UP_TO = 64  # classes up to which "auto" keeps a whole confusion matrix for every mask
+FORMAT = "freqkit-rates-1"
+COLUMNS = (
+    "class", "images", "others", "TPR", "TPR low", "TPR high", "FPR", "FPR low", "FPR high", "TPR-FPR",
+    "TPR-FPR low", "TPR-FPR high", "clean TPR", "clean FPR", "coverage", "power",
+)  # fmt: skip
+
+
+class SelectedOnTestSet(UserWarning):
+    """Masks are tested on the images on which they were selected: their rates are too good."""
+
+
+@dataclass
+class RatesResult:
+    """Rates of M masks, each of one class, on a test set.
+
+    Attributes:
+        classes: M names.
+        positives, negatives: int64 [M], images of the class, and of the others.
+        tp, fp: int64 [M], those of each that are recognised as the class when its mask is on.
+        clean_tp, clean_fp: the same without a mask.
+        clean_confusion: int64 [C, L], all C classes of the set by all L logits, without a mask.
+        confusion: int64 [M, C, L], with each mask, or None (see `rates`).
+        own_row: int64 [M, L], what the images of the mask's class are taken for.
+        own_column: int64 [M, C], how many of every class are taken for the mask's.
+        coverage, power: float64 [M] of the masks, see `freqkit.masks.coverage`.
+        tpr_interval, fpr_interval, difference_interval: float64 [M, 2], see `rates`.
+        definition, record: dicts: what was computed, and from what.
+    """
+
+    classes: list
+    positives: torch.Tensor
+    negatives: torch.Tensor
+    tp: torch.Tensor
+    fp: torch.Tensor
+    clean_tp: torch.Tensor
+    clean_fp: torch.Tensor
+    clean_confusion: torch.Tensor
+    own_row: torch.Tensor
+    own_column: torch.Tensor
+    coverage: torch.Tensor
+    power: torch.Tensor
+    tpr_interval: torch.Tensor
+    fpr_interval: torch.Tensor
+    difference_interval: torch.Tensor
+    confusion: torch.Tensor | None = None
+    definition: dict = field(default_factory=dict)
+    record: dict = field(default_factory=dict)
+
+    @property
+    def tpr(self):
+        """float64 [M], TP_f / P; NaN for a class without images."""
+        return self.tp.double() / self.positives
+
+    @property
+    def fpr(self):
+        """float64 [M], FP_f / N."""
+        return self.fp.double() / self.negatives
+
+    @property
+    def tpr_minus_fpr(self):
+        """float64 [M]."""
+        return self.tpr - self.fpr
+
+    @property
+    def selected_on_test_set(self):
+        """True: the masks were selected on these images; False: on others; None: not known."""
+        return self.record.get("selected_on_test_set")
+
+    def relative_confusion(self):
+        """float64 [M, C, L]: `100 (M_f - M_clean) / n_i`, in percent of each true class's images, of the kept
+        confusion matrices."""
+        if self.confusion is None:
+            raise UsageError(
+                "relative_confusion: the confusion matrices were not kept; give rates confusion=True."
+            )
+        counts = self.clean_confusion.sum(1)[:, None].double()
+        return 100 * (self.confusion - self.clean_confusion).double() / counts
+
+    def table(self):
+        """One dict per mask: class, images, others, TPR, FPR, TPR-FPR each with low and high, clean TPR and
+        FPR, coverage, power."""
+        columns = [self.classes, self.positives.tolist(), self.negatives.tolist()]
+        for value, interval in (
+            (self.tpr, self.tpr_interval),
+            (self.fpr, self.fpr_interval),
+            (self.tpr_minus_fpr, self.difference_interval),
+        ):
+            columns += [value.tolist(), *interval.T.tolist()]
+        columns += [(self.clean_tp.double() / self.positives).tolist()]
+        columns += [(self.clean_fp.double() / self.negatives).tolist()]
+        columns += [self.coverage.tolist(), self.power.tolist()]
+        return [dict(zip(COLUMNS, row, strict=True)) for row in zip(*columns, strict=True)]
+
+    def plot(self, *args, **kwargs):
+        """TPR and FPR with their intervals; see `freqkit.report.plot_rates`."""
+        from freqkit.report import plot_rates
+
+        return plot_rates(self, *args, **kwargs)
+
+    def save(self, path):
+        """Write one safetensors file, atomically, and beside it the table as .csv."""
+        from freqkit.results.files import atomic_write, write_safetensors
+
+        path = Path(path)
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
+        about = {"classes": self.classes, "definition": self.definition, "record": self.record}
+        header = {"format": FORMAT, **{name: json.dumps(value) for name, value in about.items()}}
+        write_safetensors(path, tensors, header)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.table())
+        with atomic_write(path.with_suffix(".csv"), "w") as file:
+            file.write(text.getvalue())
+
+    @classmethod
+    def load(cls, path):
+        """Read what `save` wrote.
+
+        Raises:
+            UsageError: the file is no rates file.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                header = file.metadata() or {}
+                if header.get("format") != FORMAT:
+                    raise UsageError(f"{path}: this is no rates file of freqkit.")
+                tensors = {name: file.get_tensor(name) for name in file.keys()}
+        except SafetensorError as error:
+            raise UsageError(f"{path} is not a safetensors file: {error}") from error
+        return cls(
+            **tensors, **{name: json.loads(header[name]) for name in ("classes", "definition", "record")}
+        )
+
+
+def rates(
+    model,
+    images,
+    dfm,
+    *,
+    interval="wilson",
+    confidence=0.95,
+    resamples=2000,
+    seed=0,
+    confusion="auto",
+    domain="normalised",
+    class_index=None,
+    batch_size="auto",
+    device=None,
+    dtype=None,
+    memory=1 << 30,
+    progress=None,
+):
+    """Ask the model about all test images, clean and through every class's mask.
+
+    Masks that were selected on the very images they are tested on get rates that are too good. When the file
+    names the images of its selection, that is noticed (`SelectedOnTestSet` warning, and on record); split the
+    set first: `selection, test = images.split(0.5, seed=0)`.
+
+    Intervals: "wilson": Wilson's score interval for TPR and FPR, and Newcombe's hybrid of the two for their
+    difference; "bootstrap": percentiles over `resamples` redrawings of the images within each true class.
+
+    Args:
+        model: a `Classifier`. images: the test `ImageSet`.
+        dfm: `DfmFile`, the path of one, or a search result with `.dfm()` or `.masks`; its classes must be
+            among those of the images.
+        interval, confidence: which interval, and how sure.
+        resamples, seed: of the bootstrap.
+        confusion: whether the confusion matrix [C, L] of every mask is kept; "auto": up to 64 classes.
+        domain, class_index, batch_size, device, dtype, memory: see `freqkit.engine.score`.
+        progress: a `freqkit.engine.Progress`.
+
+    Returns:
+        `RatesResult`; (M + 1) n forwards are on record.
+
+    Raises:
+        UsageError, TypeError, ValueError: an argument does not fit.
+
+    Example:
+        >>> import torch
+        >>> from freqkit.data import synthetic
+        >>> from freqkit.masks import DfmFile
+        >>> from freqkit.models import load_model
+        >>> model, images = load_model("small_convnet", num_classes=4), synthetic(images_per_class=3)
+        >>> result = rates(model, images, DfmFile(torch.ones(1, 32, 32), ["C2"]), batch_size=16)
+        >>> result.clean_confusion.sum(1).tolist(), bool(result.tp == result.clean_tp)
+        ([3, 3, 3, 3], True)
+    """
+    from freqkit import masks as mask_room
+
+    if interval not in INTERVALS:
+        raise UsageError(f"rates: interval must be one of {', '.join(INTERVALS)}; got {interval!r}.")
+    if isinstance(confidence, bool) or not isinstance(confidence, (int, float)) or not 0 < confidence < 1:
+        raise UsageError(f"rates: confidence must be a number with 0 < confidence < 1; got {confidence!r}.")
+    if isinstance(resamples, bool) or not isinstance(resamples, int) or resamples < 100:
+        raise UsageError(f"rates: resamples must be an integer of at least 100; got {resamples!r}.")
+    if confusion not in ("auto", True, False):
+        raise UsageError(f"rates: confusion must be 'auto', True or False; got {confusion!r}.")
+    dfm = _dfm(dfm)
+    size, classes = tuple(images.images.shape[-2:]), list(images.classes)
+    if tuple(dfm.masks.shape[1:]) != size:
+        raise UsageError(
+            f"rates: the masks must be of the images' size {size}; got {tuple(dfm.masks.shape[1:])}."
+        )
+    strange = [name for name in dfm.classes if name not in classes]
+    if strange:
+        raise UsageError(
+            f"rates: every mask's class must be one of the images'; got {', '.join(strange[:5])}."
+        )
+    same = None if dfm.data_hash is None else dfm.data_hash == images.fingerprint
+    if same:
+        warnings.warn(
+            "rates: these masks were selected on the very images they are tested on, so their rates are too "
+            "good; search on one part and test on the other: selection, test = images.split(0.5, seed=0).",
+            SelectedOnTestSet,
+            stacklevel=2,
+        )
+    keep = len(classes) <= CONFUSIONS_UP_TO if confusion == "auto" else confusion
+    scorer = Scorer(
+        model, images, batch_size=batch_size, device=device, dtype=dtype, domain=domain,
+        class_index=class_index, memory=memory, progress=progress,
+    )  # fmt: skip
+    masks = torch.cat([torch.ones(1, *size), mask_room.uncentred(dfm.masks).float()])
+    own = torch.tensor([classes.index(name) for name in dfm.classes])
+    matrices = _Matrices(scorer, own, keep)
+    if progress is not None:
+        progress.start("rates", scorer.forwards(len(masks)))
+    try:
+        scorer.answers(masks, matrices.add, progress=progress)
+    finally:
+        if progress is not None:
+            progress.finish()
+    about = {"model": dict(model.record), "data": dict(images.record)}
+    return _result(dfm, own, matrices, same, interval, confidence, resamples, seed, scorer, about)
+
+
+def _dfm(dfm):
+    from freqkit.masks import DfmFile, load_dfm
+
+    if isinstance(dfm, (str, Path)):
+        return load_dfm(dfm)
+    if isinstance(dfm, DfmFile):
+        return dfm
+    if callable(getattr(dfm, "dfm", None)):
+        return dfm.dfm()
+    if not hasattr(dfm, "masks") or not hasattr(dfm, "classes"):
+        raise TypeError(
+            f"rates: dfm must be a DfmFile, the path of one, or a search result; got {type(dfm).__name__}."
+        )
+    identity = getattr(dfm, "record", {}).get("identity", {})
+    return DfmFile(
+        dfm.masks,
+        dfm.classes,
+        model_hash=identity.get("model", {}).get("state_sha256"),
+        data_hash=identity.get("data", {}).get("fingerprint"),
+    )
+
+
+class _Matrices:
+    """Counts of answers, mask by mask: mask 0 is the clean one, mask m + 1 that of class own[m]."""
+
+    def __init__(self, scorer, own, keep):
+        self.labels, self.logit, self.own = scorer.labels, scorer.class_index, own
+        classes, logits, masks = len(scorer.classes), scorer.logits, len(own)
+        self.shape = classes, logits
+        self.clean = torch.zeros(classes, logits, dtype=torch.int64)
+        self.row = torch.zeros(masks, logits, dtype=torch.int64)
+        self.column = torch.zeros(masks, classes, dtype=torch.int64)
+        self.whole = torch.zeros(masks, classes, logits, dtype=torch.int64) if keep else None
+
+    def add(self, masks, images, answers):
+        """Logits [k, b] that won, for a range of masks and one of images."""
+        labels = self.labels[images.start : images.stop]
+        for mask, won in zip(masks, answers, strict=True):
+            if mask == 0:
+                self.clean += self.count(labels, won)
+                continue
+            c = self.own[mask - 1]
+            self.row[mask - 1] += torch.bincount(won[labels == c], minlength=self.shape[1])
+            self.column[mask - 1] += torch.bincount(labels[won == self.logit[c]], minlength=self.shape[0])
+            if self.whole is not None:
+                self.whole[mask - 1] += self.count(labels, won)
+
+    def count(self, labels, won):
+        classes, logits = self.shape
+        return torch.bincount(labels * logits + won, minlength=classes * logits).view(classes, logits)
+
+
+def _result(dfm, own, matrices, same, interval, confidence, resamples, seed, scorer, about):
+    import freqkit
+    from freqkit.masks import coverage
+
+    counts = scorer.counts
+    positives, negatives = counts[own], counts.sum() - counts[own]
+    masks = torch.arange(len(own))
+    tp = matrices.column[masks, own]
+    fp = matrices.column.sum(1) - tp
+    clean_column = matrices.clean[:, scorer.class_index[own]]  # [C, M]
+    clean_tp = clean_column[own, masks]
+    if interval == "wilson":
+        limits = [wilson(tp, positives, confidence), wilson(fp, negatives, confidence)]
+        limits.append(newcombe(tp, positives, fp, negatives, confidence))
+    else:
+        limits = _bootstrap(matrices.column, own, counts, confidence, resamples, seed)
+    share = coverage(dfm.masks)
+    definition = {
+        "quantity": "rates of DFM-filtered images",
+        "TPR": "share of the class's images recognised as the class, seen through its mask",
+        "FPR": "share of the other classes' images recognised as the class, seen through its mask",
+        "interval": interval,
+        "confidence": confidence,
+        **({"resamples": resamples, "seed": seed} if interval == "bootstrap" else {}),
+        "domain": scorer.forward.domain,
+    }
+    record = {
+        "selected_on_test_set": same,
+        "forwards": scorer.forwards(len(own) + 1),
+        "batch_size": scorer.batch_size,
+        **about,
+        "dfm": {
+            "preset": dfm.preset,
+            "stage": dfm.stage,
+            "seed": dfm.seed,
+            "model_hash": dfm.model_hash,
+            "data_hash": dfm.data_hash,
+            "extra": dfm.extra,
+        },
+        "versions": {"freqkit": freqkit.__version__, "torch": torch.__version__},
+    }
+    return RatesResult(
+        list(dfm.classes), positives, negatives, tp, fp, clean_tp, clean_column.sum(0) - clean_tp,
+        matrices.clean,
+        matrices.row, matrices.column, share.touched, share.power, *limits, matrices.whole, definition,
+        record,
+    )  # fmt: skip
+
+
+def wilson(hits, trials, confidence=0.95):
+    """Wilson's score interval of a share.
+
+    Args:
+        hits, trials: int tensors [M], 0 <= hits <= trials.
+        confidence: 0 < confidence < 1.
+
+    Returns:
+        float64 [M, 2], low and high; NaN where there are no trials.
+
+    Source: Wilson, J. Am. Stat. Assoc. 22 (1927) 209.
+
+    Example:
+        >>> import torch
+        >>> [round(v, 4) for v in wilson(torch.tensor([8]), torch.tensor([10]))[0].tolist()]
+        [0.4902, 0.9433]
+    """
+    from statistics import NormalDist
+
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    n = trials.double()
+    share = hits.double() / n
+    middle = share + z * z / (2 * n)
+    width = z * torch.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
+    low, high = ((middle + sign * width) / (1 + z * z / n) for sign in (-1, 1))
+    # Rounding must not put a bound on the wrong side of a share of 0 or 1.
+    low, high = torch.where(hits == 0, low * 0, low), torch.where(hits == trials, high * 0 + 1, high)
+    return torch.stack([low, high], 1)
+
+
+def newcombe(hits, trials, other_hits, other_trials, confidence=0.95):
+    """Interval of the difference of two independent shares, from their Wilson intervals (Newcombe's 10th).
+
+    Returns:
+        float64 [M, 2], low and high of hits/trials - other_hits/other_trials.
+
+    Source: Newcombe, Stat. Med. 17 (1998) 873.
+
+    Example:
+        >>> import torch
+        >>> one = [torch.tensor([v]) for v in (56, 70, 48, 80)]
+        >>> [round(v, 4) for v in newcombe(*one)[0].tolist()]
+        [0.0524, 0.3339]
+    """
+    p, q = hits.double() / trials, other_hits.double() / other_trials
+    low, high = wilson(hits, trials, confidence).T
+    other_low, other_high = wilson(other_hits, other_trials, confidence).T
+    down = torch.sqrt((p - low) ** 2 + (other_high - q) ** 2)
+    up = torch.sqrt((high - p) ** 2 + (q - other_low) ** 2)
+    return torch.stack([p - q - down, p - q + up], 1)
+
+
+def _bootstrap(column, own, counts, confidence, resamples, seed):
+    """Percentile intervals [M, 2] of TPR, FPR and TPR - FPR, images redrawn within each true class.
+
+    Redrawing n images of which k were taken for the class gives a binomial number: no image is needed again.
+    """
+    generator = np.random.Generator(np.random.Philox(key=np.array([seed, 0], np.uint64)))
+    n = counts.numpy()
+    tails = [100 * (1 - confidence) / 2, 100 * (1 + confidence) / 2]
+    limits = []
+    for taken, c in zip(column.numpy(), own.tolist(), strict=True):
+        share = np.divide(taken, n, out=np.zeros(len(n)), where=n > 0)
+        drawn = generator.binomial(n, share, (resamples, len(n)))
+        others = n.sum() - n[c]
+        tpr = drawn[:, c] / n[c] if n[c] else np.full(resamples, math.nan)
+        fpr = (drawn.sum(1) - drawn[:, c]) / others if others else np.full(resamples, math.nan)
+        limits.append([np.percentile(values, tails) for values in (tpr, fpr, tpr - fpr)])
+    return list(torch.from_numpy(np.array(limits)).unbind(1))

@@ -1,0 +1,133 @@
+"""Signed or positive values on the frequency plane, one picture per class."""
+
+import math
+
+from freqkit.report import figures
+
+
+def plane_maps(maps, classes, *, limits, label, headings=None, signed=True, title=None, limit=40):
+    """Draw one map per class on a common scale.
+
+    Args:
+        maps: real `[C, H, W]`, centred (DC at `[H//2, W//2]`), tensor or array; NaN is left white.
+        classes: C class names.
+        limits: (low, high) of the colours.
+        label: what the colours mean.
+        headings: optional C lines under the names.
+        signed: two colours from a white middle, else one.
+        title: a line above the maps.
+        limit: at most this many maps, the first.
+
+    Returns:
+        A matplotlib Figure; axes in cycles/image, rows downwards as stored.
+
+    Raises:
+        ValueError: when shapes do not fit.
+
+    Example:
+        >>> import numpy
+        >>> figure = plane_maps(numpy.zeros((2, 8, 8)), ["cat", "dog"], limits=(-1, 1), label="value")
+        >>> len([axis for axis in figure.axes if axis.get_title(loc="left")])
+        2
+    """
+    import numpy as np
+    from matplotlib.colors import LinearSegmentedColormap
+
+    maps = np.asarray(maps, dtype=np.float64)
+    if maps.ndim != 3 or len(maps) != len(classes):
+        raise ValueError(
+            f"plane_maps: maps must have shape [C, H, W] with C={len(classes)} classes; got {list(maps.shape)}."
+        )
+    colours = ["#B2500A", "#F6C28B", "#FFFFFF", "#8FC1E3", "#08306B"] if signed else ["#F4F6F8", "#8FC1E3", "#08306B"]
+    paint = LinearSegmentedColormap.from_list("plane", colours)
+    count = min(len(classes), limit)
+    columns = 4 if count == 4 else min(5, count)
+    rows = math.ceil(count / columns)
+    figure = figures.new_figure(2.55 * columns + 0.9, 2.62 * rows + 0.55 + (0.3 if title else 0))
+    axes = figure.subplots(rows, columns, squeeze=False)
+    height, width = maps.shape[1:]
+    top, left = height // 2, width // 2
+    for place, axis in enumerate(axes.flat):
+        if place >= count:
+            axis.set_visible(False)
+            continue
+        picture = axis.imshow(
+            maps[place],
+            cmap=paint,
+            vmin=limits[0],
+            vmax=limits[1],
+            interpolation="nearest" if max(height, width) <= 512 else "antialiased",
+            extent=(-left - 0.5, width - left - 0.5, height - top - 0.5, -top - 0.5),
+        )
+        heading = figures.shorten(classes[place]) + (f"\n{headings[place]}" if headings else "")
+        axis.set_title(heading, fontsize=8.5, loc="left")
+        axis.set_xticks([-(width // 4), 0, width // 4])
+        axis.set_yticks([-(height // 4), 0, height // 4])
+        axis.tick_params(labelsize=7.5, length=2.5, colors=figures.FAINT)
+        axis.tick_params(labelleft=place % columns == 0, labelbottom=place + columns >= count)
+        for side in axis.spines.values():
+            side.set_color("#B0B0B0")
+    figure.supxlabel("horizontal frequency (cycles/image)", fontsize=9, color=figures.FAINT)
+    figure.supylabel("vertical frequency (cycles/image)", fontsize=9, color=figures.FAINT)
+    bar = figure.colorbar(picture, ax=axes, shrink=0.7, aspect=30, pad=0.01)
+    bar.ax.tick_params(labelsize=8)
+    bar.set_label(label, fontsize=8.5, color=figures.FAINT)
+    lines = [title] if title else []
+    if count < len(classes):
+        lines.append(f"the first {count} of {len(classes)} classes")
+    if lines:
+        figure.suptitle("\n".join(lines), fontsize=10.5)
+    return figure
+
+
+def plot_adcs(result, *, title=None):
+    """The ADCS map of each class: blue where it has more energy than most classes, orange where less.
+
+    Args:
+        result: a `freqkit.measures.AdcsResult`; three channels are averaged.
+        title: a line above the maps.
+
+    Returns:
+        A matplotlib Figure, colours from -(C-1) to C-1.
+    """
+    maps = result.maps.double()
+    maps = maps.mean(1) if maps.ndim == 4 else maps
+    top = len(result.classes) - 1
+    label = "classes with less energy, minus classes with more"
+    title = title or "ADCS: where each class has more energy than the others"
+    return plane_maps(maps, result.classes, limits=(-top, top), label=label, title=title)
+
+
+def plot_removal(result, *, which="masks", planted=None, title=None):
+    """What a removal or gradient search found.
+
+    Args:
+        result: a `freqkit.results.RemovalResult`.
+        which: "masks": the dominant frequency maps at the result's level; "increase": by how much each
+            class's loss grows when a frequency is removed, each map scaled by its 99th percentile.
+        planted: optional dict class name -> bool `[H, W]`, centred: known bins to outline on the masks.
+        title: a line above the maps.
+
+    Returns:
+        A matplotlib Figure.
+    """
+    import numpy as np
+
+    if which not in ("masks", "increase"):
+        raise ValueError(f"plot_removal: which must be 'masks' or 'increase'; got {which!r}.")
+    if which == "masks":
+        from freqkit.report.dfms import dfm_maps
+
+        rates = [{"loss": row["loss"], "tpr": row["TPR"], "fpr": row["FPR"]} for row in result.table()]
+        title = title or f"Each class's dominant {100 * result.level:g}% of the frequencies"
+        return dfm_maps(result.masks, result.classes, rates=rates, planted=planted, title=title)
+    maps = result.maps("increase").numpy()
+    scale = np.array([np.nanpercentile(np.abs(plane), 99) or 1.0 for plane in maps])
+    return plane_maps(
+        maps / scale[:, None, None],
+        result.classes,
+        limits=(-1, 1),
+        label="increase of the loss, as a share of the class's scale",
+        headings=[f"scale {value:.2g} nats" for value in scale],
+        title=title or "What removing a frequency costs each class",
+    )

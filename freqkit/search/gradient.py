@@ -1,0 +1,316 @@
+"""Estimate what removing every frequency costs every class from one forward and a few backwards per image.
+
+Removing the pair {f, -f} changes an image by the direction d = -(X(f) e_f + X(-f) e_-f)/(H W), e_f the
+complex wave of frequency f. To first order its loss grows by
+
+    g . d = -2 Re(conj(X(f)) G(f)) / (H W)      (half of it where f = -f),
+
+X and G the unnormalised DFTs of the image and of g = dL/dx, the product summed over channels: one backward
+gives it for all frequencies. To second order half of d'Hd is added, with the Fisher (here also the
+Gauss-Newton) matrix in place of the Hessian, J' (diag p - p p') J for the Jacobian J of the logits and the
+model's probabilities p; that is E[(d . u)²] for u = J'v with E[v v'] = diag p - p p', again for all
+frequencies at once. Two such v:
+
+- "sampled": v = onehot(y') - p with y' drawn from p, that is u = dlog p(y')/dx;
+- "signs": v = sqrt(p) s - p (sqrt(p) . s) with independent random signs s.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from freqkit import masks as mask_room
+from freqkit.engine.forward import Forward
+from freqkit.errors import UsageError
+from freqkit.search.removal import LEVELS, MASKS_AT_ONCE, SearchRun, removal_cells, removal_masks
+
+CURVATURES = ("signs", "sampled")
+
+
+@dataclass
+class GradientEstimate:
+    """Estimated increase of each class's mean cross-entropy when a candidate is removed.
+
+    Attributes:
+        first_order: float64 [K, C], nats; NaN for classes without images.
+        fisher: float64 [K, C], half the Fisher term; zeros when no backwards were spent on it.
+        total: first_order + fisher.
+        baseline: float64 [C], mean cross-entropy of unfiltered images.
+        owner: int64 [H, W], centred: the candidate of each bin.
+        counts: int64 [C]. forwards, backwards: images that went through the model, and back.
+    """
+
+    first_order: torch.Tensor
+    fisher: torch.Tensor
+    baseline: torch.Tensor
+    owner: torch.Tensor
+    counts: torch.Tensor
+    forwards: int
+    backwards: int
+    record: dict = field(default_factory=dict)
+
+    @property
+    def total(self):
+        return self.first_order + self.fisher
+
+
+def estimate_removal(
+    model,
+    images,
+    *,
+    patch=1,
+    draws=4,
+    curvature="signs",
+    seed=0,
+    domain="normalised",
+    class_index=None,
+    batch_size=64,
+    device=None,
+    progress=None,
+    check=lambda: None,
+):
+    """First- and second-order estimate of what `freqkit.search.removal` measures; see the module.
+
+    Args:
+        model: a `Classifier`; copied, never changed. images: an `ImageSet`.
+        patch: bins per side of what is removed at once, as in `removal` with its default preset.
+        draws: backwards per image for the Fisher term, beside the one for the gradient; 0 leaves it out.
+        curvature: "signs" or "sampled", which random vectors v (see the module). An image's draws depend on
+            `seed`, the draw and its place in the set alone.
+        domain, class_index, device: see `freqkit.engine.score`.
+        batch_size: images per forward; results differ in float32 rounding only.
+        progress: a `freqkit.engine.Progress`.
+        check: called after every batch; may raise.
+
+    Returns:
+        `GradientEstimate`. Networks run in float32, with batch norms folded; sums over images are float64.
+
+    Raises:
+        UsageError: an argument does not fit.
+        FloatingPointError: a logit or a gradient is NaN or infinite.
+
+    Example:
+        >>> from freqkit.data import synthetic
+        >>> from freqkit.models import load_model
+        >>> model = load_model("small_convnet", num_classes=4)
+        >>> estimate = estimate_removal(model, synthetic(images_per_class=2), draws=2)
+        >>> estimate.total.shape, estimate.forwards, estimate.backwards
+        (torch.Size([514, 4]), 8, 24)
+    """
+    for name, value, least in (("draws", draws, 0), ("batch_size", batch_size, 1), ("seed", seed, 0)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise UsageError(f"gradient: {name} must be an integer of at least {least}; got {value!r}.")
+    if curvature not in CURVATURES:
+        raise UsageError(f"gradient: curvature must be one of {', '.join(CURVATURES)}; got {curvature!r}.")
+    size = tuple(images.images.shape[-2:])
+    cells, owner = removal_cells(size, patch)
+    classes, labels = len(images.classes), images.labels
+    index = torch.arange(classes) if class_index is None else torch.as_tensor(class_index, dtype=torch.int64)
+    if index.shape != (classes,) or index.min() < 0 or index.max() >= model.num_classes:
+        raise UsageError(
+            f"gradient: class_index must give one logit in 0..{model.num_classes - 1} for each of the "
+            f"{classes} classes; got {index.tolist()[:8]}."
+        )
+    if len(images) == 0:
+        raise UsageError("gradient: images must hold at least one image; got none.")
+    forward = Forward(model, device=device, domain=domain)
+    pool = _Pool(owner, len(cells), forward.device)
+    sums = torch.zeros(2, classes, len(cells), dtype=torch.float64)
+    losses = torch.zeros(classes, dtype=torch.float64)
+    if progress is not None:
+        progress.start("gradients", len(images) * (3 + 2 * draws), "forward-equivalents")
+    try:
+        for start in range(0, len(images), batch_size):
+            part = slice(start, min(start + batch_size, len(images)))
+            x = images.images[part].to(forward.device).float().div_(255)
+            if domain == "normalised":
+                mean, std = (x.new_tensor(v).view(1, 3, 1, 1) for v in (forward.mean, forward.std))
+                x = (x - mean) / std
+            x = x.to(memory_format=torch.channels_last)
+            if start == 0:
+                forward.optimise("folded", x[:32], note=_ignore if progress is None else progress.note)
+            x.requires_grad_()
+            logits = forward.module(x)
+            loss = F.cross_entropy(logits, index[labels[part]].to(forward.device), reduction="none")
+            (gradient,) = torch.autograd.grad(loss.sum(), x, retain_graph=draws > 0)
+            transformed = torch.fft.rfft2(x.detach())
+            first = pool(transformed, gradient)
+            second = torch.zeros_like(first)
+            probability = logits.detach().double().softmax(1)
+            for draw in range(draws):
+                v = _vectors(curvature, probability, seed, draw, part).to(logits.dtype)
+                (gradient,) = torch.autograd.grad(logits, x, v, retain_graph=draw < draws - 1)
+                second += pool(transformed, gradient).square() / (2 * draws)
+            if not torch.isfinite(first.sum() + second.sum() + loss.detach().sum()):
+                raise FloatingPointError(
+                    "gradient: a logit or gradient is NaN or infinite "
+                    f"among images {part.start}...{part.stop - 1}."
+                )
+            own = labels[part]
+            sums[0].index_add_(0, own, first.cpu().double())
+            sums[1].index_add_(0, own, second.cpu().double())
+            losses.index_add_(0, own, loss.detach().cpu().double())
+            if progress is not None:
+                progress.advance(len(x) * (3 + 2 * draws))
+            check()
+    finally:
+        if progress is not None:
+            progress.finish()
+    counts = images.counts
+    first, second = (value.T / counts for value in sums)
+    return GradientEstimate(
+        first, second, losses / counts, owner, counts, len(images), len(images) * (1 + draws),
+        {"draws": draws, "curvature": curvature, "seed": seed, "batch_size": batch_size,
+        "form": forward.form},
+    )  # fmt: skip
+
+
+class _Pool:
+    """Transforms of images and gradients [b, 3, H, W//2+1] -> directional derivatives [b, K] along each
+    removal."""
+
+    def __init__(self, owner, candidates, device):
+        height, width = owner.shape
+        half = width // 2 + 1
+        # Columns 1 to (W-1)//2 stand for their partners too; the self-paired ones hold both of a pair.
+        weight = torch.full((half,), 2.0)
+        weight[0] = 1.0
+        if width % 2 == 0:
+            weight[-1] = 1.0
+        self.weight = (-weight / (height * width)).to(device)
+        self.owner = mask_room.uncentred(owner)[:, :half].flatten().to(device)
+        self.candidates = candidates
+
+    def __call__(self, transformed, gradient):
+        g = torch.fft.rfft2(gradient)
+        each = (transformed.real * g.real + transformed.imag * g.imag).sum(1) * self.weight
+        pooled = each.new_zeros(len(each), self.candidates)
+        return pooled.index_add_(1, self.owner, each.flatten(1))
+
+
+def _vectors(curvature, probability, seed, draw, part):
+    """float64 [b, L] with E[v v'] = diag p - p p'; of each image its own, whatever the batch."""
+    count, logits = probability.shape
+    if curvature == "signs":
+        words = -(-logits // 64)
+        raw = _random(seed, draw, part.start * words, count * words).view(np.uint8)
+        bits = np.unpackbits(raw, bitorder="little").reshape(count, words * 64)[:, :logits]
+        signs = torch.from_numpy(bits.astype(np.float64) * 2 - 1).to(probability.device)
+        root = probability.sqrt()
+        return root * signs - probability * (root * signs).sum(1, keepdim=True)
+    uniform = (_random(seed, draw, part.start, count) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    uniform = torch.from_numpy(uniform).to(probability.device)
+    drawn = (probability.cumsum(1) < uniform[:, None]).sum(1).clamp_max(logits - 1)
+    return F.one_hot(drawn, logits) - probability
+
+
+def _random(seed, draw, start, count):
+    """Numbers start..start+count of the stream of (seed, draw), uint64, the same on every machine."""
+    stream = np.random.Philox(key=np.array([seed, draw], np.uint64))
+    stream.advance(start // 4)  # a step of Philox gives four numbers
+    return stream.random_raw(start % 4 + count)[start % 4 :]
+
+
+def _ignore(sentence):
+    import warnings
+
+    warnings.warn(sentence, RuntimeWarning, stacklevel=3)
+
+
+def gradient(
+    model,
+    images,
+    *,
+    patch=1,
+    draws=4,
+    curvature="signs",
+    rescore=0.2,
+    seed=0,
+    levels=LEVELS,
+    level=0.05,
+    ties="include",
+    domain="normalised",
+    class_index=None,
+    gradient_batch=64,
+    batch_size="auto",
+    device=None,
+    dtype=None,
+    memory=1 << 30,
+    out=None,
+    resume=False,
+    overwrite=False,
+    progress=None,
+):
+    """Dominant frequencies from gradients: rank all by an estimate, measure only the most promising exactly.
+
+    Of each class the share `rescore` of the candidates of highest estimate is removed for real, from that
+    class's own images, so that the exact part costs that share of `removal`. What is scored exactly goes
+    before what is only estimated; beyond it the estimate decides.
+
+    Args:
+        patch, draws, curvature, seed: see `estimate_removal`.
+        rescore: share of the candidates, 0 (estimates only) to 1 (as `removal`).
+        gradient_batch: images per forward and backward of the estimate.
+        others: see `freqkit.search.removal`. A resumed run repeats an estimate that had not finished.
+
+    Returns:
+        `freqkit.results.removal_result.RemovalResult` with `estimate`, and NaN in `loss` where not scored.
+
+    Raises:
+        As `removal`.
+
+    Example:
+        >>> from freqkit.data import synthetic
+        >>> from freqkit.models import load_model
+        >>> model = load_model("small_convnet", num_classes=4)
+        >>> result = gradient(model, synthetic(images_per_class=2), rescore=0.05, batch_size=64)
+        >>> int(result.loss.isfinite().sum(0)[0]), result.backwards
+        (26, 40)
+    """
+    if isinstance(rescore, bool) or not isinstance(rescore, (int, float)) or not 0 <= rescore <= 1:
+        raise UsageError(f"gradient: rescore must be a number in 0..1; got {rescore!r}.")
+    run = SearchRun(
+        "gradient", model, images, levels=levels, level=level, ties=ties, domain=domain,
+        class_index=class_index, batch_size=batch_size, device=device, dtype=dtype, memory=memory,
+        identity={
+            "preset": "default", "patch": patch, "draws": draws, "curvature": curvature, "rescore": rescore,
+            "seed": seed, "gradient_batch": gradient_batch,
+        },
+    )  # fmt: skip
+
+    def work(run, progress):
+        _, owner = removal_cells(run.size, patch)
+        kept = run.journal.get("gradient") if run.journal is not None else None
+        if kept is None:
+            estimate = estimate_removal(
+                model, images, patch=patch, draws=draws, curvature=curvature, seed=seed, domain=domain,
+                class_index=class_index, batch_size=gradient_batch, device=device, progress=progress,
+                check=run.check,
+            )  # fmt: skip
+            kept = {"total": estimate.total.numpy(), "baseline": estimate.baseline.numpy()}
+            if run.journal is not None:
+                run.journal.put("gradient", **kept)
+        run.record["forwards"] += len(images)
+        run.record["backwards"] += len(images) * (1 + draws)
+        total, baseline = (torch.from_numpy(np.array(kept[name])) for name in ("total", "baseline"))
+        loss = torch.full_like(total, torch.nan)
+        number = round(rescore * len(total))
+        if number:
+            progress.start("removal of the most promising", number * len(images))
+            try:
+                for c in run.searched:
+                    chosen = (
+                        torch.sort(total[:, c], descending=True, stable=True).indices[:number].sort().values
+                    )
+                    scorer = run.scorer(images.subset(images.labels == c))
+                    for start in range(0, number, MASKS_AT_ONCE):
+                        some = chosen[start : start + MASKS_AT_ONCE]
+                        masks = removal_masks(run.size, patch, index=some)
+                        loss[some, c] = run.score(scorer, masks, f"removal/{c}/{start}", progress).loss[:, c]
+            finally:
+                progress.finish()
+        return run.result(run.scorer(), owner, loss, baseline, total, progress)
+
+    return run.execute(work, out, resume, overwrite, progress)
