@@ -60,7 +60,7 @@ class Shares(click.ParamType):
     "--rescore", type=float, default=0.2, show_default=True, help="gradient: share of the removals to measure."
 )
 @click.option(
-    "--draws", type=click.IntRange(0), default=4, show_default=True, help="gradient: backwards for curvature."
+    "--draws", type=click.IntRange(0), default=2, show_default=True, help="gradient: backwards for curvature."
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="gradient: of the curvature.")
 @options(RUN)

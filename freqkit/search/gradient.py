@@ -1,18 +1,21 @@
 """Estimate what removing every frequency costs every class from one forward and a few backwards per image.
 
-Removing the pair {f, -f} changes an image by the direction d = -(X(f) e_f + X(-f) e_-f)/(H W), e_f the
-complex wave of frequency f. To first order its loss grows by
+Removing the pair {f, -f} changes an image by the direction d = -(X(f) e_f + X(-f) e_-f)/(H W), e_f the complex
+wave of frequency f. To first order its loss grows by
 
     g . d = -2 Re(conj(X(f)) G(f)) / (H W)      (half of it where f = -f),
 
-X and G the unnormalised DFTs of the image and of g = dL/dx, the product summed over channels: one backward
-gives it for all frequencies. To second order half of d'Hd is added, with the Fisher (here also the
-Gauss-Newton) matrix in place of the Hessian, J' (diag p - p p') J for the Jacobian J of the logits and the
-model's probabilities p; that is E[(d . u)²] for u = J'v with E[v v'] = diag p - p p', again for all
-frequencies at once. Two such v:
+X and G the unnormalised DFTs of the image and of g = dL/dx, the product summed over channels: one backward gives
+it for all frequencies. What is backpropagated is not the loss L but the log-odds against the label y,
+m = log sum_{j != y} exp z_j - z_y, of which L = log(1 + exp m) and g = (1 - p_y) dm/dx: so the slope of
+m is known to full precision for sure images, too. To second order, for the model's logits taken as linear:
 
-- "sampled": v = onehot(y') - p with y' drawn from p, that is u = dlog p(y')/dx;
-- "signs": v = sqrt(p) s - p (sqrt(p) . s) with independent random signs s.
+- "odds" (default): L(m + dm) - L(m), exact in the log-odds. With draws, the curvature among the other labels is
+  added, E[(d . u)²]/2 for u = J'v, J the Jacobian of the logits, and
+  v = sqrt(1 - p_y) (sqrt(r) s - r (sqrt(r) . s)), r their probabilities among themselves, s random signs.
+- "sampled": half the Fisher term E[(d . dlog p(y')/dx)²], y' drawn from the model's own probabilities p.
+- "signs": the same term (which is also the Gauss-Newton one, J' (diag p - p p') J) with v = sqrt(p) s - p (sqrt(p)
+  . s), E[v v'] = diag p - p p', in place of onehot(y') - p: less noise for as many backwards.
 """
 
 from dataclasses import dataclass, field
@@ -26,7 +29,7 @@ from freqkit.engine.forward import Forward
 from freqkit.errors import UsageError
 from freqkit.search.removal import LEVELS, MASKS_AT_ONCE, SearchRun, removal_cells, removal_masks
 
-CURVATURES = ("signs", "sampled")
+CURVATURES = ("odds", "sampled", "signs")
 
 
 @dataclass
@@ -35,15 +38,15 @@ class GradientEstimate:
 
     Attributes:
         first_order: float64 [K, C], nats; NaN for classes without images.
-        fisher: float64 [K, C], half the Fisher term; zeros when no backwards were spent on it.
-        total: first_order + fisher.
+        second_order: float64 [K, C], what curvature adds to it (see the module).
+        total: first_order + second_order.
         baseline: float64 [C], mean cross-entropy of unfiltered images.
         owner: int64 [H, W], centred: the candidate of each bin.
         counts: int64 [C]. forwards, backwards: images that went through the model, and back.
     """
 
     first_order: torch.Tensor
-    fisher: torch.Tensor
+    second_order: torch.Tensor
     baseline: torch.Tensor
     owner: torch.Tensor
     counts: torch.Tensor
@@ -53,7 +56,7 @@ class GradientEstimate:
 
     @property
     def total(self):
-        return self.first_order + self.fisher
+        return self.first_order + self.second_order
 
 
 def estimate_removal(
@@ -61,8 +64,8 @@ def estimate_removal(
     images,
     *,
     patch=1,
-    draws=4,
-    curvature="signs",
+    draws=2,
+    curvature="odds",
     seed=0,
     domain="normalised",
     class_index=None,
@@ -76,9 +79,10 @@ def estimate_removal(
     Args:
         model: a `Classifier`; copied, never changed. images: an `ImageSet`.
         patch: bins per side of what is removed at once, as in `removal` with its default preset.
-        draws: backwards per image for the Fisher term, beside the one for the gradient; 0 leaves it out.
-        curvature: "signs" or "sampled", which random vectors v (see the module). An image's draws depend on
-            `seed`, the draw and its place in the set alone.
+        draws: backwards per image for curvature, beside the one for the gradient; 0: none ("odds" then has
+            its own, the others have none).
+        curvature: "odds", "sampled" or "signs", see the module. An image's random vectors depend on `seed`,
+            the draw and its place in the set alone.
         domain, class_index, device: see `freqkit.engine.score`.
         batch_size: images per forward; results differ in float32 rounding only.
         progress: a `freqkit.engine.Progress`.
@@ -113,6 +117,8 @@ def estimate_removal(
             f"gradient: class_index must give one logit in 0..{model.num_classes - 1} for each of the "
             f"{classes} classes; got {index.tolist()[:8]}."
         )
+    if model.num_classes < 2:
+        raise UsageError(f"gradient: the model must have two logits at least; got {model.num_classes}.")
     if len(images) == 0:
         raise UsageError("gradient: images must hold at least one image; got none.")
     forward = Forward(model, device=device, domain=domain)
@@ -133,25 +139,32 @@ def estimate_removal(
                 forward.optimise("folded", x[:32], note=_ignore if progress is None else progress.note)
             x.requires_grad_()
             logits = forward.module(x)
-            loss = F.cross_entropy(logits, index[labels[part]].to(forward.device), reduction="none")
-            (gradient,) = torch.autograd.grad(loss.sum(), x, retain_graph=draws > 0)
+            label = index[labels[part]].to(forward.device)
+            odds, others = _log_odds(logits.detach().double(), label)
+            slope = others - F.one_hot(label, logits.shape[1])
+            (gradient,) = torch.autograd.grad(logits, x, slope.to(logits.dtype), retain_graph=draws > 0)
             transformed = torch.fft.rfft2(x.detach())
-            first = pool(transformed, gradient)
+            change = pool(transformed, gradient).double()
+            loss, error = F.softplus(odds), torch.sigmoid(odds)  # error: 1 - p of the label
+            first = error[:, None] * change
             second = torch.zeros_like(first)
-            probability = logits.detach().double().softmax(1)
+            if curvature == "odds":
+                second = F.softplus(odds[:, None] + change) - loss[:, None] - first
+                covariance = others, error
+            else:
+                covariance = logits.detach().double().softmax(1), torch.ones_like(error)
             for draw in range(draws):
-                v = _vectors(curvature, probability, seed, draw, part).to(logits.dtype)
+                v = _vectors(curvature, *covariance, seed, draw, part).to(logits.dtype)
                 (gradient,) = torch.autograd.grad(logits, x, v, retain_graph=draw < draws - 1)
-                second += pool(transformed, gradient).square() / (2 * draws)
-            if not torch.isfinite(first.sum() + second.sum() + loss.detach().sum()):
+                second += pool(transformed, gradient).double().square() / (2 * draws)
+            if not torch.isfinite(first.sum() + second.sum() + loss.sum()):
                 raise FloatingPointError(
-                    "gradient: a logit or gradient is NaN or infinite "
-                    f"among images {part.start}...{part.stop - 1}."
+                    f"gradient: a logit or gradient is NaN or infinite among images {part.start}...{part.stop - 1}."
                 )
             own = labels[part]
-            sums[0].index_add_(0, own, first.cpu().double())
-            sums[1].index_add_(0, own, second.cpu().double())
-            losses.index_add_(0, own, loss.detach().cpu().double())
+            sums[0].index_add_(0, own, first.cpu())
+            sums[1].index_add_(0, own, second.cpu())
+            losses.index_add_(0, own, loss.cpu())
             if progress is not None:
                 progress.advance(len(x) * (3 + 2 * draws))
             check()
@@ -190,16 +203,24 @@ class _Pool:
         return pooled.index_add_(1, self.owner, each.flatten(1))
 
 
-def _vectors(curvature, probability, seed, draw, part):
-    """float64 [b, L] with E[v v'] = diag p - p p'; of each image its own, whatever the batch."""
+def _log_odds(logits, label):
+    """Against the label, float64 [b], and the probabilities [b, L] of the other labels among themselves."""
+    own = F.one_hot(label, logits.shape[1]).bool()
+    rest = logits.masked_fill(own, -torch.inf)
+    return rest.logsumexp(1) - logits[own], rest.softmax(1)
+
+
+def _vectors(curvature, probability, weight, seed, draw, part):
+    """float64 [b, L] with E[v v'] = weight (diag p - p p'); of each image its own, whatever the batch."""
     count, logits = probability.shape
-    if curvature == "signs":
+    if curvature != "sampled":
         words = -(-logits // 64)
         raw = _random(seed, draw, part.start * words, count * words).view(np.uint8)
         bits = np.unpackbits(raw, bitorder="little").reshape(count, words * 64)[:, :logits]
         signs = torch.from_numpy(bits.astype(np.float64) * 2 - 1).to(probability.device)
         root = probability.sqrt()
-        return root * signs - probability * (root * signs).sum(1, keepdim=True)
+        vector = root * signs - probability * (root * signs).sum(1, keepdim=True)
+        return weight.sqrt()[:, None] * vector
     uniform = (_random(seed, draw, part.start, count) >> np.uint64(11)).astype(np.float64) * 2.0**-53
     uniform = torch.from_numpy(uniform).to(probability.device)
     drawn = (probability.cumsum(1) < uniform[:, None]).sum(1).clamp_max(logits - 1)
@@ -224,8 +245,8 @@ def gradient(
     images,
     *,
     patch=1,
-    draws=4,
-    curvature="signs",
+    draws=2,
+    curvature="odds",
     rescore=0.2,
     seed=0,
     levels=LEVELS,
@@ -267,7 +288,7 @@ def gradient(
         >>> model = load_model("small_convnet", num_classes=4)
         >>> result = gradient(model, synthetic(images_per_class=2), rescore=0.05, batch_size=64)
         >>> int(result.loss.isfinite().sum(0)[0]), result.backwards
-        (26, 40)
+        (26, 24)
     """
     if isinstance(rescore, bool) or not isinstance(rescore, (int, float)) or not 0 <= rescore <= 1:
         raise UsageError(f"gradient: rescore must be a number in 0..1; got {rescore!r}.")
@@ -301,9 +322,7 @@ def gradient(
             progress.start("removal of the most promising", number * len(images))
             try:
                 for c in run.searched:
-                    chosen = (
-                        torch.sort(total[:, c], descending=True, stable=True).indices[:number].sort().values
-                    )
+                    chosen = torch.sort(total[:, c], descending=True, stable=True).indices[:number].sort().values
                     scorer = run.scorer(images.subset(images.labels == c))
                     for start in range(0, number, MASKS_AT_ONCE):
                         some = chosen[start : start + MASKS_AT_ONCE]

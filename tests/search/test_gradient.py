@@ -26,55 +26,79 @@ def images():
 
 
 def derivatives(model, images, patch):
-    """Slope of the loss [K, n], and of every log-probability [K, n, L], along each removal."""
+    """Slopes of every logit [K, n, L] along each removal, and the logits [n, L], in float64."""
     network = copy.deepcopy(model.network).double()
     mean, std = (torch.tensor(v, dtype=torch.float64).view(1, 3, 1, 1) for v in (model.mean, model.std))
     x = ((images.images.double() / 255 - mean) / std).requires_grad_()
     logits = network(x)
-    log_probability = logits.log_softmax(1)
-    by_label = [torch.autograd.grad(log_probability[:, y].sum(), x, retain_graph=True)[0] for y in range(4)]
+    by_logit = [torch.autograd.grad(logits[:, y].sum(), x, retain_graph=True)[0] for y in range(4)]
     slopes = []
     for mask in effective(removal_masks(images.images.shape[-2:], patch)).double():
         step = torch.fft.ifft2(torch.fft.fft2(x.detach()) * (uncentred(mask) - 1)).real
-        slopes.append(torch.stack([(g * step).sum((1, 2, 3)) for g in by_label], 1))
-    slopes = torch.stack(slopes)
-    own = -slopes[:, torch.arange(len(images)), images.labels]
-    fisher = (log_probability.exp() * slopes.square()).sum(2) / 2
-    return own, fisher, F.cross_entropy(logits, images.labels, reduction="none").detach()
+        slopes.append(torch.stack([(g * step).sum((1, 2, 3)) for g in by_logit], 1))
+    return torch.stack(slopes), logits.detach()
 
 
 def class_means(each, images):
-    return torch.stack([each[..., images.labels == c].mean(-1) for c in range(4)], -1).detach()
+    return torch.stack([each[..., images.labels == c].mean(-1) for c in range(4)], -1)
+
+
+def close(value, expected, rtol=1e-3):
+    return torch.allclose(value, expected, rtol=rtol, atol=1e-5 * float(expected.abs().max()))
 
 
 @pytest.mark.parametrize("patch", [1, 4])
 def test_first_order_is_the_slope_along_each_removal(model, images, patch):
-    own, _, loss = derivatives(model, images, patch)
-    estimate = estimate_removal(model, images, patch=patch, draws=0, batch_size=5)
-    expected = class_means(own, images)
-    assert torch.allclose(estimate.first_order, expected, atol=1e-5 * float(expected.abs().max()), rtol=1e-3)
-    assert torch.allclose(estimate.baseline, class_means(loss, images), atol=1e-5)
-    assert estimate.fisher.abs().sum() == 0 and (estimate.forwards, estimate.backwards) == (8, 8)
+    slopes, logits = derivatives(model, images, patch)
+    error = logits.softmax(1) - F.one_hot(images.labels, 4)
+    expected = class_means((slopes * error).sum(2), images)
+    loss = F.cross_entropy(logits, images.labels, reduction="none")
+    for curvature in ("odds", "signs"):
+        estimate = estimate_removal(model, images, patch=patch, draws=0, curvature=curvature, batch_size=5)
+        assert close(estimate.first_order, expected)
+        assert torch.allclose(estimate.baseline, class_means(loss, images), atol=1e-5)
+        assert (estimate.forwards, estimate.backwards) == (8, 8)
+        assert (estimate.second_order.abs().sum() == 0) == (curvature == "signs")
 
 
-@pytest.mark.parametrize("curvature", ["signs", "sampled"])
-def test_draws_average_to_the_fisher_term(model, images, curvature):
-    _, fisher, _ = derivatives(model, images, 4)
-    expected = class_means(fisher, images)
+def test_log_odds_are_exact_for_logits_that_move_together(model, images):
+    """Without draws: log-odds linear, the others' shares among themselves fixed."""
+    slopes, logits = derivatives(model, images, 4)
+    expected = []
+    for i, label in enumerate(images.labels.tolist()):
+        others = [j for j in range(4) if j != label]
+        share = logits[i, others].softmax(0)
+        step = (slopes[:, i, others] * share).sum(1) - slopes[:, i, label]
+        odds = logits[i, others].logsumexp(0) - logits[i, label]
+        expected.append(torch.log1p((odds + step).exp()) - torch.log1p(odds.exp()))
+    estimate = estimate_removal(model, images, patch=4, draws=0)
+    assert close(estimate.total, class_means(torch.stack(expected, 1), images))
+
+
+@pytest.mark.parametrize("curvature", ["odds", "signs", "sampled"])
+def test_draws_average_to_the_curvature(model, images, curvature):
+    slopes, logits = derivatives(model, images, 4)
+    p = logits.softmax(1)
+    expected = 0
+    if curvature == "odds":
+        expected = estimate_removal(model, images, patch=4, draws=0).second_order
+        p = p * (1 - F.one_hot(images.labels, 4))  # the labels but the own
+    weight = p.sum(1)
+    p = p / weight[:, None]
+    variance = (p * slopes.square()).sum(2) - (p * slopes).sum(2).square()
+    drawn = class_means(weight * variance / 2, images)
     estimate = estimate_removal(model, images, patch=4, draws=400, curvature=curvature)
-    # The standard error of a square's mean over 400 draws is at most 0.2 of it for heavy tails; sums over
-    # bins less.
-    assert torch.allclose(estimate.fisher.sum(0), expected.sum(0), rtol=0.2)
-    assert torch.allclose(estimate.fisher, expected, rtol=0.6, atol=1e-3 * float(expected.max()))
+    # Squares have heavy tails: their mean over 400 draws may be a fifth off, in sums over bins less.
+    found = estimate.second_order - expected
+    assert torch.allclose(found.sum(0), drawn.sum(0), rtol=0.2)
+    assert torch.allclose(found, drawn, rtol=0.6, atol=1e-3 * float(drawn.max()))
     assert estimate.backwards == 401 * len(images)
 
 
 def test_batches_do_not_matter(model, images):
     """An image's random vectors depend on its place in the set, not on the batch."""
-    for curvature in ("signs", "sampled"):
-        one, other = (
-            estimate_removal(model, images, draws=2, curvature=curvature, batch_size=n).total for n in (3, 8)
-        )
+    for curvature in ("odds", "signs", "sampled"):
+        one, other = (estimate_removal(model, images, draws=2, curvature=curvature, batch_size=n).total for n in (3, 8))
         assert torch.allclose(one, other, atol=1e-6 * float(one.abs().max()), rtol=1e-3)
 
 
@@ -138,7 +162,7 @@ def test_rescored_share_is_that_of_the_highest_estimates(model, images, tmp_path
     ("change", "message"),
     [
         ({"draws": -1}, "draws must be an integer of at least 0"),
-        ({"curvature": "x"}, "curvature must be one of signs, sampled"),
+        ({"curvature": "x"}, "curvature must be one of odds, sampled, signs"),
         ({"rescore": 2}, "rescore must be a number in 0..1"),
         ({"class_index": [0, 1, 2, 9]}, "class_index must give one logit"),
     ],
