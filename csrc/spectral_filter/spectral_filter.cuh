@@ -425,9 +425,10 @@ struct ForwardRows {
   RowSum sum;
   int64_t outer, inner;              // outputs, and the planes summed into each
   int64_t first_outer, first_inner;  // of this chunk
+  int64_t shares, share;             // outputs per mask, and the planes of each (mask gradient)
   Complex<T>* spectrum;              // [outputs, half, W]: the result of the first two sums
   const Complex<T>* other;           // [images, half, W]: the filtered spectrum, for the mask gradient
-  T* mask_gradient;                  // [masks, half, W]
+  T* mask_gradient;                  // [masks, shares, half, W]
   MaskView mask;
   int height, half, channels;
   bool paired;
@@ -438,7 +439,7 @@ struct ForwardRows {
 // scheduling:
 //   spectrum            out[o]  = F
 //   spectrum_gradient   out[o] += c/(HW) m_eff F          o = image plane, inner = masks
-//   mask_gradient       out[o] += c/(HW) Re(X conj F)     o = mask, inner = image planes
+//   mask_gradient       out[o] += c/(HW) Re(X conj F)     o = (mask, share), inner = the share's image planes
 template <class T, bool SHARED>
 __global__ void __launch_bounds__(kThreads, 2) forward_rows_kernel(ForwardRows<T> p) {
   Complex<T>* const buffer = block_buffer<SHARED>(p.wide, p.line);
@@ -479,7 +480,8 @@ __global__ void __launch_bounds__(kThreads, 2) forward_rows_kernel(ForwardRows<T
             store_global(p.spectrum + at,
                          Complex<T>{total.re + weight * value.re, total.im + weight * value.im});
           } else {
-            const int64_t image = p.paired ? output * p.channels + step : step;
+            const int64_t nth = output % p.shares * p.share + step;
+            const int64_t image = p.paired ? output / p.shares * p.channels + nth : nth;
             const Complex<T> x = load_const(p.other + (image * p.half + ky) * width + kx);
             T total = 0;
             if (step > 0) total = load_global(p.mask_gradient + at);
@@ -494,9 +496,9 @@ __global__ void __launch_bounds__(kThreads, 2) forward_rows_kernel(ForwardRows<T
 
 template <class T>
 struct MaskGradient {
-  const T* half_gradient;  // [masks, half, W], with respect to m_eff
+  const T* half_gradient;  // [masks, shares, half, W], with respect to m_eff
   T* out;                  // [masks, H, W] or [masks, H, W/2+1]
-  int64_t masks;
+  int64_t masks, shares;
   int height, width, half, columns;
 };
 
@@ -509,15 +511,16 @@ __global__ void __launch_bounds__(kThreads) mask_gradient_kernel(MaskGradient<T>
     const int column = int(i % p.columns), row = int(i / p.columns % p.height);
     const int64_t mask = i / p.columns / p.height;
     const int mirror_row = row == 0 ? 0 : p.height - row, mirror_column = column == 0 ? 0 : p.width - column;
-    const T* const gradient = p.half_gradient + mask * p.half * p.width;
-    T value;
-    if (row == mirror_row)
-      value = T(0.5) * (load_const(gradient + int64_t(row) * p.width + column) +
-                        load_const(gradient + int64_t(row) * p.width + mirror_column));
-    else if (row < p.half)
-      value = T(0.5) * load_const(gradient + int64_t(row) * p.width + column);
-    else
-      value = T(0.5) * load_const(gradient + int64_t(mirror_row) * p.width + mirror_column);
+    const int ky = row < p.half ? row : mirror_row, kx = row < p.half ? column : mirror_column;
+    T value = 0;
+    for (int64_t share = 0; share < p.shares; ++share) {
+      const T* const gradient =
+          p.half_gradient + ((mask * p.shares + share) * p.half + ky) * static_cast<int64_t>(p.width);
+      if (row == mirror_row)
+        value += T(0.5) * (load_const(gradient + column) + load_const(gradient + mirror_column));
+      else
+        value += T(0.5) * load_const(gradient + kx);
+    }
     // A half-plane value stands for its mirrored column too.
     if (p.columns < p.width && column != mirror_column) value *= T(2);
     store_global(p.out + i, value);
@@ -674,7 +677,8 @@ struct ForwardArguments {
   RowSum sum;
   Complex<T>* spectrum;
   const Complex<T>* other;
-  T* mask_gradient;  // [masks, half, W]
+  T* mask_gradient;  // [masks, shares, half, W]
+  int64_t shares = 1;
   MaskView mask;
   bool paired;
   T self_weight, inner_weight;
@@ -698,10 +702,27 @@ void forward(Launch&& launch, const Work<T>& work, const ForwardArguments<T>& a)
       const int groups = (g.pairs + g.columns.lanes() - 1) / g.columns.lanes();
       launch(g.columns.wide ? forward_columns_kernel<T, false> : forward_columns_kernel<T, true>,
              line_shape(g.columns, outer * inner * groups, sizeof(Complex<T>)), column_params);
-      const ForwardRows<T> row_params{
-          g.rows,   work.tables(true), work.scratch(), work.wide(),     a.sum,  outer,    inner,  o,
-          i,        a.spectrum,        a.other,        a.mask_gradient, a.mask, g.height, g.half, a.channels,
-          a.paired, a.self_weight,     a.inner_weight};
+      const ForwardRows<T> row_params{g.rows,
+                                      work.tables(true),
+                                      work.scratch(),
+                                      work.wide(),
+                                      a.sum,
+                                      outer,
+                                      inner,
+                                      o,
+                                      i,
+                                      a.shares,
+                                      a.inner,
+                                      a.spectrum,
+                                      a.other,
+                                      a.mask_gradient,
+                                      a.mask,
+                                      g.height,
+                                      g.half,
+                                      a.channels,
+                                      a.paired,
+                                      a.self_weight,
+                                      a.inner_weight};
       const int64_t items = (outer * g.half + g.rows.lanes() - 1) / g.rows.lanes();
       launch(g.rows.wide ? forward_rows_kernel<T, false> : forward_rows_kernel<T, true>,
              line_shape(g.rows, items, sizeof(Complex<T>)), row_params);
@@ -709,13 +730,22 @@ void forward(Launch&& launch, const Work<T>& work, const ForwardArguments<T>& a)
   }
 }
 
+// Into how many sums the planes of a mask are shared, so that few masks still fill a device: a divisor of
+// their number, from the sizes alone, so that results repeat.
+inline int64_t mask_gradient_shares(int64_t masks, int64_t planes, int height) {
+  const int64_t batches = masks * ((height / 2 + kMaxLanes) / kMaxLanes);
+  for (int64_t shares = std::clamp<int64_t>(512 / std::max<int64_t>(batches, 1), 1, 32); shares > 1; --shares)
+    if (planes % shares == 0) return shares;
+  return 1;
+}
+
 template <class T, class Launch>
 void finish_mask_gradient(Launch&& launch, const Geometry& g, const T* half_gradient, T* out, int64_t masks,
-                          bool dense) {
+                          int64_t shares, bool dense) {
   const int columns = dense ? g.width : g.width / 2 + 1;
   if (masks == 0) return;
   launch(mask_gradient_kernel<T>, flat_shape(masks * g.height * columns),
-         MaskGradient<T>{half_gradient, out, masks, g.height, g.width, g.half, columns});
+         MaskGradient<T>{half_gradient, out, masks, shares, g.height, g.width, g.half, columns});
 }
 
 }  // namespace freqkit::device

@@ -296,15 +296,17 @@ Tensor spectral_filter_backward_mask(const Tensor& grad_any, const Tensor& packe
     const int64_t channels = packed.size(1), images = packed.size(0) * channels, masks = grad.size(0);
     const int64_t columns = kind == kDense ? width : width / 2 + 1;
     const std::vector<int64_t> size = {masks, height, columns};
-    const int64_t inner = paired ? channels : images;
-    if (inner == 0) return zeros_on(grad, size, packed.scalar_type());
+    const int64_t planes = paired ? channels : images;
+    if (planes == 0) return zeros_on(grad, size, packed.scalar_type());
+    const int64_t shares = mask_gradient_shares(masks, planes, int(height)), inner = planes / shares;
     Tensor result = empty_on(grad, size, packed.scalar_type());
-    const Tensor half = empty_on(grad, {masks, height / 2 + 1, width}, packed.scalar_type());
-    const Memory<T> memory(stream, grad, height, width, masks * inner);
+    const Tensor half = empty_on(grad, {masks * shares, height / 2 + 1, width}, packed.scalar_type());
+    const Memory<T> memory(stream, grad, height, width, masks * planes);
     ForwardArguments<T> a{};
     a.in = input_view(grad);
-    a.outer = masks;
+    a.outer = masks * shares;
     a.inner = inner;
+    a.shares = shares;
     a.outer_step = inner;
     a.inner_step = 1;
     a.channels = int(channels);
@@ -315,7 +317,7 @@ Tensor spectral_filter_backward_mask(const Tensor& grad_any, const Tensor& packe
     set_weights(a.self_weight, a.inner_weight, height, width);
     forward(stream, memory.work(), a);
     finish_mask_gradient(stream, memory.geometry, static_cast<const T*>(half.const_data_ptr()),
-                         static_cast<T*>(result.mutable_data_ptr()), masks, kind == kDense);
+                         static_cast<T*>(result.mutable_data_ptr()), masks, shares, kind == kDense);
     return result;
   });
 }

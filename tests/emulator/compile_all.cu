@@ -16,7 +16,7 @@ void all(const Work<T>& work, const InverseArguments<T>& i, const ForwardArgumen
   const Launch launch;
   inverse(launch, work, i);
   forward(launch, work, f);
-  finish_mask_gradient<T>(launch, work.geometry, out, out, 1, true);
+  finish_mask_gradient<T>(launch, work.geometry, out, out, 1, 1, true);
 }
 void all_fused(char* memory, const InverseArguments<float>& i, int size, size_t shared) {
   with_fused_plan(size, size, shared, [&](auto plan) { fused_inverse<decltype(plan)>(Launch{}, memory, i); });

@@ -156,10 +156,11 @@ py::array forward_of(py::array in, const std::string& in_type, int height, int w
                                        : RowSum::mask_gradient;
   if (a.sum == RowSum::mask_gradient) {
     const int64_t count = paired ? images / channels : masks;
-    std::vector<T> half(size_t(count) * g.half * width, T(NAN));
-    a.outer = count;
-    a.inner = paired ? channels : images;
-    a.outer_step = paired ? channels : images;
+    const int64_t planes = paired ? channels : images, shares = mask_gradient_shares(count, planes, height);
+    std::vector<T> half(size_t(count * shares) * g.half * width, T(NAN));
+    a.outer = count * shares;
+    a.inner = a.outer_step = planes / shares;
+    a.shares = shares;
     a.inner_step = 1;
     a.other = reinterpret_cast<const Complex<T>*>(data_or_null<std::complex<T>>(other));
     a.mask_gradient = half.data();
@@ -167,7 +168,7 @@ py::array forward_of(py::array in, const std::string& in_type, int height, int w
     const bool dense = kind == kDense;
     py::array_t<T> out({count, int64_t(height), int64_t(dense ? width : width / 2 + 1)});
     std::memset(static_cast<void*>(out.mutable_data()), 0xff, size_t(out.nbytes()));
-    finish_mask_gradient(emulated::Launch{}, g, half.data(), out.mutable_data(), count, dense);
+    finish_mask_gradient(emulated::Launch{}, g, half.data(), out.mutable_data(), count, shares, dense);
     return out;
   }
   a.outer = images;
@@ -271,6 +272,7 @@ PYBIND11_MODULE(freqkit_emulator, m) {
     }
     return d;
   });
+  m.def("mask_gradient_shares", &mask_gradient_shares);
   m.def("plane_map", [](int64_t first, int64_t outer, int64_t inner, int64_t outer_step, int64_t inner_step,
                         int64_t s) { return PlaneMap{first, outer, inner, outer_step, inner_step}(s); });
   m.def("round_to", [](const std::string& type, float value) {

@@ -115,11 +115,12 @@ bool filter(int height, int width, const emulated::Limits& limits) {
   f.mask.kind = kDense, f.mask.data = dense.data();
   forward(launch, memory.work(), f);
   std::vector<T> half_gradient(size_t(masks) * half * width), mask_gradient(size_t(masks) * height * width);
-  f.outer = masks, f.inner = planes, f.outer_step = planes, f.inner_step = 1, f.sum = RowSum::mask_gradient;
+  f.outer = masks, f.inner = planes, f.outer_step = planes, f.inner_step = 1, f.shares = 1,
+  f.sum = RowSum::mask_gradient;
   f.other = reinterpret_cast<const Complex<T>*>(spectrum.data());
   f.mask_gradient = half_gradient.data();
   forward(launch, memory.work(), f);
-  finish_mask_gradient(launch, memory.geometry, half_gradient.data(), mask_gradient.data(), masks, true);
+  finish_mask_gradient(launch, memory.geometry, half_gradient.data(), mask_gradient.data(), masks, 1, true);
   for (T value : mask_gradient) right &= !std::isnan(value);
   return right;
 }

@@ -52,3 +52,13 @@ def test_planes_beyond_32_bits_are_addressed(emulator):
 def test_impossible_sizes_are_refused(emulator, size):
     with pytest.raises(ValueError, match="H and W must be between 1 and"):
         emulator.geometry(*size, 1, 8, 99 * 1024, 24 << 20)
+
+
+def test_shares_of_the_mask_gradient(emulator):
+    for masks, planes, height in itertools.product(
+        (1, 2, 16, 5000, 2**31), (1, 3, 7, 96, 3 * 2**31), (1, 32, 224, 4096)
+    ):
+        shares = emulator.mask_gradient_shares(masks, planes, height)
+        assert 1 <= shares <= 32 and planes % shares == 0
+        assert shares == 1 or masks * shares <= 512, "the partial sums stay small"
+    assert emulator.mask_gradient_shares(1, 96, 224) == 32

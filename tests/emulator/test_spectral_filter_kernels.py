@@ -367,3 +367,28 @@ def test_gradients_arrive_in_half_precision(emulator, in_type):
     gradient = np.random.default_rng(2).integers(-8, 8, size=(1, 2, 6, 10)).astype(np.float64)
     got = forward(emulator, "f32", gradient, in_type=in_type)
     assert relative(got, packed_spectrum(gradient, np.complex128).reshape(2, 4, 10)) <= 4e-7
+
+
+def test_mask_gradient_of_many_images(emulator):
+    """74 planes: two shares of 37, in chunks that cut across them."""
+    emulator.configure(order="shuffled", seed=4)
+    rng = np.random.default_rng(12)
+    h, w, b, c = 4, 3, 37, 2
+    assert emulator.mask_gradient_shares(1, b * c, h) == 2
+    x, gradient = rng.normal(size=(2, b, c, h, w))
+    expected = (np.fft.fft2(x) * np.conj(np.fft.fft2(gradient))).real.sum((0, 1), keepdims=True)[0] / (h * w)
+    spectrum = packed_spectrum(x, np.complex128).reshape(b * c, h // 2 + 1, w)
+    for scratch in (24 << 20, 1500, 1):
+        got = forward(
+            emulator,
+            "f64",
+            gradient[None],
+            in_type="float64",
+            sum="mask_gradient",
+            masks=1,
+            kind=DENSE,
+            other=spectrum,
+            images=b * c,
+            scratch=scratch,
+        )
+        assert relative(got, expected) <= 1e-14
