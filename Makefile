@@ -18,6 +18,10 @@ STAMPS := $(VENV)/stamps
 # cmake and ninja come from the environment, so a bare machine needs neither.
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
+# Threads that spin while they wait stand still together on a busy machine: measured 235 against 1,800 forwards/s
+# with five other processes on two cores.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 NATIVE := CMakeLists.txt $(shell find csrc -type f 2>/dev/null)
 CXX_FILES = $(shell find csrc tests/emulator -type f 2>/dev/null | grep -E '\.(h|cuh|cpp|cu)$$')
 

@@ -4,7 +4,7 @@
 // FREQKIT_EMULATED, which runs the unmodified kernel text on the CPU (tests/emulator/shim.h).
 //
 // The dialect of a kernel file: threadIdx, blockIdx, blockDim, gridDim, __syncthreads, __syncwarp, __shfl_*_sync,
-// __ballot_sync, atomicAdd, DYNAMIC_SHARED(T, name), standard maths, and the accessors below for every read and write of
+// __ballot_sync, __brev, atomicAdd, DYNAMIC_SHARED(T, name), standard maths, and the accessors below for every read and write of
 // global and shared memory, so that the emulator can count them. No <<<>>>, torch, CUB, cooperative groups, inline PTX,
 // static __shared__ or __constant__.
 #pragma once

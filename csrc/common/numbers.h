@@ -6,6 +6,7 @@
 
 #include "dialect.h"
 #if defined(__CUDACC__)
+#include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #endif
 
@@ -42,9 +43,13 @@ FREQKIT_HD FREQKIT_INLINE E narrow(T value) {
 // Round to nearest even; a NaN stays one.
 template <>
 FREQKIT_HD FREQKIT_INLINE BFloat16 narrow<BFloat16, float>(float value) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  return {__bfloat16_as_ushort(__float2bfloat16_rn(value))};
+#else
   const uint32_t bits = bits_of(value);
   if ((bits & 0x7fffffffu) > 0x7f800000u) return {uint16_t(bits >> 16 | 0x40u)};
   return {uint16_t((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16)};
+#endif
 }
 template <>
 FREQKIT_HD FREQKIT_INLINE Half narrow<Half, float>(float value) {

@@ -182,6 +182,10 @@ constexpr int split(int r) {
     case 25: return 5;
     case 28: return 7;
     case 32: return 4;
+    case 36: return 9;
+    case 40: return 8;
+    case 48: return 3;
+    case 56: return 8;
     default: return r;
   }
 }

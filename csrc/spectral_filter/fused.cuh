@@ -23,8 +23,8 @@ struct Fused {
   static constexpr int B = N / kSplit, R = N / (2 * D), M = N / D;
   static constexpr int pitch = (kSplit + 1) * B, plane_pitch = R * pitch;
   static constexpr int threads = N * P, min_blocks = BLOCKS_PER_SM;
-  static constexpr size_t shared_bytes = size_t(P) * plane_pitch * sizeof(Complex<float>);
-  static_assert(N % kSplit == 0 && N % (2 * D) == 0 && R % 2 == 0 && threads <= 1024);
+  static constexpr size_t shared_bytes = size_t(P) * (plane_pitch * sizeof(Complex<float>) + 24);
+  static_assert(N % kSplit == 0 && N % (2 * D) == 0 && R % 2 == 0 && threads <= 1024 && (D == 1 || D == 2 || D == 4));
 };
 
 struct FusedTables {
@@ -46,89 +46,104 @@ struct FusedParams {
   bool paired;
 };
 
-// One row of the folded spectrum at kx = B a + b for all a, with the scale.
-template <class Plan, bool WORDS>
-__device__ FREQKIT_INLINE void load_folded(const FusedParams& p, const Complex<float>* plane, int64_t mask, bool inside,
-                                           int row, int b, int s, Complex<float> (&v)[kSplit]) {
-  constexpr int N = Plan::N, D = Plan::D, B = Plan::B, M = Plan::M;
-#pragma unroll
-  for (int a = 0; a < kSplit; ++a) v[a] = {0.0f, 0.0f};
-#pragma unroll
-  for (int q = 0; q < D; ++q) {
-    // Row k' + q M of the full spectrum, or the conjugate of its mirror.
-    const bool mirrored = D == 1 ? false : q >= D / 2;
-    const int ky = mirrored ? N - row - q * M : row + q * M;
-    const int quarter = (s * q * (4 / (D < 4 ? D : 4))) & 3;  // w_D^(s q) = i^quarter for D <= 4
-    const float turn_re = quarter == 0 ? 1.0f : quarter == 2 ? -1.0f : 0.0f;
-    const float turn_im = quarter == 1 ? 1.0f : quarter == 3 ? -1.0f : 0.0f;
-    const Complex<float>* const from = plane + int64_t(ky) * N;
-    uint32_t word = 0;
-    const float* weights = nullptr;
-    if constexpr (WORDS) {
-      const int column = mirrored && b > 0 ? B - b : b;
-      word = load_const_if(inside, p.words + (mask * (N / 2 + 1) + ky) * B + column);
-    } else {
-      weights = p.weights + (mask * (N / 2 + 1) + ky) * N;
+// v[a] += factor * value of one masked row at kx = B a + b, or of its mirror's conjugate, which stands for row -ky.
+template <class Plan, bool WORDS, bool MIRRORED>
+__device__ FREQKIT_INLINE void add_row(const FusedParams& p, const Complex<float>* row, int64_t mask_row, bool inside, int b,
+                                       const Complex<float>& factor, Complex<float> (&v)[kSplit]) {
+  constexpr int N = Plan::N, B = Plan::B;
+  // The mirror of kx = B a + b is B (15 - a) + (B - b), or B ((16 - a) mod 16) when b = 0.
+  const Complex<float>* const first = row + (MIRRORED ? (b > 0 ? N - b : 0) : b);
+  const Complex<float>* const others = row + (MIRRORED ? N - b : b);
+  [[maybe_unused]] uint32_t word = 0;
+  [[maybe_unused]] const float* weights = nullptr;
+  if constexpr (WORDS) {
+    word = load_const_if(inside, p.words + mask_row * B + (MIRRORED && b > 0 ? B - b : b));
+    if constexpr (MIRRORED) {
+      word = __brev(word);
+      const uint32_t any = word >> 16, both = word & 0xffffu;
+      word = b > 0 ? any | both << 16 : ((any << 1 | any >> 15) & 0xffffu) | (both << 1 | both >> 15) << 16;
     }
-#pragma unroll
-    for (int a = 0; a < kSplit; ++a) {
-      // The mirror of kx = B a + b is B (15 - a) + (B - b), or B ((16 - a) mod 16) when b = 0.
-      const int straight = a * B + b;
-      const int kx = mirrored ? (straight == 0 ? 0 : N - straight) : straight;
-      Complex<float> value;
-      if constexpr (WORDS) {
-        const int bit = mirrored ? (b > 0 ? kSplit - 1 - a : (kSplit - a) % kSplit) : a;
-        value = load_const_if((word >> bit & 1u) != 0, from + kx);
-        const float weight = (word >> (bit + kSplit) & 1u) != 0 ? 1.0f : 0.5f;
-        value = {value.re * weight, value.im * weight};
-      } else {
-        const float weight = load_const_if(inside, weights + kx);
-        value = load_const_if(weight != 0.0f, from + kx);
-        value = {value.re * weight, value.im * weight};
-      }
-      if (mirrored) value.im = -value.im;
-      if constexpr (D == 1) {
-        v[a] = value;
-      } else if constexpr (D == 2) {
-        v[a] = {v[a].re + value.re * turn_re, v[a].im + value.im * turn_re};
-      } else {
-        static_assert(D == 4);
-        v[a].re += value.re * turn_re - value.im * turn_im;
-        v[a].im += value.re * turn_im + value.im * turn_re;
-      }
-    }
-  }
-  if (D == 1 || s == 0) {
-#pragma unroll
-    for (int a = 0; a < kSplit; ++a) v[a] = {v[a].re * p.scale, v[a].im * p.scale};
   } else {
-    Complex<float> turn = load_const(p.tables.roots + s * row);
-    turn = {turn.re * p.scale, turn.im * p.scale};
+    weights = p.weights + mask_row * N;
+  }
 #pragma unroll
-    for (int a = 0; a < kSplit; ++a)
-      v[a] = {v[a].re * turn.re - v[a].im * turn.im, v[a].re * turn.im + v[a].im * turn.re};
+  for (int a = 0; a < kSplit; ++a) {
+    const Complex<float>* const at = a == 0 ? first : others + (MIRRORED ? -a * B : a * B);
+    bool wanted;
+    float weight;
+    if constexpr (WORDS) {
+      wanted = (word >> a & 1u) != 0;
+      weight = (word >> (a + kSplit) & 1u) != 0 ? 1.0f : 0.5f;
+    } else {
+      weight = load_const_if(inside, weights + (at - row));
+      wanted = weight != 0.0f;
+    }
+    const Complex<float> raw = load_const_if(wanted, at);
+    const float re = raw.re * weight, im = MIRRORED ? -raw.im * weight : raw.im * weight;
+    v[a] = {v[a].re + re * factor.re - im * factor.im, v[a].im + re * factor.im + im * factor.re};
   }
 }
 
+// Row k' of the folded spectrum, times the scale, added to v; `quarter` more turns by i^quarter.
 template <class Plan, bool WORDS>
-__device__ FREQKIT_INLINE void phase_a(const FusedParams& p, Complex<float>* shared, int64_t mask_and_group, int s) {
-  constexpr int N = Plan::N, B = Plan::B, R = Plan::R;
+__device__ FREQKIT_INLINE void add_folded(const FusedParams& p, const Complex<float>* plane, int64_t mask_row, int row, int b, int s,
+                                          int quarter, Complex<float> (&v)[kSplit]) {
+  constexpr int N = Plan::N, D = Plan::D, M = Plan::M;
+  Complex<float> factor{p.scale, 0.0f};
+  if (D > 1 && s > 0) {
+    const Complex<float> root = load_const(p.tables.roots + s * row);
+    factor = {root.re * p.scale, root.im * p.scale};
+  }
+#pragma unroll 1
+  for (int q = 0; q < D; ++q) {
+    const int turns = (quarter + s * q * (4 / D)) & 3;  // w_D^(s q) = i^(4 s q/D)
+    const Complex<float> turned = turns == 0   ? factor
+                                  : turns == 1 ? Complex<float>{-factor.im, factor.re}
+                                  : turns == 2 ? Complex<float>{-factor.re, -factor.im}
+                                               : Complex<float>{factor.im, -factor.re};
+    if (D > 1 && q >= D / 2) {
+      const int ky = N - row - q * M;
+      add_row<Plan, WORDS, true>(p, plane + int64_t(ky) * N, mask_row + ky, mask_row >= 0, b, turned, v);
+    } else {
+      const int ky = row + q * M;
+      add_row<Plan, WORDS, false>(p, plane + int64_t(ky) * N, mask_row + ky, mask_row >= 0, b, turned, v);
+    }
+  }
+}
+
+// Where a block's planes lie; worked out once and kept in shared memory, because registers are scarce in phase C.
+struct FusedItem {
+  int64_t spectrum;  // offset of the plane
+  int64_t mask_row;  // first row of its mask, or -1 for a plane that is not there
+  int64_t out;       // offset of row s, column 0
+};
+
+template <class Plan>
+__device__ FREQKIT_INLINE void find_items(const FusedParams& p, FusedItem* items) {
+  const int local = threadIdx.x;
+  if (local >= Plan::P) return;
+  const int s = int(blockIdx.x % Plan::D);
+  const int64_t block = blockIdx.x / Plan::D, groups = (p.image_count + Plan::P - 1) / Plan::P;
+  const int64_t in_launch = block % groups * Plan::P + local, image = p.first_image + in_launch;
+  const int64_t mask = p.paired ? image / p.channels - p.first_mask : block / groups;
+  const int64_t plane = p.paired ? image : (p.first_mask + mask) * p.images + image;
+  store_shared(&items[local].spectrum, image * (Plan::N / 2 + 1) * Plan::N);
+  store_shared(&items[local].mask_row, in_launch < p.image_count ? mask * (Plan::N / 2 + 1) : int64_t(-1));
+  store_shared(&items[local].out, plane / p.channels * p.out.image + plane % p.channels * p.out.channel + s * p.out.row);
+}
+
+template <class Plan, bool WORDS>
+__device__ FREQKIT_INLINE void phase_a(const FusedParams& p, Complex<float>* shared, const FusedItem* items) {
+  constexpr int B = Plan::B, R = Plan::R;
+  const int s = int(blockIdx.x % Plan::D);
   for (int task = threadIdx.x; task < Plan::P * R * B; task += Plan::threads) {
     const int b = task % B, row = task / B % R, local = task / (B * R);
-    const int64_t groups = (p.image_count + Plan::P - 1) / Plan::P;
-    const int64_t in_launch = mask_and_group % groups * Plan::P + local;
-    const int64_t image = p.first_image + in_launch;
-    const bool inside = in_launch < p.image_count;
-    const int64_t mask = p.paired ? image / p.channels - p.first_mask : mask_and_group / groups;
-    const Complex<float>* const plane = p.spectrum + image * (N / 2 + 1) * N;
-    Complex<float> v[kSplit];
-    load_folded<Plan, WORDS>(p, plane, mask, inside, row, b, s, v);
-    if (row == 0) {
-      Complex<float> last[kSplit];
-      load_folded<Plan, WORDS>(p, plane, mask, inside, R, b, s, last);
-#pragma unroll
-      for (int a = 0; a < kSplit; ++a) v[a] = {v[a].re - last[a].im, v[a].im + last[a].re};
-    }
+    const Complex<float>* const plane = p.spectrum + load_shared(&items[local].spectrum);
+    const int64_t mask_row = load_shared(&items[local].mask_row);
+    Complex<float> v[kSplit] = {};
+#pragma unroll 1
+    for (int part = 0; part < (row == 0 ? 2 : 1); ++part)  // F_0 + i F_R
+      add_folded<Plan, WORDS>(p, plane, mask_row, row + part * R, b, s, part, v);
     fft<kSplit>(v);
     Complex<float>* const to = shared + task * (kSplit + 1);  // = plane, row and 17 b
     store_shared(to, v[0]);
@@ -170,60 +185,68 @@ __device__ FREQKIT_INLINE void join_halves(Complex<float> (&v)[R]) {
   v[R / 2] = {2.0f * v[R / 2].re, -2.0f * v[R / 2].im};
 }
 
-template <class Plan, class E>
-__device__ FREQKIT_INLINE void store_column(const ImageView& out, E* to, int s, const Complex<float> (&v)[Plan::R]) {
-  if (out.column == 1) {
-    to += s * Plan::N;
-#pragma unroll
-    for (int n = 0; n < Plan::R; ++n) {
-      store_streaming(to + (2 * n) * Plan::D * Plan::N, narrow<E>(v[n].re));
-      store_streaming(to + (2 * n + 1) * Plan::D * Plan::N, narrow<E>(v[n].im));
-    }
-  } else {
-    to += s * out.row;
-    const int64_t step = Plan::D * out.row;
-#pragma unroll
-    for (int n = 0; n < Plan::R; ++n) {
-      store_streaming(to, narrow<E>(v[n].re));
-      store_streaming(to + step, narrow<E>(v[n].im));
-      to += 2 * step;
-    }
-  }
-}
-
-template <class Plan>
-__device__ FREQKIT_INLINE void phase_c(const FusedParams& p, const Complex<float>* shared, int64_t mask_and_group, int s) {
-  const int local = threadIdx.x / Plan::N, x = threadIdx.x % Plan::N;
-  const int64_t groups = (p.image_count + Plan::P - 1) / Plan::P;
-  const int64_t in_launch = mask_and_group % groups * Plan::P + local;
-  if (in_launch >= p.image_count) return;
-  const int64_t image = p.first_image + in_launch;
-  const int64_t plane = p.paired ? image : (p.first_mask + mask_and_group / groups) * p.images + image;
-  const Complex<float>* const column = shared + local * Plan::plane_pitch + x + x / kSplit;
+// The transform's outputs go to memory as they arise; the column of a plane never stands whole in registers twice.
+// E is float, or uint16_t for either 16-bit type.
+template <class Plan, class E, bool CONTIGUOUS>
+__device__ FREQKIT_INLINE void finish_column(const FusedParams& p, const Complex<float>* column, const FusedItem* item, int x) {
   Complex<float> v[Plan::R];
 #pragma unroll
   for (int k = 0; k < Plan::R; ++k) v[k] = load_shared(column + k * Plan::pitch);
   join_halves<Plan::R>(v);
   fft<Plan::R>(v);
-  const int64_t at = plane / p.channels * p.out.image + plane % p.channels * p.out.channel + x * p.out.column;
-  switch (p.out.type) {
-    case Number::f32: return store_column<Plan>(p.out, static_cast<float*>(p.out_data) + at, s, v);
-    case Number::f64: return store_column<Plan>(p.out, static_cast<double*>(p.out_data) + at, s, v);
-    case Number::f16: return store_column<Plan>(p.out, static_cast<Half*>(p.out_data) + at, s, v);
-    default: return store_column<Plan>(p.out, static_cast<BFloat16*>(p.out_data) + at, s, v);
+  const int64_t step = CONTIGUOUS ? Plan::D * Plan::N : Plan::D * p.out.row;
+  const bool brain = p.out.type == Number::bf16;
+  E* to = static_cast<E*>(p.out_data) + load_shared(&item->out) + x * (CONTIGUOUS ? 1 : p.out.column);
+  const auto store = [&](E* at, float value) {
+    if constexpr (sizeof(E) == 4)
+      store_streaming(at, value);
+    else
+      store_streaming(at, brain ? narrow<BFloat16>(value).bits : narrow<Half>(value).bits);
+  };
+#pragma unroll
+  for (int n = 0; n < Plan::R; ++n) {
+    if (CONTIGUOUS) {
+      store(to + 2 * n * Plan::D * Plan::N, v[n].re);
+      store(to + (2 * n + 1) * Plan::D * Plan::N, v[n].im);
+    } else {
+      store(to, v[n].re);
+      store(to + step, v[n].im);
+      to += 2 * step;
+    }
   }
 }
 
-template <class Plan, bool WORDS>
+// The largest shared memory of a block on the architecture that is compiled for; plans beyond it are never launched there.
+#if !defined(__CUDA_ARCH__)
+constexpr size_t kArchitectureShared = size_t(1) << 20;
+#elif __CUDA_ARCH__ < 800
+constexpr size_t kArchitectureShared = 64 * 1024;
+#elif __CUDA_ARCH__ == 860 || __CUDA_ARCH__ == 890 || __CUDA_ARCH__ >= 1200
+constexpr size_t kArchitectureShared = 99 * 1024;
+#elif __CUDA_ARCH__ < 900
+constexpr size_t kArchitectureShared = 163 * 1024;
+#else
+constexpr size_t kArchitectureShared = 227 * 1024;
+#endif
+
+template <class Plan, class E, bool CONTIGUOUS>
 __global__ void __launch_bounds__(Plan::threads, Plan::min_blocks) fused_inverse_kernel(FusedParams p) {
-  DYNAMIC_SHARED(Complex<float>, shared);
-  const int s = Plan::D == 1 ? 0 : int(blockIdx.x % Plan::D);
-  const int64_t mask_and_group = blockIdx.x / Plan::D;
-  phase_a<Plan, WORDS>(p, shared, mask_and_group, s);
-  __syncthreads();
-  phase_b<Plan>(shared);
-  __syncthreads();
-  phase_c<Plan>(p, shared, mask_and_group, s);
+  if constexpr (Plan::shared_bytes <= kArchitectureShared) {
+    DYNAMIC_SHARED(Complex<float>, shared);
+    FusedItem* const items = reinterpret_cast<FusedItem*>(shared + Plan::P * Plan::plane_pitch);
+    find_items<Plan>(p, items);
+    __syncthreads();
+    if (p.words != nullptr)
+      phase_a<Plan, true>(p, shared, items);
+    else
+      phase_a<Plan, false>(p, shared, items);
+    __syncthreads();
+    phase_b<Plan>(shared);
+    __syncthreads();
+    const int local = Plan::P == 1 ? 0 : threadIdx.x / Plan::N, x = threadIdx.x - local * Plan::N;
+    if (Plan::P > 1 && load_shared(&items[local].mask_row) < 0) return;
+    finish_column<Plan, E, CONTIGUOUS>(p, shared + local * Plan::plane_pitch + x + x / kSplit, items + local, x);
+  }
 }
 
 // ---- what the kernel reads besides the spectrum ---------------------------------------------------------------------
@@ -286,9 +309,9 @@ bool with_fused_plan(int height, int width, size_t shared_limit, F&& body) {
     return height == Plan::N && width == Plan::N && Plan::shared_bytes <= shared_limit;
   };
   const auto attempt = [&](auto... plans) { return ((fits(plans) ? (body(plans), true) : false) || ...); };
-  return attempt(Fused<32, 1, 8, 2>{}, Fused<64, 1, 4, 2>{}, Fused<96, 1, 2, 2>{}, Fused<128, 2, 2, 2>{},
-                 Fused<224, 2, 1, 2>{}, Fused<224, 4, 1, 2>{}, Fused<256, 4, 1, 2>{}, Fused<288, 4, 1, 1>{},
-                 Fused<320, 4, 1, 1>{}, Fused<384, 4, 1, 1>{});
+  return attempt(Fused<32, 1, 4, 4>{}, Fused<64, 1, 2, 4>{}, Fused<96, 1, 1, 4>{}, Fused<128, 2, 1, 4>{},
+                 Fused<224, 2, 1, 2>{}, Fused<224, 4, 1, 2>{}, Fused<256, 4, 1, 2>{}, Fused<288, 4, 1, 2>{},
+                 Fused<320, 4, 1, 2>{}, Fused<384, 4, 1, 1>{});
 }
 
 inline bool has_fused_plan(int64_t height, int64_t width, size_t shared_limit) {

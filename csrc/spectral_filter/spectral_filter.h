@@ -55,14 +55,17 @@ template <class S>
 struct CpuKernels {
   const char* name;
   int lanes;
-  // Numbers of S of scratch that one call needs; 64-byte aligned.
-  int64_t (*scratch_size)(const PlaneShape&, const Plan<S>& rows, const Plan<S>& columns);
+  // Numbers of S of scratch that one call needs; 64-byte aligned. `planes` is 3 for inverse_rgb, else 1.
+  int64_t (*scratch_size)(const PlaneShape&, const Plan<S>& rows, const Plan<S>& columns, int planes);
   // x -> packed.
   void (*forward)(const PlaneShape&, const Plan<S>& rows, const Plan<S>& columns, const PlaneInput&, S* packed,
                   S* scratch);
   // packed, weights -> y. `live[group]` is 0 where every weight of a group is 0.
   void (*inverse)(const PlaneShape&, const Plan<S>& rows, const Plan<S>& columns, const S* packed, const S* weights,
                   const uint8_t* live, const PlaneOutput&, S* scratch);
+  // The same for the three planes of an image, one after the other in `packed`, into interleaved pixels.
+  void (*inverse_rgb)(const PlaneShape&, const Plan<S>& rows, const Plan<S>& columns, const S* packed, const S* weights,
+                      const uint8_t* live, const PlaneOutput&, S* scratch);
   // mask -> weights (times scale) and live groups; false if a weight is not finite.
   bool (*weights)(const PlaneShape&, const MaskView&, double scale, S* weights, uint8_t* live, S* scratch);
   // sum += row factor * weight * value; row factor: 2 on the rows that stand for their mirror too, 1 on rows 0 and H/2.

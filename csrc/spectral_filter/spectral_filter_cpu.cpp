@@ -81,11 +81,11 @@ struct Transforms {
   const Plan<S>& rows;
   const Plan<S>& columns;
   int64_t scratch;
-  Transforms(int64_t height, int64_t width)
+  Transforms(int64_t height, int64_t width, int planes = 1)
       : shape{int(height), int(width), kernels.lanes},
         rows(plan_of<S>(int(width))),
         columns(plan_of<S>(int(height))),
-        scratch(kernels.scratch_size(shape, rows, columns)) {}
+        scratch(kernels.scratch_size(shape, rows, columns, planes)) {}
 };
 
 // One aligned buffer per thread and element type, kept between calls (fresh pages cost more than a small image) and
@@ -227,10 +227,12 @@ namespace {
 template <class S>
 void filter_into(const Tensor& packed, int64_t height, int64_t width, const Masks& masks, bool paired,
                  bool channels_last, const Tensor& out) {
-  const Transforms<S> t(height, width);
   const int64_t batch = packed.size(0), channels = packed.size(1);
+  const bool rgb = channels_last && channels == 3;  // then a unit of work is an image, else a plane
+  const Transforms<S> t(height, width, rgb ? 3 : 1);
   STD_TORCH_CHECK(packed.size(2) == t.shape.size(), "freqkit::spectral_filter: packed does not fit the image size");
-  const int64_t planes = batch * channels, plane_size = height * width, weight_size = t.shape.weight_size();
+  const int64_t per_image = rgb ? 1 : channels;
+  const int64_t units = batch * per_image, plane_size = height * width, weight_size = t.shape.weight_size();
   const int64_t groups = t.shape.groups();
   const S* from = static_cast<const S*>(packed.const_data_ptr());
   char* to = static_cast<char*>(out.mutable_data_ptr());
@@ -238,13 +240,14 @@ void filter_into(const Tensor& packed, int64_t height, int64_t width, const Mask
   const Dtype dtype = dtype_of(out.scalar_type());
   const double scale = 1.0 / (double(height) * double(width));
 
-  const auto run = [&](int64_t image_slot, int64_t plane, const S* weights, const uint8_t* live, S* scratch) {
-    const int64_t b = plane / channels, c = plane % channels;
-    (void)b;
+  const auto run = [&](int64_t image_slot, int64_t unit, const S* weights, const uint8_t* live, S* scratch) {
+    const int64_t c = unit % per_image;
     const int64_t at = image_slot * channels * plane_size + (channels_last ? c : c * plane_size);
     const int64_t step = channels_last ? channels : 1;
     const PlaneOutput target{to + at * item, dtype, width * step, step, 1};
-    t.kernels.inverse(t.shape, t.rows, t.columns, from + plane * t.shape.size(), weights, live, target, scratch);
+    const auto kernel = rgb ? t.kernels.inverse_rgb : t.kernels.inverse;
+    kernel(t.shape, t.rows, t.columns, from + unit * (channels / per_image) * t.shape.size(), weights, live, target,
+           scratch);
   };
 
   // Masks go in blocks: all threads prepare a block's weights, then share (few masks) x (some planes) tiles of it, so
@@ -263,27 +266,26 @@ void filter_into(const Tensor& packed, int64_t height, int64_t width, const Mask
     for (int64_t k = 0; k < block; ++k)
       STD_TORCH_CHECK(finite[k], "spectral_filter: masks must be finite; mask ", first + k, " holds NaN or infinity.");
     if (paired) {
-      torch::stable::parallel_for(0, block * channels, 1, [&](int64_t begin, int64_t end) {
+      torch::stable::parallel_for(0, block * per_image, 1, [&](int64_t begin, int64_t end) {
         ThreadScratch<S> scratch(t.scratch);
         for (int64_t i = begin; i < end; ++i) {
-          const int64_t k = i / channels;
-          run(first + k, (first + k) * channels + i % channels, weights.data + k * weight_size, live.data() + k * groups,
-              scratch.get());
+          const int64_t k = i / per_image;
+          run(first + k, first * per_image + i, weights.data + k * weight_size, live.data() + k * groups, scratch.get());
         }
       });
       continue;
     }
     const int64_t tile_masks = std::clamp<int64_t>((int64_t(256) << 10) / (weight_size * int64_t(sizeof(S))), 1, block);
-    const int64_t tile_planes = std::min<int64_t>(planes, 8);
+    const int64_t tile_units = std::min<int64_t>(units, rgb ? 3 : 8);
     const int64_t mask_tiles = (block + tile_masks - 1) / tile_masks;
-    const int64_t plane_tiles = (planes + tile_planes - 1) / tile_planes;
-    torch::stable::parallel_for(0, mask_tiles * plane_tiles, 1, [&](int64_t begin, int64_t end) {
+    const int64_t unit_tiles = (units + tile_units - 1) / tile_units;
+    torch::stable::parallel_for(0, mask_tiles * unit_tiles, 1, [&](int64_t begin, int64_t end) {
       ThreadScratch<S> scratch(t.scratch);
       for (int64_t tile = begin; tile < end; ++tile) {
-        const int64_t k0 = tile % mask_tiles * tile_masks, p0 = tile / mask_tiles * tile_planes;
-        for (int64_t p = p0; p < std::min(planes, p0 + tile_planes); ++p)
+        const int64_t k0 = tile % mask_tiles * tile_masks, u0 = tile / mask_tiles * tile_units;
+        for (int64_t u = u0; u < std::min(units, u0 + tile_units); ++u)
           for (int64_t k = k0; k < std::min(block, k0 + tile_masks); ++k)
-            run((first + k) * batch + p / channels, p, weights.data + k * weight_size, live.data() + k * groups,
+            run((first + k) * batch + u / per_image, u, weights.data + k * weight_size, live.data() + k * groups,
                 scratch.get());
       }
     });

@@ -136,7 +136,6 @@ void filter_into(const Tensor& packed_any, int64_t height, int64_t width, const 
     STD_TORCH_CHECK(out.is_cuda() && out.get_device_index() == packed.get_device_index() &&
                         out.numel() == masks * images * height * width,
                     "freqkit::spectral_filter: out does not fit the result");
-    const Memory<T> memory(stream, packed, height, width, masks * images);
     InverseArguments<T> a{};
     a.spectrum = static_cast<const Complex<T>*>(packed.const_data_ptr());
     a.mask = mask_view(mask, kind, cell, height, width, packed, packed.scalar_type());
@@ -147,6 +146,16 @@ void filter_into(const Tensor& packed_any, int64_t height, int64_t width, const 
     set_weights(a.self_weight, a.inner_weight, height, width);
     a.out = output_view(out, channels, height, width, channels_last);
     a.out_data = out.mutable_data_ptr();
+    if constexpr (std::is_same_v<T, float>) {
+      const bool fused = with_fused_plan(int(height), int(width), stream.shared_limit(), [&](auto plan) {
+        using Plan = decltype(plan);
+        const FusedGeometry g = fused_geometry(Plan::N, Plan::D, masks, images, a.channels, paired, kind >= kBitsAverage);
+        const Tensor memory = empty_on(packed, {int64_t(g.bytes)}, ScalarType::Byte);
+        fused_inverse<Plan>(stream, static_cast<char*>(memory.mutable_data_ptr()), a);
+      });
+      if (fused) return;
+    }
+    const Memory<T> memory(stream, packed, height, width, masks * images);
     inverse(stream, memory.work(), a);
   });
 }

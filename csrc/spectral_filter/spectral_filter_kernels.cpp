@@ -278,6 +278,32 @@ FREQKIT_INLINE uint16_t to_bfloat16(float value) {
   return uint16_t(nan ? (bits >> 16) | 0x40 : rounded >> 16);
 }
 
+// The same on a vector of lanes.
+template <int L>
+FREQKIT_INLINE Vec<uint16_t, L> to_bfloat16(const Vec<float, L>& value) {
+  typedef uint32_t Bits __attribute__((vector_size(L * 4)));
+  Bits bits;
+  std::memcpy(&bits, &value, sizeof(bits));
+  const Bits rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16, quiet = (bits >> 16) | 0x40;
+  return __builtin_convertvector((bits & 0x7fffffff) > 0x7f800000 ? quiet : rounded, Vec<uint16_t, L>);
+}
+
+// Lane j of part K of r g b r g b ..., first from r and g, then with b.
+template <int K, class V, int... I>
+FREQKIT_INLINE V interleave_part(const V& r, const V& g, const V& b, Lane<I...>) {
+  constexpr int n = sizeof...(I);
+  const V rg = __builtin_shufflevector(r, g, ((K * n + I) % 3 == 1 ? n + (K * n + I) / 3 : (K * n + I) / 3)...);
+  return __builtin_shufflevector(rg, b, ((K * n + I) % 3 == 2 ? n + (K * n + I) / 3 : I)...);
+}
+
+template <class T, int L>
+FREQKIT_INLINE void store_interleaved(T* to, const Vec<T, L>& r, const Vec<T, L>& g, const Vec<T, L>& b) {
+  using Order = typename MakeLane<L>::type;
+  store<L>(to, interleave_part<0>(r, g, b, Order{}));
+  store<L>(to + L, interleave_part<1>(r, g, b, Order{}));
+  store<L>(to + 2 * L, interleave_part<2>(r, g, b, Order{}));
+}
+
 FREQKIT_INLINE uint16_t to_half(float value) {
   uint32_t bits;
   std::memcpy(&bits, &value, 4);
@@ -379,13 +405,15 @@ int64_t pitch_of(const PlaneShape& shape) {
 template <class S, int L>
 struct Scratch {
   S *t, *z, *y, *rest;
-  int64_t pitch;
-  Scratch(const PlaneShape& shape, int64_t longest, S* memory) {
+  int64_t pitch, plane, line;  // of T's groups and planes, and of the buffers of one block of columns
+  Scratch(const PlaneShape& shape, int64_t longest, int planes, S* memory) {
     pitch = pitch_of<L>(shape);
+    plane = shape.groups() * pitch;
+    line = longest * 2 * L;
     t = memory;
-    z = t + shape.groups() * pitch;
-    y = z + longest * 2 * L;
-    rest = y + longest * 2 * L;
+    z = t + planes * plane;
+    y = z + line;
+    rest = y + planes * line;
   }
 };
 
@@ -395,22 +423,24 @@ int64_t longest_of(const Plan<S>& rows, const Plan<S>& columns) {
 }
 
 template <class S, int L>
-int64_t scratch_size(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>& columns) {
+int64_t scratch_size(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>& columns, int planes) {
   const int64_t longest = longest_of(rows, columns);
   const int64_t radix = larger(largest_radix(rows), largest_radix(columns));
-  const int64_t weights = int64_t(L + 4) * (shape.width + 2 * L);
-  return shape.groups() * pitch_of<L>(shape) + 2 * longest * 2 * L + larger(radix * 4 * L, weights) + 64;
+  const int64_t weights = int64_t(L + 3) * (shape.width + 2 * L + 8);
+  return planes * shape.groups() * pitch_of<L>(shape) + (1 + planes) * longest * 2 * L + larger(radix * 4 * L, weights) +
+         64;
 }
 
 // ---- inverse --------------------------------------------------------------------------------------------------------
 
 // Rows of one block of 2L columns from T, as lanes of x joined in pairs: z[ky] for all ky.
 template <class S, int L>
-FREQKIT_INLINE void join_columns(const PlaneShape& shape, const int* position, const Scratch<S, L>& s, int x0) {
+FREQKIT_INLINE void join_columns(const PlaneShape& shape, const int* position, const Scratch<S, L>& s, const S* plane,
+                                 int x0) {
   using V = Vec<S, L>;
   const int height = shape.height, rows = shape.rows();
   for (int group = 0; group < shape.groups(); ++group) {
-    const S* t = s.t + group * s.pitch + int64_t(x0) * 2 * L;
+    const S* t = plane + group * s.pitch + int64_t(x0) * 2 * L;
     V ar[L], ai[L], br[L], bi[L];
 #pragma GCC unroll 64
     for (int j = 0; j < L; ++j) {
@@ -449,17 +479,17 @@ FREQKIT_INLINE void join_columns(const PlaneShape& shape, const int* position, c
   }
 }
 
+// The transform along kx of one masked plane, into T.
 template <class S, int L>
-void inverse(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>& columns, const S* packed, const S* weights,
-             const uint8_t* live, const PlaneOutput& out, S* memory) {
+void masked_rows(const PlaneShape& shape, const Plan<S>& rows, const S* packed, const S* weights, const uint8_t* live,
+                 const Scratch<S, L>& s, S* plane) {
   using V = Vec<S, L>;
-  const Scratch<S, L> s(shape, longest_of(rows, columns), memory);
-  const int width = shape.width, height = shape.height;
+  const int width = shape.width;
   if (width % (2 * L))  // columns beyond the image share transforms with real ones: rounding must not carry leftovers over
     for (int group = 0; group < shape.groups(); ++group)
-      std::memset(s.t + group * s.pitch + int64_t(width) * 2 * L, 0, sizeof(S) * (2 * L - width % (2 * L)) * 2 * L);
+      std::memset(plane + group * s.pitch + int64_t(width) * 2 * L, 0, sizeof(S) * (2 * L - width % (2 * L)) * 2 * L);
   for (int group = 0; group < shape.groups(); ++group) {
-    S* t = s.t + group * s.pitch;
+    S* t = plane + group * s.pitch;
     if (!live[group]) {
       std::memset(t, 0, sizeof(S) * width * 2 * L);
       continue;
@@ -470,8 +500,7 @@ void inverse(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>& column
     const S *xn = packed + shape.nyquist(), *wn = weights + shape.weight_nyquist();
     bool fused = false;
     if (rows.passes > 1)
-      fused = nyquist ? run_masked<L, true>(rows, x, w, xn, wn, s.z)
-                      : run_masked<L, false>(rows, x, w, xn, wn, s.z);
+      fused = nyquist ? run_masked<L, true>(rows, x, w, xn, wn, s.z) : run_masked<L, false>(rows, x, w, xn, wn, s.z);
     if (!fused)
       for (int i = 0; i < width; ++i) {
         const V weight = load<L>(w + int64_t(i) * L);
@@ -482,8 +511,16 @@ void inverse(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>& column
       }
     transform<L>(rows, rows.pitch, s.z, s.z + L, t, t + L, 2 * L, s.rest, fused ? 1 : 0);
   }
+}
+
+template <class S, int L>
+void inverse(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>& columns, const S* packed, const S* weights,
+             const uint8_t* live, const PlaneOutput& out, S* memory) {
+  const Scratch<S, L> s(shape, longest_of(rows, columns), 1, memory);
+  const int width = shape.width, height = shape.height;
+  masked_rows<S, L>(shape, rows, packed, weights, live, s, s.t);
   for (int x0 = 0; x0 < width; x0 += 2 * L) {
-    join_columns<S, L>(shape, columns.position, s, x0);
+    join_columns<S, L>(shape, columns.position, s, s.t, x0);
     const int count = smaller(2 * L, width - x0);
     if (count == 2 * L && out.dtype == dtype_of<S>() && out.column_stride == 1 && out.scale == 1) {
       S* to = static_cast<S*>(out.data) + x0;
@@ -500,13 +537,54 @@ void inverse(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>& column
   }
 }
 
+// Three channels of one image into interleaved pixels: whole cache lines are written instead of every third number.
+template <class S, int L>
+void inverse_rgb(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>& columns, const S* packed,
+                 const S* weights, const uint8_t* live, const PlaneOutput& out, S* memory) {
+  const Scratch<S, L> s(shape, longest_of(rows, columns), 3, memory);
+  const int width = shape.width, height = shape.height;
+  for (int c = 0; c < 3; ++c)
+    masked_rows<S, L>(shape, rows, packed + c * shape.size(), weights, live, s, s.t + c * s.plane);
+  const bool fast = out.dtype == dtype_of<S>() || (out.dtype == Dtype::kBfloat16 && sizeof(S) == 4);
+  for (int x0 = 0; x0 < width; x0 += 2 * L) {
+    const int count = smaller(2 * L, width - x0);
+    for (int c = 0; c < 3; ++c) {
+      join_columns<S, L>(shape, columns.position, s, s.t + c * s.plane, x0);
+      S* to = s.y + c * s.line;
+      transform<L>(columns, columns.pitch, s.z, s.z + L, to, to + L, 2 * L, s.rest);
+    }
+    for (int y = 0; y < height; ++y) {
+      const S* from = s.y + int64_t(y) * 2 * L;
+      const int64_t at = y * out.row_stride + int64_t(x0) * 3;
+      if (!fast || count < 2 * L) {
+        for (int c = 0; c < 3; ++c) {
+          PlaneOutput channel = out;
+          channel.column_stride = 3;
+          write_row(channel, at + c, from + c * s.line, count);
+        }
+        continue;
+      }
+      for (int part = 0; part < 2; ++part) {
+        const S* v = from + part * L;
+        if (out.dtype == dtype_of<S>())
+          store_interleaved<S, L>(static_cast<S*>(out.data) + at + part * 3 * L, load<L>(v), load<L>(v + s.line),
+                                  load<L>(v + 2 * s.line));
+        else if constexpr (sizeof(S) == 4)
+          store_interleaved<uint16_t, L>(static_cast<uint16_t*>(out.data) + at + part * 3 * L,
+                                         to_bfloat16<L>(load<L>(v)), to_bfloat16<L>(load<L>(v + s.line)),
+                                         to_bfloat16<L>(load<L>(v + 2 * s.line)));
+      }
+    }
+  }
+}
+
 // ---- forward --------------------------------------------------------------------------------------------------------
 
 template <class S, int L>
 void forward(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>& columns, const PlaneInput& in, S* packed,
              S* memory) {
   using V = Vec<S, L>;
-  const Scratch<S, L> s(shape, longest_of(rows, columns), memory);
+  const Scratch<S, L> s(shape, longest_of(rows, columns), 1, memory);
   const int width = shape.width, height = shape.height, half_rows = shape.rows();
   const S mean = S(in.mean), scale = S(in.scale), half = S(0.5);
   const bool plain = in.dtype == dtype_of<S>() && in.column_stride == 1;
@@ -587,63 +665,94 @@ void forward(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>& column
 
 // ---- masks ----------------------------------------------------------------------------------------------------------
 
-// Row h of a centred bit mask as numbers, DC first.
-template <class S>
-void expand_bits(const MaskView& mask, int width, int h, S* row) {
-  const uint8_t* bits = static_cast<const uint8_t*>(mask.data) + (h / mask.cell_h) * mask.row_bytes;
-  const int half = width / 2;
-  if (mask.cell_w == 1) {
-    // The centred row is [-half, width - half): its first half goes to the end.
-    for (int w = 0; w < half; ++w) row[w + width - half] = S((bits[w >> 3] >> (w & 7)) & 1);
-    for (int w = half; w < width; ++w) row[w - half] = S((bits[w >> 3] >> (w & 7)) & 1);
-    return;
-  }
-  int w = 0;
-  for (int cell = 0; w < width; ++cell) {
-    const S value = S((bits[cell >> 3] >> (cell & 7)) & 1);
-    for (int end = w + mask.cell_w; w < end; ++w) row[w < half ? w + width - half : w - half] = value;
-  }
+// to[0..count) <- reversed from (to[0] = from[0], to[1] = from[-1], ...) times scale.
+template <class S, int L>
+FREQKIT_INLINE void copy_reversed(S* to, const S* from, int count, S scale) {
+  int i = 0;
+  for (; i + L <= count; i += L)
+    store<L>(to + i, Vec<S, L>(reversed(load<L>(from - i - L + 1), typename MakeLane<L>::type{}) * scale));
+  for (; i < count; ++i) to[i] = from[-i] * scale;
 }
+
+// Rows of a centred bit mask as numbers, DC first. A row of cells is expanded once for all its rows of bins. Buffers have
+// 2L numbers to spare: whole vectors are written.
+template <class S, int L>
+struct BitRows {
+  const MaskView& mask;
+  int width;
+  S *row, *centred;
+  int held = -1;
+
+  const S* at(int h) {
+    using V = Vec<S, L>;
+    if (h / mask.cell_h == held) return row;
+    held = h / mask.cell_h;
+    const uint8_t* bits = static_cast<const uint8_t*>(mask.data) + held * mask.row_bytes;
+    if (mask.cell_w == 1) {
+      for (int w = 0; w < width; w += 8) {
+        const unsigned byte = bits[w >> 3];
+        if constexpr (sizeof(S) == 4 && L >= 8) {
+          typedef int Bits __attribute__((vector_size(32)));
+          const Bits chosen = (Bits{} + int(byte)) & Bits{1, 2, 4, 8, 16, 32, 64, 128};
+          const Vec<S, 8> ones = Vec<S, 8>{} + S(1);
+          store<8>(centred + w, Vec<S, 8>(chosen != 0 ? ones : Vec<S, 8>{}));
+        } else {
+          for (int i = 0; i < 8; ++i) centred[w + i] = S((byte >> i) & 1);
+        }
+      }
+    } else {
+      for (int cell = 0, w = 0; w < width; ++cell) {
+        const V value = V{} + S((bits[cell >> 3] >> (cell & 7)) & 1);
+        const int end = w + mask.cell_w;
+        for (; w < end; w += L) store<L>(centred + w, value);
+        w = end;
+      }
+    }
+    const int half = width / 2;  // the centred row is [-half, width - half)
+    std::memcpy(row, centred + half, sizeof(S) * (width - half));
+    std::memcpy(row + width - half, centred, sizeof(S) * half);
+    return row;
+  }
+};
 
 // m_eff * scale of row ky (DC first) for all kx.
 template <class S, int L>
-void effective_row(const PlaneShape& shape, const MaskView& mask, int ky, S scale, S* a, S* b, S* out) {
+void effective_row(const PlaneShape& shape, const MaskView& mask, int ky, S scale, BitRows<S, L>& a, BitRows<S, L>& b,
+                   S* out) {
   using V = Vec<S, L>;
   const int height = shape.height, width = shape.width, mirror = ky == 0 ? 0 : height - ky;
   const S half = scale / 2;
   if (mask.kind == MaskKind::kHalf) {
-    const int columns = width / 2 + 1;
+    const int columns = width / 2 + 1, middle = (width + 1) / 2;  // columns 1 .. middle - 1 stand for their mirror too
     const S *near = static_cast<const S*>(mask.data) + int64_t(ky) * columns,
             *far = static_cast<const S*>(mask.data) + int64_t(mirror) * columns;
-    for (int kx = 0; kx < width; ++kx) {
-      if (kx == 0 || 2 * kx == width)
-        out[kx] = (near[kx] + far[kx]) * half;
-      else
-        out[kx] = 2 * kx < width ? near[kx] * scale : far[width - kx] * scale;
-    }
+    for (int kx = 0; kx < middle; ++kx) out[kx] = near[kx] * scale;
+    copy_reversed<S, L>(out + columns, far + middle - 1, width - columns, scale);
+    out[0] = (near[0] + far[0]) * half;
+    if (width % 2 == 0) out[width / 2] = (near[width / 2] + far[width / 2]) * half;
     return;
   }
-  const S *near = a, *far = b;
+  const S *near, *far;
   if (mask.kind == MaskKind::kFull) {
     near = static_cast<const S*>(mask.data) + int64_t(ky) * width;
     far = static_cast<const S*>(mask.data) + int64_t(mirror) * width;
   } else {
     const int h = (ky + height / 2) % height, partner = (mirror + height / 2) % height;
-    expand_bits(mask, width, h, a);
     if (mask.kind == MaskKind::kBitsHermitian) {
       if (h == partner) {  // rows 0 and H/2: bins w <= W/2 as drawn, that is kx <= 0
-        for (int kx = 0; kx < width; ++kx) {
-          const int positive = kx > 0 && 2 * kx < width;
-          out[kx] = a[positive ? width - kx : kx] * scale;
-        }
+        near = a.at(h);
+        const int positive = (width - 1) / 2;
+        for (int kx = 0; kx < width; ++kx) out[kx] = near[kx] * scale;
+        copy_reversed<S, L>(out + 1, near + width - 1, positive, scale);
         return;
       }
-      expand_bits(mask, width, partner, b);  // ky > 0 lies below the centre: its partner is the canonical one
-      out[0] = b[0] * scale;
-      for (int kx = 1; kx < width; ++kx) out[kx] = b[width - kx] * scale;
+      far = b.at(partner);  // ky > 0 lies below the centre: its partner is the canonical one
+      out[0] = far[0] * scale;
+      copy_reversed<S, L>(out + 1, far + width - 1, width - 1, scale);
       return;
     }
-    expand_bits(mask, width, partner, b);
+    near = a.at(h);
+    far = b.at(partner);
   }
   out[0] = (near[0] + far[0]) * half;
   int kx = 1;
@@ -658,8 +767,9 @@ template <class S, int L>
 bool weights_of(const PlaneShape& shape, const MaskView& mask, double scale, S* weights, uint8_t* live, S* memory) {
   using V = Vec<S, L>;
   const int width = shape.width, rows = shape.rows();
-  const int64_t pitch = width + 2 * L;
-  S *a = memory, *b = a + pitch, *row = b + pitch;
+  const int64_t pitch = width + 2 * L + 8;
+  BitRows<S, L> a{mask, width, memory, memory + 2 * pitch}, b{mask, width, memory + pitch, memory + 2 * pitch};
+  S* row = memory + 3 * pitch;
   V suspicious = {};
   for (int group = 0; group < shape.groups(); ++group) {
     V any = {};
@@ -761,6 +871,7 @@ const CpuKernels<S>* table() {
       scratch_size<S, L>,
       forward<S, L>,
       inverse<S, L>,
+      inverse_rgb<S, L>,
       weights_of<S, L>,
       accumulate<S, L>,
       correlate<S, L>,

@@ -53,9 +53,7 @@ class App(click.Group):
         if not standalone_mode:
             return super().main(args, prog_name, standalone_mode=False, **extra)
         args = list(sys.argv[1:] if args is None else args)
-        sys.exit(
-            guarded(lambda: super(App, self).main(args, "freqkit", standalone_mode=False, **extra), args)
-        )
+        sys.exit(guarded(lambda: super(App, self).main(args, "freqkit", standalone_mode=False, **extra), args))
 
 
 def guarded(run, args):

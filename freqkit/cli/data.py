@@ -15,15 +15,11 @@ def data():
 
 
 @command(data, "synthetic")
-@click.option(
-    "--variant", type=click.IntRange(1, 4), default=1, show_default=True, help="Which band is special."
-)
+@click.option("--variant", type=click.IntRange(1, 4), default=1, show_default=True, help="Which band is special.")
 @click.option("--images-per-class", type=click.IntRange(1), default=200, show_default=True)
 @click.option("--size", type=click.IntRange(16), default=32, show_default=True, help="Side in pixels, even.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option(
-    "--out", required=True, type=click.Path(file_okay=False), metavar="DIR", help="A new or empty folder."
-)
+@click.option("--out", required=True, type=click.Path(file_okay=False), metavar="DIR", help="A new or empty folder.")
 @options(JSON)
 def synthetic(variant, images_per_class, size, seed, out, as_json):
     """Images with planted frequencies: DIR/class/file.png, truth.safetensors and truth.json."""
@@ -51,6 +47,5 @@ def synthetic(variant, images_per_class, size, seed, out, as_json):
 def _frequencies(truth):
     """class -> list of planted [vertical, horizontal] frequencies in cycles/image, partners included."""
     return {
-        name: (bins.nonzero() - bins.new_tensor(bins.shape, dtype=int) // 2).tolist()
-        for name, bins in truth.items()
+        name: (bins.nonzero() - bins.new_tensor(bins.shape, dtype=int) // 2).tolist() for name, bins in truth.items()
     }

@@ -20,9 +20,7 @@ TITLE = "Frequencies by which each class is still recognised; orange: planted in
 
 @command(app, "demo")
 @click.option("--out", default="demo", show_default=True, type=click.Path(file_okay=False), metavar="DIR")
-@click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Images, weights and masks."
-)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Images, weights and masks.")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier demo in DIR.")
 @options(RUN, JSON)
 def demo(out, seed, overwrite, device, batch_size, as_json):
@@ -79,9 +77,7 @@ def run(
         raise UsageError(f"--out must be a new or empty folder, or give --overwrite; {out} is not empty.")
     began = time.monotonic()
     progress = progress or Silent()
-    sets = [
-        synthetic(1, images_per_class=n, seed=3 * seed + i) for i, n in enumerate((training, search, fresh))
-    ]
+    sets = [synthetic(1, images_per_class=n, seed=3 * seed + i) for i, n in enumerate((training, search, fresh))]
     model = load_model("small_convnet", num_classes=4, seed=seed, device=device)
     with steps(progress, "training") as advance:
         train(model, sets[0], epochs=epochs, batch_size=64, lr=0.05, seed=seed, progress=advance)

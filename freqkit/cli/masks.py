@@ -17,18 +17,14 @@ def masks():
 
 @command(masks, "import")
 @click.argument("pickle", type=click.Path(exists=True, dir_okay=False))
-@click.option(
-    "--out", required=True, type=click.Path(dir_okay=False), metavar="FILE", help="safetensors to write."
-)
+@click.option("--out", required=True, type=click.Path(dir_okay=False), metavar="FILE", help="safetensors to write.")
 @click.option(
     "--classes",
     type=click.Path(exists=True, dir_okay=False),
     metavar="FILE",
     help="Names of the pickle's classes in its order, one a line.  [default: its own keys]",
 )
-@click.option(
-    "--rank", type=click.IntRange(0), default=0, show_default=True, help="Which mask of a list; 0: the best."
-)
+@click.option("--rank", type=click.IntRange(0), default=0, show_default=True, help="Which mask of a list; 0: the best.")
 @click.option("--overwrite", is_flag=True, help="Replace FILE.")
 @options(JSON)
 def import_(pickle, out, classes, rank, overwrite, as_json):

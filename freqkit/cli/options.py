@@ -21,9 +21,7 @@ MODEL = (
     ),
     click.option("--weights-entry", metavar="NAME", help="The entry of a checkpoint that holds the weights."),
     click.option("--pretrained/--no-pretrained", help="Fetch timm's published weights."),
-    click.option(
-        "--num-classes", type=click.IntRange(1), metavar="N", help="Logits, when the name leaves it open."
-    ),
+    click.option("--num-classes", type=click.IntRange(1), metavar="N", help="Logits, when the name leaves it open."),
     click.option("--allow-missing", is_flag=True, help="Accept keys that the weights file lacks."),
     click.option("--allow-unexpected", is_flag=True, help="Accept keys that the network does not have."),
 )
@@ -54,18 +52,14 @@ DATA = (
         metavar="FILE",
         help="Names of all the model's classes in order, one a line, when DIR holds only some.",
     ),
-    click.option(
-        "--limit-per-class", type=click.IntRange(1), metavar="N", help="At most N images of each class."
-    ),
+    click.option("--limit-per-class", type=click.IntRange(1), metavar="N", help="At most N images of each class."),
     click.option(
         "--split-fraction",
         type=Share(),
         metavar="SHARE",
         help="A random share of each class, by --data-seed.",
     ),
-    click.option(
-        "--data-seed", type=click.IntRange(0), default=0, show_default=True, help="Draws the split."
-    ),
+    click.option("--data-seed", type=click.IntRange(0), default=0, show_default=True, help="Draws the split."),
     click.option(
         "--on-bad-image",
         type=click.Choice(["error", "skip"]),
@@ -75,16 +69,10 @@ DATA = (
     ),
 )
 RUN = (
-    click.option(
-        "--device", type=Device(), default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."
-    ),
-    click.option(
-        "--batch-size", type=BatchSize(), default="auto", show_default=True, help="Images per forward."
-    ),
+    click.option("--device", type=Device(), default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
+    click.option("--batch-size", type=BatchSize(), default="auto", show_default=True, help="Images per forward."),
 )
-JSON = (
-    click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, nothing else."),
-)
+JSON = (click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, nothing else."),)
 MODEL_KEYS = ("weights", "weights_entry", "pretrained", "num_classes", "allow_missing", "allow_unexpected")
 
 

@@ -9,7 +9,7 @@ from freqkit.cli.app import app, command, say
 from freqkit.cli.options import DATA, JSON, MODEL, RUN, options, the_images, the_model
 from freqkit.cli.progress import amount, duration, watcher
 from freqkit.cli.tables import number, percent, show_table
-from freqkit.cli.values import Counts, Share, Stages, resolve_device
+from freqkit.cli.values import Counts, Risk, Share, Stages, resolve_device
 
 
 @command(app, "search")
@@ -22,9 +22,7 @@ from freqkit.cli.values import Counts, Share, Stages, resolve_device
     show_default=True,
     help="default: what is right; cvpr2025: as published, quirks included.",
 )
-@click.option(
-    "--stages", type=Stages(), metavar="1-4", help="Stages to run.  [default: all that the size has]"
-)
+@click.option("--stages", type=Stages(), metavar="1-4", help="Stages to run.  [default: all that the size has]")
 @click.option(
     "--candidates",
     type=Counts(),
@@ -33,13 +31,16 @@ from freqkit.cli.values import Counts, Share, Stages, resolve_device
     metavar="N[,N...]",
     help="Masks per stage, one number or one for each stage.",
 )
-@click.option(
-    "--keep", type=Share(), default=0.6, show_default=True, help="Share of the cells that a mask keeps."
-)
-@click.option(
-    "--top", type=click.IntRange(1), default=10, show_default=True, help="Masks per class that go on."
-)
+@click.option("--keep", type=Share(), default=0.6, show_default=True, help="Share of the cells that a mask keeps.")
+@click.option("--top", type=click.IntRange(1), default=10, show_default=True, help="Masks per class that go on.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Draws the masks.")
+@click.option(
+    "--risk",
+    type=Risk(),
+    default=0.0,
+    show_default=True,
+    help="Above 0, drop losing masks early; the chance to lose a true winner.",
+)
 @options(RUN)
 @click.option(
     "--dtype",
@@ -48,13 +49,11 @@ from freqkit.cli.values import Counts, Share, Stages, resolve_device
     show_default=True,
     help="What the network computes in.",
 )
-@click.option(
-    "--resume", is_flag=True, help="Continue the run in DIR; its result is the uninterrupted one's."
-)
+@click.option("--resume", is_flag=True, help="Continue the run in DIR; its result is the uninterrupted one's.")
 @click.option("--overwrite", is_flag=True, help="Replace the run in DIR.")
 @click.option("--dry-run", is_flag=True, help="Only say how much work it is, after a short calibration.")
 @options(JSON)
-def search(out, resume, overwrite, dry_run, as_json, preset, stages, candidates, keep, top, seed, **flags):
+def search(out, resume, overwrite, dry_run, as_json, preset, stages, candidates, keep, top, seed, risk, **flags):
     """Find, for every class, the few frequencies by which a classifier still recognises it.
 
     Writes run.json, dfm.safetensors, classes.csv, every stage's scores and pictures (dfms.png, filtered.png,
@@ -85,6 +84,7 @@ def search(out, resume, overwrite, dry_run, as_json, preset, stages, candidates,
         "keep": keep,
         "top": top,
         "seed": seed,
+        "risk": risk,
         "batch_size": flags["batch_size"],
         "device": resolve_device(flags["device"]),
         "dtype": flags["dtype"],
@@ -95,9 +95,7 @@ def search(out, resume, overwrite, dry_run, as_json, preset, stages, candidates,
     from freqkit.report import write_pictures
 
     with watcher() as progress:
-        result = hfss(
-            model, images, out=out, resume=resume, overwrite=overwrite, progress=progress, **settings
-        )
+        result = hfss(model, images, out=out, resume=resume, overwrite=overwrite, progress=progress, **settings)
     pictures = write_pictures(result, model, images, out)
     if as_json:
         facts = {

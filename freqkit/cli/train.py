@@ -15,16 +15,10 @@ from freqkit.cli.values import Device
 @options(MODEL, DATA)
 @click.option("--epochs", type=click.IntRange(1), default=10, show_default=True)
 @click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True)
-@click.option(
-    "--lr", type=click.FloatRange(0, min_open=True), default=0.01, show_default=True, help="Learning rate."
-)
-@click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Weights and order of images."
-)
+@click.option("--lr", type=click.FloatRange(0, min_open=True), default=0.01, show_default=True, help="Learning rate.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Weights and order of images.")
 @click.option("--device", type=Device(), default="auto", show_default=True)
-@click.option(
-    "--out", required=True, type=click.Path(dir_okay=False), metavar="FILE", help="Weights (safetensors)."
-)
+@click.option("--out", required=True, type=click.Path(dir_okay=False), metavar="FILE", help="Weights (safetensors).")
 @click.option("--overwrite", is_flag=True, help="Replace FILE.")
 @options(JSON)
 def train(out, overwrite, epochs, batch_size, lr, seed, as_json, **flags):
@@ -39,9 +33,7 @@ def train(out, overwrite, epochs, batch_size, lr, seed, as_json, **flags):
     images = the_images(flags)
     model = the_model(flags, data=images, seed=seed)
     with watcher() as progress, steps(progress, "training") as advance:
-        history = train(
-            model, images, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, progress=advance
-        )
+        history = train(model, images, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, progress=advance)
     out.parent.mkdir(parents=True, exist_ok=True)
     save_weights(model, out)
     if as_json:

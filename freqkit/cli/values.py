@@ -70,6 +70,21 @@ class Share(click.ParamType):
         return share
 
 
+class Risk(click.ParamType):
+    """A number in [0, 1)."""
+
+    name = "risk"
+
+    def convert(self, value, param, ctx):
+        try:
+            risk = float(value)
+        except ValueError:
+            risk = float("nan")
+        if not 0 <= risk < 1:
+            self.fail(f"must lie in [0, 1); got {value!r}.", param, ctx)
+        return risk
+
+
 class Device(click.ParamType):
     """`auto`, `cpu`, `cuda` or `cuda:N`; whether it is there is asked when the command runs."""
 

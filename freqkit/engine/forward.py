@@ -33,17 +33,10 @@ class Forward:
         dtype = _dtype(dtype)
         if domain not in DOMAINS:
             raise ValueError(f"domain must be one of {', '.join(DOMAINS)}; got {domain!r}.")
-        parameter = next(model.parameters(), None)
-        self.device = (
-            torch.device(device)
-            if device is not None
-            else (parameter.device if parameter is not None else torch.device("cpu"))
-        )
+        self.device = torch.device(device) if device is not None else model_device(model)
         self.dtype = dtype
         self.domain = domain
-        self.mean, self.std = (
-            (tuple(model.mean), tuple(model.std)) if domain == "normalised" else (None, None)
-        )
+        self.mean, self.std = (tuple(model.mean), tuple(model.std)) if domain == "normalised" else (None, None)
         self.compute = torch.float64 if dtype is torch.float64 else torch.float32
         module = copy.deepcopy(model).eval().requires_grad_(False)
         module = module.to(device=self.device, memory_format=torch.channels_last)
@@ -65,9 +58,7 @@ class Forward:
         logits = self._run(self.module, images)
         if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != len(images):
             came = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-            raise TypeError(
-                f"score: the model must return logits of shape [{len(images)}, classes]; got {came}."
-            )
+            raise TypeError(f"score: the model must return logits of shape [{len(images)}, classes]; got {came}.")
         self.seconds += time.perf_counter() - began
         self.images += count
         return logits[:count].double()
@@ -166,6 +157,12 @@ class Forward:
             self._run(module, images).sum().item()
             took.append(time.perf_counter() - began)
         return min(took)
+
+
+def model_device(model):
+    """Where a module's first parameter is; the CPU when it has none."""
+    parameter = next(model.parameters(), None)
+    return parameter.device if parameter is not None else torch.device("cpu")
 
 
 def _fold(module):

@@ -21,7 +21,7 @@ import numpy as np
 
 from freqkit.errors import UsageError
 
-_MAGIC = "freqkit-journal-1"
+_HEADER = b'{"format": "freqkit-journal-1"}\n'
 _FRAME = struct.Struct("<II")
 
 
@@ -67,8 +67,7 @@ class Journal:
         except OSError:
             self._file.close()
             raise UsageError(
-                f"{self.path.parent}: another process is writing to this directory; "
-                "wait for it or choose another one."
+                f"{self.path.parent}: another process is writing to this directory; wait for it or choose another one."
             ) from None
         try:
             self._open()
@@ -77,37 +76,54 @@ class Journal:
             raise
         self._synced = time.monotonic()
 
+    @classmethod
+    def peek(cls, path):
+        """(keys of the whole records, whether a process holds the journal), without touching it."""
+        with open(path, "rb", buffering=0) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                held = False
+            except OSError:
+                held = True
+            journal = cls.__new__(cls)
+            journal._file, journal._index = file, {}
+            if file.readline() != _HEADER:
+                return [], held
+            journal._read(len(_HEADER), os.fstat(file.fileno()).st_size)
+            return list(journal._index), held
+
     def _open(self):
         """Read what is there, cut what is damaged, and stand at the end."""
-        header = (json.dumps({"format": _MAGIC}) + "\n").encode()
         size = os.fstat(self._file.fileno()).st_size
-        start = self._file.read(len(header))
-        if start != header:
-            if start and not header.startswith(start):
+        start = self._file.read(len(_HEADER))
+        if start != _HEADER:
+            if start and not _HEADER.startswith(start):
                 raise UsageError(f"{self.path}: this is no freqkit journal.")
             self._file.seek(0)
             self._file.truncate()
-            self._write(header)
-            self._end = len(header)
+            self._write(_HEADER)
+            self._end = len(_HEADER)
             return
-        offset = len(header)
+        self._end = self._read(len(_HEADER), size)
+        self.dropped = size - self._end
+        self._file.seek(self._end)
+        self._file.truncate()
+
+    def _read(self, offset, size):
+        """Index the whole records from `offset` on; where they end."""
         while True:
             frame = self._file.read(_FRAME.size)
             if len(frame) < _FRAME.size:
-                break
+                return offset
             length, checksum = _FRAME.unpack(frame)
             # A length of nought is what a file system may leave behind a crash; its checksum would fit.
             if length == 0 or length > size - offset - _FRAME.size:
-                break
+                return offset
             payload = self._file.read(length)
-            if zlib.crc32(payload) != checksum:
-                break
+            if len(payload) < length or zlib.crc32(payload) != checksum:
+                return offset
             self._index[json.loads(payload[: payload.index(b"\n")])["key"]] = (offset + _FRAME.size, length)
             offset += _FRAME.size + length
-        self.dropped = size - offset
-        self._file.seek(offset)
-        self._file.truncate()
-        self._end = offset
 
     def _write(self, data):
         view = memoryview(data)
@@ -139,18 +155,17 @@ class Journal:
         arrays = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
         line = {"key": key, "arrays": [[n, a.dtype.str, list(a.shape)] for n, a in arrays.items()]}
         payload = (
-            json.dumps(line, separators=(",", ":")).encode()
-            + b"\n"
-            + b"".join(a.tobytes() for a in arrays.values())
+            json.dumps(line, separators=(",", ":")).encode() + b"\n" + b"".join(a.tobytes() for a in arrays.values())
         )
         record = _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
         try:
             self._write(record)
-        except OSError:
+        except OSError as error:
             # A half-written record would hide every later one.
             self._file.seek(self._end)
             self._file.truncate()
-            raise
+            kept = f"{error.strerror}; the {len(self)} finished tiles are kept, resume continues"
+            raise OSError(error.errno, kept, str(self.path)) from error
         self._index[key] = (self._end + _FRAME.size, len(payload))
         self._end += len(record)
         if time.monotonic() - self._synced > self.group_seconds:

@@ -57,9 +57,7 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
             present = sorted(entry.name for entry in self.path.iterdir())
         except (OSError, NotADirectoryError) as error:
-            raise UsageError(
-                f"{self.path}: cannot be used as an output directory ({error.strerror})."
-            ) from error
+            raise UsageError(f"{self.path}: cannot be used as an output directory ({error.strerror}).") from error
         known = self._read(present)
         if present and not (resume or overwrite):
             raise UsageError(
@@ -90,13 +88,9 @@ class RunDirectory:
             except (ValueError, OSError):
                 known = None
             if not isinstance(known, dict) or known.get("format") != FORMAT:
-                raise UsageError(
-                    f"{self.path}: run.json there was not written by freqkit; choose another directory."
-                )
+                raise UsageError(f"{self.path}: run.json there was not written by freqkit; choose another directory.")
             return known
-        alike = [
-            name for name in present if OWN_FILES.fullmatch(name) and name != "journal.bin" and name[0] != "."
-        ]
+        alike = [name for name in present if OWN_FILES.fullmatch(name) and name != "journal.bin" and name[0] != "."]
         if alike:
             raise UsageError(
                 f"{self.path}: holds {alike[0]} but no run.json, so it was not written by freqkit; "
@@ -127,3 +121,48 @@ class RunDirectory:
 def _short(value):
     text = json.dumps(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def status(path):
+    """What a live, dead or finished run has done so far, read without disturbing it.
+
+    Returns:
+        dict: status ("running", "finished", "interrupted", "failed", or "dead": it says running, but no process holds
+        its journal), stage, stages_done, forwards_done (of the current stage and those before, as journalled),
+        forwards_total (at most, with racing), seconds (as of the last stage), sessions.
+
+    Raises:
+        UsageError: the directory holds no run.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp() + "/run"
+        >>> with RunDirectory(folder, {}) as run:
+        ...     run.write({"status": "running", "forwards_total": 50})
+        ...     run.journal.put("stage-1/0-2/0-5", loss=[1.0])
+        >>> found = status(folder)
+        >>> found["status"], found["forwards_done"], found["forwards_total"]
+        ('dead', 10, 50)
+    """
+    path = Path(path)
+    try:
+        record = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        keys, held = Journal.peek(path / "journal.bin")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: holds no readable freqkit run.") from error
+    known = {
+        key: record.get(key) for key in ("status", "stage", "stages_done", "forwards_total", "seconds", "sessions")
+    }
+    if known["status"] == "running" and not held:
+        known["status"] = "dead"
+    known["forwards_done"] = sum(_pairs(key) for key in keys)
+    return known
+
+
+def _pairs(key):
+    """Forwards of a tile, from the two ranges that end its key."""
+    product = 1
+    for part in key.split("/")[-2:]:
+        first, last = part.split("-")
+        product *= int(last) - int(first)
+    return product

@@ -69,13 +69,10 @@ class Scorer:
         if len(self.labels) == 0:
             raise UsageError("score: images must hold at least one image; got none.")
         if len(self.labels) != len(images.images):
-            raise UsageError(
-                f"score: {len(images.images)} images need as many labels; got {len(self.labels)}."
-            )
+            raise UsageError(f"score: {len(images.images)} images need as many labels; got {len(self.labels)}.")
         if self.labels.min() < 0 or self.labels.max() >= len(self.classes):
             raise UsageError(
-                f"score: labels must lie in 0...{len(self.classes) - 1}; "
-                f"got {self.labels.min()}...{self.labels.max()}."
+                f"score: labels must lie in 0...{len(self.classes) - 1}; got {self.labels.min()}...{self.labels.max()}."
             )
         self.counts = torch.bincount(self.labels, minlength=len(self.classes))
         self.logits = int(model.num_classes)
@@ -83,30 +80,19 @@ class Scorer:
         self.forward = Forward(model, device=device, dtype=dtype, domain=domain)
         self.calibration = None
         if batch_size == "auto":
-            batch_size, timings = calibrate(
-                self.forward, tuple(images.images.shape[1:]), limit=64 * len(self.labels)
-            )
+            batch_size, timings = calibrate(self.forward, tuple(images.images.shape[1:]), limit=64 * len(self.labels))
             self.calibration = {str(size): each for size, each in timings.items()}
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise UsageError(f'score: batch_size must be "auto" or a positive integer; got {batch_size!r}.')
         self.batch_size = batch_size
-        channels, height, width = images.images.shape[1:]
-        self._spectrum_bytes = one = (
-            channels
-            * height
-            * (width // 2 + 1)
-            * 2
-            * torch.empty(0, dtype=self.forward.compute).element_size()
-        )
+        self._spectrum_bytes = one = self._transform(images.images[:1]).nbytes
         self.tiling = tiling(len(self.labels), batch_size, max_block=max(1, memory // one))
         self._keep = len(self.labels) * one <= memory
         self._spectra = {}
         self._race_held = torch.empty(0, dtype=torch.int64), None
         sample = self._pixels(images.images[: min(32, self.tiling.block)])
         if domain == "normalised":
-            mean, std = (
-                torch.tensor(v, device=sample.device).view(1, 3, 1, 1) for v in (model.mean, model.std)
-            )
+            mean, std = (torch.tensor(v, device=sample.device).view(1, 3, 1, 1) for v in (model.mean, model.std))
             sample = (sample - mean.to(sample.dtype)) / std.to(sample.dtype)
         self.form = self.forward.optimise(
             form,
@@ -183,6 +169,7 @@ class Scorer:
         journal=None,
         key="scores",
         check=None,
+        per_sample=False,
     ):
         """Score masks on all images; see `freqkit.engine.score` for masks, reductions and errors.
 
@@ -191,12 +178,19 @@ class Scorer:
                 appended.
             key: names this call in the journal; two calls of a run need different keys.
             check: called after every tile; may raise to stop the run.
+            per_sample: also return every single loss and answer, see `Scores.samples`.
         """
         drawn = self._check_masks(masks)
         masks, names, inverse = self._distinct(masks)
         total = len(names)
         weights, offset = self._reduction(reduction, published_batch_size)
         progress = progress or self.progress
+        samples = None
+        if per_sample:
+            samples = {
+                "loss": np.empty((total, len(self.labels)), np.float32),
+                "answer": np.empty((total, len(self.labels)), np.int32),
+            }
         classes = len(self.classes)
         loss = np.zeros((total, classes))
         correct, predicted = (np.zeros((total, classes), dtype=np.int64) for _ in range(2))
@@ -208,9 +202,12 @@ class Scorer:
                 sums = journal.get(name) if journal is not None else None
                 known = sums is not None
                 if not known:
-                    sums = self._tile(masks, names, low, high, first, last, weights)
+                    sums = self._tile(masks, names, low, high, first, last, weights, per_sample)
                     if journal is not None:
                         journal.put(name, **sums)
+                if per_sample:
+                    for what, values in samples.items():
+                        values[low:high, first:last] = sums[f"each {what}"]
                 loss[low:high] += sums["loss"]
                 correct[low:high] += sums["correct"]
                 predicted[low:high] += sums["predicted"]
@@ -227,7 +224,53 @@ class Scorer:
         if total < drawn:
             progress.advance(self.forwards(drawn - total), saved=True)
         record = self._record(drawn, self.forwards(total), resumed)
-        return self._scores(loss, correct, predicted, inverse, reduction, record)
+        return self._scores(loss, correct, predicted, inverse, reduction, record, samples)
+
+    def score_each(self, masks, assignment=None, *, per_sample=False, progress=None, check=None):
+        """Filter each image by a mask of its own: one forward per image.
+
+        Args:
+            masks: `BitMasks` or dense masks, K of them; twins are not looked for.
+            assignment: int64 [n], the mask of each image; None: mask i for image i (K = n).
+            per_sample, progress, check: see `score`.
+
+        Returns:
+            Scores with K = 1: per class the mean loss and the counts over the images, each under its own mask.
+        """
+        number, images = self._check_masks(masks), len(self.labels)
+        if assignment is None:
+            assignment = torch.arange(images)
+        assignment = torch.as_tensor(assignment, dtype=torch.int64)
+        if assignment.shape != (images,) or assignment.min() < 0 or assignment.max() >= number:
+            raise UsageError(
+                f"score: each of the {images} images needs one of the {number} masks; "
+                f"got {list(assignment.shape)} indices in {assignment.min()}...{assignment.max()}."
+            )
+        progress = progress or self.progress
+        classes, column = len(self.classes), self._columns()
+        loss, answers = np.empty((1, images)), torch.empty((1, images), dtype=torch.int64)
+        for first, last in self.tiling.blocks():
+            for begin in range(first, last, self.batch_size):
+                end = min(begin + self.batch_size, last)
+                own = _pick(masks, assignment[begin:end], self.forward.device)
+                spectra = self._spectrum(first, last)[begin - first : end - first]
+                loss[:, begin:end], answers[:, begin:end] = self._ask(
+                    own, spectra, self.labels[begin:end], assignment[begin:end], range(begin, end), end - begin, "each"
+                )
+                progress.advance(end - begin)
+                if check is not None:
+                    check()
+        with np.errstate(invalid="ignore"):
+            mean = _sums(self.labels, loss, classes, np.float64) / self.counts.numpy()
+        return self._scores(
+            mean,
+            _sums(self.labels, (answers == self.class_index[self.labels]).numpy(), classes, np.int64),
+            _sums(column[answers], None, classes + 1, np.int64)[:, :classes],
+            None,
+            "class-mean",
+            self._record(1, images, 0),
+            {"loss": loss.astype(np.float32), "answer": answers.int().numpy()} if per_sample else None,
+        )
 
     def race(self, masks, *, top, risk, seed=0, progress=None, journal=None, key="race", check=None):
         """Find, for each class, the `top` masks of lowest loss without showing every mask every image.
@@ -302,8 +345,7 @@ class Scorer:
 
     def _race_tile(self, masks, names, some, members, label, size):
         """Some masks, images of one class: float32 losses [k, b], their sums, correct answers [k]."""
-        chosen = masks._replace(bits=masks.bits[some]) if isinstance(masks, BitMasks) else masks[some]
-        chosen = _take(chosen, 0, len(some), self.forward.device)
+        chosen = _pick(masks, torch.from_numpy(some), self.forward.device)
         spectra = self._race_spectrum(members)
         loss, answers = self._ask(chosen, spectra, self.labels[members], names[some], members, size)
         return {
@@ -338,11 +380,15 @@ class Scorer:
             "forwards_saved": self.forwards(drawn) - forwards,
         }
 
-    def _scores(self, loss, correct, predicted, inverse, reduction, record):
+    def _scores(self, loss, correct, predicted, inverse, reduction, record, samples=None):
         tensors = [torch.from_numpy(value) for value in (loss, correct, predicted)]
         if inverse is not None:
             tensors = [value[inverse] for value in tensors]
-        return Scores(*tensors, self.counts, self.classes, reduction, record)
+        if samples is not None:
+            samples = {name: torch.from_numpy(value) for name, value in samples.items()}
+            if inverse is not None:
+                samples = {name: value[inverse] for name, value in samples.items()}
+        return Scores(*tensors, self.counts, self.classes, reduction, record, samples=samples)
 
     def answers(self, masks, take, *, progress=None):
         """Which logit won, for every mask and image, handed over tile by tile.
@@ -365,14 +411,10 @@ class Scorer:
     def _check_masks(self, masks):
         if isinstance(masks, BitMasks):
             if tuple(masks.size) != self.size:
-                raise UsageError(
-                    f"score: masks must be of the images' size {self.size}; got {tuple(masks.size)}."
-                )
+                raise UsageError(f"score: masks must be of the images' size {self.size}; got {tuple(masks.size)}.")
             return len(masks.bits)
         if not isinstance(masks, torch.Tensor):
-            raise TypeError(
-                f"score: masks must be BitMasks or a tensor [K, H, W]; got {type(masks).__name__}."
-            )
+            raise TypeError(f"score: masks must be BitMasks or a tensor [K, H, W]; got {type(masks).__name__}.")
         if masks.ndim != 3 or tuple(masks.shape[1:]) not in (
             self.size,
             (self.size[0], self.size[1] // 2 + 1),
@@ -392,8 +434,7 @@ class Scorer:
             return None, None
         if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
             raise UsageError(
-                "score: published_batch_size must be a positive integer with published-batches; "
-                f"got {batch!r}."
+                f"score: published_batch_size must be a positive integer with published-batches; got {batch!r}."
             )
         images, classes = len(self.labels), len(self.classes)
         number = torch.arange(images) // batch
@@ -402,7 +443,7 @@ class Scorer:
         offset = ((sizes[:, None] - own).double() * math.log(self.logits) / sizes[:, None]).sum(0)
         return (1 / sizes.double())[number].numpy(), offset.numpy()
 
-    def _tile(self, masks, names, low, high, first, last, weights):
+    def _tile(self, masks, names, low, high, first, last, weights, per_sample=False):
         """Sums of one tile: float64 loss [k, C] (weighted), int64 correct and predicted [k, C]."""
         some = _take(masks, low, high, self.forward.device)
         labels, classes = self.labels[first:last], len(self.classes)
@@ -410,15 +451,22 @@ class Scorer:
             some, self._spectrum(first, last), labels, names[low:high], range(first, last), self.tiling.part
         )
         weighted = loss if weights is None else loss * weights[first:last]
-        column = torch.full((self.logits,), classes)
-        column[self.class_index] = torch.arange(classes)
+        column = self._columns()
+        each = {"each loss": loss.astype(np.float32), "each answer": answers.int().numpy()} if per_sample else {}
         return {
+            **each,
             "loss": _sums(labels, weighted, classes, np.float64),
             "correct": _sums(labels, (answers == self.class_index[labels]).numpy(), classes, np.int64),
             "predicted": _sums(column[answers], None, classes + 1, np.int64)[:, :classes],
         }
 
-    def _ask(self, masks, spectra, labels, mask_names, image_names, size):
+    def _columns(self):
+        """Class of each logit, int64 [L]; one past the last class for logits that are no class."""
+        column = torch.full((self.logits,), len(self.classes))
+        column[self.class_index] = torch.arange(len(self.classes))
+        return column
+
+    def _ask(self, masks, spectra, labels, mask_names, image_names, size, pairing="all"):
         """Losses (float64) and answers (int64), [k, b] on the CPU, of every mask with every image."""
         targets = self.class_index[labels].to(self.forward.device)
         done = []
@@ -426,7 +474,7 @@ class Scorer:
             end = min(begin + size, len(spectra))
             part = spectra if end - begin == len(spectra) else spectra[begin:end]
             try:
-                done.append(self._batch(masks, part, targets[begin:end]))
+                done.append(self._batch(masks, part, targets[begin:end], pairing))
             except (torch.OutOfMemoryError, TypeError):
                 raise
             except Exception as error:
@@ -437,7 +485,8 @@ class Scorer:
         loss = torch.cat([each for each, _ in done], 1).cpu().numpy()
         if not np.isfinite(loss).all():
             mask, image = (int(i) for i in np.argwhere(~np.isfinite(loss))[0])
-            mask, image = int(mask_names[mask]), int(image_names[image])
+            mask = mask_names[image if pairing == "each" else mask]
+            mask, image = int(mask), int(image_names[image])
             paths = getattr(self.images, "paths", None)
             raise FloatingPointError(
                 "score: the model gave a NaN or infinite logit "
@@ -445,22 +494,26 @@ class Scorer:
             )
         return loss, torch.cat([answers for _, answers in done], 1).cpu()
 
-    def _batch(self, masks, spectra, targets):
+    def _batch(self, masks, spectra, targets, pairing):
         """One forward: losses and answers [k, b] on the device. In halves once memory has run out."""
-        number, images = len(masks.bits if isinstance(masks, BitMasks) else masks), len(spectra)
+        images = len(spectra)
+        number = 1 if pairing == "each" else len(masks.bits if isinstance(masks, BitMasks) else masks)
         if self.pairs_limit is not None and number * images > max(1, self.pairs_limit):
             half, axis = (images // 2, 1) if images > 1 else (number // 2, 0)
             cuts = ((0, half), (half, images if axis else number))
             parts = [
-                self._batch(masks, spectra[a:b], targets[a:b])
-                if axis
-                else self._batch(_take(masks, a, b, self.forward.device), spectra, targets)
+                self._batch(
+                    masks if axis and pairing == "all" else _take(masks, a, b, self.forward.device),
+                    spectra[a:b] if axis else spectra,
+                    targets[a:b] if axis else targets,
+                    pairing,
+                )
                 for a, b in cuts
             ]
             return tuple(torch.cat(both, axis) for both in zip(*parts, strict=True))
         try:
-            filtered = spectral_filter(spectra, masks, memory_format=torch.channels_last)
-            logits = self.forward(filtered.flatten(0, 1))
+            filtered = spectral_filter(spectra, masks, pairing=pairing, memory_format=torch.channels_last)
+            logits = self.forward(filtered if pairing == "each" else filtered.flatten(0, 1))
         except torch.OutOfMemoryError:
             if number * images == 1:
                 raise
@@ -472,7 +525,7 @@ class Scorer:
                 f"{self.forward.device} ran out of memory with a batch of {number * images} images: going on "
                 f"with at most {self.pairs_limit}. Last bits may differ from a run that never did so."
             )
-            return self._batch(masks, spectra, targets)
+            return self._batch(masks, spectra, targets, pairing)
         each = F.cross_entropy(logits, targets.repeat(number), reduction="none")
         # An infinite logit of another class would leave the loss finite.
         each = torch.where(torch.isfinite(logits.sum(1)), each, math.nan)
@@ -545,9 +598,7 @@ def score(
     progress = scorer.progress
     progress.start("score", scorer.forwards(scorer._check_masks(masks)))
     try:
-        return scorer.score(
-            masks, reduction=reduction, published_batch_size=published_batch_size, progress=progress
-        )
+        return scorer.score(masks, reduction=reduction, published_batch_size=published_batch_size, progress=progress)
     finally:
         progress.finish()
 
@@ -556,6 +607,12 @@ def _take(masks, low, high, device):
     if isinstance(masks, BitMasks):
         return masks._replace(bits=masks.bits[low:high].to(device))
     return masks[low:high].to(device)
+
+
+def _pick(masks, indices, device):
+    if isinstance(masks, BitMasks):
+        return masks._replace(bits=masks.bits[indices].to(device))
+    return masks[indices].to(device)
 
 
 def _span(names):

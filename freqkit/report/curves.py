@@ -71,7 +71,8 @@ def search_curves(losses, classes, *, stages=None, limit=7):
         start += len(stage)
     # the losses of easy classes are far below 1; nothing below 0.001 is worth telling apart
     axis.set_yscale("symlog", linthresh=1e-3, linscale=0.3)
-    axis.set_ylim(bottom=0)
+    lowest = min((float(np.nanmin(stage)) for stage in losses if np.isfinite(stage).any()), default=0)
+    axis.set_ylim(bottom=0 if lowest < 2e-3 else lowest / 2)
     axis.set_xlim(0.5, max(start, 1) + 0.5)
     axis.set_xlabel("masks tried", fontsize=9)
     axis.set_ylabel("best loss so far in the stage (nats)", fontsize=9)

@@ -20,6 +20,8 @@ class Scores:
         reduction: which loss this is.
         record: how it was computed (batch size, forwards), plain JSON values.
         images: number of images scored, of all classes; the sum of `counts` when not given.
+        samples: when asked for, "loss" float32 [K, n] and "answer" int32 [K, n] (the logit of largest value), in
+            the order of the images.
     """
 
     loss: torch.Tensor
@@ -30,6 +32,7 @@ class Scores:
     reduction: str = "class-mean"
     record: dict = field(default_factory=dict)
     images: int | None = None
+    samples: dict | None = None
 
     def __post_init__(self):
         if self.images is None:

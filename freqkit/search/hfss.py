@@ -1,5 +1,6 @@
 """Hierarchical frequency shortcut search: random cell masks, refined stage by stage."""
 
+import contextlib
 import time
 from collections.abc import Sequence
 
@@ -7,6 +8,7 @@ import torch
 
 from freqkit import masks as mask_room
 from freqkit.engine import RunDirectory, Scorer, Silent
+from freqkit.engine.forward import model_device
 from freqkit.engine.journal import Interrupted, finish_tile_on_signal
 from freqkit.errors import UsageError
 from freqkit.results import SearchResult, StageResult
@@ -112,9 +114,7 @@ def hfss(
         return search.run(None, progress, began, lambda: None)
     with RunDirectory(out, search.identity, resume=resume, overwrite=overwrite) as directory:
         if directory.journal.dropped:
-            progress.note(
-                f"{directory.path}: dropped {directory.journal.dropped} damaged bytes at the journal's end."
-            )
+            progress.note(f"{directory.path}: dropped {directory.journal.dropped} damaged bytes at the journal's end.")
         with finish_tile_on_signal() as check:
             return search.run(directory, progress, began, check)
 
@@ -131,9 +131,7 @@ class _Search:
         if parents not in ("any", "per_class"):
             raise UsageError(f"hfss: parents must be 'any' or 'per_class'; got {parents!r}.")
         if parents == "per_class" and preset == "cvpr2025":
-            raise UsageError(
-                "hfss: the published preset draws parents of any class; got parents='per_class'."
-            )
+            raise UsageError("hfss: the published preset draws parents of any class; got parents='per_class'.")
         if keep_dc not in (None, True, False):
             raise UsageError(f"hfss: keep_dc must be None, True or False; got {keep_dc!r}.")
         for name, value, least in (
@@ -149,8 +147,7 @@ class _Search:
             raise UsageError(f"hfss: risk must be a number with 0 <= risk < 1; got {risk!r}.")
         if risk and preset == "cvpr2025":
             raise UsageError(
-                "hfss: the published loss weighs images unequally, so its candidates cannot race; "
-                f"got risk={risk}."
+                f"hfss: the published loss weighs images unequally, so its candidates cannot race; got risk={risk}."
             )
         self.model, self.images, self.progress, self.risk = model, images, progress, float(risk)
         self.size = tuple(images.images.shape[-2:])
@@ -194,11 +191,12 @@ class _Search:
             "published_batch_size": published_batch_size if self.published else None,
             "batch_size": batch_size,
             "dtype": None if dtype is None else str(dtype).removeprefix("torch."),
-            "device": None if device is None else str(device),
+            "device": (torch.device(device) if device is not None else model_device(model)).type,
             "memory": memory,
             "form": form,
-            "model": dict(model.record),
-            "data": dict(images.record),
+            # What the answer depends on, and not where the files lay.
+            "model": {key: model.record.get(key) for key in ("name", "state_sha256", "mean", "std", "num_classes")},
+            "data": {"fingerprint": images.fingerprint, "images": len(images.labels)},
             "versions": _versions(),
         }
 
@@ -206,9 +204,7 @@ class _Search:
         """The score service; a resumed run keeps the batch size and the form of the network it began with."""
         kept = {key: earlier[key] for key in ("batch_size", "form") if key in earlier}
         expected = sum(self.numbers) * len(self.images.labels)
-        scorer = Scorer(
-            self.model, self.images, **{**self.scoring, **kept}, expected=expected, progress=self.progress
-        )
+        scorer = Scorer(self.model, self.images, **{**self.scoring, **kept}, expected=expected, progress=self.progress)
         if "form" in kept and scorer.form["form"] != kept["form"]:
             raise UsageError(
                 f"hfss: cannot resume, for the run used the {kept['form']} network, which cannot be had here."
@@ -296,6 +292,9 @@ class _Search:
         record = {
             "status": "running",
             "identity": self.identity,
+            "model": dict(self.model.record),
+            "data": dict(self.images.record),
+            "forwards_total": sum(self.numbers) * len(self.images.labels),
             "classes": len(self.searched),
             "classes_without_images": len(self.images.classes) - len(self.searched),
             "images": len(self.images.labels),
@@ -316,6 +315,8 @@ class _Search:
 
         def note_down(**changes):
             record.update(changes, seconds=round(before + time.monotonic() - began, 3))
+            if scorer.forward.device.type == "cpu":  # elsewhere calls return before the work is done
+                record["seconds_in_model"] = round(scorer.forward.seconds, 3)
             if directory:
                 directory.write({key: value for key, value in record.items() if key != "identity"})
 
@@ -324,6 +325,7 @@ class _Search:
         try:
             for place, number in enumerate(self.stages):
                 previous = done[-1] if done else None
+                note_down(stage=number)
                 progress.start(f"stage {number}", scorer.forwards(self.numbers[place]))
                 try:
                     current = self.stage(
@@ -352,8 +354,10 @@ class _Search:
             return result
         except BaseException as error:
             if directory:
-                directory.journal.flush()
-                note_down(status="interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+                # On a full disk this fails as well; the first error is the one to report.
+                with contextlib.suppress(OSError):
+                    directory.journal.flush()
+                    note_down(status="interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
                 if isinstance(error, Interrupted):
                     progress.note(f"stopped; continue with resume in {directory.path}")
             raise
@@ -409,8 +413,7 @@ def _stages(stages, available):
         raise UsageError(f"hfss: stages must be a number of stages or the list 1, 2, ..., n; got {stages!r}.")
     if not numbers or numbers != list(range(1, len(numbers) + 1)) or len(numbers) > available:
         raise UsageError(
-            "hfss: stages must begin at 1, follow one another "
-            f"and not exceed {available} at this size; got {stages!r}."
+            f"hfss: stages must begin at 1, follow one another and not exceed {available} at this size; got {stages!r}."
         )
     return numbers
 
@@ -419,8 +422,7 @@ def _numbers(candidates, stages):
     numbers = [candidates] * stages if isinstance(candidates, int) else list(candidates)
     if len(numbers) != stages or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in numbers):
         raise UsageError(
-            "hfss: candidates must be a positive integer, "
-            f"or one for each of the {stages} stages; got {candidates!r}."
+            f"hfss: candidates must be a positive integer, or one for each of the {stages} stages; got {candidates!r}."
         )
     return numbers
 

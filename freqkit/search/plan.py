@@ -13,7 +13,7 @@ class Plan:
             not known yet), forwards.
         images: number of images; classes: number of classes that have images.
         batch_size: pairs (mask, image) per forward, calibrated when it was "auto".
-        forwards: model forwards in all.
+        forwards: model forwards in all; with racing, at most.
         seconds: estimated wall time on this device, from a short calibration.
         memory: dict of bytes: images, spectra (cached), batch (filtered images of one forward), process
             (resident set of this process after the calibration, all of that included).

@@ -50,9 +50,7 @@ def test_resumed_work_is_done_but_is_no_speed():
     assert pace.left == 10
 
 
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(0.2, "0 s"), (59.4, "59 s"), (75, "1 min 15 s"), (3725, "1 h 02 min")]
-)
+@pytest.mark.parametrize(("seconds", "words"), [(0.2, "0 s"), (59.4, "59 s"), (75, "1 min 15 s"), (3725, "1 h 02 min")])
 def test_durations(seconds, words):
     assert duration(seconds) == words
 

@@ -144,6 +144,8 @@ def test_a_subset_of_the_classes(run, flags, images_folder, tmp_path):
     ("extra", "says"),
     [
         (["--keep", "1.5"], "(0, 1]"),
+        (["--risk", "1"], "[0, 1)"),
+        (["--risk", "0.01", "--preset", "cvpr2025"], "risk"),
         (["--stages", "4-1"], "rise"),
         (["--stages", "2,3"], "begin at 1"),
         (["--stages", "1-9"], "not exceed"),
@@ -198,7 +200,7 @@ def test_bad_images_are_an_error_or_skipped(run, flags, tmp_path, images_folder)
     assert "broken.png" in sentence(result)
     result = run(*flags, "--out", tmp_path / "a", "--on-bad-image", "skip")
     assert result.exit_code == 0
-    record = json.loads((tmp_path / "a" / "run.json").read_text())["identity"]["data"]
+    record = json.loads((tmp_path / "a" / "run.json").read_text())["data"]
     assert record["bad_image_names"] == ["C1/broken.png"]
 
 
@@ -234,3 +236,10 @@ def test_published_preset(run, flags, tmp_path):
     dfm = load_dfm(tmp_path / "run" / "dfm.safetensors")
     assert dfm.preset == "cvpr2025"
     assert torch.isin(dfm.masks, torch.tensor([0.0, 0.5, 1.0])).all()
+
+
+def test_racing(run, flags, tmp_path):
+    result = run(*flags, "--out", tmp_path / "run", "--risk", "0.01", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["identity"]["risk"] == 0.01
+    assert (tmp_path / "run" / "curves.png").exists()

@@ -18,5 +18,8 @@ void all(const Work<T>& work, const InverseArguments<T>& i, const ForwardArgumen
   forward(launch, work, f);
   finish_mask_gradient<T>(launch, work.geometry, out, out, 1, true);
 }
+void all_fused(char* memory, const InverseArguments<float>& i, int size, size_t shared) {
+  with_fused_plan(size, size, shared, [&](auto plan) { fused_inverse<decltype(plan)>(Launch{}, memory, i); });
+}
 template void all(const Work<float>&, const InverseArguments<float>&, const ForwardArguments<float>&, float*);
 template void all(const Work<double>&, const InverseArguments<double>&, const ForwardArguments<double>&, double*);

@@ -63,7 +63,7 @@ py::array inverse_of(py::array_t<std::complex<T>, py::array::c_style> spectrum, 
   const int64_t masks = kind == kNoMask || paired ? 1 : py::cast<py::array>(mask).shape(0);
   const Number type = number_named(out_type);
   const char* formats[] = {"f4", "f8", "u2", "u2"};
-  py::array out(py::dtype(formats[int(type)]), std::vector<int64_t>{masks * images * height * width});
+  py::array out{py::dtype(formats[int(type)]), std::vector<int64_t>{masks * images * height * width}};
   const emulated::DeviceArray<char> device_out(size_t(out.nbytes()));
   emulated::Memory<T> memory(height, width, masks * images, limits_of(options));
   const T scale = T(1) / (T(height) * T(width));
@@ -72,6 +72,35 @@ py::array inverse_of(py::array_t<std::complex<T>, py::array::c_style> spectrum, 
       masks, images, channels, paired, weighted ? scale : T(1), weighted ? 2 * scale : T(1),
       image_view(nullptr, type, channels, height, width, channels_last), device_out.data()};
   inverse(emulated::Launch{}, memory.work(), arguments);
+  std::memcpy(out.mutable_data(), device_out.data(), device_out.size());
+  return out;
+}
+
+// The same by the fused kernel; None when no plan fits.
+py::object fused_inverse_of(py::array_t<std::complex<float>, py::array::c_style> spectrum, int height, int width, int channels,
+                            const py::array& mask, int kind, std::pair<int, int> cell, bool paired,
+                            const std::string& out_type, bool channels_last, const py::dict& options) {
+  const emulated::Limits limits = limits_of(options);
+  const int64_t images = spectrum.shape(0), masks = paired ? 1 : mask.shape(0);
+  const emulated::DeviceArray<std::complex<float>> device_spectrum(spectrum.data(), size_t(spectrum.size()));
+  const emulated::DeviceArray<char> device_mask(static_cast<const char*>(mask.data()), size_t(mask.nbytes()));
+  const Number type = number_named(out_type);
+  const char* formats[] = {"f4", "f8", "u2", "u2"};
+  py::array out{py::dtype(formats[int(type)]), std::vector<int64_t>{masks * images * height * width}};
+  const emulated::DeviceArray<char> device_out(size_t(out.nbytes()));
+  MaskView view = mask_of(mask, kind, cell, height);
+  view.data = device_mask.data();
+  const float scale = 1.0f / (float(height) * float(width));
+  const InverseArguments<float> a{
+      reinterpret_cast<const Complex<float>*>(device_spectrum.data()), view, nullptr, masks, images, channels, paired, scale,
+      2 * scale, image_view(nullptr, type, channels, height, width, channels_last), device_out.data()};
+  const bool found = with_fused_plan(height, width, limits.shared, [&](auto plan) {
+    using Plan = decltype(plan);
+    const FusedGeometry g = fused_geometry(Plan::N, Plan::D, masks, images, channels, paired, kind >= kBitsAverage);
+    const emulated::DeviceArray<char> memory(g.bytes);
+    fused_inverse<Plan>(emulated::Launch{}, memory.data(), a);
+  });
+  if (!found) return py::none();
   std::memcpy(out.mutable_data(), device_out.data(), device_out.size());
   return out;
 }
@@ -160,6 +189,27 @@ PYBIND11_MODULE(freqkit_emulator, m) {
   m.def("inverse_f64", &inverse_of<double>);
   m.def("forward_f32", &forward_of<float>);
   m.def("forward_f64", &forward_of<double>);
+
+  m.def("fused_inverse", &fused_inverse_of);
+  m.def("fused_geometry", [](int n, int folds, int64_t masks, int64_t images, int channels, bool paired, bool bits) {
+    const FusedGeometry g = fused_geometry(n, folds, masks, images, channels, paired, bits);
+    py::dict d;
+    d["masks_per_launch"] = g.masks_per_launch;
+    d["images_per_launch"] = g.images_per_launch;
+    d["bytes"] = g.bytes;
+    return d;
+  });
+  m.def("fused_plan", [](int n, size_t shared) {
+    py::dict d;
+    with_fused_plan(n, n, shared, [&](auto plan) {
+      using Plan = decltype(plan);
+      d["folds"] = Plan::D;
+      d["planes"] = Plan::P;
+      d["threads"] = Plan::threads;
+      d["shared_bytes"] = Plan::shared_bytes;
+    });
+    return d;
+  });
 
   m.def("geometry", [](int64_t height, int64_t width, int64_t planes, int complex_bytes, size_t shared, int64_t scratch) {
     const Geometry g = make_geometry(height, width, planes, complex_bytes, shared, scratch);

@@ -117,6 +117,12 @@ T atomicAdd(T* address, T value) {
   return std::atomic_ref<T>(*address).fetch_add(value, std::memory_order_relaxed);
 }
 
+inline unsigned __brev(unsigned word) {
+  unsigned reversed = 0;
+  for (int bit = 0; bit < 32; ++bit) reversed |= (word >> bit & 1u) << (31 - bit);
+  return reversed;
+}
+
 inline void sincospi(double x, double* s, double* c) {
   *s = std::sin(3.14159265358979323846 * x);
   *c = std::cos(3.14159265358979323846 * x);

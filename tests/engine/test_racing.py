@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -44,6 +46,31 @@ def test_members_of_the_top_are_lost_less_often_than_the_risk(tail, images):
         looked, total = looked + seen, total + losses.size
     assert lost / members <= risk
     assert looked < (0.9 if images == 100 else 0.7) * total
+
+
+def test_members_of_the_top_are_kept_on_real_losses():
+    """Photographs, a trained network, candidates of stage 1: two hundred random orders of showing."""
+    from freqkit.data import load_images
+    from freqkit.masks import candidates
+    from freqkit.models import load_model
+
+    folder = Path(os.environ.get("FREQKIT_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
+    if not (folder / "cifar10-mini").is_dir():
+        pytest.skip(f"real CIFAR-10 images are not at {folder}")
+    model = load_model("cifar_resnet20", weights=folder / "weights" / "cifar10-resnet20.safetensors")
+    images = load_images(folder / "cifar10-mini" / "test", image_size=32)
+    images = images.subset((images.labels == 1) | (images.labels == 8))
+    scorer = Scorer(model, images, batch_size=100)
+    losses = scorer.score(candidates(1, 30, size=32).masks, per_sample=True).samples["loss"].numpy()
+    chance, top, lost, looked, total = np.random.default_rng(0), 3, 0, 0, 0
+    for label in (1, 8):
+        own = losses[:, images.labels.numpy() == label]
+        truth = np.argsort(own.astype(np.float64).mean(1), kind="stable")[:top]
+        for _ in range(100):
+            kept, seen = racing.race(own[:, chance.permutation(own.shape[1])], top, 0.01)
+            lost, looked, total = lost + int((~kept[truth]).sum()), looked + seen, total + own.size
+    assert lost <= 0.01 * 200 * top
+    assert looked < 0.7 * total
 
 
 def test_twins_of_a_top_member_are_kept():

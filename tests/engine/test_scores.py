@@ -1,6 +1,7 @@
 """Scores against a plain loop: complex FFT, one image at a time, no freqkit operator."""
 
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -81,14 +82,10 @@ def test_bit_masks_and_half_planes_equal_dense_masks():
     centred = cells.repeat_interleave(2, 1).repeat_interleave(2, 2).float()
     dense = torch.fft.ifftshift(centred, dim=(-2, -1))
     want = score(model, images, dense, batch_size=16)
-    torch.testing.assert_close(
-        score(model, images, bits, batch_size=16).loss, want.loss, atol=1e-6, rtol=1e-6
-    )
+    torch.testing.assert_close(score(model, images, bits, batch_size=16).loss, want.loss, atol=1e-6, rtol=1e-6)
     partner = torch.roll(dense.flip((-2, -1)), (1, 1), (-2, -1))
     half = ((dense + partner) / 2)[..., :5]
-    torch.testing.assert_close(
-        score(model, images, half, batch_size=16).loss, want.loss, atol=1e-6, rtol=1e-6
-    )
+    torch.testing.assert_close(score(model, images, half, batch_size=16).loss, want.loss, atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("batch", [4, 5, 100])
@@ -121,9 +118,7 @@ def test_published_batches_equals_the_published_procedure(batch):
 def test_class_index_maps_classes_to_logits():
     model, images, masks, index = Small(logits=6), Images(15), random_masks(3), [4, 0, 5]
     got = score(model, images, masks.float(), batch_size=8, class_index=index)
-    want, correct, predicted = by_class(
-        *plain(model, images, masks, class_index=index), images.labels, 3, index
-    )
+    want, correct, predicted = by_class(*plain(model, images, masks, class_index=index), images.labels, 3, index)
     torch.testing.assert_close(got.loss, want, atol=2e-5, rtol=2e-5)
     assert torch.equal(got.correct, correct) and torch.equal(got.predicted, predicted)
 
@@ -139,14 +134,57 @@ def test_a_tile_has_the_same_bits_whatever_runs_beside_it():
     torch.testing.assert_close(starved.score(masks).loss, whole.loss, atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.parametrize("memory", [1 << 30, 20_000], ids=["cached", "blocks"])
+def test_each_image_with_a_mask_of_its_own(memory):
+    model, images, masks = Small(), Images(23), random_masks(4).float()
+    assignment = torch.arange(23) % 4
+    scorer = Scorer(model, images, batch_size=8, memory=memory)
+    whole = scorer.score(masks, per_sample=True)
+    each = scorer.score_each(masks, assignment, per_sample=True)
+    own = whole.samples["loss"][assignment, torch.arange(23)]
+    torch.testing.assert_close(each.samples["loss"][0], own, atol=1e-5, rtol=1e-5)
+    answers = whole.samples["answer"][assignment, torch.arange(23)]
+    assert torch.equal(each.samples["answer"][0], answers)
+    for c in range(3):
+        members = images.labels == c
+        assert each.loss[0, c].item() == pytest.approx(own[members].double().mean().item(), rel=1e-5)
+        assert each.correct[0, c] == (answers[members] == c).sum() and each.predicted[0, c] == (answers == c).sum()
+    assert torch.equal(scorer.score_each(masks[assignment]).correct, each.correct)
+    with pytest.raises(UsageError, match="each of the 23 images needs one of the 4 masks"):
+        scorer.score_each(masks)
+
+
+def test_samples_of_masks_without_twins_come_back_for_all(tmp_path):
+    images, bits = Images(9), torch.tensor([[[7]] * 4, [[5]] * 4, [[7]] * 4], dtype=torch.uint8)
+    scores = Scorer(Small(), images, batch_size=8).score(BitMasks(bits, (2, 2), (8, 8), "average"), per_sample=True)
+    assert scores.record["forwards"] == 18 and scores.samples["loss"].shape == (3, 9)
+    assert torch.equal(scores.samples["loss"][0], scores.samples["loss"][2])
+    torch.testing.assert_close(
+        scores.loss[:, 0], scores.samples["loss"][:, images.labels == 0].double().mean(1), atol=1e-6, rtol=1e-6
+    )
+
+
+def test_spectra_are_held_only_within_the_budget():
+    model, masks = Small(), random_masks(3).float()
+    few, many = Images(100), Images(1000)
+    one = Scorer(model, few, batch_size=16).memory()["spectra"] // 100
+    for images in (few, many):
+        scorer = Scorer(model, images, batch_size=16, memory=50 * one)
+        scorer.score(masks)
+        assert sum(held.nbytes for held in scorer._spectra.values()) <= 50 * one
+        assert scorer.memory()["spectra"] <= 50 * one
+    assert len(Scorer(model, many, batch_size=16).tiling.blocks()) > 1
+    roomy = Scorer(model, many, batch_size=16)
+    roomy.score(masks)
+    assert sum(held.nbytes for held in roomy._spectra.values()) == 1000 * one == roomy.memory()["spectra"]
+
+
 def test_the_callers_model_stays_as_it_was():
     model, images = Small().train(), Images(9)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     score(model, images, random_masks(2).float(), batch_size=8, dtype="float64")
     assert model.training and all(p.requires_grad for p in model.parameters())
-    assert all(
-        torch.equal(v, before[k]) and v.dtype == before[k].dtype for k, v in model.state_dict().items()
-    )
+    assert all(torch.equal(v, before[k]) and v.dtype == before[k].dtype for k, v in model.state_dict().items())
 
 
 def test_rank_is_ascending_and_stable():
@@ -282,7 +320,7 @@ def test_out_of_memory_halves_the_batch_and_says_so(n):
     assert len(heard.notes) <= 3
     model.network.most = 0
     with pytest.raises(torch.OutOfMemoryError):
-        score(model, images, masks, batch_size=24, form="eager")
+        score(model, images, masks, batch_size=24, form="eager", progress=heard)
 
 
 def test_folding_changes_only_rounding_and_is_recorded():
@@ -295,6 +333,16 @@ def test_folding_changes_only_rounding_and_is_recorded():
     assert folded.form["form"] == "folded" and folded.form["difference after folding batch norms"] < 1e-5
     assert not any(isinstance(part, nn.BatchNorm2d) for part in folded.forward.module.modules())
     torch.testing.assert_close(folded.score(masks).loss, eager.score(masks).loss, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_network_gives_the_same_losses_for_ragged_batches_too():
+    model, images, masks = Small(), Images(21), random_masks(5).float()
+    eager, compiled = (Scorer(model, images, batch_size=16, form=form) for form in ("eager", "compiled"))
+    assert compiled.form["form"] == "compiled" and compiled.form["difference after compiling"] < 1e-4
+    assert compiled.tiling.images % compiled.tiling.part
+    torch.testing.assert_close(compiled.score(masks).loss, eager.score(masks).loss, atol=1e-5, rtol=1e-5)
+    assert torch.equal(compiled.score(masks).loss, compiled.score(masks).loss)
 
 
 class Untraceable(nn.Module):
