@@ -20,9 +20,7 @@ built = pytest.mark.skipif(not LIBRARY.exists(), reason="freqkit/_C.abi3.so is n
 
 def python(code, *, path=(), check=True):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*map(str, path), str(ROOT)])}
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd="/"
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd="/")
     assert not check or done.returncode == 0, done.stderr
     return done
 
@@ -46,9 +44,7 @@ def test_import_is_light():
 def test_every_public_name_resolves():
     code = "import freqkit\nfor name in freqkit.__all__: getattr(freqkit, name)\nfreqkit.nonsense"
     done = python(code, check=False)
-    assert done.stderr.strip().splitlines()[-1] == (
-        "AttributeError: module 'freqkit' has no attribute 'nonsense'"
-    )
+    assert done.stderr.strip().splitlines()[-1] == ("AttributeError: module 'freqkit' has no attribute 'nonsense'")
 
 
 @pytest.fixture
@@ -56,9 +52,7 @@ def broken(tmp_path):
     """A folder with a torchvision and a timm that cannot be imported."""
     for name in ("torchvision", "timm"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text(
-            "raise RuntimeError('operator torchvision::nms does not exist')"
-        )
+        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
     return tmp_path
 
 

@@ -3,15 +3,20 @@
 // Three readers: g++ for the CPU operators (FREQKIT_HD only), nvcc for the kernels, and g++ again with
 // FREQKIT_EMULATED, which runs the unmodified kernel text on the CPU (tests/emulator/shim.h).
 //
-// The dialect of a kernel file: threadIdx, blockIdx, blockDim, gridDim, __syncthreads, __syncwarp, __shfl_*_sync,
-// __ballot_sync, __brev, atomicAdd, DYNAMIC_SHARED(T, name), standard maths, and the accessors below for every read and write of
-// global and shared memory, so that the emulator can count them. No <<<>>>, torch, CUB, cooperative groups, inline PTX,
-// static __shared__ or __constant__.
+// The dialect of a kernel file: threadIdx, blockIdx, blockDim, gridDim, __syncthreads, __syncwarp,
+// __shfl_*_sync,
+// __ballot_sync, __brev, atomicAdd, DYNAMIC_SHARED(T, name), standard maths, and the accessors below for
+// every read and write of global and shared memory, so that the emulator can count them. No <<<>>>, torch,
+// CUB, cooperative groups, inline PTX, static __shared__ or __constant__.
 #pragma once
 
 #if defined(__CUDACC__)
 #define FREQKIT_HD __host__ __device__
 #define FREQKIT_INLINE __forceinline__
+#define FREQKIT_LAMBDA
+#elif defined(FREQKIT_EMULATED)
+#define FREQKIT_HD
+#define FREQKIT_INLINE inline  // compile time matters there, speed does not
 #define FREQKIT_LAMBDA
 #else
 #define FREQKIT_HD

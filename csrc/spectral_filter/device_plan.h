@@ -1,5 +1,5 @@
-// How the device transforms are laid out: plans of one length, work memory, chunks. Plain host code and the small structs
-// that kernels take.
+// How the device transforms are laid out: plans of one length, work memory, chunks. Plain host code and the
+// small structs that kernels take.
 #pragma once
 
 #include <algorithm>
@@ -14,12 +14,13 @@
 
 namespace freqkit::device {
 
-constexpr int kThreads = 256;         // of every block
-constexpr int kMaxPasses = 31;        // 2^31 has no more factors
-constexpr int kMaxLanes = 16;         // transforms side by side in a block: one bank period of 8-byte words
-constexpr int kMaxBlocks = 1 << 20;   // blocks loop over the rest
-constexpr int kMaxWideBlocks = 64;    // each owns a work buffer in global memory
-constexpr int64_t kScratchBytes = 24 << 20;  // between the two passes; stays in the L2 cache of any recent GPU
+constexpr int kThreads = 256;        // of every block
+constexpr int kMaxPasses = 31;       // 2^31 has no more factors
+constexpr int kMaxLanes = 16;        // transforms side by side in a block: one bank period of 8-byte words
+constexpr int kMaxBlocks = 1 << 20;  // blocks loop over the rest
+constexpr int kMaxWideBlocks = 64;   // each owns a work buffer in global memory
+constexpr int64_t kScratchBytes =
+    24 << 20;  // between the two passes; stays in the L2 cache of any recent GPU
 
 // What a launch needs; blocks and threads are one-dimensional.
 struct Shape {
@@ -27,8 +28,9 @@ struct Shape {
   size_t shared_bytes = 0;
 };
 
-// Transforms of one length n, `lanes` of them side by side, as in-place passes: element e of lane l is at e*pitch + l.
-// After the passes, output k stands at position(k). A radix without a codelet is a direct sum into the second buffer.
+// Transforms of one length n, `lanes` of them side by side, as in-place passes: element e of lane l is at
+// e*pitch + l. After the passes, output k stands at position(k). A radix without a codelet is a direct sum
+// into the second buffer.
 struct Line {
   int n = 1;
   int passes = 0;
@@ -63,11 +65,14 @@ struct MaskView {
   int cell_rows = 1, row_bytes = 1;
 };
 
-// Planes of a chunk: scratch plane s is plane first + (s / outer)*inner_step + (s % outer)*outer_step of the tensor.
+// Planes of a chunk: scratch plane s is plane first + (s / outer)*inner_step + (s % outer)*outer_step of the
+// tensor.
 struct PlaneMap {
   int64_t first = 0, outer = 1, inner = 1, outer_step = 1, inner_step = 1;
   FREQKIT_HD int64_t count() const { return outer * inner; }
-  FREQKIT_HD int64_t operator()(int64_t s) const { return first + s / outer * inner_step + s % outer * outer_step; }
+  FREQKIT_HD int64_t operator()(int64_t s) const {
+    return first + s / outer * inner_step + s % outer * outer_step;
+  }
 };
 
 // Images of a tensor [..., C, H, W]: plane p starts at (p / C)*image + (p % C)*channel.
@@ -77,10 +82,9 @@ struct ImageView {
   int64_t image = 0, channel = 0, row = 0, column = 0;  // in elements
 };
 
-
 // The fewest passes, then the smallest sum of radices.
-inline void best_radices(int remaining, bool large, int depth, int (&trial)[kMaxPasses], int& best_passes, int& best_sum,
-                         int sum, Line& line) {
+inline void best_radices(int remaining, bool large, int depth, int (&trial)[kMaxPasses], int& best_passes,
+                         int& best_sum, int sum, Line& line) {
   if (depth > best_passes) return;
   if (remaining == 1) {
     if (depth < best_passes || (depth == best_passes && sum < best_sum)) {
@@ -100,7 +104,8 @@ inline void best_radices(int remaining, bool large, int depth, int (&trial)[kMax
 
 // A plan for length n whose work memory fits `shared_limit` bytes, or a wide one.
 inline Line make_line(int n, int complex_bytes, size_t shared_limit) {
-  if (n < 1) throw std::invalid_argument("make_line: the length must be at least 1; got " + std::to_string(n));
+  if (n < 1)
+    throw std::invalid_argument("make_line: the length must be at least 1; got " + std::to_string(n));
   Line line;
   line.n = n;
   int direct[kMaxPasses], directs = 0, smooth = 1, rest = n;
@@ -121,7 +126,8 @@ inline Line make_line(int n, int complex_bytes, size_t shared_limit) {
   return line;
 }
 
-// Everything about a call that follows from its sizes. Offsets are in bytes from the start of the work memory.
+// Everything about a call that follows from its sizes. Offsets are in bytes from the start of the work
+// memory.
 struct Geometry {
   int height = 0, width = 0, half = 0, pairs = 0;  // half = H/2 + 1 rows; two columns are transformed as one
   Line rows, columns;
@@ -130,11 +136,11 @@ struct Geometry {
   size_t bytes = 0;
 };
 
-inline Geometry make_geometry(int64_t height, int64_t width, int64_t planes, int complex_bytes, size_t shared_limit,
-                              int64_t scratch_bytes = kScratchBytes) {
+inline Geometry make_geometry(int64_t height, int64_t width, int64_t planes, int complex_bytes,
+                              size_t shared_limit, int64_t scratch_bytes = kScratchBytes) {
   if (height < 1 || width < 1 || height > (1 << 24) || width > (1 << 24))
-    throw std::invalid_argument("spectral_filter: H and W must be between 1 and 2^24; got " + std::to_string(height) +
-                                " x " + std::to_string(width));
+    throw std::invalid_argument("spectral_filter: H and W must be between 1 and 2^24; got " +
+                                std::to_string(height) + " x " + std::to_string(width));
   Geometry g;
   g.height = int(height);
   g.width = int(width);
@@ -156,7 +162,8 @@ inline Geometry make_geometry(int64_t height, int64_t width, int64_t planes, int
   g.column_positions = place(size_t(g.height) * 4);
   const int64_t padded_rows = (g.chunk * g.half + kMaxLanes - 1) / kMaxLanes * kMaxLanes;
   g.scratch = place(size_t(padded_rows) * g.width * complex_bytes);
-  const int64_t wide = std::max(g.rows.wide ? g.rows.elements() : 0, g.columns.wide ? g.columns.elements() : 0);
+  const int64_t wide =
+      std::max(g.rows.wide ? g.rows.elements() : 0, g.columns.wide ? g.columns.elements() : 0);
   g.wide = place(size_t(wide) * complex_bytes * kMaxWideBlocks);
   g.bytes = end;
   return g;

@@ -1,13 +1,14 @@
-// The masked inverse in one kernel, for the square sizes with a plan: nothing between spectrum and image touches global
-// memory.
+// The masked inverse in one kernel, for the square sizes with a plan: nothing between spectrum and image
+// touches global memory.
 //
 // A block computes the output rows h = s (mod D) of one plane, or of P small ones. Their spectrum is the fold
-//   F_s[k', kx] = w_N^(s k') sum_q w_D^(s q) (m X)[k' + q N/D, kx],   w_n = exp(2 pi i/n), rows beyond N/2 by symmetry
-// which is Hermitian again, so rows k' = 0..R, R = N/(2D), suffice; rows 0 and R transform to real rows and travel as
-// F_0 + i F_R. Then, with x = k1 + 16 k2 and kx = B a + b, B = N/16:
-//   phase A  task (row, b): fold while loading 16 elements kx = B a + b, transform over a, twiddle   -> 17 b + k1
-//   phase B  task (row, k1): transform over b, in place                                             -> x + x/16
-//   phase C  thread x: the column's real transform of length 2R in registers, stored as it is
+//   F_s[k', kx] = w_N^(s k') sum_q w_D^(s q) (m X)[k' + q N/D, kx],   w_n = exp(2 pi i/n), rows beyond N/2 by
+//   symmetry
+// which is Hermitian again, so rows k' = 0..R, R = N/(2D), suffice; rows 0 and R transform to real rows and
+// travel as F_0 + i F_R. Then, with x = k1 + 16 k2 and kx = B a + b, B = N/16:
+//   phase A  task (row, b): fold while loading 16 elements kx = B a + b, transform over a, twiddle   -> 17 b
+//   + k1 phase B  task (row, k1): transform over b, in place                                             -> x
+//   + x/16 phase C  thread x: the column's real transform of length 2R in registers, stored as it is
 // With the row pitch 17 B, sixteen neighbouring threads touch sixteen different 8-byte banks in every phase.
 #pragma once
 
@@ -24,7 +25,8 @@ struct Fused {
   static constexpr int pitch = (kSplit + 1) * B, plane_pitch = R * pitch;
   static constexpr int threads = N * P, min_blocks = BLOCKS_PER_SM;
   static constexpr size_t shared_bytes = size_t(P) * (plane_pitch * sizeof(Complex<float>) + 24);
-  static_assert(N % kSplit == 0 && N % (2 * D) == 0 && R % 2 == 0 && threads <= 1024 && (D == 1 || D == 2 || D == 4));
+  static_assert(N % kSplit == 0 && N % (2 * D) == 0 && R % 2 == 0 && threads <= 1024 &&
+                (D == 1 || D == 2 || D == 4));
 };
 
 struct FusedTables {
@@ -35,8 +37,8 @@ struct FusedTables {
 struct FusedParams {
   FusedTables tables;
   const Complex<float>* spectrum;  // [images, N/2+1, N]
-  const uint32_t* words;           // bits:  [masks, N/2+1, B]; bit a: m_eff > 0 at kx = B a + b, bit 16+a: m_eff = 1
-  const float* weights;            // dense: [masks, N/2+1, N], m_eff
+  const uint32_t* words;  // bits:  [masks, N/2+1, B]; bit a: m_eff > 0 at kx = B a + b, bit 16+a: m_eff = 1
+  const float* weights;   // dense: [masks, N/2+1, N], m_eff
   ImageView out;
   void* out_data;
   float scale;
@@ -46,10 +48,12 @@ struct FusedParams {
   bool paired;
 };
 
-// v[a] += factor * value of one masked row at kx = B a + b, or of its mirror's conjugate, which stands for row -ky.
+// v[a] += factor * value of one masked row at kx = B a + b, or of its mirror's conjugate, which stands for
+// row -ky.
 template <class Plan, bool WORDS, bool MIRRORED>
-__device__ FREQKIT_INLINE void add_row(const FusedParams& p, const Complex<float>* row, int64_t mask_row, bool inside, int b,
-                                       const Complex<float>& factor, Complex<float> (&v)[kSplit]) {
+__device__ FREQKIT_INLINE void add_row(const FusedParams& p, const Complex<float>* row, int64_t mask_row,
+                                       bool inside, int b, const Complex<float>& factor,
+                                       Complex<float> (&v)[kSplit]) {
   constexpr int N = Plan::N, B = Plan::B;
   // The mirror of kx = B a + b is B (15 - a) + (B - b), or B ((16 - a) mod 16) when b = 0.
   const Complex<float>* const first = row + (MIRRORED ? (b > 0 ? N - b : 0) : b);
@@ -86,8 +90,8 @@ __device__ FREQKIT_INLINE void add_row(const FusedParams& p, const Complex<float
 
 // Row k' of the folded spectrum, times the scale, added to v; `quarter` more turns by i^quarter.
 template <class Plan, bool WORDS>
-__device__ FREQKIT_INLINE void add_folded(const FusedParams& p, const Complex<float>* plane, int64_t mask_row, int row, int b, int s,
-                                          int quarter, Complex<float> (&v)[kSplit]) {
+__device__ FREQKIT_INLINE void add_folded(const FusedParams& p, const Complex<float>* plane, int64_t mask_row,
+                                          int row, int b, int s, int quarter, Complex<float> (&v)[kSplit]) {
   constexpr int N = Plan::N, D = Plan::D, M = Plan::M;
   Complex<float> factor{p.scale, 0.0f};
   if (D > 1 && s > 0) {
@@ -111,7 +115,8 @@ __device__ FREQKIT_INLINE void add_folded(const FusedParams& p, const Complex<fl
   }
 }
 
-// Where a block's planes lie; worked out once and kept in shared memory, because registers are scarce in phase C.
+// Where a block's planes lie; worked out once and kept in shared memory, because registers are scarce in
+// phase C.
 struct FusedItem {
   int64_t spectrum;  // offset of the plane
   int64_t mask_row;  // first row of its mask, or -1 for a plane that is not there
@@ -129,7 +134,8 @@ __device__ FREQKIT_INLINE void find_items(const FusedParams& p, FusedItem* items
   const int64_t plane = p.paired ? image : (p.first_mask + mask) * p.images + image;
   store_shared(&items[local].spectrum, image * (Plan::N / 2 + 1) * Plan::N);
   store_shared(&items[local].mask_row, in_launch < p.image_count ? mask * (Plan::N / 2 + 1) : int64_t(-1));
-  store_shared(&items[local].out, plane / p.channels * p.out.image + plane % p.channels * p.out.channel + s * p.out.row);
+  store_shared(&items[local].out,
+               plane / p.channels * p.out.image + plane % p.channels * p.out.channel + s * p.out.row);
 }
 
 template <class Plan, bool WORDS>
@@ -150,7 +156,8 @@ __device__ FREQKIT_INLINE void phase_a(const FusedParams& p, Complex<float>* sha
 #pragma unroll
     for (int k1 = 1; k1 < kSplit; ++k1) {
       const Complex<float> w = load_const(p.tables.twiddles + k1 * B + b);
-      store_shared(to + k1, Complex<float>{v[k1].re * w.re - v[k1].im * w.im, v[k1].re * w.im + v[k1].im * w.re});
+      store_shared(to + k1,
+                   Complex<float>{v[k1].re * w.re - v[k1].im * w.im, v[k1].re * w.im + v[k1].im * w.re});
     }
   }
 }
@@ -169,8 +176,8 @@ __device__ FREQKIT_INLINE void phase_b(Complex<float>* shared) {
   }
 }
 
-// From the half spectrum F_0 + i F_R, F_1 .. F_(R-1) of a real sequence of length 2R to the spectrum of its even and odd
-// elements as one complex sequence of length R.
+// From the half spectrum F_0 + i F_R, F_1 .. F_(R-1) of a real sequence of length 2R to the spectrum of its
+// even and odd elements as one complex sequence of length R.
 template <int R>
 __device__ FREQKIT_INLINE void join_halves(Complex<float> (&v)[R]) {
   v[0] = {v[0].re + v[0].im, v[0].re - v[0].im};
@@ -185,10 +192,11 @@ __device__ FREQKIT_INLINE void join_halves(Complex<float> (&v)[R]) {
   v[R / 2] = {2.0f * v[R / 2].re, -2.0f * v[R / 2].im};
 }
 
-// The transform's outputs go to memory as they arise; the column of a plane never stands whole in registers twice.
-// E is float, or uint16_t for either 16-bit type.
+// The transform's outputs go to memory as they arise; the column of a plane never stands whole in registers
+// twice. E is float, or uint16_t for either 16-bit type.
 template <class Plan, class E, bool CONTIGUOUS>
-__device__ FREQKIT_INLINE void finish_column(const FusedParams& p, const Complex<float>* column, const FusedItem* item, int x) {
+__device__ FREQKIT_INLINE void finish_column(const FusedParams& p, const Complex<float>* column,
+                                             const FusedItem* item, int x) {
   Complex<float> v[Plan::R];
 #pragma unroll
   for (int k = 0; k < Plan::R; ++k) v[k] = load_shared(column + k * Plan::pitch);
@@ -216,7 +224,8 @@ __device__ FREQKIT_INLINE void finish_column(const FusedParams& p, const Complex
   }
 }
 
-// The largest shared memory of a block on the architecture that is compiled for; plans beyond it are never launched there.
+// The largest shared memory of a block on the architecture that is compiled for; plans beyond it are never
+// launched there.
 #if !defined(__CUDA_ARCH__)
 constexpr size_t kArchitectureShared = size_t(1) << 20;
 #elif __CUDA_ARCH__ < 800
@@ -245,11 +254,13 @@ __global__ void __launch_bounds__(Plan::threads, Plan::min_blocks) fused_inverse
     __syncthreads();
     const int local = Plan::P == 1 ? 0 : threadIdx.x / Plan::N, x = threadIdx.x - local * Plan::N;
     if (Plan::P > 1 && load_shared(&items[local].mask_row) < 0) return;
-    finish_column<Plan, E, CONTIGUOUS>(p, shared + local * Plan::plane_pitch + x + x / kSplit, items + local, x);
+    finish_column<Plan, E, CONTIGUOUS>(p, shared + local * Plan::plane_pitch + x + x / kSplit, items + local,
+                                       x);
   }
 }
 
-// ---- what the kernel reads besides the spectrum ---------------------------------------------------------------------
+// ---- what the kernel reads besides the spectrum
+// ---------------------------------------------------------------------
 
 struct FusedTablesParams {
   Complex<float>* twiddles;
@@ -279,7 +290,8 @@ struct FusedMaskParams {
 __global__ void __launch_bounds__(kThreads) fused_mask_kernel(FusedMaskParams p) {
   const int half = p.n / 2 + 1, columns = p.words != nullptr ? p.n / kSplit : p.n;
   const int64_t total = p.count * half * columns;
-  for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < total; i += int64_t(gridDim.x) * blockDim.x) {
+  for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < total;
+       i += int64_t(gridDim.x) * blockDim.x) {
     const int column = int(i % columns), ky = int(i / columns % half);
     const int64_t mask = p.first + i / columns / half;
     if (p.words == nullptr) {
@@ -295,13 +307,15 @@ __global__ void __launch_bounds__(kThreads) fused_mask_kernel(FusedMaskParams p)
   }
 }
 
-// ---- which plan, and the launches -----------------------------------------------------------------------------------
+// ---- which plan, and the launches
+// -----------------------------------------------------------------------------------
 
-constexpr int64_t kFusedSpectra = 16 << 20;  // bytes of spectra that all masks pass over before the next images
-constexpr int64_t kFusedMasks = 16 << 20;    // bytes of mask words in work memory
+constexpr int64_t kFusedSpectra =
+    16 << 20;                              // bytes of spectra that all masks pass over before the next images
+constexpr int64_t kFusedMasks = 16 << 20;  // bytes of mask words in work memory
 
-// size, folds, planes per block, blocks per multiprocessor. The first that fits the device's shared memory is taken; where
-// none does, or for other sizes, the two-pass kernels run.
+// size, folds, planes per block, blocks per multiprocessor. The first that fits the device's shared memory is
+// taken; where none does, or for other sizes, the two-pass kernels run.
 template <class F>
 bool with_fused_plan(int height, int width, size_t shared_limit, F&& body) {
   const auto fits = [&](auto plan) {
@@ -324,8 +338,10 @@ struct FusedGeometry {
   size_t twiddles = 0, roots = 0, masks = 0, bytes = 0;  // offsets in work memory
 };
 
-// planes: image planes B*C; masks: 1 when paired, then the mask of each image is in work memory beside its planes.
-inline FusedGeometry fused_geometry(int n, int folds, int64_t masks, int64_t images, int channels, bool paired, bool bits) {
+// planes: image planes B*C; masks: 1 when paired, then the mask of each image is in work memory beside its
+// planes.
+inline FusedGeometry fused_geometry(int n, int folds, int64_t masks, int64_t images, int channels,
+                                    bool paired, bool bits) {
   FusedGeometry g;
   const int64_t mask_bytes = int64_t(n / 2 + 1) * (bits ? n / kSplit : n) * 4;
   const int64_t plane_bytes = int64_t(n / 2 + 1) * n * 8;
@@ -351,7 +367,8 @@ inline FusedGeometry fused_geometry(int n, int folds, int64_t masks, int64_t ima
   return g;
 }
 
-inline Shape fused_shape(int threads, size_t shared_bytes, int folds, int planes_per_block, int64_t masks, int64_t images) {
+inline Shape fused_shape(int threads, size_t shared_bytes, int folds, int planes_per_block, int64_t masks,
+                         int64_t images) {
   Shape shape;
   shape.blocks = unsigned(folds * masks * ((images + planes_per_block - 1) / planes_per_block));
   shape.threads = unsigned(threads);

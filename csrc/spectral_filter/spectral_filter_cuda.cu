@@ -1,6 +1,5 @@
 // The CUDA operators: tensors in, tensors out, launches on torch's current stream.
 #include <cuda_runtime.h>
-
 #include <torch/csrc/stable/accelerator.h>
 
 #include "../common/torch.h"
@@ -31,8 +30,9 @@ class Stream {
   template <class Params>
   void operator()(void (*kernel)(Params), const Shape& shape, const Params& params) const {
     if (shape.shared_bytes > 48 * 1024)
-      check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shape.shared_bytes)),
-            "cudaFuncSetAttribute");
+      check(
+          cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shape.shared_bytes)),
+          "cudaFuncSetAttribute");
     kernel<<<shape.blocks, shape.threads, shape.shared_bytes, stream_>>>(params);
     check(cudaGetLastError(), "a kernel launch");
   }
@@ -45,11 +45,16 @@ class Stream {
 
 Number number_of(ScalarType dtype) {
   switch (dtype) {
-    case ScalarType::Float: return Number::f32;
-    case ScalarType::Double: return Number::f64;
-    case ScalarType::Half: return Number::f16;
-    case ScalarType::BFloat16: return Number::bf16;
-    default: STD_TORCH_CHECK(false, "freqkit: expected a float32, float64, bfloat16 or float16 tensor");
+    case ScalarType::Float:
+      return Number::f32;
+    case ScalarType::Double:
+      return Number::f64;
+    case ScalarType::Half:
+      return Number::f16;
+    case ScalarType::BFloat16:
+      return Number::bf16;
+    default:
+      STD_TORCH_CHECK(false, "freqkit: expected a float32, float64, bfloat16 or float16 tensor");
   }
   return Number::f32;
 }
@@ -67,14 +72,15 @@ struct Memory {
 template <class T>
 const T* channel_values(const std::optional<Tensor>& values, int64_t channels, const Tensor& like) {
   if (!values) return nullptr;
-  STD_TORCH_CHECK(values->numel() == channels && values->is_contiguous() && values->scalar_type() == like.scalar_type() &&
+  STD_TORCH_CHECK(values->numel() == channels && values->is_contiguous() &&
+                      values->scalar_type() == like.scalar_type() &&
                       values->get_device_index() == like.get_device_index() && values->is_cuda(),
                   "freqkit: mean and std need C numbers of the images' dtype on their device");
   return static_cast<const T*>(values->const_data_ptr());
 }
 
-MaskView mask_view(const Tensor& mask, int64_t kind, const std::vector<int64_t>& cell, int64_t height, int64_t width,
-                   const Tensor& like, ScalarType dtype) {
+MaskView mask_view(const Tensor& mask, int64_t kind, const std::vector<int64_t>& cell, int64_t height,
+                   int64_t width, const Tensor& like, ScalarType dtype) {
   STD_TORCH_CHECK(mask.dim() == 3 && mask.is_contiguous() && mask.is_cuda() &&
                       mask.get_device_index() == like.get_device_index(),
                   "freqkit: masks must have three dimensions and lie on the images' device");
@@ -103,14 +109,17 @@ int64_t packed_size(int64_t height, int64_t width) { return (height / 2 + 1) * w
 
 // [..., C, H, W] whose leading dimensions step evenly; a copy when they do not.
 Tensor evenly_stepped(const Tensor& x) {
-  if (x.dim() == 5 && x.size(0) > 1 && x.stride(0) != x.size(1) * x.stride(1)) return torch::stable::contiguous(x);
+  if (x.dim() == 5 && x.size(0) > 1 && x.stride(0) != x.size(1) * x.stride(1))
+    return torch::stable::contiguous(x);
   return x;
 }
 ImageView input_view(const Tensor& x) {
   const int64_t d = x.dim();
-  return {x.const_data_ptr(), number_of(x.scalar_type()), x.stride(d - 4), x.stride(d - 3), x.stride(d - 2), x.stride(d - 1)};
+  return {x.const_data_ptr(), number_of(x.scalar_type()), x.stride(d - 4), x.stride(d - 3), x.stride(d - 2),
+          x.stride(d - 1)};
 }
-ImageView output_view(const Tensor& out, int64_t channels, int64_t height, int64_t width, bool channels_last) {
+ImageView output_view(const Tensor& out, int64_t channels, int64_t height, int64_t width,
+                      bool channels_last) {
   const Number type = number_of(out.scalar_type());
   if (channels_last) return {nullptr, type, channels * height * width, 1, width * channels, channels};
   return {nullptr, type, channels * height * width, height * width, width, 1};
@@ -122,15 +131,17 @@ void set_weights(T& self_weight, T& inner_weight, int64_t height, int64_t width)
   inner_weight = T(2.0 / (double(height) * double(width)));
 }
 
-void filter_into(const Tensor& packed_any, int64_t height, int64_t width, const Tensor& mask_any, int64_t kind,
-                 const std::vector<int64_t>& cell, bool paired, bool channels_last, const Tensor& out) {
+void filter_into(const Tensor& packed_any, int64_t height, int64_t width, const Tensor& mask_any,
+                 int64_t kind, const std::vector<int64_t>& cell, bool paired, bool channels_last,
+                 const Tensor& out) {
   const Tensor packed = torch::stable::contiguous(packed_any), mask = torch::stable::contiguous(mask_any);
   STD_TORCH_CHECK(packed.dim() == 3 && packed.size(2) == packed_size(height, width),
                   "freqkit::spectral_filter: packed does not fit the image size");
   dispatch_real("freqkit::spectral_filter", packed.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
     const Stream stream(packed);
-    const int64_t channels = packed.size(1), images = packed.size(0) * channels, masks = paired ? 1 : mask.size(0);
+    const int64_t channels = packed.size(1), images = packed.size(0) * channels,
+                  masks = paired ? 1 : mask.size(0);
     STD_TORCH_CHECK(!paired || mask.size(0) == packed.size(0),
                     "freqkit::spectral_filter: paired filtering needs as many masks as images");
     STD_TORCH_CHECK(out.is_cuda() && out.get_device_index() == packed.get_device_index() &&
@@ -149,7 +160,8 @@ void filter_into(const Tensor& packed_any, int64_t height, int64_t width, const 
     if constexpr (std::is_same_v<T, float>) {
       const bool fused = with_fused_plan(int(height), int(width), stream.shared_limit(), [&](auto plan) {
         using Plan = decltype(plan);
-        const FusedGeometry g = fused_geometry(Plan::N, Plan::D, masks, images, a.channels, paired, kind >= kBitsAverage);
+        const FusedGeometry g =
+            fused_geometry(Plan::N, Plan::D, masks, images, a.channels, paired, kind >= kBitsAverage);
         const Tensor memory = empty_on(packed, {int64_t(g.bytes)}, ScalarType::Byte);
         fused_inverse<Plan>(stream, static_cast<char*>(memory.mutable_data_ptr()), a);
       });
@@ -186,7 +198,8 @@ Tensor spectrum(const Tensor& x, const std::optional<Tensor>& mean, const std::o
 }
 
 // The transpose of spectrum: the inverse with every row at weight one and without 1/(HW).
-Tensor spectrum_backward(const Tensor& grad_any, int64_t height, int64_t width, const std::optional<Tensor>& std) {
+Tensor spectrum_backward(const Tensor& grad_any, int64_t height, int64_t width,
+                         const std::optional<Tensor>& std) {
   const Tensor grad = torch::stable::contiguous(grad_any);
   STD_TORCH_CHECK(grad.dim() == 3 && grad.size(2) == packed_size(height, width),
                   "freqkit::spectrum_backward: grad does not fit the image size");
@@ -226,18 +239,21 @@ Tensor spectral_filter(const Tensor& packed, int64_t height, int64_t width, cons
   return torch::stable::permute(out, std::vector<int64_t>{0, 1, 4, 2, 3});
 }
 
-void spectral_filter_out(const Tensor& packed, int64_t height, int64_t width, const Tensor& mask, int64_t kind,
-                         std::vector<int64_t> cell, bool paired, bool channels_last, Tensor out) {
+void spectral_filter_out(const Tensor& packed, int64_t height, int64_t width, const Tensor& mask,
+                         int64_t kind, std::vector<int64_t> cell, bool paired, bool channels_last,
+                         Tensor out) {
   filter_into(packed, height, width, mask, kind, cell, paired, channels_last, out);
 }
 
-Tensor spectral_filter_backward_spectrum(const Tensor& grad_any, int64_t height, int64_t width, const Tensor& mask_any,
-                                         int64_t kind, std::vector<int64_t> cell, bool paired, ScalarType dtype) {
+Tensor spectral_filter_backward_spectrum(const Tensor& grad_any, int64_t height, int64_t width,
+                                         const Tensor& mask_any, int64_t kind, std::vector<int64_t> cell,
+                                         bool paired, ScalarType dtype) {
   const Tensor grad = evenly_stepped(grad_any), mask = torch::stable::contiguous(mask_any);
   const int64_t at = paired ? 0 : 1;
-  STD_TORCH_CHECK(grad.dim() == at + 4 && grad.size(at + 2) == height && grad.size(at + 3) == width &&
-                      grad.size(0) == mask.size(0),
-                  "freqkit::spectral_filter_backward_spectrum: grad does not fit the masks and the image size");
+  STD_TORCH_CHECK(
+      grad.dim() == at + 4 && grad.size(at + 2) == height && grad.size(at + 3) == width &&
+          grad.size(0) == mask.size(0),
+      "freqkit::spectral_filter_backward_spectrum: grad does not fit the masks and the image size");
   return dispatch_real("freqkit::spectral_filter_backward_spectrum", dtype, [&](auto zero) {
     using T = decltype(zero);
     const Stream stream(grad);
@@ -264,15 +280,16 @@ Tensor spectral_filter_backward_spectrum(const Tensor& grad_any, int64_t height,
   });
 }
 
-Tensor spectral_filter_backward_mask(const Tensor& grad_any, const Tensor& packed_any, int64_t height, int64_t width,
-                                     int64_t kind, bool paired) {
+Tensor spectral_filter_backward_mask(const Tensor& grad_any, const Tensor& packed_any, int64_t height,
+                                     int64_t width, int64_t kind, bool paired) {
   STD_TORCH_CHECK(kind == kDense || kind == kHalfPlane, "freqkit: only dense masks have gradients");
   const Tensor grad = evenly_stepped(grad_any), packed = torch::stable::contiguous(packed_any);
   const int64_t at = paired ? 0 : 1;
-  STD_TORCH_CHECK(grad.dim() == at + 4 && grad.size(at) == packed.size(0) && grad.size(at + 1) == packed.size(1) &&
-                      grad.size(at + 2) == height && grad.size(at + 3) == width &&
-                      packed.size(2) == packed_size(height, width),
-                  "freqkit::spectral_filter_backward_mask: grad does not fit the spectrum and the image size");
+  STD_TORCH_CHECK(
+      grad.dim() == at + 4 && grad.size(at) == packed.size(0) && grad.size(at + 1) == packed.size(1) &&
+          grad.size(at + 2) == height && grad.size(at + 3) == width &&
+          packed.size(2) == packed_size(height, width),
+      "freqkit::spectral_filter_backward_mask: grad does not fit the spectrum and the image size");
   return dispatch_real("freqkit::spectral_filter_backward_mask", packed.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
     const Stream stream(grad);

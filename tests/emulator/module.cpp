@@ -1,4 +1,5 @@
-// Python's view of the emulator: numpy arrays in and out, so that pytest compares kernels with float64 references.
+// Python's view of the emulator: numpy arrays in and out, so that pytest compares kernels with float64
+// references.
 #include <pybind11/functional.h>
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -11,6 +12,14 @@ using namespace freqkit;
 using namespace freqkit::device;
 
 namespace {
+
+std::vector<emulator::Counts> launches;
+emulated::Launch recorder() {
+  launches.clear();
+  emulated::Launch launch;
+  launch.counts_of = &launches;
+  return launch;
+}
 
 template <class T>
 const T* data_or_null(const py::object& object) {
@@ -48,16 +57,18 @@ MaskView mask_of(const py::object& mask, int kind, std::pair<int, int> cell, int
 }
 
 // Contiguous or channels-last [.., C, H, W].
-ImageView image_view(const void* data, Number type, int64_t channels, int64_t height, int64_t width, bool channels_last) {
+ImageView image_view(const void* data, Number type, int64_t channels, int64_t height, int64_t width,
+                     bool channels_last) {
   const int64_t image = channels * height * width;
   if (channels_last) return {data, type, image, 1, width * channels, channels};
   return {data, type, image, height * width, width, 1};
 }
 
 template <class T>
-py::array inverse_of(py::array_t<std::complex<T>, py::array::c_style> spectrum, int height, int width, int channels,
-                     const py::object& mask, int kind, std::pair<int, int> cell, bool paired, const py::object& divisor,
-                     const std::string& out_type, bool channels_last, bool weighted, const py::dict& options) {
+py::array inverse_of(py::array_t<std::complex<T>, py::array::c_style> spectrum, int height, int width,
+                     int channels, const py::object& mask, int kind, std::pair<int, int> cell, bool paired,
+                     const py::object& divisor, const std::string& out_type, bool channels_last,
+                     bool weighted, const py::dict& options) {
   const int64_t images = spectrum.shape(0);
   const emulated::DeviceArray<std::complex<T>> device_spectrum(spectrum.data(), size_t(spectrum.size()));
   const int64_t masks = kind == kNoMask || paired ? 1 : py::cast<py::array>(mask).shape(0);
@@ -67,19 +78,27 @@ py::array inverse_of(py::array_t<std::complex<T>, py::array::c_style> spectrum, 
   const emulated::DeviceArray<char> device_out(size_t(out.nbytes()));
   emulated::Memory<T> memory(height, width, masks * images, limits_of(options));
   const T scale = T(1) / (T(height) * T(width));
-  const InverseArguments<T> arguments{
-      reinterpret_cast<const Complex<T>*>(device_spectrum.data()), mask_of(mask, kind, cell, height), data_or_null<T>(divisor),
-      masks, images, channels, paired, weighted ? scale : T(1), weighted ? 2 * scale : T(1),
-      image_view(nullptr, type, channels, height, width, channels_last), device_out.data()};
-  inverse(emulated::Launch{}, memory.work(), arguments);
+  const InverseArguments<T> arguments{reinterpret_cast<const Complex<T>*>(device_spectrum.data()),
+                                      mask_of(mask, kind, cell, height),
+                                      data_or_null<T>(divisor),
+                                      masks,
+                                      images,
+                                      channels,
+                                      paired,
+                                      weighted ? scale : T(1),
+                                      weighted ? 2 * scale : T(1),
+                                      image_view(nullptr, type, channels, height, width, channels_last),
+                                      device_out.data()};
+  inverse(recorder(), memory.work(), arguments);
   std::memcpy(out.mutable_data(), device_out.data(), device_out.size());
   return out;
 }
 
 // The same by the fused kernel; None when no plan fits.
-py::object fused_inverse_of(py::array_t<std::complex<float>, py::array::c_style> spectrum, int height, int width, int channels,
-                            const py::array& mask, int kind, std::pair<int, int> cell, bool paired,
-                            const std::string& out_type, bool channels_last, const py::dict& options) {
+py::object fused_inverse_of(py::array_t<std::complex<float>, py::array::c_style> spectrum, int height,
+                            int width, int channels, const py::array& mask, int kind,
+                            std::pair<int, int> cell, bool paired, const std::string& out_type,
+                            bool channels_last, const py::dict& options) {
   const emulated::Limits limits = limits_of(options);
   const int64_t images = spectrum.shape(0), masks = paired ? 1 : mask.shape(0);
   const emulated::DeviceArray<std::complex<float>> device_spectrum(spectrum.data(), size_t(spectrum.size()));
@@ -91,14 +110,23 @@ py::object fused_inverse_of(py::array_t<std::complex<float>, py::array::c_style>
   MaskView view = mask_of(mask, kind, cell, height);
   view.data = device_mask.data();
   const float scale = 1.0f / (float(height) * float(width));
-  const InverseArguments<float> a{
-      reinterpret_cast<const Complex<float>*>(device_spectrum.data()), view, nullptr, masks, images, channels, paired, scale,
-      2 * scale, image_view(nullptr, type, channels, height, width, channels_last), device_out.data()};
+  const InverseArguments<float> a{reinterpret_cast<const Complex<float>*>(device_spectrum.data()),
+                                  view,
+                                  nullptr,
+                                  masks,
+                                  images,
+                                  channels,
+                                  paired,
+                                  scale,
+                                  2 * scale,
+                                  image_view(nullptr, type, channels, height, width, channels_last),
+                                  device_out.data()};
   const bool found = with_fused_plan(height, width, limits.shared, [&](auto plan) {
     using Plan = decltype(plan);
-    const FusedGeometry g = fused_geometry(Plan::N, Plan::D, masks, images, channels, paired, kind >= kBitsAverage);
+    const FusedGeometry g =
+        fused_geometry(Plan::N, Plan::D, masks, images, channels, paired, kind >= kBitsAverage);
     const emulated::DeviceArray<char> memory(g.bytes);
-    fused_inverse<Plan>(emulated::Launch{}, memory.data(), a);
+    fused_inverse<Plan>(recorder(), memory.data(), a);
   });
   if (!found) return py::none();
   std::memcpy(out.mutable_data(), device_out.data(), device_out.size());
@@ -106,10 +134,11 @@ py::object fused_inverse_of(py::array_t<std::complex<float>, py::array::c_style>
 }
 
 template <class T>
-py::array forward_of(py::array in, const std::string& in_type, int height, int width, int channels, bool channels_last,
-                     const py::object& mean, const py::object& divisor, const std::string& sum, int64_t masks,
-                     int64_t images, const py::object& mask, int kind, std::pair<int, int> cell, bool paired,
-                     const py::object& other, const py::dict& options) {
+py::array forward_of(py::array in, const std::string& in_type, int height, int width, int channels,
+                     bool channels_last, const py::object& mean, const py::object& divisor,
+                     const std::string& sum, int64_t masks, int64_t images, const py::object& mask, int kind,
+                     std::pair<int, int> cell, bool paired, const py::object& other,
+                     const py::dict& options) {
   emulated::Memory<T> memory(height, width, masks * images, limits_of(options));
   const Geometry& g = memory.geometry;
   ForwardArguments<T> a{};
@@ -134,7 +163,7 @@ py::array forward_of(py::array in, const std::string& in_type, int height, int w
     a.inner_step = 1;
     a.other = reinterpret_cast<const Complex<T>*>(data_or_null<std::complex<T>>(other));
     a.mask_gradient = half.data();
-    forward(emulated::Launch{}, memory.work(), a);
+    forward(recorder(), memory.work(), a);
     const bool dense = kind == kDense;
     py::array_t<T> out({count, int64_t(height), int64_t(dense ? width : width / 2 + 1)});
     std::memset(static_cast<void*>(out.mutable_data()), 0xff, size_t(out.nbytes()));
@@ -148,12 +177,11 @@ py::array forward_of(py::array in, const std::string& in_type, int height, int w
   py::array_t<std::complex<T>> out({images, int64_t(g.half), int64_t(width)});
   std::memset(static_cast<void*>(out.mutable_data()), 0xff, size_t(out.nbytes()));
   a.spectrum = reinterpret_cast<Complex<T>*>(out.mutable_data());
-  forward(emulated::Launch{}, memory.work(), a);
+  forward(recorder(), memory.work(), a);
   return out;
 }
 
-py::dict counts_dict() {
-  const emulator::Counts& c = emulator::counts;
+py::dict counts_dict(const emulator::Counts& c) {
   py::dict d;
   d["blocks"] = c.blocks;
   d["barriers"] = c.barriers;
@@ -161,6 +189,7 @@ py::dict counts_dict() {
   d["global_read_bytes"] = c.global_read_bytes;
   d["global_written_bytes"] = c.global_written_bytes;
   d["global_read_sectors"] = c.global_read_sectors;
+  d["global_read_unique_sectors"] = c.global_read_unique_sectors;
   d["global_written_sectors"] = c.global_written_sectors;
   d["shared_accesses"] = c.shared_accesses;
   d["shared_conflicts"] = c.shared_conflicts;
@@ -175,15 +204,23 @@ py::dict counts_dict() {
 PYBIND11_MODULE(freqkit_emulator, m) {
   m.doc() = "The CUDA kernels of freqkit, run on the CPU.";
 
-  m.def("configure", [](const std::string& order, uint64_t seed, bool count) {
-    emulator::settings.order = order == "forward"   ? emulator::Order::forward
-                               : order == "reverse" ? emulator::Order::reverse
-                                                    : emulator::Order::shuffled;
-    emulator::settings.seed = seed;
-    emulator::settings.count = count;
-    emulator::counts = {};
-  }, py::arg("order") = "forward", py::arg("seed") = 0, py::arg("count") = false);
-  m.def("counts", &counts_dict);
+  m.def(
+      "configure",
+      [](const std::string& order, uint64_t seed, bool count) {
+        emulator::settings.order = order == "forward"   ? emulator::Order::forward
+                                   : order == "reverse" ? emulator::Order::reverse
+                                                        : emulator::Order::shuffled;
+        emulator::settings.seed = seed;
+        emulator::settings.count = count;
+        emulator::counts = {};
+      },
+      py::arg("order") = "forward", py::arg("seed") = 0, py::arg("count") = false);
+  m.def("counts", [] { return counts_dict(emulator::counts); });
+  m.def("launch_counts", [] {  // of every launch of the last operator, in order
+    py::list list;
+    for (const emulator::Counts& c : launches) list.append(counts_dict(c));
+    return list;
+  });
 
   m.def("inverse_f32", &inverse_of<float>);
   m.def("inverse_f64", &inverse_of<double>);
@@ -191,14 +228,15 @@ PYBIND11_MODULE(freqkit_emulator, m) {
   m.def("forward_f64", &forward_of<double>);
 
   m.def("fused_inverse", &fused_inverse_of);
-  m.def("fused_geometry", [](int n, int folds, int64_t masks, int64_t images, int channels, bool paired, bool bits) {
-    const FusedGeometry g = fused_geometry(n, folds, masks, images, channels, paired, bits);
-    py::dict d;
-    d["masks_per_launch"] = g.masks_per_launch;
-    d["images_per_launch"] = g.images_per_launch;
-    d["bytes"] = g.bytes;
-    return d;
-  });
+  m.def("fused_geometry",
+        [](int n, int folds, int64_t masks, int64_t images, int channels, bool paired, bool bits) {
+          const FusedGeometry g = fused_geometry(n, folds, masks, images, channels, paired, bits);
+          py::dict d;
+          d["masks_per_launch"] = g.masks_per_launch;
+          d["images_per_launch"] = g.images_per_launch;
+          d["bytes"] = g.bytes;
+          return d;
+        });
   m.def("fused_plan", [](int n, size_t shared) {
     py::dict d;
     with_fused_plan(n, n, shared, [&](auto plan) {
@@ -211,7 +249,8 @@ PYBIND11_MODULE(freqkit_emulator, m) {
     return d;
   });
 
-  m.def("geometry", [](int64_t height, int64_t width, int64_t planes, int complex_bytes, size_t shared, int64_t scratch) {
+  m.def("geometry", [](int64_t height, int64_t width, int64_t planes, int complex_bytes, size_t shared,
+                       int64_t scratch) {
     const Geometry g = make_geometry(height, width, planes, complex_bytes, shared, scratch);
     py::dict d;
     d["chunk"] = g.chunk;
@@ -232,9 +271,8 @@ PYBIND11_MODULE(freqkit_emulator, m) {
     }
     return d;
   });
-  m.def("plane_map", [](int64_t first, int64_t outer, int64_t inner, int64_t outer_step, int64_t inner_step, int64_t s) {
-    return PlaneMap{first, outer, inner, outer_step, inner_step}(s);
-  });
+  m.def("plane_map", [](int64_t first, int64_t outer, int64_t inner, int64_t outer_step, int64_t inner_step,
+                        int64_t s) { return PlaneMap{first, outer, inner, outer_step, inner_step}(s); });
   m.def("round_to", [](const std::string& type, float value) {
     return type == "float16" ? narrow<Half>(value).bits : narrow<BFloat16>(value).bits;
   });
@@ -246,7 +284,9 @@ PYBIND11_MODULE(freqkit_emulator, m) {
     return emulated::block_sum(values, self_test::Fault(fault));
   });
   m.def("count_strided", [](int stride) {
-    const emulated::DeviceArray<float> in(std::vector<float>(size_t(32 * stride), 1.0f).data(), size_t(32 * stride)), out(32);
+    const emulated::DeviceArray<float> in(std::vector<float>(size_t(32 * stride), 1.0f).data(),
+                                          size_t(32 * stride)),
+        out(32);
     int votes = 0;
     emulator::launch({1}, {32}, size_t(32 * stride) * 4,
                      [&] { self_test::counting_kernel(in.data(), out.data(), stride, &votes); });

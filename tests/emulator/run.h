@@ -13,8 +13,11 @@ using namespace device;
 struct Launch {
   template <class Params>
   void operator()(void (*kernel)(Params), const Shape& shape, const Params& params) const {
+    if (counts_of != nullptr) emulator::counts = {};
     emulator::launch({shape.blocks}, {shape.threads}, shape.shared_bytes, [&] { kernel(params); });
+    if (counts_of != nullptr) counts_of->push_back(emulator::counts);
   }
+  std::vector<emulator::Counts>* counts_of = nullptr;  // the counts of each launch, when wanted
 };
 
 // Aligned as device allocations are, so that 32-byte sectors are counted as a device would.
@@ -22,7 +25,8 @@ template <class T>
 class DeviceArray {
  public:
   explicit DeviceArray(size_t count)
-      : count_(count), memory_(static_cast<T*>(std::aligned_alloc(256, (count * sizeof(T) + 256) / 256 * 256))) {
+      : count_(count),
+        memory_(static_cast<T*>(std::aligned_alloc(256, (count * sizeof(T) + 256) / 256 * 256))) {
     std::memset(static_cast<void*>(memory_), 0xff, count * sizeof(T));
   }
   DeviceArray(const T* from, size_t count) : DeviceArray(count) {

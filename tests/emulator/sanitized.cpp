@@ -1,5 +1,5 @@
-// What the sanitizers examine: `program CASE [ORDER]`. Exit code 0 when the case ran and its numbers are right, 1 with a
-// sentence when not; a sanitizer's finding has its own exit code.
+// What the sanitizers examine: `program CASE [ORDER]`. Exit code 0 when the case ran and its numbers are
+// right, 1 with a sentence when not; a sanitizer's finding has its own exit code.
 #include <complex>
 #include <cstdio>
 #include <cstdlib>
@@ -21,7 +21,8 @@ std::vector<std::complex<T>> direct_spectrum(const std::vector<T>& x, int planes
         std::complex<double> sum = 0;
         for (int h = 0; h < height; ++h)
           for (int w = 0; w < width; ++w) {
-            const double turn = double(int64_t(ky) * h % height) / height + double(int64_t(kx) * w % width) / width;
+            const double turn =
+                double(int64_t(ky) * h % height) / height + double(int64_t(kx) * w % width) / width;
             sum += double(x[(size_t(p) * height + h) * width + w]) * std::polar(1.0, -2 * M_PI * turn);
           }
         result[(size_t(p) * half + ky) * width + kx] = std::complex<T>(sum);
@@ -42,7 +43,8 @@ bool close(const std::vector<T>& got, const std::vector<T>& wanted, double toler
   return false;
 }
 
-// Spectrum, the identity through the inverse under all-ones masks of each kind, and both gradients, of one small size.
+// Spectrum, the identity through the inverse under all-ones masks of each kind, and both gradients, of one
+// small size.
 template <class T>
 bool filter(int height, int width, const emulated::Limits& limits) {
   const int channels = 2, planes = 4, masks = 2, half = height / 2 + 1;
@@ -51,8 +53,12 @@ bool filter(int height, int width, const emulated::Limits& limits) {
   const double tolerance = sizeof(T) == 4 ? 1e-5 : 1e-13;
 
   emulated::Memory<T> memory(height, width, planes * masks, limits);
-  const ImageView plain{nullptr, sizeof(T) == 4 ? Number::f32 : Number::f64, int64_t(channels) * height * width,
-                        int64_t(height) * width, width, 1};
+  const ImageView plain{nullptr,
+                        sizeof(T) == 4 ? Number::f32 : Number::f64,
+                        int64_t(channels) * height * width,
+                        int64_t(height) * width,
+                        width,
+                        1};
   const emulated::Launch launch;
   std::vector<std::complex<T>> spectrum(size_t(planes) * half * width);
   ForwardArguments<T> f{};
@@ -71,13 +77,23 @@ bool filter(int height, int width, const emulated::Limits& limits) {
   for (int kind = 0; kind < 4; ++kind) {
     MaskView mask;
     mask.kind = kind;
-    mask.data = kind == kDense ? static_cast<const void*>(dense.data())
-                : kind == kHalfPlane ? static_cast<const void*>(half_plane.data()) : bits.data();
+    mask.data = kind == kDense       ? static_cast<const void*>(dense.data())
+                : kind == kHalfPlane ? static_cast<const void*>(half_plane.data())
+                                     : bits.data();
     mask.cell_rows = height;
     mask.row_bytes = (width + 7) / 8;
     std::vector<T> y(x.size() * masks);
-    InverseArguments<T> a{reinterpret_cast<const Complex<T>*>(spectrum.data()), mask, nullptr, masks, planes, channels,
-                          false, scale, 2 * scale, plain, y.data()};
+    InverseArguments<T> a{reinterpret_cast<const Complex<T>*>(spectrum.data()),
+                          mask,
+                          nullptr,
+                          masks,
+                          planes,
+                          channels,
+                          false,
+                          scale,
+                          2 * scale,
+                          plain,
+                          y.data()};
     if (kind == kHalfPlane) a.out = {nullptr, plain.type, plain.image, 1, width * channels, channels};
     inverse(launch, memory.work(), a);
     std::vector<T> expected;
@@ -85,7 +101,8 @@ bool filter(int height, int width, const emulated::Limits& limits) {
     if (kind == kHalfPlane)
       for (size_t i = 0; i < expected.size(); ++i) {
         const size_t image = i / (channels * height * width), rest = i % (channels * height * width);
-        expected[i] = x[((image % (planes / channels)) * channels + rest % channels) * height * width + rest / channels];
+        expected[i] = x[((image % (planes / channels)) * channels + rest % channels) * height * width +
+                        rest / channels];
       }
     right &= close(y, expected, tolerance, "inverse");
   }
@@ -107,13 +124,68 @@ bool filter(int height, int width, const emulated::Limits& limits) {
   return right;
 }
 
+// All-ones masks through the fused kernel give the image back.
+template <class Plan>
+bool fused(bool bits, bool channels_last, Number type) {
+  constexpr int n = Plan::N, half = n / 2 + 1;
+  const int channels = n < 100 ? 3 : 1, images = channels, masks = n < 100 ? 2 : 1;
+  // The spectrum of a wave of known phase, so that no transform is needed: x = cos(2 pi (2 h + 3 w)/n + c).
+  std::vector<Complex<float>> spectrum(size_t(images) * half * n);
+  for (int c = 0; c < images; ++c) {
+    spectrum[(size_t(c) * half + 2) * n + 3] = {float(0.5 * n * n * std::cos(c)),
+                                                float(0.5 * n * n * std::sin(c))};
+  }
+  MaskView mask;
+  const std::vector<float> ones(size_t(masks) * n * n, 1.0f);
+  const std::vector<unsigned char> cells(size_t(masks) * 16 * 2, 0xff);
+  mask.kind = bits ? kBitsHermitian : kDense;
+  mask.data = bits ? static_cast<const void*>(cells.data()) : ones.data();
+  mask.cell_height = mask.cell_width = n / 16;
+  mask.cell_rows = 16, mask.row_bytes = 2;
+  const int64_t image = int64_t(channels) * n * n;
+  const ImageView out = channels_last ? ImageView{nullptr, type, image, 1, n * channels, channels}
+                                      : ImageView{nullptr, type, image, n * n, n, 1};
+  const emulated::DeviceArray<char> y(size_t(masks * image) * bytes_of(type));
+  const float scale = 1.0f / (float(n) * float(n));
+  const InverseArguments<float> a{spectrum.data(), mask,  nullptr,   masks, images,  channels,
+                                  false,           scale, 2 * scale, out,   y.data()};
+  const emulated::DeviceArray<char> memory(
+      fused_geometry(n, Plan::D, masks, images, channels, false, bits).bytes);
+  fused_inverse<Plan>(emulated::Launch{}, memory.data(), a);
+  for (int k = 0; k < masks; ++k)
+    for (int c = 0; c < channels; ++c)
+      for (int h = 0; h < n; ++h)
+        for (int w = 0; w < n; ++w) {
+          const int64_t at = k * image + c * out.channel + h * out.row + w * out.column;
+          const float got = type == Number::f32 ? reinterpret_cast<const float*>(y.data())[at]
+                                                : widen(reinterpret_cast<const BFloat16*>(y.data())[at]);
+          const double wanted = std::cos(2 * M_PI * ((2 * h + 3 * w) % n) / n + c);
+          if (!(std::abs(got - wanted) < (type == Number::f32 ? 1e-5 : 1e-2))) {
+            std::printf("fused %d: %g instead of %g\n", n, got, wanted);
+            return false;
+          }
+        }
+  return true;
+}
+
+bool fused_sizes() {
+  bool right = true;
+  const auto run = [&](auto plan) {
+    using Plan = decltype(plan);
+    right &= fused<Plan>(true, true, Number::bf16) && fused<Plan>(false, false, Number::f32);
+  };
+  for (int n : {32, 64, 96, 128, 224, 256, 288, 320, 384}) with_fused_plan(n, n, 227 * 1024, run);
+  with_fused_plan(224, 224, 64 * 1024, run);
+  return right;
+}
+
 bool filters() {
   bool right = true;
   const int sizes[][2] = {{1, 1}, {2, 3}, {8, 6}, {5, 16}, {11, 9}, {28, 18}};
   for (const auto& size : sizes) right &= filter<float>(size[0], size[1], {});
   right &= filter<double>(12, 14, {});
-  right &= filter<float>(13, 6, {0, 1});       // buffers in global memory, one plane at a time
-  right &= filter<float>(12, 22, {1500, 1});   // few lanes
+  right &= filter<float>(13, 6, {0, 1});      // buffers in global memory, one plane at a time
+  right &= filter<float>(12, 22, {1500, 1});  // few lanes
   return right;
 }
 
@@ -124,9 +196,10 @@ int main(int count, char** words) {
   emulator::settings.order = order == "reverse"    ? emulator::Order::reverse
                              : order == "shuffled" ? emulator::Order::shuffled
                                                    : emulator::Order::forward;
-  const std::pair<const char*, self_test::Fault> faults[] = {{"none", self_test::Fault::none},
-                                                             {"no-barrier", self_test::Fault::no_barrier},
-                                                             {"out-of-bounds", self_test::Fault::out_of_bounds}};
+  const std::pair<const char*, self_test::Fault> faults[] = {
+      {"none", self_test::Fault::none},
+      {"no-barrier", self_test::Fault::no_barrier},
+      {"out-of-bounds", self_test::Fault::out_of_bounds}};
   try {
     for (const auto& [name, fault] : faults)
       if (test == name) {
@@ -135,6 +208,7 @@ int main(int count, char** words) {
         return sum == 1000.0f ? 0 : 1;
       }
     if (test == "filter") return filters() ? 0 : 1;
+    if (test == "fused") return fused_sizes() ? 0 : 1;
   } catch (const std::exception& error) {
     std::printf("%s\n", error.what());
     return 1;

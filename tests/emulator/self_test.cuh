@@ -12,15 +12,18 @@ __global__ void block_sum_kernel(const float* values, float* out, int n, Fault f
   DYNAMIC_SHARED(float, partial);
   const int i = int(blockIdx.x * blockDim.x + threadIdx.x);
   const bool skip = fault == Fault::unwritten && threadIdx.x == 3;
-  if (!skip) store_shared(partial + threadIdx.x + (fault == Fault::out_of_bounds ? 1 : 0), load_const_if(i < n, values + i));
+  if (!skip)
+    store_shared(partial + threadIdx.x + (fault == Fault::out_of_bounds ? 1 : 0),
+                 load_const_if(i < n, values + i));
   if (fault == Fault::divergent && threadIdx.x >= blockDim.x / 2)
     __syncthreads();
   else if (fault != Fault::no_barrier)
     __syncthreads();
-  if (fault == Fault::deadlock && threadIdx.x < 32) __syncwarp(0x1ffffu);
+  if (fault == Fault::deadlock && threadIdx.x < 17) __syncwarp(0x3ffffu);  // lane 17 never comes
   for (int half = int(blockDim.x) / 2; half >= 32; half /= 2) {
     if (int(threadIdx.x) < half)
-      store_shared(partial + threadIdx.x, load_shared(partial + threadIdx.x) + load_shared(partial + threadIdx.x + half));
+      store_shared(partial + threadIdx.x,
+                   load_shared(partial + threadIdx.x) + load_shared(partial + threadIdx.x + half));
     if (fault != Fault::no_barrier) __syncthreads();
   }
   if (threadIdx.x >= 32) return;
@@ -33,7 +36,8 @@ __global__ void block_sum_kernel(const float* values, float* out, int n, Fault f
 // Threads of a warp read shared words `stride` apart, then count themselves.
 __global__ void counting_kernel(const float* in, float* out, int stride, int* votes) {
   DYNAMIC_SHARED(float, words);
-  for (int i = int(threadIdx.x); i < 32 * stride; i += int(blockDim.x)) store_shared(words + i, load_const(in + i));
+  for (int i = int(threadIdx.x); i < 32 * stride; i += int(blockDim.x))
+    store_shared(words + i, load_const(in + i));
   __syncthreads();
   const float word = load_shared(words + threadIdx.x * stride);
   store_global(out + threadIdx.x, word);

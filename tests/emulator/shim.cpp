@@ -1,7 +1,8 @@
 // Runs one CUDA block at a time, a fiber per thread, on one OS thread.
 //
-// This file is compiled without instrumentation also in the sanitizer programs: to ThreadSanitizer the fibers are threads
-// that synchronise nowhere but at barriers and warp operations, so a race between CUDA threads is a race to it.
+// This file is compiled without instrumentation also in the sanitizer programs: to ThreadSanitizer the fibers
+// are threads that synchronise nowhere but at barriers and warp operations, so a race between CUDA threads is
+// a race to it.
 #include "shim.h"
 
 #include <sys/mman.h>
@@ -138,12 +139,13 @@ std::string where() {
   }
   std::string text;
   for (const auto& [place, count] : places)
-    text += (text.empty() ? "" : ", ") + std::to_string(count) + " threads wait at " + place.first + " (line " +
-            std::to_string(place.second) + ")";
+    text += (text.empty() ? "" : ", ") + std::to_string(count) + " threads wait at " + place.first +
+            " (line " + std::to_string(place.second) + ")";
   return text + ", " + std::to_string(finished) + " have returned";
 }
 
 void flush_counts();
+std::set<uintptr_t> block_sectors;  // read by the block so far
 
 // Called when the last live thread has arrived.
 bool open_barrier() {
@@ -197,8 +199,8 @@ void make_fibers(unsigned threads) {
   const size_t page = size_t(sysconf(_SC_PAGESIZE));
   for (unsigned t = 0; t < threads; ++t) {
     Fiber& fiber = fibers[t];
-    char* memory = static_cast<char*>(
-        mmap(nullptr, kStack + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+    char* memory = static_cast<char*>(mmap(nullptr, kStack + page, PROT_READ | PROT_WRITE,
+                                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
     if (memory == MAP_FAILED) throw std::runtime_error("emulator: no memory for the stacks of a block");
     mprotect(memory, page, PROT_NONE);
     fiber.stack = memory + page;
@@ -260,14 +262,19 @@ void run_block(Dim3 index, std::mt19937_64& random) {
     }
   }
   acquire(&block.launch_sync);
-  if (settings.count) flush_counts();
+  if (settings.count) {
+    flush_counts();
+    counts.global_read_unique_sectors += int64_t(block_sectors.size());
+    block_sectors.clear();
+  }
   current = nullptr;
   std::free(block.shared);
   block.shared = nullptr;
   if (block.thrown) std::rethrow_exception(block.thrown);
 }
 
-// ---- counting -------------------------------------------------------------------------------------------------------
+// ---- counting
+// -------------------------------------------------------------------------------------------------------
 
 struct Lane {
   unsigned lane;
@@ -306,7 +313,8 @@ void count_shared(const Key& key, const std::vector<Lane>& lanes) {
     counts.shared_conflicts += needed - ideal;
     const std::string file = key.file;
     const std::string site = file.substr(file.rfind('/') + 1) + ":" + std::to_string(key.line);
-    if (std::find(counts.conflict_sites.begin(), counts.conflict_sites.end(), site) == counts.conflict_sites.end())
+    if (std::find(counts.conflict_sites.begin(), counts.conflict_sites.end(), site) ==
+        counts.conflict_sites.end())
       counts.conflict_sites.push_back(site);
   }
 }
@@ -325,6 +333,7 @@ void flush_counts() {
       for (uintptr_t s = lane.address / 32; s <= (lane.address + lane.bytes - 1) / 32; ++s) sectors.insert(s);
     }
     const bool read = key.kind == Access::global_read;
+    if (read) block_sectors.insert(sectors.begin(), sectors.end());
     (read ? counts.global_read_bytes : counts.global_written_bytes) += bytes;
     (read ? counts.global_read_sectors : counts.global_written_sectors) += int64_t(sectors.size());
   }
@@ -333,20 +342,6 @@ void flush_counts() {
 }
 
 }  // namespace
-
-void Counts::add(const Counts& other) {
-  blocks += other.blocks;
-  barriers += other.barriers;
-  warp_operations += other.warp_operations;
-  global_read_bytes += other.global_read_bytes;
-  global_written_bytes += other.global_written_bytes;
-  global_read_sectors += other.global_read_sectors;
-  global_written_sectors += other.global_written_sectors;
-  shared_accesses += other.shared_accesses;
-  shared_conflicts += other.shared_conflicts;
-  shared_bytes = std::max(shared_bytes, other.shared_bytes);
-  shared_touched = std::max(shared_touched, other.shared_touched);
-}
 
 void record(Access kind, const void* address, size_t bytes, bool active, const std::source_location& site) {
   unsigned ordinal = ordinals[current->index][{site.file_name(), site.line(), site.column()}]++;
@@ -411,8 +406,8 @@ const uint64_t* warp_exchange(unsigned mask, uint64_t word, const char* what, in
   Fiber* fiber = self();
   const unsigned first = fiber->index / 32 * 32;
   if ((mask >> (fiber->index % 32) & 1) == 0)
-    fail(std::string(what) + " at line " + std::to_string(line) + ": lane " + std::to_string(fiber->index % 32) +
-         " is not in its own mask");
+    fail(std::string(what) + " at line " + std::to_string(line) + ": lane " +
+         std::to_string(fiber->index % 32) + " is not in its own mask");
   fiber->state = State::at_warp;
   fiber->what = what;
   fiber->line = line;

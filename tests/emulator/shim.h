@@ -34,12 +34,12 @@ struct Counts {
   int64_t blocks = 0, barriers = 0, warp_operations = 0;
   int64_t global_read_bytes = 0, global_written_bytes = 0;      // as the lanes asked
   int64_t global_read_sectors = 0, global_written_sectors = 0;  // 32 bytes each, per warp access
-  int64_t shared_accesses = 0;   // per warp access: wavefronts an ideal layout needs
-  int64_t shared_conflicts = 0;  // wavefronts beyond these
-  int64_t shared_bytes = 0;      // largest dynamic allocation of a block
-  int64_t shared_touched = 0;    // largest end of an address really used
+  int64_t global_read_unique_sectors = 0;  // each once per block: what an ideal L1 cache would ask of the L2
+  int64_t shared_accesses = 0;             // per warp access: wavefronts an ideal layout needs
+  int64_t shared_conflicts = 0;            // wavefronts beyond these
+  int64_t shared_bytes = 0;                // largest dynamic allocation of a block
+  int64_t shared_touched = 0;              // largest end of an address really used
   std::vector<std::string> conflict_sites;
-  void add(const Counts& other);
 };
 
 struct Settings {
@@ -96,18 +96,19 @@ unsigned ballot(unsigned mask, bool vote, int line);
 
 #define __syncthreads() freqkit::emulator::barrier(__LINE__)
 #define FREQKIT_FIRST(a, ...) a
-#define __syncwarp(...) freqkit::emulator::warp_barrier(FREQKIT_FIRST(__VA_ARGS__ __VA_OPT__(, ) 0xffffffffu), __LINE__)
+#define __syncwarp(...) \
+  freqkit::emulator::warp_barrier(FREQKIT_FIRST(__VA_ARGS__ __VA_OPT__(, ) 0xffffffffu), __LINE__)
 #define FREQKIT_WIDTH(...) FREQKIT_FIRST(__VA_ARGS__ __VA_OPT__(, ) 32)
-#define __shfl_sync(mask, value, source, ...)                                                                   \
+#define __shfl_sync(mask, value, source, ...)                                                             \
   freqkit::emulator::shuffle(mask, value, freqkit::emulator::lane_of(source, FREQKIT_WIDTH(__VA_ARGS__)), \
                              "__shfl_sync", __LINE__)
-#define __shfl_up_sync(mask, value, delta, ...)                                                                \
+#define __shfl_up_sync(mask, value, delta, ...)                                                          \
   freqkit::emulator::shuffle(mask, value, freqkit::emulator::lane_up(delta, FREQKIT_WIDTH(__VA_ARGS__)), \
                              "__shfl_up_sync", __LINE__)
-#define __shfl_down_sync(mask, value, delta, ...)                                                                \
+#define __shfl_down_sync(mask, value, delta, ...)                                                          \
   freqkit::emulator::shuffle(mask, value, freqkit::emulator::lane_down(delta, FREQKIT_WIDTH(__VA_ARGS__)), \
                              "__shfl_down_sync", __LINE__)
-#define __shfl_xor_sync(mask, value, lanes, ...)                                                                \
+#define __shfl_xor_sync(mask, value, lanes, ...)                                                          \
   freqkit::emulator::shuffle(mask, value, freqkit::emulator::lane_xor(lanes, FREQKIT_WIDTH(__VA_ARGS__)), \
                              "__shfl_xor_sync", __LINE__)
 #define __ballot_sync(mask, vote) freqkit::emulator::ballot(mask, vote, __LINE__)
@@ -130,13 +131,15 @@ inline void sincospi(double x, double* s, double* c) {
 
 namespace freqkit {
 
-// The accessors of csrc/common/dialect.h. The site of a call names the instruction: its n-th execution by the lanes of a
-// warp counts as one access, so a call must be reached equally often by all lanes (give a predicate, do not branch).
+// The accessors of csrc/common/dialect.h. The site of a call names the instruction: its n-th execution by the
+// lanes of a warp counts as one access, so a call must be reached equally often by all lanes (give a
+// predicate, do not branch).
 using Site = std::source_location;
 
 template <class T>
 inline T load_const_if(bool wanted, const T* address, Site site = Site::current()) {
-  if (emulator::settings.count) emulator::record(emulator::Access::global_read, address, sizeof(T), wanted, site);
+  if (emulator::settings.count)
+    emulator::record(emulator::Access::global_read, address, sizeof(T), wanted, site);
   T value{};
   if (wanted) value = *address;
   return value;
@@ -151,7 +154,8 @@ inline T load_global(const T* address, Site site = Site::current()) {
 }
 template <class T>
 inline void store_global(T* address, const T& value, Site site = Site::current()) {
-  if (emulator::settings.count) emulator::record(emulator::Access::global_write, address, sizeof(T), true, site);
+  if (emulator::settings.count)
+    emulator::record(emulator::Access::global_write, address, sizeof(T), true, site);
   *address = value;
 }
 template <class T>
@@ -160,12 +164,14 @@ inline void store_streaming(T* address, const T& value, Site site = Site::curren
 }
 template <class T>
 inline T load_shared(const T* address, Site site = Site::current()) {
-  if (emulator::settings.count) emulator::record(emulator::Access::shared_read, address, sizeof(T), true, site);
+  if (emulator::settings.count)
+    emulator::record(emulator::Access::shared_read, address, sizeof(T), true, site);
   return *address;
 }
 template <class T>
 inline void store_shared(T* address, const T& value, Site site = Site::current()) {
-  if (emulator::settings.count) emulator::record(emulator::Access::shared_write, address, sizeof(T), true, site);
+  if (emulator::settings.count)
+    emulator::record(emulator::Access::shared_write, address, sizeof(T), true, site);
   *address = value;
 }
 

@@ -48,7 +48,9 @@ def test_every_size_against_float64(emulator, n, order):
     emulator.configure(order=order, seed=n)
     rng = np.random.default_rng(n)
     x = rng.normal(size=(1, 3 if n < 100 else 1, n, n))
-    for shared in {emulator.fused_plan(n, s)["folds"]: s for s in SHARED.values() if emulator.fused_plan(n, s)}.values():
+    for shared in {
+        emulator.fused_plan(n, s)["folds"]: s for s in SHARED.values() if emulator.fused_plan(n, s)
+    }.values():
         for kind in (DENSE, HERMITIAN) if order == "forward" else (AVERAGE,):
             mask, cell, m_eff = draw(rng, kind, 2 if n < 100 else 1, n)
             got = run(emulator, x, mask, kind, cell, shared=shared)
@@ -98,20 +100,33 @@ def test_plans_fit_the_device(emulator, n):
     assert emulator.fused_plan(n, SHARED["sm_90"])
 
 
+def floor_bytes(n, plan, out_bytes, planes):
+    """Outputs once; per fold the spectrum rows it reads and their mask words; nothing else."""
+    rows = n // 2 + plan["folds"]  # over all folds' q, rows 0 and R come twice
+    spectrum = plan["folds"] * rows * n * 8
+    words = plan["folds"] * rows * (n // 16) * 4
+    return planes * (n * n * out_bytes + spectrum + words)
+
+
+@pytest.mark.parametrize("out", ["float32", "bfloat16"])
 @pytest.mark.parametrize("n", SIZES)
-def test_no_bank_conflicts_and_little_traffic(emulator, n):
-    """All cells on: every sector counted is one the design asks for; the floor is in KERNELS' terms, per fold."""
-    x = np.random.default_rng(0).normal(size=(1, 1, n, n))
+def test_no_bank_conflicts_and_traffic_at_the_floor(emulator, n, out):
+    """With all cells on. Reads are counted per block (an ideal L1 cache), writes per warp access."""
     plan = emulator.fused_plan(n, SHARED["sm_90"])
     planes = plan["planes"]
-    x = np.repeat(x, planes, axis=1)
+    x = np.random.default_rng(0).normal(size=(1, planes, n, n))
     bits = pack_cells(np.ones((1, 16, 16), dtype=bool))
     emulator.configure(count=True)
-    run(emulator, x, bits, AVERAGE, (n // 16, n // 16))
-    counts = emulator.counts()
+    run(emulator, x, bits, AVERAGE, (n // 16, n // 16), out=out)
+    counts = emulator.launch_counts()[-1]
     emulator.configure()
     assert counts["shared_conflicts"] == 0, counts["conflict_sites"]
     assert counts["shared_bytes"] == plan["shared_bytes"] == counts["shared_touched"]
+    assert counts["barriers"] == 3 * counts["blocks"]
+    written = planes * n * n * (4 if out == "float32" else 2)
+    assert counts["global_written_bytes"] == written == 32 * counts["global_written_sectors"]
+    traffic = 32 * (counts["global_read_unique_sectors"] + counts["global_written_sectors"])
+    assert traffic <= 1.15 * floor_bytes(n, plan, 4 if out == "float32" else 2, planes)
 
 
 @pytest.mark.parametrize("paired", [False, True])

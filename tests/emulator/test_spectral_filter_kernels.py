@@ -6,7 +6,21 @@ import pytest
 ORDERS = ("forward", "reverse", "shuffled")
 DENSE, HALF, AVERAGE, HERMITIAN = range(4)
 KINDS = {"dense": DENSE, "half": HALF, "average": AVERAGE, "hermitian": HERMITIAN}
-SIZES = [(1, 1), (2, 2), (1, 7), (7, 1), (3, 5), (8, 8), (16, 12), (28, 28), (31, 31), (33, 32), (48, 30), (97, 64), (64, 97)]
+SIZES = [
+    (1, 1),
+    (2, 2),
+    (1, 7),
+    (7, 1),
+    (3, 5),
+    (8, 8),
+    (16, 12),
+    (28, 28),
+    (31, 31),
+    (33, 32),
+    (48, 30),
+    (97, 64),
+    (64, 97),
+]
 TOLERANCE = {"f32": 4e-7, "f64": 1e-15}
 
 
@@ -37,9 +51,9 @@ def pack_cells(cells):
 
 
 def full_of_cells(cells, cell, kind):
-    """Cells [K, rows, columns], centred -> effective mask [K, H, W], uncentred; written from the definition, bin by bin."""
+    """Cells [K, rows, columns], centred -> effective mask [K, H, W], uncentred; from the definition, bin by bin."""
     centred = np.kron(cells.astype(float), np.ones((1, *cell)))
-    k, h, w = centred.shape
+    _, h, w = centred.shape
     out = np.zeros_like(centred)
     for i in range(h):
         for j in range(w):
@@ -81,8 +95,21 @@ def from_bits(a, name):
     return (a.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
 
 
-def run_inverse(emulator, real, x, mask, kind, cell, *, paired=False, out="float32", channels_last=False, divisor=None,
-                weighted=True, **options):
+def run_inverse(
+    emulator,
+    real,
+    x,
+    mask,
+    kind,
+    cell,
+    *,
+    paired=False,
+    out="float32",
+    channels_last=False,
+    divisor=None,
+    weighted=True,
+    **options,
+):
     b, c, h, w = x.shape
     spectrum = packed_spectrum(x, np.complex64 if real == "f32" else np.complex128).reshape(b * c, h // 2 + 1, w)
     flat = getattr(emulator, f"inverse_{real}")(
@@ -118,8 +145,26 @@ def test_inverse_of_every_mask_kind(emulator, size, order):
             assert relative(got, expected) <= tolerance(real), (name, real)
 
 
-@pytest.mark.parametrize("size", [(96, 96), (128, 128), (225, 20), (20, 225), (224, 224), (299, 16), (16, 299), (256, 30), (288, 32),
-                                  (32, 320), (384, 16), (16, 384), (383, 8), (8, 383)], ids=lambda s: f"{s[0]}x{s[1]}")
+@pytest.mark.parametrize(
+    "size",
+    [
+        (96, 96),
+        (128, 128),
+        (225, 20),
+        (20, 225),
+        (224, 224),
+        (299, 16),
+        (16, 299),
+        (256, 30),
+        (288, 32),
+        (32, 320),
+        (384, 16),
+        (16, 384),
+        (383, 8),
+        (8, 383),
+    ],
+    ids=lambda s: f"{s[0]}x{s[1]}",
+)
 def test_inverse_of_large_sizes(emulator, size):
     emulator.configure()
     h, w = size
@@ -148,8 +193,11 @@ def test_output_types_layouts_and_pairing(emulator, out, channels_last, size):
     assert got.shape == each.shape and relative(got, each) <= step
 
 
-@pytest.mark.parametrize("options", [{"scratch": 1}, {"scratch": 20000}, {"shared": 3000}, {"shared": 64}, {"shared": 64, "scratch": 9000}],
-                         ids=["one-plane", "chunks", "few-lanes", "wide", "wide-chunks"])
+@pytest.mark.parametrize(
+    "options",
+    [{"scratch": 1}, {"scratch": 20000}, {"shared": 3000}, {"shared": 64}, {"shared": 64, "scratch": 9000}],
+    ids=["one-plane", "chunks", "few-lanes", "wide", "wide-chunks"],
+)
 def test_chunks_and_work_memory_change_nothing(emulator, options):
     emulator.configure(order="reverse")
     rng = np.random.default_rng(6)
@@ -172,8 +220,25 @@ def test_masked_out_bins_are_never_read(emulator):
     assert (y == 1).all()
 
 
-def forward(emulator, real, x, *, in_type, channels_last=False, mean=None, divisor=None, sum="spectrum", masks=1, mask=None,
-            kind=-1, cell=(1, 1), paired=False, other=None, images=None, **options):
+def forward(
+    emulator,
+    real,
+    x,
+    *,
+    in_type,
+    channels_last=False,
+    mean=None,
+    divisor=None,
+    sum="spectrum",
+    masks=1,
+    mask=None,
+    kind=-1,
+    cell=(1, 1),
+    paired=False,
+    other=None,
+    images=None,
+    **options,
+):
     c, h, w = x.shape[-3:]
     stored = np.moveaxis(x, -3, -1) if channels_last else x
     if in_type == "float16":
@@ -183,8 +248,24 @@ def forward(emulator, real, x, *, in_type, channels_last=False, mean=None, divis
     else:
         stored = stored.astype(in_type)
     return getattr(emulator, f"forward_{real}")(
-        np.ascontiguousarray(stored), in_type, h, w, c, channels_last, mean, divisor, sum, masks,
-        images if images is not None else int(np.prod(x.shape[:-2])) // (1 if paired else masks), mask, kind, cell, paired, other, options)
+        np.ascontiguousarray(stored),
+        in_type,
+        h,
+        w,
+        c,
+        channels_last,
+        mean,
+        divisor,
+        sum,
+        masks,
+        images if images is not None else int(np.prod(x.shape[:-2])) // (1 if paired else masks),
+        mask,
+        kind,
+        cell,
+        paired,
+        other,
+        options,
+    )
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
@@ -196,7 +277,9 @@ def test_spectrum(emulator, size, order):
     for real, dtype in (("f32", np.float32), ("f64", np.float64)):
         xr = x.astype(dtype).astype(np.float64)
         expected = packed_spectrum((xr - mean[:, None, None]) / std[:, None, None], np.complex128).reshape(6, -1, w)
-        got = forward(emulator, real, x, in_type=np.dtype(dtype).name, mean=mean.astype(dtype), divisor=std.astype(dtype))
+        got = forward(
+            emulator, real, x, in_type=np.dtype(dtype).name, mean=mean.astype(dtype), divisor=std.astype(dtype)
+        )
         assert relative(got, expected) <= tolerance(real)
     got = forward(emulator, "f32", x, in_type="float32", channels_last=True)
     assert relative(got, packed_spectrum(x, np.complex128).reshape(6, -1, w)) <= tolerance("f32")
@@ -227,8 +310,20 @@ def test_gradients_are_transposes(emulator, size, paired, order):
             expected = (row_weights(h) / (h * w)) * m[:, None] * transformed
         else:
             expected = ((row_weights(h) / (h * w)) * m[:, None, None] * transformed).sum(0)
-        got = forward(emulator, "f64", gradient, in_type="float64", sum="spectrum_gradient", masks=k, mask=mask, kind=kind, cell=cell,
-                      paired=paired, images=b * c, **options)
+        got = forward(
+            emulator,
+            "f64",
+            gradient,
+            in_type="float64",
+            sum="spectrum_gradient",
+            masks=k,
+            mask=mask,
+            kind=kind,
+            cell=cell,
+            paired=paired,
+            images=b * c,
+            **options,
+        )
         assert relative(got, expected.reshape(b * c, half, w)) <= 1e-14, name
     # y is linear in the mask: its gradient is the inner product of each mask bin's image with the incoming gradient.
     for kind, columns in ((DENSE, w), (HALF, w // 2 + 1)):
@@ -240,13 +335,26 @@ def test_gradients_are_transposes(emulator, size, paired, order):
             for column in range(columns):
                 if column != (w - column) % w:
                     expected[..., column] *= 2
-        got = forward(emulator, "f64", gradient, in_type="float64", sum="mask_gradient", masks=k, kind=kind, paired=paired,
-                      other=spectrum, images=b * c, **options)
+        got = forward(
+            emulator,
+            "f64",
+            gradient,
+            in_type="float64",
+            sum="mask_gradient",
+            masks=k,
+            kind=kind,
+            paired=paired,
+            other=spectrum,
+            images=b * c,
+            **options,
+        )
         assert relative(got, expected) <= 1e-14
     # The transpose of `spectrum`: Re sum over the half plane, all weights one.
     g = rng.normal(size=(b * c, half, w)) + 1j * rng.normal(size=(b * c, half, w))
     std = np.array([0.5, 2.0])
-    got = emulator.inverse_f64(g, h, w, c, None, -1, (1, 1), False, std, "float64", False, False, {}).reshape(b, c, h, w)
+    got = emulator.inverse_f64(g, h, w, c, None, -1, (1, 1), False, std, "float64", False, False, {}).reshape(
+        b, c, h, w
+    )
     padded = np.zeros((b * c, h, w), dtype=complex)
     padded[:, :half] = g
     expected = np.fft.ifft2(padded).real * h * w / np.tile(std, b)[:, None, None]

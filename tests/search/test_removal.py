@@ -167,9 +167,7 @@ def made(loss, owner, estimate=None, **more):
 def test_ties():
     result = made([5, 4, 4, 1, 0], [[0, 1, 2, 3], [0, 1, 2, 4]])
     kept = {
-        (share, ties): result.selected(share, ties=ties)[0]
-        for share in (0.5, 0.75)
-        for ties in ("include", "exclude")
+        (share, ties): result.selected(share, ties=ties)[0] for share in (0.5, 0.75) for ties in ("include", "exclude")
     }
     assert kept[0.5, "include"].sum() == 6 and kept[0.5, "exclude"].int().tolist() == [[1, 0, 0, 0]] * 2
     assert kept[0.75, "include"].sum() == kept[0.75, "exclude"].sum() == 6
