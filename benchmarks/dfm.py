@@ -3,8 +3,8 @@
     python benchmarks/dfm.py [--per-class 50] [--masks 12] [--rounds 3] [--json FILE]
 
 The stand-in does what the released code does for one mask: for every class it decodes the whole folder, and filters
-(full complex transform, image batch by image batch) and asks those batches of 100 that hold the class. Ours asks one pass for
-all classes. Both give the class losses; they are compared before anything is timed.
+(full complex transform, image batch by image batch) and asks those batches of 100 that hold the class. Ours asks one
+pass for all classes. Both give the class losses; they are compared before anything is timed.
 """
 
 import argparse
