@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = ROOT / "freqkit" / "_C.abi3.so"
@@ -19,9 +20,7 @@ built = pytest.mark.skipif(not LIBRARY.exists(), reason="freqkit/_C.abi3.so is n
 
 def python(code, *, path=(), check=True):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*map(str, path), str(ROOT)])}
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd="/"
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd="/")
     assert not check or done.returncode == 0, done.stderr
     return done
 
@@ -45,9 +44,7 @@ def test_import_is_light():
 def test_every_public_name_resolves():
     code = "import freqkit\nfor name in freqkit.__all__: getattr(freqkit, name)\nfreqkit.nonsense"
     done = python(code, check=False)
-    assert done.stderr.strip().splitlines()[-1] == (
-        "AttributeError: module 'freqkit' has no attribute 'nonsense'"
-    )
+    assert done.stderr.strip().splitlines()[-1] == ("AttributeError: module 'freqkit' has no attribute 'nonsense'")
 
 
 @pytest.fixture
@@ -55,9 +52,7 @@ def broken(tmp_path):
     """A folder with a torchvision and a timm that cannot be imported."""
     for name in ("torchvision", "timm"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text(
-            "raise RuntimeError('operator torchvision::nms does not exist')"
-        )
+        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
     return tmp_path
 
 
@@ -142,3 +137,24 @@ def test_sdist_can_build(distributions):
     needed = {str(path.relative_to(ROOT)) for path in needed if path.suffix not in {".so", ".pyc"}}
     assert needed | {"CMakeLists.txt", "setup.py", "pyproject.toml", "LICENSE", "README.md"} <= names
     assert not [name for name in names if name.endswith((".so", ".pyc"))]
+
+
+@pytest.mark.parametrize(
+    "value,said",
+    [("on", "FREQKIT_CUDA=on, but no CUDA compiler"), ("maybe", "must be auto, on or off; got maybe")],
+)
+def test_a_build_with_cuda_that_cannot_be_says_so(tmp_path, value, said):
+    tools = tmp_path / "tools"  # a PATH on which there is no nvcc
+    tools.mkdir()
+    for name in ("cmake", "ninja", "c++", "g++", "cc", "gcc", "ld", "as", "ar", "ranlib", "sh", "uname"):
+        found = shutil.which(name, path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+        if found:
+            (tools / name).symlink_to(found)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("CUDA")}
+    run = subprocess.run(
+        ["cmake", "-S", str(ROOT), "-B", str(tmp_path / "build"), "-G", "Ninja", f"-DFREQKIT_CUDA={value}",
+         f"-DTORCH_ROOT={Path(torch.__file__).parent}"],
+        env={**environment, "PATH": str(tools)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert run.returncode != 0
+    assert said in " ".join(run.stderr.split())

@@ -98,20 +98,15 @@ constexpr int bytes_of(Number type) { return type == Number::f64 ? 8 : type == N
 template <class T>
 __device__ FREQKIT_INLINE T load_number(const void* base, Number type, int64_t index) {
   switch (type) {
-    case Number::f32:
-      return T(load_const(static_cast<const float*>(base) + index));
-    case Number::f64:
-      return T(load_const(static_cast<const double*>(base) + index));
-    case Number::f16:
-      return T(widen(load_const(static_cast<const Half*>(base) + index)));
-    default:
-      return T(widen(load_const(static_cast<const BFloat16*>(base) + index)));
+    case Number::f32: return T(load_const(static_cast<const float*>(base) + index));
+    case Number::f64: return T(load_const(static_cast<const double*>(base) + index));
+    case Number::f16: return T(widen(load_const(static_cast<const Half*>(base) + index)));
+    default: return T(widen(load_const(static_cast<const BFloat16*>(base) + index)));
   }
 }
 
 template <class E, class T>
-__device__ FREQKIT_INLINE void store_two(void* base, int64_t index, int64_t step, int count, T first,
-                                         T second) {
+__device__ FREQKIT_INLINE void store_two(void* base, int64_t index, int64_t step, int count, T first, T second) {
   E* const at = static_cast<E*>(base) + index;
   if (step == 0) {  // adjacent and aligned
     store_streaming(reinterpret_cast<Pair<E>*>(at), Pair<E>{narrow<E>(first), narrow<E>(second)});
@@ -123,17 +118,13 @@ __device__ FREQKIT_INLINE void store_two(void* base, int64_t index, int64_t step
 // first to `index`, second `step` elements further (if count is 2); step 0 means one aligned store of the
 // pair.
 template <class T>
-__device__ FREQKIT_INLINE void store_numbers(void* base, Number type, int64_t index, int64_t step, int count,
-                                             T first, T second) {
+__device__ FREQKIT_INLINE void store_numbers(void* base, Number type, int64_t index, int64_t step, int count, T first,
+                                             T second) {
   switch (type) {
-    case Number::f32:
-      return store_two<float>(base, index, step, count, first, second);
-    case Number::f64:
-      return store_two<double>(base, index, step, count, first, second);
-    case Number::f16:
-      return store_two<Half>(base, index, step, count, first, second);
-    default:
-      return store_two<BFloat16>(base, index, step, count, first, second);
+    case Number::f32: return store_two<float>(base, index, step, count, first, second);
+    case Number::f64: return store_two<double>(base, index, step, count, first, second);
+    case Number::f16: return store_two<Half>(base, index, step, count, first, second);
+    default: return store_two<BFloat16>(base, index, step, count, first, second);
   }
 }
 

@@ -41,8 +41,8 @@ struct MakeLane<0, I...> {
 template <int G, int U, int HIGH, class V, int... I>
 FREQKIT_INLINE V interleave(const V& a, const V& b, Lane<I...>) {
   constexpr int n = sizeof...(I);
-  return __builtin_shufflevector(
-      a, b, (I / G * G + HIGH * G / 2 + (I % G) / (2 * U) * U + I % U + ((I / U) % 2) * n)...);
+  return __builtin_shufflevector(a, b,
+                                 (I / G * G + HIGH * G / 2 + (I % G) / (2 * U) * U + I % U + ((I / U) % 2) * n)...);
 }
 // Exchange blocks of D lanes between two vectors: the two halves of a block transpose.
 template <int D, int HIGH, class V, int... I>

@@ -1,9 +1,9 @@
 // How a DFT of any length is cut into in-place passes over [length] lane vectors. Built once per length.
 //
-// Pass i has radix R_i and works on blocks of R_i * inner_i elements: element a * inner + b of a block goes through a DFT
-// over a, is turned by exp(2 pi i b k / (R inner)) and written back at k * inner + b. The last pass has inner = 1, no
-// twiddles, and writes element k of block j to order[j] + k * blocks. A prime factor without a codelet takes a direct
-// pass with `roots`.
+// Pass i has radix R_i and works on blocks of R_i * inner_i elements: element a * inner + b of a block goes through a
+// DFT over a, is turned by exp(2 pi i b k / (R inner)) and written back at k * inner + b. The last pass has inner = 1,
+// no twiddles, and writes element k of block j to order[j] + k * blocks. A prime factor without a codelet takes a
+// direct pass with `roots`.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +27,7 @@ struct Plan {
   Pass<S> pass[kMaxPasses];
   const int* order;     // [blocks of the last pass]
   const int* position;  // [length]: where element i stands when the blocks of the first pass lie `pitch` apart
-  int pitch;            // one more than pass[0].inner, so that a first pass does not walk a power of two; length if alone
+  int pitch;  // one more than pass[0].inner, so that a first pass does not walk a power of two; length if alone
   int extent() const { return passes > 1 ? pass[0].radix * pitch : length; }
 };
 

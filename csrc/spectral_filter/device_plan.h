@@ -14,13 +14,12 @@
 
 namespace freqkit::device {
 
-constexpr int kThreads = 256;        // of every block
-constexpr int kMaxPasses = 31;       // 2^31 has no more factors
-constexpr int kMaxLanes = 16;        // transforms side by side in a block: one bank period of 8-byte words
-constexpr int kMaxBlocks = 1 << 20;  // blocks loop over the rest
-constexpr int kMaxWideBlocks = 64;   // each owns a work buffer in global memory
-constexpr int64_t kScratchBytes =
-    24 << 20;  // between the two passes; stays in the L2 cache of any recent GPU
+constexpr int kThreads = 256;                // of every block
+constexpr int kMaxPasses = 31;               // 2^31 has no more factors
+constexpr int kMaxLanes = 16;                // transforms side by side in a block: one bank period of 8-byte words
+constexpr int kMaxBlocks = 1 << 20;          // blocks loop over the rest
+constexpr int kMaxWideBlocks = 64;           // each owns a work buffer in global memory
+constexpr int64_t kScratchBytes = 24 << 20;  // between the two passes; stays in the L2 cache of any recent GPU
 
 // What a launch needs; blocks and threads are one-dimensional.
 struct Shape {
@@ -70,9 +69,7 @@ struct MaskView {
 struct PlaneMap {
   int64_t first = 0, outer = 1, inner = 1, outer_step = 1, inner_step = 1;
   FREQKIT_HD int64_t count() const { return outer * inner; }
-  FREQKIT_HD int64_t operator()(int64_t s) const {
-    return first + s / outer * inner_step + s % outer * outer_step;
-  }
+  FREQKIT_HD int64_t operator()(int64_t s) const { return first + s / outer * inner_step + s % outer * outer_step; }
 };
 
 // Images of a tensor [..., C, H, W]: plane p starts at (p / C)*image + (p % C)*channel.
@@ -104,8 +101,7 @@ inline void best_radices(int remaining, bool large, int depth, int (&trial)[kMax
 
 // A plan for length n whose work memory fits `shared_limit` bytes, or a wide one.
 inline Line make_line(int n, int complex_bytes, size_t shared_limit) {
-  if (n < 1)
-    throw std::invalid_argument("make_line: the length must be at least 1; got " + std::to_string(n));
+  if (n < 1) throw std::invalid_argument("make_line: the length must be at least 1; got " + std::to_string(n));
   Line line;
   line.n = n;
   int direct[kMaxPasses], directs = 0, smooth = 1, rest = n;
@@ -136,11 +132,11 @@ struct Geometry {
   size_t bytes = 0;
 };
 
-inline Geometry make_geometry(int64_t height, int64_t width, int64_t planes, int complex_bytes,
-                              size_t shared_limit, int64_t scratch_bytes = kScratchBytes) {
+inline Geometry make_geometry(int64_t height, int64_t width, int64_t planes, int complex_bytes, size_t shared_limit,
+                              int64_t scratch_bytes = kScratchBytes) {
   if (height < 1 || width < 1 || height > (1 << 24) || width > (1 << 24))
-    throw std::invalid_argument("spectral_filter: H and W must be between 1 and 2^24; got " +
-                                std::to_string(height) + " x " + std::to_string(width));
+    throw std::invalid_argument("spectral_filter: H and W must be between 1 and 2^24; got " + std::to_string(height) +
+                                " x " + std::to_string(width));
   Geometry g;
   g.height = int(height);
   g.width = int(width);
@@ -162,8 +158,7 @@ inline Geometry make_geometry(int64_t height, int64_t width, int64_t planes, int
   g.column_positions = place(size_t(g.height) * 4);
   const int64_t padded_rows = (g.chunk * g.half + kMaxLanes - 1) / kMaxLanes * kMaxLanes;
   g.scratch = place(size_t(padded_rows) * g.width * complex_bytes);
-  const int64_t wide =
-      std::max(g.rows.wide ? g.rows.elements() : 0, g.columns.wide ? g.columns.elements() : 0);
+  const int64_t wide = std::max(g.rows.wide ? g.rows.elements() : 0, g.columns.wide ? g.columns.elements() : 0);
   g.wide = place(size_t(wide) * complex_bytes * kMaxWideBlocks);
   g.bytes = end;
   return g;

@@ -25,8 +25,7 @@ struct Fused {
   static constexpr int pitch = (kSplit + 1) * B, plane_pitch = R * pitch;
   static constexpr int threads = N * P, min_blocks = BLOCKS_PER_SM;
   static constexpr size_t shared_bytes = size_t(P) * (plane_pitch * sizeof(Complex<float>) + 24);
-  static_assert(N % kSplit == 0 && N % (2 * D) == 0 && R % 2 == 0 && threads <= 1024 &&
-                (D == 1 || D == 2 || D == 4));
+  static_assert(N % kSplit == 0 && N % (2 * D) == 0 && R % 2 == 0 && threads <= 1024 && (D == 1 || D == 2 || D == 4));
 };
 
 struct FusedTables {
@@ -37,8 +36,8 @@ struct FusedTables {
 struct FusedParams {
   FusedTables tables;
   const Complex<float>* spectrum;  // [images, N/2+1, N]
-  const uint32_t* words;  // bits:  [masks, N/2+1, B]; bit a: m_eff > 0 at kx = B a + b, bit 16+a: m_eff = 1
-  const float* weights;   // dense: [masks, N/2+1, N], m_eff
+  const uint32_t* words;           // bits:  [masks, N/2+1, B]; bit a: m_eff > 0 at kx = B a + b, bit 16+a: m_eff = 1
+  const float* weights;            // dense: [masks, N/2+1, N], m_eff
   ImageView out;
   void* out_data;
   float scale;
@@ -51,9 +50,8 @@ struct FusedParams {
 // v[a] += factor * value of one masked row at kx = B a + b, or of its mirror's conjugate, which stands for
 // row -ky.
 template <class Plan, bool WORDS, bool MIRRORED>
-__device__ FREQKIT_INLINE void add_row(const FusedParams& p, const Complex<float>* row, int64_t mask_row,
-                                       bool inside, int b, const Complex<float>& factor,
-                                       Complex<float> (&v)[kSplit]) {
+__device__ FREQKIT_INLINE void add_row(const FusedParams& p, const Complex<float>* row, int64_t mask_row, bool inside,
+                                       int b, const Complex<float>& factor, Complex<float> (&v)[kSplit]) {
   constexpr int N = Plan::N, B = Plan::B;
   // The mirror of kx = B a + b is B (15 - a) + (B - b), or B ((16 - a) mod 16) when b = 0.
   const Complex<float>* const first = row + (MIRRORED ? (b > 0 ? N - b : 0) : b);
@@ -90,8 +88,8 @@ __device__ FREQKIT_INLINE void add_row(const FusedParams& p, const Complex<float
 
 // Row k' of the folded spectrum, times the scale, added to v; `quarter` more turns by i^quarter.
 template <class Plan, bool WORDS>
-__device__ FREQKIT_INLINE void add_folded(const FusedParams& p, const Complex<float>* plane, int64_t mask_row,
-                                          int row, int b, int s, int quarter, Complex<float> (&v)[kSplit]) {
+__device__ FREQKIT_INLINE void add_folded(const FusedParams& p, const Complex<float>* plane, int64_t mask_row, int row,
+                                          int b, int s, int quarter, Complex<float> (&v)[kSplit]) {
   constexpr int N = Plan::N, D = Plan::D, M = Plan::M;
   Complex<float> factor{p.scale, 0.0f};
   if (D > 1 && s > 0) {
@@ -156,8 +154,7 @@ __device__ FREQKIT_INLINE void phase_a(const FusedParams& p, Complex<float>* sha
 #pragma unroll
     for (int k1 = 1; k1 < kSplit; ++k1) {
       const Complex<float> w = load_const(p.tables.twiddles + k1 * B + b);
-      store_shared(to + k1,
-                   Complex<float>{v[k1].re * w.re - v[k1].im * w.im, v[k1].re * w.im + v[k1].im * w.re});
+      store_shared(to + k1, Complex<float>{v[k1].re * w.re - v[k1].im * w.im, v[k1].re * w.im + v[k1].im * w.re});
     }
   }
 }
@@ -195,8 +192,8 @@ __device__ FREQKIT_INLINE void join_halves(Complex<float> (&v)[R]) {
 // The transform's outputs go to memory as they arise; the column of a plane never stands whole in registers
 // twice. E is float, or uint16_t for either 16-bit type.
 template <class Plan, class E, bool CONTIGUOUS>
-__device__ FREQKIT_INLINE void finish_column(const FusedParams& p, const Complex<float>* column,
-                                             const FusedItem* item, int x) {
+__device__ FREQKIT_INLINE void finish_column(const FusedParams& p, const Complex<float>* column, const FusedItem* item,
+                                             int x) {
   Complex<float> v[Plan::R];
 #pragma unroll
   for (int k = 0; k < Plan::R; ++k) v[k] = load_shared(column + k * Plan::pitch);
@@ -254,8 +251,7 @@ __global__ void __launch_bounds__(Plan::threads, Plan::min_blocks) fused_inverse
     __syncthreads();
     const int local = Plan::P == 1 ? 0 : threadIdx.x / Plan::N, x = threadIdx.x - local * Plan::N;
     if (Plan::P > 1 && load_shared(&items[local].mask_row) < 0) return;
-    finish_column<Plan, E, CONTIGUOUS>(p, shared + local * Plan::plane_pitch + x + x / kSplit, items + local,
-                                       x);
+    finish_column<Plan, E, CONTIGUOUS>(p, shared + local * Plan::plane_pitch + x + x / kSplit, items + local, x);
   }
 }
 
@@ -290,8 +286,7 @@ struct FusedMaskParams {
 __global__ void __launch_bounds__(kThreads) fused_mask_kernel(FusedMaskParams p) {
   const int half = p.n / 2 + 1, columns = p.words != nullptr ? p.n / kSplit : p.n;
   const int64_t total = p.count * half * columns;
-  for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < total;
-       i += int64_t(gridDim.x) * blockDim.x) {
+  for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < total; i += int64_t(gridDim.x) * blockDim.x) {
     const int column = int(i % columns), ky = int(i / columns % half);
     const int64_t mask = p.first + i / columns / half;
     if (p.words == nullptr) {
@@ -310,9 +305,8 @@ __global__ void __launch_bounds__(kThreads) fused_mask_kernel(FusedMaskParams p)
 // ---- which plan, and the launches
 // -----------------------------------------------------------------------------------
 
-constexpr int64_t kFusedSpectra =
-    16 << 20;                              // bytes of spectra that all masks pass over before the next images
-constexpr int64_t kFusedMasks = 16 << 20;  // bytes of mask words in work memory
+constexpr int64_t kFusedSpectra = 16 << 20;  // bytes of spectra that all masks pass over before the next images
+constexpr int64_t kFusedMasks = 16 << 20;    // bytes of mask words in work memory
 
 // size, folds, planes per block, blocks per multiprocessor. The first that fits the device's shared memory is
 // taken; where none does, or for other sizes, the two-pass kernels run.
@@ -340,8 +334,8 @@ struct FusedGeometry {
 
 // planes: image planes B*C; masks: 1 when paired, then the mask of each image is in work memory beside its
 // planes.
-inline FusedGeometry fused_geometry(int n, int folds, int64_t masks, int64_t images, int channels,
-                                    bool paired, bool bits) {
+inline FusedGeometry fused_geometry(int n, int folds, int64_t masks, int64_t images, int channels, bool paired,
+                                    bool bits) {
   FusedGeometry g;
   const int64_t mask_bytes = int64_t(n / 2 + 1) * (bits ? n / kSplit : n) * 4;
   const int64_t plane_bytes = int64_t(n / 2 + 1) * n * 8;

@@ -61,8 +61,7 @@ FREQKIT_HD FREQKIT_INLINE Complex<T> multiply(const Complex<T>& a, const Complex
 // One in-place pass of radix R over sub-transforms of `length`: R-point transforms at distance length/R, then
 // twiddles.
 template <int R, bool SHARED, class T>
-__device__ FREQKIT_INLINE void codelet_pass(Complex<T>* data, const Line& line, int length,
-                                            const Complex<T>* roots) {
+__device__ FREQKIT_INLINE void codelet_pass(Complex<T>* data, const Line& line, int length, const Complex<T>* roots) {
   const int lanes = line.lanes(), log_lanes = line.log_lanes, pitch = line.pitch();
   const int step = length / R, scale = line.n / length;
   const ptrdiff_t stride = ptrdiff_t(step) * pitch;
@@ -90,8 +89,8 @@ __device__ FREQKIT_INLINE void codelet_pass(Complex<T>* data, const Line& line, 
 // The same for a radix without a codelet: each output is a direct sum, from one buffer into the other.
 // Partial sums of 16 terms keep the rounding error that of a short sum.
 template <bool SHARED, class T>
-__device__ FREQKIT_INLINE void direct_pass(const Complex<T>* from, Complex<T>* to, const Line& line,
-                                           int radix, int length, const Complex<T>* roots) {
+__device__ FREQKIT_INLINE void direct_pass(const Complex<T>* from, Complex<T>* to, const Line& line, int radix,
+                                           int length, const Complex<T>* roots) {
   const int lanes = line.lanes(), log_lanes = line.log_lanes, pitch = line.pitch();
   const int step = length / radix, scale = line.n / length, turn = line.n / radix;
   const ptrdiff_t stride = ptrdiff_t(step) * pitch;
@@ -129,24 +128,12 @@ __device__ FREQKIT_INLINE Complex<T>* transform(Complex<T>* data, const Line& li
   for (int pass = 0; pass < line.passes; ++pass) {
     const int radix = line.radix[pass];
     switch (radix) {
-      case 2:
-        codelet_pass<2, SHARED>(data, line, length, roots);
-        break;
-      case 3:
-        codelet_pass<3, SHARED>(data, line, length, roots);
-        break;
-      case 4:
-        codelet_pass<4, SHARED>(data, line, length, roots);
-        break;
-      case 5:
-        codelet_pass<5, SHARED>(data, line, length, roots);
-        break;
-      case 7:
-        codelet_pass<7, SHARED>(data, line, length, roots);
-        break;
-      case 8:
-        codelet_pass<8, SHARED>(data, line, length, roots);
-        break;
+      case 2: codelet_pass<2, SHARED>(data, line, length, roots); break;
+      case 3: codelet_pass<3, SHARED>(data, line, length, roots); break;
+      case 4: codelet_pass<4, SHARED>(data, line, length, roots); break;
+      case 5: codelet_pass<5, SHARED>(data, line, length, roots); break;
+      case 7: codelet_pass<7, SHARED>(data, line, length, roots); break;
+      case 8: codelet_pass<8, SHARED>(data, line, length, roots); break;
       default: {
         bool done = false;
         if constexpr (sizeof(T) == 4) {
@@ -197,12 +184,10 @@ __device__ FREQKIT_INLINE int mask_bit(const MaskView& m, int64_t mask, int row,
 
 // m_eff(ky, kx) of one mask, ky in 0..H/2, kx in 0..W-1.
 template <class T>
-__device__ FREQKIT_INLINE T mask_weight(const MaskView& m, int64_t mask, int ky, int kx, int height,
-                                        int width) {
+__device__ FREQKIT_INLINE T mask_weight(const MaskView& m, int64_t mask, int ky, int kx, int height, int width) {
   const int mirror_y = ky == 0 ? 0 : height - ky, mirror_x = kx == 0 ? 0 : width - kx;
   switch (m.kind) {
-    case kNoMask:
-      return T(1);
+    case kNoMask: return T(1);
     case kDense: {
       const T* const values = static_cast<const T*>(m.data) + mask * height * width;
       return T(0.5) * (load_const(values + int64_t(ky) * width + kx) +
@@ -287,8 +272,7 @@ __global__ void __launch_bounds__(kThreads, 2) inverse_rows_kernel(InverseRows<T
     const int64_t elements = int64_t(width) * lanes;
     for (int64_t e = threadIdx.x; e < elements; e += blockDim.x) {
       const int lane = int(e) & (lanes - 1), x = int(e >> p.line.log_lanes);
-      store_global(
-          to + e, load_buffer<SHARED>(result + ptrdiff_t(load_const(p.tables.positions + x)) * pitch + lane));
+      store_global(to + e, load_buffer<SHARED>(result + ptrdiff_t(load_const(p.tables.positions + x)) * pitch + lane));
     }
     __syncthreads();
   }
@@ -320,9 +304,8 @@ __global__ void __launch_bounds__(kThreads, 2) inverse_columns_kernel(InverseCol
       const int x = 2 * (first_pair + lane);
       for (int ky = threadIdx.x % 32; ky < p.half; ky += 32) {
         const int row = local * p.half + ky;
-        const Complex<T>* const from = p.scratch +
-                                       ((int64_t(row >> p.log_row_lanes) * p.width + x) << p.log_row_lanes) +
-                                       (row & (row_lanes - 1));
+        const Complex<T>* const from =
+            p.scratch + ((int64_t(row >> p.log_row_lanes) * p.width + x) << p.log_row_lanes) + (row & (row_lanes - 1));
         // The values of left and right are real transforms' halves: left + i right is one complex column.
         const Complex<T> left = load_const_if(x < p.width, from);
         const Complex<T> right = load_const_if(x + 1 < p.width, from + row_lanes);
@@ -347,8 +330,8 @@ __global__ void __launch_bounds__(kThreads, 2) inverse_columns_kernel(InverseCol
       if (x >= p.width) continue;
       const Complex<T> value =
           load_buffer<SHARED>(result + ptrdiff_t(load_const(p.tables.positions + h)) * pitch + lane);
-      store_numbers(p.out_data, p.out.type, base + h * p.out.row + x * p.out.column,
-                    p.aligned_pairs ? 0 : p.out.column, x + 1 < p.width ? 2 : 1, value.re, value.im);
+      store_numbers(p.out_data, p.out.type, base + h * p.out.row + x * p.out.column, p.aligned_pairs ? 0 : p.out.column,
+                    x + 1 < p.width ? 2 : 1, value.re, value.im);
     }
     __syncthreads();
   }
@@ -399,8 +382,7 @@ __global__ void __launch_bounds__(kThreads, 2) forward_columns_kernel(ForwardCol
       const int lane = int(e) & (lanes - 1), ky = int(e >> log_lanes), x = 2 * (first_pair + lane);
       if (x >= p.width) continue;
       const int mirror = ky == 0 ? 0 : height - ky;
-      const Complex<T> a =
-          load_buffer<SHARED>(result + ptrdiff_t(load_const(p.tables.positions + ky)) * pitch + lane);
+      const Complex<T> a = load_buffer<SHARED>(result + ptrdiff_t(load_const(p.tables.positions + ky)) * pitch + lane);
       const Complex<T> b =
           load_buffer<SHARED>(result + ptrdiff_t(load_const(p.tables.positions + mirror)) * pitch + lane);
       // With Z = (a.im, a.re) at ky and (b.im, b.re) at its mirror: left = (Z + conj Z')/2, right = (Z - conj
@@ -477,8 +459,7 @@ __global__ void __launch_bounds__(kThreads, 2) forward_rows_kernel(ForwardRows<T
             const T weight = scale * mask_weight<T>(p.mask, mask, ky, kx, p.height, width);
             Complex<T> total{};
             if (step > 0) total = load_global(p.spectrum + at);
-            store_global(p.spectrum + at,
-                         Complex<T>{total.re + weight * value.re, total.im + weight * value.im});
+            store_global(p.spectrum + at, Complex<T>{total.re + weight * value.re, total.im + weight * value.im});
           } else {
             const int64_t nth = output % p.shares * p.share + step;
             const int64_t image = p.paired ? output / p.shares * p.channels + nth : nth;
@@ -506,8 +487,7 @@ struct MaskGradient {
 template <class T>
 __global__ void __launch_bounds__(kThreads) mask_gradient_kernel(MaskGradient<T> p) {
   const int64_t total = p.masks * p.height * p.columns;
-  for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < total;
-       i += int64_t(gridDim.x) * blockDim.x) {
+  for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < total; i += int64_t(gridDim.x) * blockDim.x) {
     const int column = int(i % p.columns), row = int(i / p.columns % p.height);
     const int64_t mask = i / p.columns / p.height;
     const int mirror_row = row == 0 ? 0 : p.height - row, mirror_column = column == 0 ? 0 : p.width - column;
@@ -555,10 +535,8 @@ inline Shape flat_shape(int64_t elements) {
 template <class T, class Launch>
 void make_tables(Launch&& launch, const Work<T>& work) {
   const Geometry& g = work.geometry;
-  launch(tables_kernel<T>, flat_shape(g.width),
-         TablesParams<T>{g.rows, work.roots(true), work.positions(true)});
-  launch(tables_kernel<T>, flat_shape(g.height),
-         TablesParams<T>{g.columns, work.roots(false), work.positions(false)});
+  launch(tables_kernel<T>, flat_shape(g.width), TablesParams<T>{g.rows, work.roots(true), work.positions(true)});
+  launch(tables_kernel<T>, flat_shape(g.height), TablesParams<T>{g.columns, work.roots(false), work.positions(false)});
 }
 
 template <class T>
@@ -580,8 +558,8 @@ void inverse(Launch&& launch, const Work<T>& work, const InverseArguments<T>& a)
   const int64_t planes = a.masks * a.images;
   if (planes == 0) return;
   make_tables(launch, work);
-  const bool aligned_pairs = a.out.column == 1 && g.width % 2 == 0 && a.out.row % 2 == 0 &&
-                             a.out.channel % 2 == 0 && a.out.image % 2 == 0 &&
+  const bool aligned_pairs = a.out.column == 1 && g.width % 2 == 0 && a.out.row % 2 == 0 && a.out.channel % 2 == 0 &&
+                             a.out.image % 2 == 0 &&
                              reinterpret_cast<uintptr_t>(a.out_data) % (2 * bytes_of(a.out.type)) == 0;
   for (int64_t first = 0; first < planes; first += g.chunk) {
     const int count = int(std::min(g.chunk, planes - first)), rows = count * g.half;
@@ -589,8 +567,7 @@ void inverse(Launch&& launch, const Work<T>& work, const InverseArguments<T>& a)
         g.rows,        work.tables(true), a.spectrum, work.scratch(), work.wide(), a.mask,     a.divisor,
         first,         a.images,          rows,       g.height,       g.half,      a.channels, a.paired,
         a.self_weight, a.inner_weight};
-    const Shape row_shape =
-        line_shape(g.rows, (rows + g.rows.lanes() - 1) / g.rows.lanes(), sizeof(Complex<T>));
+    const Shape row_shape = line_shape(g.rows, (rows + g.rows.lanes() - 1) / g.rows.lanes(), sizeof(Complex<T>));
     launch(g.rows.wide ? inverse_rows_kernel<T, false> : inverse_rows_kernel<T, true>, row_shape, row_params);
     const InverseColumns<T> column_params{
         g.columns,  work.tables(false), work.scratch(), work.wide(), g.rows.log_lanes, a.out,
@@ -618,32 +595,19 @@ void fused_inverse(Launch&& launch, char* memory, const InverseArguments<float>&
     mask.weights = reinterpret_cast<float*>(memory + g.masks);
   const int64_t mask_elements = int64_t(Plan::N / 2 + 1) * (bits ? Plan::B : Plan::N);
   launch(fused_tables_kernel, flat_shape(Plan::N), FusedTablesParams{twiddles, roots, Plan::N});
-  FusedParams p{{twiddles, roots},
-                a.spectrum,
-                mask.words,
-                mask.weights,
-                a.out,
-                a.out_data,
-                a.self_weight,
-                images,
-                0,
-                0,
-                0,
-                a.channels,
-                a.paired};
+  FusedParams p{
+      {twiddles, roots}, a.spectrum, mask.words, mask.weights, a.out, a.out_data, a.self_weight, images, 0, 0, 0,
+      a.channels,        a.paired};
   const auto filter = [&](int64_t first_mask, int64_t mask_count, int64_t first_image, int64_t image_count) {
     p.first_mask = first_mask;
     p.first_image = first_image;
     p.image_count = image_count;
-    const Shape shape =
-        fused_shape(Plan::threads, Plan::shared_bytes, Plan::D, Plan::P, mask_count, image_count);
+    const Shape shape = fused_shape(Plan::threads, Plan::shared_bytes, Plan::D, Plan::P, mask_count, image_count);
     const bool contiguous = a.out.column == 1;
     if (a.out.type == Number::f32)
-      launch(contiguous ? fused_inverse_kernel<Plan, float, true> : fused_inverse_kernel<Plan, float, false>,
-             shape, p);
+      launch(contiguous ? fused_inverse_kernel<Plan, float, true> : fused_inverse_kernel<Plan, float, false>, shape, p);
     else
-      launch(contiguous ? fused_inverse_kernel<Plan, uint16_t, true>
-                        : fused_inverse_kernel<Plan, uint16_t, false>,
+      launch(contiguous ? fused_inverse_kernel<Plan, uint16_t, true> : fused_inverse_kernel<Plan, uint16_t, false>,
              shape, p);
   };
   const auto prepare = [&](int64_t first, int64_t count) {
@@ -689,40 +653,21 @@ void forward(Launch&& launch, const Work<T>& work, const ForwardArguments<T>& a)
   const Geometry& g = work.geometry;
   if (a.outer * a.inner == 0) return;
   make_tables(launch, work);
-  const int64_t outer_step = std::min(a.outer, g.chunk),
-                inner_step = std::max<int64_t>(g.chunk / outer_step, 1);
+  const int64_t outer_step = std::min(a.outer, g.chunk), inner_step = std::max<int64_t>(g.chunk / outer_step, 1);
   for (int64_t o = 0; o < a.outer; o += outer_step) {
     const int64_t outer = std::min(outer_step, a.outer - o);
     for (int64_t i = 0; i < a.inner; i += inner_step) {
       const int64_t inner = std::min(inner_step, a.inner - i);
       const PlaneMap map{o * a.outer_step + i * a.inner_step, outer, inner, a.outer_step, a.inner_step};
-      const ForwardColumns<T> column_params{g.columns, work.tables(false), a.in,        a.mean, a.divisor,
-                                            map,       work.scratch(),     work.wide(), g.half, g.width,
-                                            g.pairs,   a.channels};
+      const ForwardColumns<T> column_params{g.columns,      work.tables(false), a.in,   a.mean,  a.divisor, map,
+                                            work.scratch(), work.wide(),        g.half, g.width, g.pairs,   a.channels};
       const int groups = (g.pairs + g.columns.lanes() - 1) / g.columns.lanes();
       launch(g.columns.wide ? forward_columns_kernel<T, false> : forward_columns_kernel<T, true>,
              line_shape(g.columns, outer * inner * groups, sizeof(Complex<T>)), column_params);
-      const ForwardRows<T> row_params{g.rows,
-                                      work.tables(true),
-                                      work.scratch(),
-                                      work.wide(),
-                                      a.sum,
-                                      outer,
-                                      inner,
-                                      o,
-                                      i,
-                                      a.shares,
-                                      a.inner,
-                                      a.spectrum,
-                                      a.other,
-                                      a.mask_gradient,
-                                      a.mask,
-                                      g.height,
-                                      g.half,
-                                      a.channels,
-                                      a.paired,
-                                      a.self_weight,
-                                      a.inner_weight};
+      const ForwardRows<T> row_params{
+          g.rows, work.tables(true), work.scratch(), work.wide(),   a.sum,         outer,           inner,  o,
+          i,      a.shares,          a.inner,        a.spectrum,    a.other,       a.mask_gradient, a.mask, g.height,
+          g.half, a.channels,        a.paired,       a.self_weight, a.inner_weight};
       const int64_t items = (outer * g.half + g.rows.lanes() - 1) / g.rows.lanes();
       launch(g.rows.wide ? forward_rows_kernel<T, false> : forward_rows_kernel<T, true>,
              line_shape(g.rows, items, sizeof(Complex<T>)), row_params);

@@ -1,8 +1,8 @@
 // y[k,b] = Re IDFT2(m_k . DFT2(x[b])): layouts, masks and the CPU kernels' interface. No torch.
 //
-// A plane's packed spectrum (CPU): rows ky < (H+1)/2 in groups of L lanes, [group][kx][re, im][lane]; for even H then the
-// row H/2 as [kx][re, im]; padded to a multiple of 16 numbers. Weights of a mask: m_eff/(HW) as [group][kx][lane], then
-// for even H [kx].
+// A plane's packed spectrum (CPU): rows ky < (H+1)/2 in groups of L lanes, [group][kx][re, im][lane]; for even H then
+// the row H/2 as [kx][re, im]; padded to a multiple of 16 numbers. Weights of a mask: m_eff/(HW) as [group][kx][lane],
+// then for even H [kx].
 #pragma once
 
 #include <cstdint>
@@ -30,9 +30,9 @@ struct PlaneShape {
 // One mask as it came: dense rows, or bits on a centred grid of cells.
 struct MaskView {
   MaskKind kind;
-  const void* data;     // S[height][width], S[height][width/2+1], or bytes [height/cell_h][row_bytes]
-  int cell_h, cell_w;   // bits only
-  int64_t row_bytes;    // bits only
+  const void* data;    // S[height][width], S[height][width/2+1], or bytes [height/cell_h][row_bytes]
+  int cell_h, cell_w;  // bits only
+  int64_t row_bytes;   // bits only
 };
 
 // Where an image plane is read from: any strides, (value - mean) * scale.

@@ -2,8 +2,6 @@
 //
 // Memory of a call beyond its result: the weights of one block of masks (at most 4 MiB or one mask) and one scratch per
 // thread (one plane between its two transforms, three columns' worth of lines), whatever K and B are.
-#include "spectral_filter.h"
-
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -12,6 +10,7 @@
 #include <vector>
 
 #include "../common/torch.h"
+#include "spectral_filter.h"
 
 namespace freqkit {
 
@@ -34,8 +33,10 @@ const CpuKernels<S>& choose() {
     return *avx2_kernels<S>();
   }
 #endif
-  STD_TORCH_CHECK(level.empty() || level == "baseline", "FREQKIT_SIMD must be one of the levels built into this library "
-                  "(baseline, and avx2 or avx512 on x86); got ", level);
+  STD_TORCH_CHECK(level.empty() || level == "baseline",
+                  "FREQKIT_SIMD must be one of the levels built into this library "
+                  "(baseline, and avx2 or avx512 on x86); got ",
+                  level);
   return *baseline_kernels<S>();
 }
 
@@ -54,7 +55,8 @@ namespace {
 
 template <class S>
 struct Aligned {
-  explicit Aligned(int64_t count) : data(static_cast<S*>(::operator new(sizeof(S) * std::max<int64_t>(count, 1), kAlign))) {}
+  explicit Aligned(int64_t count)
+      : data(static_cast<S*>(::operator new(sizeof(S) * std::max<int64_t>(count, 1), kAlign))) {}
   ~Aligned() { ::operator delete(data, kAlign); }
   Aligned(const Aligned&) = delete;
   Aligned& operator=(const Aligned&) = delete;
@@ -125,7 +127,8 @@ struct Masks {
 };
 
 Masks masks_of(const Tensor& mask, int64_t kind, const std::vector<int64_t>& cell) {
-  STD_TORCH_CHECK(mask.dim() == 3 && mask.is_contiguous(), "freqkit: masks must be contiguous and have three dimensions");
+  STD_TORCH_CHECK(mask.dim() == 3 && mask.is_contiguous(),
+                  "freqkit: masks must be contiguous and have three dimensions");
   STD_TORCH_CHECK(cell.size() == 2, "freqkit: cell must be two numbers");
   Masks masks{};
   masks.kind = MaskKind(kind);
@@ -151,8 +154,12 @@ void check_masks(const Tensor& mask, int64_t kind, const std::vector<int64_t>& c
 
 PlaneInput plane_input(const Tensor& x, int64_t b, int64_t c, double mean, double scale) {
   const int64_t offset = b * x.stride(0) + c * x.stride(1);
-  return {static_cast<const char*>(x.const_data_ptr()) + offset * int64_t(x.element_size()), dtype_of(x.scalar_type()),
-          x.stride(2), x.stride(3), mean, scale};
+  return {static_cast<const char*>(x.const_data_ptr()) + offset * int64_t(x.element_size()),
+          dtype_of(x.scalar_type()),
+          x.stride(2),
+          x.stride(3),
+          mean,
+          scale};
 }
 
 template <class S>
@@ -206,7 +213,8 @@ Tensor spectrum_backward(const Tensor& grad, int64_t height, int64_t width, cons
     const std::vector<double> stds = channel_values<S>(std, channels, 1);
     Aligned<S> weights(t.shape.weight_size());
     for (int64_t i = 0; i < t.shape.weight_size(); ++i)
-      weights.data[i] = S(i >= t.shape.weight_nyquist() || (i < width * t.shape.lanes && i % t.shape.lanes == 0) ? 1 : 0.5);
+      weights.data[i] =
+          S(i >= t.shape.weight_nyquist() || (i < width * t.shape.lanes && i % t.shape.lanes == 0) ? 1 : 0.5);
     const std::vector<uint8_t> live(t.shape.groups(), 1);
     torch::stable::parallel_for(0, batch * channels, 1, [&](int64_t begin, int64_t end) {
       ThreadScratch<S> scratch(t.scratch);
@@ -252,7 +260,8 @@ void filter_into(const Tensor& packed, int64_t height, int64_t width, const Mask
 
   // Masks go in blocks: all threads prepare a block's weights, then share (few masks) x (some planes) tiles of it, so
   // that a tile's weights and the spectrum at hand stay in the second-level cache.
-  const int64_t per_block = std::clamp<int64_t>((int64_t(4) << 20) / (weight_size * int64_t(sizeof(S))), 1, masks.count);
+  const int64_t per_block =
+      std::clamp<int64_t>((int64_t(4) << 20) / (weight_size * int64_t(sizeof(S))), 1, masks.count);
   Aligned<S> weights(per_block * weight_size);
   std::vector<uint8_t> live(per_block * groups), finite(per_block);
   for (int64_t first = 0; first < masks.count; first += per_block) {
@@ -270,7 +279,8 @@ void filter_into(const Tensor& packed, int64_t height, int64_t width, const Mask
         ThreadScratch<S> scratch(t.scratch);
         for (int64_t i = begin; i < end; ++i) {
           const int64_t k = i / per_image;
-          run(first + k, first * per_image + i, weights.data + k * weight_size, live.data() + k * groups, scratch.get());
+          run(first + k, first * per_image + i, weights.data + k * weight_size, live.data() + k * groups,
+              scratch.get());
         }
       });
       continue;
@@ -346,7 +356,8 @@ Tensor spectral_filter_backward_spectrum(const Tensor& grad, int64_t height, int
     S* to = static_cast<S*>(result.mutable_data_ptr());
     const int64_t weight_size = t.shape.weight_size(), groups = t.shape.groups();
     const double scale = 1.0 / (double(height) * double(width));
-    const int64_t per_block = std::clamp<int64_t>((int64_t(4) << 20) / (weight_size * int64_t(sizeof(S))), 1, masks.count);
+    const int64_t per_block =
+        std::clamp<int64_t>((int64_t(4) << 20) / (weight_size * int64_t(sizeof(S))), 1, masks.count);
     Aligned<S> weights(per_block * weight_size);
     std::vector<uint8_t> live(per_block * groups);
     for (int64_t first = 0; first < masks.count; first += per_block) {
@@ -354,8 +365,8 @@ Tensor spectral_filter_backward_spectrum(const Tensor& grad, int64_t height, int
       torch::stable::parallel_for(0, block, 1, [&](int64_t begin, int64_t end) {
         ThreadScratch<S> scratch(t.scratch);
         for (int64_t k = begin; k < end; ++k)
-          t.kernels.weights(t.shape, masks.at(first + k), scale, weights.data + k * weight_size, live.data() + k * groups,
-                            scratch.get());
+          t.kernels.weights(t.shape, masks.at(first + k), scale, weights.data + k * weight_size,
+                            live.data() + k * groups, scratch.get());
       });
       const int64_t image0 = paired ? first : 0, images = paired ? block : batch;
       torch::stable::parallel_for(0, images * channels, 1, [&](int64_t begin, int64_t end) {
@@ -367,7 +378,11 @@ Tensor spectral_filter_backward_spectrum(const Tensor& grad, int64_t height, int
             const int64_t offset = (paired ? b * grad.stride(0) : (first + k) * grad.stride(0) + b * grad.stride(1)) +
                                    c * grad.stride(at + 1);
             const PlaneInput in{static_cast<const char*>(grad.const_data_ptr()) + offset * int64_t(grad.element_size()),
-                                dtype_of(grad.scalar_type()), grad.stride(at + 2), grad.stride(at + 3), 0, 1};
+                                dtype_of(grad.scalar_type()),
+                                grad.stride(at + 2),
+                                grad.stride(at + 3),
+                                0,
+                                1};
             t.kernels.forward(t.shape, t.rows, t.columns, in, transformed.data, scratch.get());
             t.kernels.accumulate(t.shape, weights.data + k * weight_size, transformed.data,
                                  to + (b * channels + c) * t.shape.size());
@@ -379,8 +394,8 @@ Tensor spectral_filter_backward_spectrum(const Tensor& grad, int64_t height, int
   });
 }
 
-// With respect to a dense mask: (1/HW) Re(conj(X) G) per frequency, summed over images and channels. A mask's planes are
-// summed in eight fixed shares, so that the sum does not depend on the number of threads.
+// With respect to a dense mask: (1/HW) Re(conj(X) G) per frequency, summed over images and channels. A mask's planes
+// are summed in eight fixed shares, so that the sum does not depend on the number of threads.
 Tensor spectral_filter_backward_mask(const Tensor& grad, const Tensor& packed_any, int64_t height, int64_t width,
                                      int64_t kind, bool paired) {
   const Tensor packed = torch::stable::contiguous(packed_any);
@@ -406,10 +421,14 @@ Tensor spectral_filter_backward_mask(const Tensor& grad, const Tensor& packed_an
           std::memset(sum, 0, sizeof(S) * weight_size);
           for (int64_t i = share * planes / shares; i < (share + 1) * planes / shares; ++i) {
             const int64_t b = paired ? k : i / channels, c = i % channels;
-            const int64_t offset = (paired ? b * grad.stride(0) : k * grad.stride(0) + b * grad.stride(1)) +
-                                   c * grad.stride(at + 1);
+            const int64_t offset =
+                (paired ? b * grad.stride(0) : k * grad.stride(0) + b * grad.stride(1)) + c * grad.stride(at + 1);
             const PlaneInput in{static_cast<const char*>(grad.const_data_ptr()) + offset * int64_t(grad.element_size()),
-                                dtype_of(grad.scalar_type()), grad.stride(at + 2), grad.stride(at + 3), 0, 1};
+                                dtype_of(grad.scalar_type()),
+                                grad.stride(at + 2),
+                                grad.stride(at + 3),
+                                0,
+                                1};
             t.kernels.forward(t.shape, t.rows, t.columns, in, transformed.data, scratch.get());
             t.kernels.correlate(t.shape, from + (b * channels + c) * t.shape.size(), transformed.data, sum);
           }

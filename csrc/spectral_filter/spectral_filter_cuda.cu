@@ -30,9 +30,8 @@ class Stream {
   template <class Params>
   void operator()(void (*kernel)(Params), const Shape& shape, const Params& params) const {
     if (shape.shared_bytes > 48 * 1024)
-      check(
-          cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shape.shared_bytes)),
-          "cudaFuncSetAttribute");
+      check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shape.shared_bytes)),
+            "cudaFuncSetAttribute");
     kernel<<<shape.blocks, shape.threads, shape.shared_bytes, stream_>>>(params);
     check(cudaGetLastError(), "a kernel launch");
   }
@@ -45,16 +44,11 @@ class Stream {
 
 Number number_of(ScalarType dtype) {
   switch (dtype) {
-    case ScalarType::Float:
-      return Number::f32;
-    case ScalarType::Double:
-      return Number::f64;
-    case ScalarType::Half:
-      return Number::f16;
-    case ScalarType::BFloat16:
-      return Number::bf16;
-    default:
-      STD_TORCH_CHECK(false, "freqkit: expected a float32, float64, bfloat16 or float16 tensor");
+    case ScalarType::Float: return Number::f32;
+    case ScalarType::Double: return Number::f64;
+    case ScalarType::Half: return Number::f16;
+    case ScalarType::BFloat16: return Number::bf16;
+    default: STD_TORCH_CHECK(false, "freqkit: expected a float32, float64, bfloat16 or float16 tensor");
   }
   return Number::f32;
 }
@@ -79,11 +73,11 @@ const T* channel_values(const std::optional<Tensor>& values, int64_t channels, c
   return static_cast<const T*>(values->const_data_ptr());
 }
 
-MaskView mask_view(const Tensor& mask, int64_t kind, const std::vector<int64_t>& cell, int64_t height,
-                   int64_t width, const Tensor& like, ScalarType dtype) {
-  STD_TORCH_CHECK(mask.dim() == 3 && mask.is_contiguous() && mask.is_cuda() &&
-                      mask.get_device_index() == like.get_device_index(),
-                  "freqkit: masks must have three dimensions and lie on the images' device");
+MaskView mask_view(const Tensor& mask, int64_t kind, const std::vector<int64_t>& cell, int64_t height, int64_t width,
+                   const Tensor& like, ScalarType dtype) {
+  STD_TORCH_CHECK(
+      mask.dim() == 3 && mask.is_contiguous() && mask.is_cuda() && mask.get_device_index() == like.get_device_index(),
+      "freqkit: masks must have three dimensions and lie on the images' device");
   MaskView view;
   view.data = mask.const_data_ptr();
   view.kind = int(kind);
@@ -109,8 +103,7 @@ int64_t packed_size(int64_t height, int64_t width) { return (height / 2 + 1) * w
 
 // [..., C, H, W] whose leading dimensions step evenly; a copy when they do not.
 Tensor evenly_stepped(const Tensor& x) {
-  if (x.dim() == 5 && x.size(0) > 1 && x.stride(0) != x.size(1) * x.stride(1))
-    return torch::stable::contiguous(x);
+  if (x.dim() == 5 && x.size(0) > 1 && x.stride(0) != x.size(1) * x.stride(1)) return torch::stable::contiguous(x);
   return x;
 }
 ImageView input_view(const Tensor& x) {
@@ -118,8 +111,7 @@ ImageView input_view(const Tensor& x) {
   return {x.const_data_ptr(), number_of(x.scalar_type()), x.stride(d - 4), x.stride(d - 3), x.stride(d - 2),
           x.stride(d - 1)};
 }
-ImageView output_view(const Tensor& out, int64_t channels, int64_t height, int64_t width,
-                      bool channels_last) {
+ImageView output_view(const Tensor& out, int64_t channels, int64_t height, int64_t width, bool channels_last) {
   const Number type = number_of(out.scalar_type());
   if (channels_last) return {nullptr, type, channels * height * width, 1, width * channels, channels};
   return {nullptr, type, channels * height * width, height * width, width, 1};
@@ -131,17 +123,15 @@ void set_weights(T& self_weight, T& inner_weight, int64_t height, int64_t width)
   inner_weight = T(2.0 / (double(height) * double(width)));
 }
 
-void filter_into(const Tensor& packed_any, int64_t height, int64_t width, const Tensor& mask_any,
-                 int64_t kind, const std::vector<int64_t>& cell, bool paired, bool channels_last,
-                 const Tensor& out) {
+void filter_into(const Tensor& packed_any, int64_t height, int64_t width, const Tensor& mask_any, int64_t kind,
+                 const std::vector<int64_t>& cell, bool paired, bool channels_last, const Tensor& out) {
   const Tensor packed = torch::stable::contiguous(packed_any), mask = torch::stable::contiguous(mask_any);
   STD_TORCH_CHECK(packed.dim() == 3 && packed.size(2) == packed_size(height, width),
                   "freqkit::spectral_filter: packed does not fit the image size");
   dispatch_real("freqkit::spectral_filter", packed.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
     const Stream stream(packed);
-    const int64_t channels = packed.size(1), images = packed.size(0) * channels,
-                  masks = paired ? 1 : mask.size(0);
+    const int64_t channels = packed.size(1), images = packed.size(0) * channels, masks = paired ? 1 : mask.size(0);
     STD_TORCH_CHECK(!paired || mask.size(0) == packed.size(0),
                     "freqkit::spectral_filter: paired filtering needs as many masks as images");
     STD_TORCH_CHECK(out.is_cuda() && out.get_device_index() == packed.get_device_index() &&
@@ -198,8 +188,7 @@ Tensor spectrum(const Tensor& x, const std::optional<Tensor>& mean, const std::o
 }
 
 // The transpose of spectrum: the inverse with every row at weight one and without 1/(HW).
-Tensor spectrum_backward(const Tensor& grad_any, int64_t height, int64_t width,
-                         const std::optional<Tensor>& std) {
+Tensor spectrum_backward(const Tensor& grad_any, int64_t height, int64_t width, const std::optional<Tensor>& std) {
   const Tensor grad = torch::stable::contiguous(grad_any);
   STD_TORCH_CHECK(grad.dim() == 3 && grad.size(2) == packed_size(height, width),
                   "freqkit::spectrum_backward: grad does not fit the image size");
@@ -239,20 +228,17 @@ Tensor spectral_filter(const Tensor& packed, int64_t height, int64_t width, cons
   return torch::stable::permute(out, std::vector<int64_t>{0, 1, 4, 2, 3});
 }
 
-void spectral_filter_out(const Tensor& packed, int64_t height, int64_t width, const Tensor& mask,
-                         int64_t kind, std::vector<int64_t> cell, bool paired, bool channels_last,
-                         Tensor out) {
+void spectral_filter_out(const Tensor& packed, int64_t height, int64_t width, const Tensor& mask, int64_t kind,
+                         std::vector<int64_t> cell, bool paired, bool channels_last, Tensor out) {
   filter_into(packed, height, width, mask, kind, cell, paired, channels_last, out);
 }
 
-Tensor spectral_filter_backward_spectrum(const Tensor& grad_any, int64_t height, int64_t width,
-                                         const Tensor& mask_any, int64_t kind, std::vector<int64_t> cell,
-                                         bool paired, ScalarType dtype) {
+Tensor spectral_filter_backward_spectrum(const Tensor& grad_any, int64_t height, int64_t width, const Tensor& mask_any,
+                                         int64_t kind, std::vector<int64_t> cell, bool paired, ScalarType dtype) {
   const Tensor grad = evenly_stepped(grad_any), mask = torch::stable::contiguous(mask_any);
   const int64_t at = paired ? 0 : 1;
   STD_TORCH_CHECK(
-      grad.dim() == at + 4 && grad.size(at + 2) == height && grad.size(at + 3) == width &&
-          grad.size(0) == mask.size(0),
+      grad.dim() == at + 4 && grad.size(at + 2) == height && grad.size(at + 3) == width && grad.size(0) == mask.size(0),
       "freqkit::spectral_filter_backward_spectrum: grad does not fit the masks and the image size");
   return dispatch_real("freqkit::spectral_filter_backward_spectrum", dtype, [&](auto zero) {
     using T = decltype(zero);
@@ -280,16 +266,15 @@ Tensor spectral_filter_backward_spectrum(const Tensor& grad_any, int64_t height,
   });
 }
 
-Tensor spectral_filter_backward_mask(const Tensor& grad_any, const Tensor& packed_any, int64_t height,
-                                     int64_t width, int64_t kind, bool paired) {
+Tensor spectral_filter_backward_mask(const Tensor& grad_any, const Tensor& packed_any, int64_t height, int64_t width,
+                                     int64_t kind, bool paired) {
   STD_TORCH_CHECK(kind == kDense || kind == kHalfPlane, "freqkit: only dense masks have gradients");
   const Tensor grad = evenly_stepped(grad_any), packed = torch::stable::contiguous(packed_any);
   const int64_t at = paired ? 0 : 1;
-  STD_TORCH_CHECK(
-      grad.dim() == at + 4 && grad.size(at) == packed.size(0) && grad.size(at + 1) == packed.size(1) &&
-          grad.size(at + 2) == height && grad.size(at + 3) == width &&
-          packed.size(2) == packed_size(height, width),
-      "freqkit::spectral_filter_backward_mask: grad does not fit the spectrum and the image size");
+  STD_TORCH_CHECK(grad.dim() == at + 4 && grad.size(at) == packed.size(0) && grad.size(at + 1) == packed.size(1) &&
+                      grad.size(at + 2) == height && grad.size(at + 3) == width &&
+                      packed.size(2) == packed_size(height, width),
+                  "freqkit::spectral_filter_backward_mask: grad does not fit the spectrum and the image size");
   return dispatch_real("freqkit::spectral_filter_backward_mask", packed.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
     const Stream stream(grad);

@@ -1,18 +1,18 @@
 // The CPU kernels; compiled once per instruction set with FREQKIT_SIMD_NAMESPACE and FREQKIT_LANE_BYTES.
 //
-// Inverse: for each group of L rows ky, multiply by the mask while loading the first pass of the transform along kx, into
-// T[group][x][re, im][ky lane]. For even H the row H/2 rides as imaginary part of row 0 (both real after this transform).
-// Then for each 2L columns: transpose to lanes of x, join columns x and x + L as real and imaginary part of one complex
-// transform along ky, and write its rows straight to the image: 2L adjacent pixels at a time. Forward is the mirror image.
+// Inverse: for each group of L rows ky, multiply by the mask while loading the first pass of the transform along kx,
+// into T[group][x][re, im][ky lane]. For even H the row H/2 rides as imaginary part of row 0 (both real after this
+// transform). Then for each 2L columns: transpose to lanes of x, join columns x and x + L as real and imaginary part of
+// one complex transform along ky, and write its rows straight to the image: 2L adjacent pixels at a time. Forward is
+// the mirror image.
 //
-// Nothing of the standard library's templates here: an inline function compiled for AVX-512 must not be the copy that the
-// linker keeps for every machine.
-#include "spectral_filter.h"
-
+// Nothing of the standard library's templates here: an inline function compiled for AVX-512 must not be the copy that
+// the linker keeps for every machine.
 #include <cstring>
 
 #include "../common/simd.h"
 #include "../fft/codelets.h"
+#include "spectral_filter.h"
 
 #if FREQKIT_LANE_BYTES == 0
 #error "define FREQKIT_LANE_BYTES"
@@ -70,8 +70,8 @@ void pass_masked(const S* __restrict x, const S* __restrict w, const S* __restri
   }
 }
 
-// Where a block of pass i starts: the first pass's blocks lie `pitch` apart, theirs are contiguous inside. For the first
-// pass itself there is one block, and `pitch` is the distance of its rows.
+// Where a block of pass i starts: the first pass's blocks lie `pitch` apart, theirs are contiguous inside. For the
+// first pass itself there is one block, and `pitch` is the distance of its rows.
 struct Blocks {
   int count, per_first, size, pitch;
   int64_t operator[](int block) const { return int64_t(block / per_first) * pitch + int64_t(block % per_first) * size; }
@@ -218,8 +218,7 @@ void run_in_place(const Plan<S>& plan, int i, int pitch, S* re, S* im, S* scratc
   if (!pass.codelet) return direct_pass<L>(pass, blocks, step, re, im, re, im, 0, nullptr, scratch);
   switch (pass.radix) {
 #define FREQKIT_CASE(R) \
-  case R:               \
-    return pass_in_place<R, L>(re, im, blocks, pass.inner, step, pass.twiddles);
+  case R: return pass_in_place<R, L>(re, im, blocks, pass.inner, step, pass.twiddles);
     FREQKIT_EACH_RADIX(FREQKIT_CASE)
 #undef FREQKIT_CASE
   }
@@ -237,9 +236,8 @@ void run_last(const Plan<S>& plan, int pitch, const S* re, const S* im, S* out_r
       store<L>(out_im, load<L>(im));
       return;
 #define FREQKIT_CASE(R) \
-  case R:               \
-    return pass_last<R, L>(re, im, out_re, out_im, stride, plan.order, blocks);
-    FREQKIT_EACH_RADIX(FREQKIT_CASE)
+  case R: return pass_last<R, L>(re, im, out_re, out_im, stride, plan.order, blocks);
+      FREQKIT_EACH_RADIX(FREQKIT_CASE)
 #undef FREQKIT_CASE
   }
 }
@@ -249,10 +247,8 @@ bool run_masked(const Plan<S>& plan, const S* x, const S* w, const S* nyquist, c
   const Pass<S>& pass = plan.pass[0];
   if (!pass.codelet) return false;
   switch (pass.radix) {
-#define FREQKIT_CASE(R)                                                                        \
-  case R:                                                                                      \
-    pass_masked<R, L, NYQUIST>(x, w, nyquist, wn, z, pass.inner, plan.pitch, pass.twiddles); \
-    return true;
+#define FREQKIT_CASE(R) \
+  case R: pass_masked<R, L, NYQUIST>(x, w, nyquist, wn, z, pass.inner, plan.pitch, pass.twiddles); return true;
     FREQKIT_EACH_FIRST_RADIX(FREQKIT_CASE)
 #undef FREQKIT_CASE
   }
@@ -427,8 +423,8 @@ int64_t scratch_size(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>
   const int64_t longest = longest_of(rows, columns);
   const int64_t radix = larger(largest_radix(rows), largest_radix(columns));
   const int64_t weights = int64_t(L + 3) * (shape.width + 2 * L + 8);
-  return planes * shape.groups() * pitch_of<L>(shape) + (1 + planes) * longest * 2 * L + larger(radix * 4 * L, weights) +
-         64;
+  return planes * shape.groups() * pitch_of<L>(shape) + (1 + planes) * longest * 2 * L +
+         larger(radix * 4 * L, weights) + 64;
 }
 
 // ---- inverse --------------------------------------------------------------------------------------------------------
@@ -485,7 +481,8 @@ void masked_rows(const PlaneShape& shape, const Plan<S>& rows, const S* packed, 
                  const Scratch<S, L>& s, S* plane) {
   using V = Vec<S, L>;
   const int width = shape.width;
-  if (width % (2 * L))  // columns beyond the image share transforms with real ones: rounding must not carry leftovers over
+  if (width %
+      (2 * L))  // columns beyond the image share transforms with real ones: rounding must not carry leftovers over
     for (int group = 0; group < shape.groups(); ++group)
       std::memset(plane + group * s.pitch + int64_t(width) * 2 * L, 0, sizeof(S) * (2 * L - width % (2 * L)) * 2 * L);
   for (int group = 0; group < shape.groups(); ++group) {
@@ -674,8 +671,8 @@ FREQKIT_INLINE void copy_reversed(S* to, const S* from, int count, S scale) {
   for (; i < count; ++i) to[i] = from[-i] * scale;
 }
 
-// Rows of a centred bit mask as numbers, DC first. A row of cells is expanded once for all its rows of bins. Buffers have
-// 2L numbers to spare: whole vectors are written.
+// Rows of a centred bit mask as numbers, DC first. A row of cells is expanded once for all its rows of bins. Buffers
+// have 2L numbers to spare: whole vectors are written.
 template <class S, int L>
 struct BitRows {
   const MaskView& mask;
@@ -849,7 +846,8 @@ template <class S, int L>
 void correlate(const PlaneShape& shape, const S* a, const S* b, S* sum) {
   using V = Vec<S, L>;
   for (int64_t i = 0; i < int64_t(shape.groups()) * shape.width; ++i) {
-    const V product = load<L>(a + i * 2 * L) * load<L>(b + i * 2 * L) + load<L>(a + i * 2 * L + L) * load<L>(b + i * 2 * L + L);
+    const V product =
+        load<L>(a + i * 2 * L) * load<L>(b + i * 2 * L) + load<L>(a + i * 2 * L + L) * load<L>(b + i * 2 * L + L);
     store<L>(sum + i * L, V(load<L>(sum + i * L) + product));
   }
   if (shape.has_nyquist()) {

@@ -82,9 +82,7 @@ def load_images(
     if limit_per_class is not None:
         _positive(limit_per_class, "limit_per_class")
     if workers is None:
-        workers = min(
-            8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        )
+        workers = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     _positive(workers, "workers")
     root = Path(root)
     files, labels, names, listing = _list(root, classes)
@@ -144,9 +142,7 @@ def load_images(
 def _list(root, classes):
     """Relative paths, labels, class names and what was left out."""
     if not root.is_dir():
-        raise UsageError(
-            f"load_images: root must be a folder of class folders; {str(root)!r} is not a folder."
-        )
+        raise UsageError(f"load_images: root must be a folder of class folders; {str(root)!r} is not a folder.")
     entries = sorted(os.scandir(root), key=lambda entry: entry.name)
     folders = [entry for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
     if not folders:
@@ -240,9 +236,7 @@ def _decode(path, size, resize):
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError("not a regular file")
     if ImageFile.LOAD_TRUNCATED_IMAGES:
-        raise RuntimeError(
-            "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set, so truncated files would go unnoticed"
-        )
+        raise RuntimeError("PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set, so truncated files would go unnoticed")
     with Image.open(path) as opened:
         mode = opened.mode
         opened.load()

@@ -35,9 +35,7 @@ class ImageSet:
 
     def __init__(self, images, labels, classes, paths, *, record=None, truth=None, digests=None):
         if not isinstance(images, torch.Tensor) or images.dtype != torch.uint8:
-            raise TypeError(
-                f"ImageSet: images must be a uint8 tensor; got {getattr(images, 'dtype', images)!r}."
-            )
+            raise TypeError(f"ImageSet: images must be a uint8 tensor; got {getattr(images, 'dtype', images)!r}.")
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"ImageSet: images must have shape [n, 3, H, W]; got {list(images.shape)}.")
         labels = torch.as_tensor(labels)
@@ -48,8 +46,7 @@ class ImageSet:
             )
         if len(labels) and not (0 <= int(labels.min()) and int(labels.max()) < len(classes)):
             raise ValueError(
-                f"ImageSet: labels must lie in 0..{len(classes) - 1}; got "
-                f"{int(labels.min())}..{int(labels.max())}."
+                f"ImageSet: labels must lie in 0..{len(classes) - 1}; got {int(labels.min())}..{int(labels.max())}."
             )
         if len(paths) != len(images) or len(set(paths)) != len(paths):
             raise ValueError(f"ImageSet: paths must be {len(images)} distinct names; got {len(set(paths))}.")
@@ -107,21 +104,15 @@ class ImageSet:
         indices = torch.as_tensor(indices)
         if indices.dtype == torch.bool:
             if indices.shape != (len(self),):
-                raise ValueError(
-                    f"subset: a bool mask must have shape [{len(self)}]; got {list(indices.shape)}."
-                )
+                raise ValueError(f"subset: a bool mask must have shape [{len(self)}]; got {list(indices.shape)}.")
             indices = indices.nonzero().flatten()
         elif indices.numel() == 0:
             indices = indices.to(torch.int64)
         elif indices.dtype.is_floating_point or indices.ndim != 1:
-            raise TypeError(
-                f"subset: indices must be a list of integers; got {indices.dtype} {list(indices.shape)}."
-            )
+            raise TypeError(f"subset: indices must be a list of integers; got {indices.dtype} {list(indices.shape)}.")
         positions = indices.tolist()
         if positions and not (0 <= min(positions) and max(positions) < len(self)):
-            raise ValueError(
-                f"subset: indices must lie in 0..{len(self) - 1}; got {min(positions)}..{max(positions)}."
-            )
+            raise ValueError(f"subset: indices must lie in 0..{len(self) - 1}; got {min(positions)}..{max(positions)}.")
         return ImageSet(
             self.images[indices],
             self.labels[indices],

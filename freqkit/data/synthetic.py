@@ -114,8 +114,7 @@ def synthetic(variant=1, *, images_per_class=200, size=32, seed=0, contrast=0.2)
         }
 
     truth = {
-        name: _centred_bins(np.concatenate([pools[b] for b in allowed[name]]), frequencies, size)
-        for name in CLASSES
+        name: _centred_bins(np.concatenate([pools[b] for b in allowed[name]]), frequencies, size) for name in CLASSES
     }
     truth["C0"] = _centred_bins(np.flatnonzero(special), frequencies, size)
     record = {

@@ -33,12 +33,8 @@ def pack(cells, *, cell, size, symmetry):
     if cells.ndim != 3:
         raise ValueError(f"pack: cells must have shape [K, H/ch, W/cw]; got {list(cells.shape)}.")
     if cells.shape[2] != size[1] // cell[1]:
-        raise ValueError(
-            f"pack: cells must have {size[1] // cell[1]} columns for cell {cell}; got {cells.shape[2]}."
-        )
-    return check_bits(
-        BitMasks(torch.from_numpy(_pack_rows(cells)), tuple(cell), tuple(size), symmetry), "pack"
-    )
+        raise ValueError(f"pack: cells must have {size[1] // cell[1]} columns for cell {cell}; got {cells.shape[2]}.")
+    return check_bits(BitMasks(torch.from_numpy(_pack_rows(cells)), tuple(cell), tuple(size), symmetry), "pack")
 
 
 def unpack(masks):
@@ -111,8 +107,7 @@ def refine(masks, cell):
         width = masks.size[1] // masks.cell[1]
         bits = masks.bits.cpu().numpy()
         parts = [
-            _pack_rows(_unpack_rows(bits[part], width).repeat(columns, axis=2))
-            for part in chunks(masks, len(bits))
+            _pack_rows(_unpack_rows(bits[part], width).repeat(columns, axis=2)) for part in chunks(masks, len(bits))
         ]
         if parts:
             wide = torch.from_numpy(np.concatenate(parts)).to(masks.bits.device)
@@ -169,9 +164,7 @@ def common_cell(parts, name):
         check_bits(part, name)
     sizes, symmetries = {tuple(part.size) for part in parts}, {part.symmetry for part in parts}
     if len(sizes) > 1 or len(symmetries) > 1:
-        raise ValueError(
-            f"{name}: masks must share size and symmetry; got {sorted(sizes)} and {sorted(symmetries)}."
-        )
+        raise ValueError(f"{name}: masks must share size and symmetry; got {sorted(sizes)} and {sorted(symmetries)}.")
     return tuple(math.gcd(*(int(part.cell[axis]) for part in parts)) for axis in (0, 1))
 
 
@@ -187,13 +180,9 @@ def check_bits(masks, name):
             raise ValueError(f"{name}: cell must divide the size {tuple(size)}; got {tuple(cell)}.")
     rows, columns = size[0] // cell[0], size[1] // cell[1]
     if not isinstance(bits, Tensor) or bits.dtype != torch.uint8:
-        raise TypeError(
-            f"{name}: bits must be a uint8 tensor; got {getattr(bits, 'dtype', type(bits).__name__)}."
-        )
+        raise TypeError(f"{name}: bits must be a uint8 tensor; got {getattr(bits, 'dtype', type(bits).__name__)}.")
     if bits.dim() != 3 or tuple(bits.shape[1:]) != (rows, -(-columns // 8)):
-        raise ValueError(
-            f"{name}: bits must have shape [K, {rows}, {-(-columns // 8)}]; got {list(bits.shape)}."
-        )
+        raise ValueError(f"{name}: bits must have shape [K, {rows}, {-(-columns // 8)}]; got {list(bits.shape)}.")
     return masks
 
 
@@ -219,9 +208,7 @@ def _combine(a, b, on_bits, on_values, name):
 
 def _as_dense(masks, name):
     if not isinstance(masks, Tensor) or masks.is_complex():
-        raise TypeError(
-            f"{name}: masks must be BitMasks or a real tensor; got {getattr(masks, 'dtype', type(masks))}."
-        )
+        raise TypeError(f"{name}: masks must be BitMasks or a real tensor; got {getattr(masks, 'dtype', type(masks))}.")
     return masks if masks.is_floating_point() else masks.float()
 
 

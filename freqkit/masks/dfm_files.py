@@ -127,15 +127,12 @@ def load_dfm(path):
         raise UsageError(f"{path} is not a safetensors file{hint}: {error}") from error
     if header.get("format") != FORMAT or masks is None:
         raise UsageError(
-            f"{path} must be of format {FORMAT!r} with a tensor 'masks'; "
-            f"got {header.get('format')!r} with {names}."
+            f"{path} must be of format {FORMAT!r} with a tensor 'masks'; got {header.get('format')!r} with {names}."
         )
     if header.get("layout") != "centred":
         raise UsageError(f"{path} must have layout 'centred'; got {header.get('layout')!r}.")
     try:
-        values = {
-            name: json.loads(header[name]) for name in ("classes", "stage", "seed", "extra") if name in header
-        }
+        values = {name: json.loads(header[name]) for name in ("classes", "stage", "seed", "extra") if name in header}
     except ValueError as error:
         raise UsageError(f"{path} has a damaged header: {error}") from error
     dfm = DfmFile(
@@ -194,16 +191,12 @@ def import_pickle(path, *, classes=None, rank=0):
     else:
         names = [str(name) for name in classes]
         if len(names) != len(content):
-            raise UsageError(
-                f"import_pickle: classes must hold {len(content)} names for {path}; got {len(names)}."
-            )
+            raise UsageError(f"import_pickle: classes must hold {len(content)} names for {path}; got {len(names)}.")
     if isinstance(rank, bool) or not isinstance(rank, int) or rank < 0:
         raise UsageError(f"import_pickle: rank must be an int of at least 0; got {rank!r}.")
     short = [key for key, masks in content.items() if len(masks) <= rank]
     if short:
-        raise UsageError(
-            f"import_pickle: rank {rank} must exist for every class of {path}; missing for {short[:5]}."
-        )
+        raise UsageError(f"import_pickle: rank {rank} must exist for every class of {path}; missing for {short[:5]}.")
     stored = torch.stack([torch.from_numpy(masks[rank]) for masks in content.values()])
     extra = {"source": Path(path).name, "rank": rank, "keys": list(content)}
     extra["symmetric_as_stored"] = bool((stored == partner(stored)).all())
@@ -215,9 +208,7 @@ def import_pickle(path, *, classes=None, rank=0):
 def _check(dfm, name):
     masks, classes = dfm.masks, dfm.classes
     if not isinstance(masks, Tensor) or not masks.is_floating_point():
-        raise UsageError(
-            f"{name}: masks must be a float tensor; got {getattr(masks, 'dtype', type(masks).__name__)}."
-        )
+        raise UsageError(f"{name}: masks must be a float tensor; got {getattr(masks, 'dtype', type(masks).__name__)}.")
     if masks.dim() != 3 or 0 in masks.shape:
         raise UsageError(f"{name}: masks must have shape [C, H, W], none of them 0; got {list(masks.shape)}.")
     if not isinstance(classes, (list, tuple)) or not all(isinstance(item, str) for item in classes):

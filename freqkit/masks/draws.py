@@ -22,9 +22,7 @@ class CounterDraws:
         """uint32 `[len(indices), words]` for ascending candidate indices."""
         indices = np.asarray(indices)
         result = np.empty((len(indices), self.words), np.uint32)
-        span = max(
-            1, (1 << 16) // (8 * self.blocks)
-        )  # one call per run of neighbours, gaps included when cheap
+        span = max(1, (1 << 16) // (8 * self.blocks))  # one call per run of neighbours, gaps included when cheap
         start = 0
         while start < len(indices):
             stop = int(np.searchsorted(indices, indices[start] + span))
@@ -89,9 +87,7 @@ class PythonDraws:
             legal = np.flatnonzero(values < n)
             values = values[legal].astype(np.intp)
             order = np.arange(len(values), dtype=np.int32)
-            first[values[::-1]] = order[
-                ::-1
-            ]  # of repeated values the last write, hence the earliest draw, stays
+            first[values[::-1]] = order[::-1]  # of repeated values the last write, hence the earliest draw, stays
             fresh = np.flatnonzero(first[values] == order)
             if len(fresh) >= count:
                 last = fresh[count - 1]

@@ -114,9 +114,7 @@ def candidates(
         rows, family, parent = _published(plan, n, seed, seed if parent_seed is None else parent_seed)
         index, missing = np.arange(len(rows)), None
     else:
-        rows, family, parent, index, missing = _distinct(
-            plan, n, CounterDraws(seed, stage, plan.words), parent_draw
-        )
+        rows, family, parent, index, missing = _distinct(plan, n, CounterDraws(seed, stage, plan.words), parent_draw)
     provenance = {
         "preset": preset,
         "seed": seed,
@@ -304,9 +302,7 @@ class _Redraws:
             limit = max(1, CHUNK_CELLS // self.plan.words)
             batch = [i, *sorted(j for j in behind if j > i and j not in layer)][:limit]
             rows, family, parent = _attempt(self.plan, self.draws, np.array(batch), attempt, self.parent_draw)
-            layer.update(
-                zip(batch, zip(self.plan.keys(rows), rows, family, parent, strict=True), strict=True)
-            )
+            layer.update(zip(batch, zip(self.plan.keys(rows), rows, family, parent, strict=True), strict=True))
         return layer[i]
 
 
@@ -362,13 +358,9 @@ def _check(stage, n, size, keep, seed, preset, parents, parent_draw, parent_seed
         raise ValueError(f"candidates: parent_draw must be one of {PARENT_DRAWS}; got {parent_draw!r}.")
     if preset == "cvpr2025":
         if parent_draw != "any":
-            raise ValueError(
-                f"candidates: preset 'cvpr2025' draws parents of any class; got {parent_draw!r}."
-            )
+            raise ValueError(f"candidates: preset 'cvpr2025' draws parents of any class; got {parent_draw!r}.")
         if parent_seed is None and stage > 1 and seed >= 2**32:
-            raise ValueError(
-                f"candidates: parent_seed must be given when seed is 2**32 or more; got seed {seed}."
-            )
+            raise ValueError(f"candidates: parent_seed must be given when seed is 2**32 or more; got seed {seed}.")
         if parent_seed is not None and not 0 <= parent_seed < 2**32:
             raise ValueError(f"candidates: parent_seed must be in [0, 2**32); got {parent_seed}.")
     elif parent_seed is not None:
@@ -379,24 +371,17 @@ def _check(stage, n, size, keep, seed, preset, parents, parent_draw, parent_seed
 
 def _check_parents(parents, preset, size):
     if isinstance(parents, BitMasks) or not isinstance(parents, (list, tuple)):
-        raise TypeError(
-            f"candidates: parents must be a list, one BitMasks per class; got {type(parents).__name__}."
-        )
+        raise TypeError(f"candidates: parents must be a list, one BitMasks per class; got {type(parents).__name__}.")
     if not parents:
         raise ValueError("candidates: parents must hold at least one class; got none.")
     common_cell(parents, "candidates: parents")
     for number, part in enumerate(parents):
         if part.bits.shape[0] < 1:
-            raise ValueError(
-                f"candidates: every class must have at least one parent; class {number} has none."
-            )
+            raise ValueError(f"candidates: every class must have at least one parent; class {number} has none.")
     symmetry = "average" if preset == "cvpr2025" else "hermitian"
     if parents[0].symmetry != symmetry:
         raise ValueError(
-            f"candidates: parents must have symmetry {symmetry!r} for preset {preset!r}; "
-            f"got {parents[0].symmetry!r}."
+            f"candidates: parents must have symmetry {symmetry!r} for preset {preset!r}; got {parents[0].symmetry!r}."
         )
     if tuple(parents[0].size) != (size, size):
-        raise ValueError(
-            f"candidates: parents must be of size ({size}, {size}); got {tuple(parents[0].size)}."
-        )
+        raise ValueError(f"candidates: parents must be of size ({size}, {size}); got {tuple(parents[0].size)}.")

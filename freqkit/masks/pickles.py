@@ -12,11 +12,7 @@ import numpy as np
 
 from freqkit.errors import UsageError
 
-_CODES = {
-    f"{kind}{size}"
-    for kind, sizes in {"b": "1", "i": "1248", "u": "1248", "f": "248"}.items()
-    for size in sizes
-}
+_CODES = {f"{kind}{size}" for kind, sizes in {"b": "1", "i": "1248", "u": "1248", "f": "248"}.items() for size in sizes}
 _ALLOWED = "numpy arrays of numbers, numbers, strings, lists, tuples and dicts"
 
 
@@ -44,9 +40,7 @@ def read_pickle(path):
         {0: (2, 4, 4), 1: (1, 4, 4)}
     """
     if zipfile.is_zipfile(path):
-        raise UsageError(
-            f"{path} is a zip archive (such as torch.save writes), not a plain pickle of numpy masks."
-        )
+        raise UsageError(f"{path} is a zip archive (such as torch.save writes), not a plain pickle of numpy masks.")
     with open(path, "rb") as file:
         try:
             content = _Reader(file).load()
@@ -63,9 +57,7 @@ def read_pickle(path):
         raise UsageError(f"{path} must hold masks of one size; got {sizes}.")
     kinds = {type(key) for key in masks}
     if len(kinds) > 1 or len(masks) != len(content):
-        raise UsageError(
-            f"{path} must name each class once, all by ints or all by strings; got {list(content)[:5]}."
-        )
+        raise UsageError(f"{path} must name each class once, all by ints or all by strings; got {list(content)[:5]}.")
     return dict(sorted(masks.items())) if kinds == {int} else masks
 
 
@@ -79,9 +71,7 @@ def _masks(value, key, path):
     items = list(value) if isinstance(value, (list, tuple)) else [value]
     arrays = [item.array if isinstance(item, _Array) else None for item in items]
     if not arrays or any(array is None for array in arrays):
-        raise UsageError(
-            f"{path}: class {key!r} must hold an array or a list of arrays; got {_describe(items)}."
-        )
+        raise UsageError(f"{path}: class {key!r} must hold an array or a list of arrays; got {_describe(items)}.")
     if len(arrays) == 1 and arrays[0].ndim == 3:
         stacked = arrays[0]
     elif all(array.ndim == 2 and array.shape == arrays[0].shape for array in arrays):
@@ -91,9 +81,7 @@ def _masks(value, key, path):
             f"{path}: class {key!r} must hold masks [H, W] of one size; got {[a.shape for a in arrays][:5]}."
         )
     if 0 in stacked.shape or not np.isfinite(stacked).all():
-        raise UsageError(
-            f"{path}: class {key!r} must hold finite, non-empty masks; got shape {stacked.shape}."
-        )
+        raise UsageError(f"{path}: class {key!r} must hold finite, non-empty masks; got shape {stacked.shape}.")
     return np.ascontiguousarray(stacked, dtype=np.float32)
 
 
@@ -186,11 +174,7 @@ class _Array:
 
 
 def _count(shape):
-    if (
-        not isinstance(shape, tuple)
-        or len(shape) > 3
-        or any(type(n) is not int or not 0 <= n < 2**31 for n in shape)
-    ):
+    if not isinstance(shape, tuple) or len(shape) > 3 or any(type(n) is not int or not 0 <= n < 2**31 for n in shape):
         raise UsageError(f"it holds an array of shape {shape!r}; masks have at most 3 dimensions.")
     count = 1
     for n in shape:

@@ -168,7 +168,5 @@ def _number(name, argument, value, negative=False):
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name}: {argument} must be a number; got {type(value).__name__} {value!r}.")
     if math.isnan(value) or (value < 0 and not negative):
-        raise ValueError(
-            f"{name}: {argument} must be {'a number' if negative else 'at least 0'}; got {value}."
-        )
+        raise ValueError(f"{name}: {argument} must be {'a number' if negative else 'at least 0'}; got {value}.")
     return float(value)

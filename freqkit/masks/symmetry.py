@@ -267,8 +267,7 @@ def content_hash(masks, *, layout="centred"):
             halves = _halves(masks, part, rows=h // 2 + 1)
             touched, full = _bits_of(halves != 0), _bits_of(halves == 2)
             digests += [
-                hashlib.sha256(head + t.tobytes() + f.tobytes()).hexdigest()
-                for t, f in zip(touched, full, strict=True)
+                hashlib.sha256(head + t.tobytes() + f.tobytes()).hexdigest() for t, f in zip(touched, full, strict=True)
             ]
         return digests
     planes = effective(_planes(masks, layout, "content_hash")).to(torch.float32).cpu()
@@ -335,13 +334,9 @@ def _bits_of(flags):
 
 def _dense(masks, name):
     if not isinstance(masks, Tensor) or masks.is_complex():
-        raise TypeError(
-            f"{name}: masks must be BitMasks or a real tensor; got {getattr(masks, 'dtype', type(masks))}."
-        )
+        raise TypeError(f"{name}: masks must be BitMasks or a real tensor; got {getattr(masks, 'dtype', type(masks))}.")
     if masks.dim() < 2 or 0 in masks.shape[-2:]:
-        raise ValueError(
-            f"{name}: dense masks must have shape [..., H, W] with H, W >= 1; got {list(masks.shape)}."
-        )
+        raise ValueError(f"{name}: dense masks must have shape [..., H, W] with H, W >= 1; got {list(masks.shape)}.")
     masks = masks if masks.dtype == torch.float64 else masks.float()
     if not torch.isfinite(masks).all():
         raise ValueError(f"{name}: masks must be finite; got NaN or infinity.")

@@ -97,9 +97,7 @@ class RatesResult:
         """float64 [M, C, L]: `100 (M_f - M_clean) / n_i`, in percent of each true class's images, of the kept
         confusion matrices."""
         if self.confusion is None:
-            raise UsageError(
-                "relative_confusion: the confusion matrices were not kept; give rates confusion=True."
-            )
+            raise UsageError("relative_confusion: the confusion matrices were not kept; give rates confusion=True.")
         counts = self.clean_confusion.sum(1)[:, None].double()
         return 100 * (self.confusion - self.clean_confusion).double() / counts
 
@@ -157,9 +155,7 @@ class RatesResult:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}
         except SafetensorError as error:
             raise UsageError(f"{path} is not a safetensors file: {error}") from error
-        return cls(
-            **tensors, **{name: json.loads(header[name]) for name in ("classes", "definition", "record")}
-        )
+        return cls(**tensors, **{name: json.loads(header[name]) for name in ("classes", "definition", "record")})
 
 
 def rates(
@@ -228,14 +224,10 @@ def rates(
     dfm = _dfm(dfm)
     size, classes = tuple(images.images.shape[-2:]), list(images.classes)
     if tuple(dfm.masks.shape[1:]) != size:
-        raise UsageError(
-            f"rates: the masks must be of the images' size {size}; got {tuple(dfm.masks.shape[1:])}."
-        )
+        raise UsageError(f"rates: the masks must be of the images' size {size}; got {tuple(dfm.masks.shape[1:])}.")
     strange = [name for name in dfm.classes if name not in classes]
     if strange:
-        raise UsageError(
-            f"rates: every mask's class must be one of the images'; got {', '.join(strange[:5])}."
-        )
+        raise UsageError(f"rates: every mask's class must be one of the images'; got {', '.join(strange[:5])}.")
     same = None if dfm.data_hash is None else dfm.data_hash == images.fingerprint
     if same:
         warnings.warn(
@@ -273,9 +265,7 @@ def _dfm(dfm):
     if callable(getattr(dfm, "dfm", None)):
         return dfm.dfm()
     if not hasattr(dfm, "masks") or not hasattr(dfm, "classes"):
-        raise TypeError(
-            f"rates: dfm must be a DfmFile, the path of one, or a search result; got {type(dfm).__name__}."
-        )
+        raise TypeError(f"rates: dfm must be a DfmFile, the path of one, or a search result; got {type(dfm).__name__}.")
     identity = getattr(dfm, "record", {}).get("identity", {})
     return DfmFile(
         dfm.masks,

@@ -66,8 +66,7 @@ def recovery(kept, planted, *, threshold=0.0):
     kept, planted = torch.as_tensor(kept), torch.as_tensor(planted)
     if kept.shape != planted.shape or kept.ndim != 2:
         raise ValueError(
-            "recovery: kept and planted must have one shape [H, W]; "
-            f"got {list(kept.shape)} and {list(planted.shape)}."
+            f"recovery: kept and planted must have one shape [H, W]; got {list(kept.shape)} and {list(planted.shape)}."
         )
     touched = kept > threshold if kept.dtype != torch.bool else kept
     planted = planted != 0

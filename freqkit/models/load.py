@@ -98,13 +98,9 @@ def load_model(
     if weights is not None:
         state, origin = read_state_dict(weights, entry=weights_entry)
         what = f"load_model: weights {origin['file']!r} for {name!r}"
-        fit = load_state(
-            network, state, allow_missing=allow_missing, allow_unexpected=allow_unexpected, what=what
-        )
+        fit = load_state(network, state, allow_missing=allow_missing, allow_unexpected=allow_unexpected, what=what)
         record["weights"] = {**origin, **fit}
-    if not pretrained and (
-        weights is None or record["weights"]["missing"] or record["weights"]["other_shape"]
-    ):
+    if not pretrained and (weights is None or record["weights"]["missing"] or record["weights"]["other_shape"]):
         record["initial_seed"] = seed
     record["torch"] = torch.__version__
     if mean is not None:
@@ -124,9 +120,7 @@ def load_model(
 
 def _built_in(name, num_classes, pretrained):
     if pretrained:
-        raise UsageError(
-            f"load_model: the built-in {name!r} has no published weights to fetch; give weights=FILE."
-        )
+        raise UsageError(f"load_model: the built-in {name!r} has no published weights to fetch; give weights=FILE.")
     make, classes, (mean, std) = BUILT_IN[name]
     classes = num_classes or classes
     return {
@@ -159,14 +153,11 @@ def _from_timm(name, num_classes, pretrained):
         near = difflib.get_close_matches(name, names, n=4, cutoff=0.6)
         hint = f"; near spellings: {', '.join(near)}" if near else ""
         raise UsageError(
-            f"load_model: name must be a built-in, a timm name, or module:factory; {name!r} is none of "
-            f"them{hint}."
+            f"load_model: name must be a built-in, a timm name, or module:factory; {name!r} is none of them{hint}."
         )
     published = timm.get_pretrained_cfg(name).num_classes
     if num_classes is None and not published:
-        raise UsageError(
-            f"load_model: {name!r} was published without a classifier; give num_classes to put one on it."
-        )
+        raise UsageError(f"load_model: {name!r} was published without a classifier; give num_classes to put one on it.")
     if pretrained and num_classes not in (None, published):
         raise UsageError(
             f"load_model: the published weights of {name!r} have {published} classes; got "
@@ -178,9 +169,7 @@ def _from_timm(name, num_classes, pretrained):
         )
     except Exception as error:
         doing = "fetch the published weights of" if pretrained else "build"
-        raise UsageError(
-            f"load_model: timm could not {doing} {name!r} ({type(error).__name__}: {error})."
-        ) from error
+        raise UsageError(f"load_model: timm could not {doing} {name!r} ({type(error).__name__}: {error}).") from error
     config = network.pretrained_cfg
     return {
         "network": network,
@@ -213,8 +202,7 @@ def _from_factory(name, num_classes, pretrained):
                 module = importlib.import_module(place)
             except Exception as error:
                 raise UsageError(
-                    f"load_model: module {place!r} of {name!r} could not be imported "
-                    f"({type(error).__name__}: {error})."
+                    f"load_model: module {place!r} of {name!r} could not be imported ({type(error).__name__}: {error})."
                 ) from error
         factory = getattr(module, attribute, None)
         if not callable(factory) or isinstance(factory, nn.Module):
@@ -231,9 +219,7 @@ def _from_factory(name, num_classes, pretrained):
         try:
             network = factory(**keywords)
         except Exception as error:
-            raise UsageError(
-                f"load_model: factory {name!r} failed ({type(error).__name__}: {error})."
-            ) from error
+            raise UsageError(f"load_model: factory {name!r} failed ({type(error).__name__}: {error}).") from error
     if not isinstance(network, nn.Module):
         raise UsageError(
             f"load_model: factory {name!r} must return an nn.Module; it returned a {type(network).__name__}."

@@ -68,9 +68,7 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(width)
         self.downsample = None
         if stride != 1 or width_in != width:
-            self.downsample = nn.Sequential(
-                nn.Conv2d(width_in, width, 1, stride, bias=False), nn.BatchNorm2d(width)
-            )
+            self.downsample = nn.Sequential(nn.Conv2d(width_in, width, 1, stride, bias=False), nn.BatchNorm2d(width))
 
     def forward(self, x):
         y = F.relu(self.bn1(self.conv1(x)))
@@ -123,9 +121,7 @@ CENTRED = ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 # name -> (constructor, number of classes, (mean, std)). The option-A ResNets take ImageNet's numbers
 # because the published CIFAR-10 weights were trained with them.
 BUILT_IN = {
-    **{
-        f"cifar_resnet{depth}": (partial(CifarResNet, depth), 10, IMAGENET) for depth in (20, 32, 44, 56, 110)
-    },
+    **{f"cifar_resnet{depth}": (partial(CifarResNet, depth), 10, IMAGENET) for depth in (20, 32, 44, 56, 110)},
     "cifar_resnet18": (CifarResNet18, 10, CIFAR10),
     "small_convnet": (SmallConvNet, 4, CENTRED),
 }

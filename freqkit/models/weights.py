@@ -48,9 +48,7 @@ def read_state_dict(path, *, entry=None):
         head = file.read(9)
     if head[8:9] == b"{":
         if entry is not None:
-            raise UsageError(
-                f"weights: {path.name!r} is a safetensors file and has no entries; got entry {entry!r}."
-            )
+            raise UsageError(f"weights: {path.name!r} is a safetensors file and has no entries; got entry {entry!r}.")
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
@@ -73,8 +71,7 @@ def read_state_dict(path, *, entry=None):
         # torch reports a damaged archive as RuntimeError, EOFError, OSError or KeyError according to where
         # it broke.
         raise UsageError(
-            f"weights: {path.name!r} is not a readable weights file ({type(error).__name__}: "
-            f"{_first_line(error)})."
+            f"weights: {path.name!r} is not a readable weights file ({type(error).__name__}: {_first_line(error)})."
         ) from error
     state, chosen, others = _choose_entry(loaded, entry, path.name)
     return state, {**facts, "format": "torch", "entry": chosen, "other_entries": others}
@@ -82,9 +79,7 @@ def read_state_dict(path, *, entry=None):
 
 def _choose_entry(loaded, entry, file):
     if not isinstance(loaded, dict):
-        raise UsageError(
-            f"weights: {file!r} must hold a dict of tensors; it holds a {type(loaded).__name__}."
-        )
+        raise UsageError(f"weights: {file!r} must hold a dict of tensors; it holds a {type(loaded).__name__}.")
     if entry is not None:
         if entry not in loaded or not _is_state_dict(loaded[entry]):
             raise UsageError(

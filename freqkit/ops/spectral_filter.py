@@ -89,9 +89,7 @@ class Spectrum:
         """The spectrum as `torch.fft.rfft2` gives it: complex `[B, C, H, W//2+1]`, DC at [0, 0], unnormalised."""
         half = _unpack(self.packed, self.height, self.width)  # [B, C, H//2+1, W]
         h, w = self.height, self.width
-        rest = torch.arange(
-            h // 2 + 1, h, device=self.device
-        )  # rows given by symmetry: X[ky, kx] = conj X[-ky, -kx]
+        rest = torch.arange(h // 2 + 1, h, device=self.device)  # rows given by symmetry: X[ky, kx] = conj X[-ky, -kx]
         kx = torch.arange(w // 2 + 1, device=self.device)
         mirrored = half[:, :, h - rest][..., (w - kx) % w].conj()
         return torch.cat([half[..., : w // 2 + 1], mirrored], dim=2)
@@ -201,9 +199,7 @@ def spectral_filter(x, masks, *, pairing="all", out=None, dtype=None, memory_for
     if pairing not in ("all", "each"):
         raise ValueError(f"spectral_filter: pairing must be 'all' or 'each'; got {pairing!r}.")
     if not isinstance(x, (Spectrum, Tensor)):
-        raise TypeError(
-            f"spectral_filter: x must be a tensor [B, C, H, W] or a Spectrum; got {type(x).__name__}."
-        )
+        raise TypeError(f"spectral_filter: x must be a tensor [B, C, H, W] or a Spectrum; got {type(x).__name__}.")
     transformed = x if isinstance(x, Spectrum) else spectrum(x)
     packed, h, w = transformed.packed, transformed.height, transformed.width
     batch, channels = packed.shape[:2]
@@ -237,9 +233,7 @@ def _check_images(x):
     if not isinstance(x, Tensor):
         raise TypeError(f"spectrum: x must be a tensor [B, C, H, W]; got {type(x).__name__}.")
     if not x.dtype.is_floating_point:
-        raise TypeError(
-            f"spectrum: x must hold real floating-point images (scale integers to [0, 1]); got {x.dtype}."
-        )
+        raise TypeError(f"spectrum: x must hold real floating-point images (scale integers to [0, 1]); got {x.dtype}.")
     if x.dtype not in _OUTPUT_DTYPES:
         raise TypeError(f"spectrum: x must be float32, float64, float16 or bfloat16; got {x.dtype}.")
     if x.dim() != 4 or x.shape[2] < 1 or x.shape[3] < 1:
@@ -261,9 +255,7 @@ def _mask_arguments(masks, h, w, packed):
     if isinstance(masks, BitMasks):
         return _bit_mask_arguments(masks, h, w, packed)
     if not isinstance(masks, Tensor):
-        raise TypeError(
-            f"spectral_filter: masks must be a real tensor or BitMasks; got {type(masks).__name__}."
-        )
+        raise TypeError(f"spectral_filter: masks must be a real tensor or BitMasks; got {type(masks).__name__}.")
     if masks.dtype.is_complex:
         raise TypeError(f"spectral_filter: masks must be real; got {masks.dtype}.")
     if masks.dim() != 3 or masks.shape[1] != h or masks.shape[2] not in (w, w // 2 + 1):
@@ -281,14 +273,10 @@ def _bit_mask_arguments(masks, h, w, packed):
     if tuple(size) != (h, w):
         raise ValueError(f"spectral_filter: BitMasks.size must be the images' ({h}, {w}); got {tuple(size)}.")
     if symmetry not in _SYMMETRIES:
-        raise ValueError(
-            f"spectral_filter: BitMasks.symmetry must be 'average' or 'hermitian'; got {symmetry!r}."
-        )
+        raise ValueError(f"spectral_filter: BitMasks.symmetry must be 'average' or 'hermitian'; got {symmetry!r}.")
     ch, cw = cell
     if ch < 1 or cw < 1 or h % ch or w % cw:
-        raise ValueError(
-            f"spectral_filter: BitMasks.cell must divide the size ({h}, {w}); got {tuple(cell)}."
-        )
+        raise ValueError(f"spectral_filter: BitMasks.cell must divide the size ({h}, {w}); got {tuple(cell)}.")
     expected = (h // ch, -(-(w // cw) // 8))
     if not isinstance(bits, Tensor) or bits.dtype != torch.uint8:
         raise TypeError(
@@ -299,9 +287,7 @@ def _bit_mask_arguments(masks, h, w, packed):
             f"spectral_filter: BitMasks.bits must have shape [K, {expected[0]}, {expected[1]}]; got {list(bits.shape)}."
         )
     if bits.device != packed.device:
-        raise ValueError(
-            f"spectral_filter: masks must be on the images' device {packed.device}; got {bits.device}."
-        )
+        raise ValueError(f"spectral_filter: masks must be on the images' device {packed.device}; got {bits.device}.")
     return bits, _SYMMETRIES[symmetry], (int(ch), int(cw))
 
 
@@ -314,22 +300,14 @@ def _output_format(out, dtype, memory_format, shape, packed):
     if out is None:
         dtype = packed.dtype if dtype is None else dtype
         if dtype not in _OUTPUT_DTYPES:
-            raise TypeError(
-                f"spectral_filter: dtype must be float32, float64, bfloat16 or float16; got {dtype}."
-            )
+            raise TypeError(f"spectral_filter: dtype must be float32, float64, bfloat16 or float16; got {dtype}.")
         return dtype, memory_format == torch.channels_last
     if not isinstance(out, Tensor) or tuple(out.shape) != tuple(shape):
-        raise ValueError(
-            f"spectral_filter: out must have shape {list(shape)}; got {list(getattr(out, 'shape', ()))}."
-        )
+        raise ValueError(f"spectral_filter: out must have shape {list(shape)}; got {list(getattr(out, 'shape', ()))}.")
     if out.dtype not in _OUTPUT_DTYPES or (dtype is not None and out.dtype != dtype):
-        raise TypeError(
-            f"spectral_filter: out must be of the output dtype {dtype or 'float'}; got {out.dtype}."
-        )
+        raise TypeError(f"spectral_filter: out must be of the output dtype {dtype or 'float'}; got {out.dtype}.")
     if out.device != packed.device:
-        raise ValueError(
-            f"spectral_filter: out must be on the images' device {packed.device}; got {out.device}."
-        )
+        raise ValueError(f"spectral_filter: out must be on the images' device {packed.device}; got {out.device}.")
     if torch.is_grad_enabled() and (out.requires_grad or packed.requires_grad):
         raise ValueError(
             "spectral_filter: out= does not record gradients; call it without out, or under torch.no_grad()."
@@ -450,9 +428,7 @@ def _register():
                 grad, height, width, mask, kind, cell, paired, dtype
             )
         if ctx.needs_input_grad[3]:
-            g_mask = torch.ops.freqkit.spectral_filter_backward_mask(
-                grad, packed, height, width, kind, paired
-            )
+            g_mask = torch.ops.freqkit.spectral_filter_backward_mask(grad, packed, height, width, kind, paired)
         return g_packed, None, None, g_mask, None, None, None, None, None
 
     library.register_autograd("freqkit::spectral_filter", filter_backward, setup_context=filter_context)

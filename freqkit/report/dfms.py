@@ -101,9 +101,7 @@ def _planted(planted, name, shape):
         return None
     bins = np.asarray(planted[name], dtype=bool)
     if bins.shape != shape:
-        raise ValueError(
-            f"dfm_maps: planted[{name!r}] must have shape {list(shape)}; got {list(bins.shape)}."
-        )
+        raise ValueError(f"dfm_maps: planted[{name!r}] must have shape {list(shape)}; got {list(bins.shape)}.")
     return bins
 
 
@@ -137,12 +135,8 @@ def _outline(axis, bins, top, left):
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
 
-    squares = [
-        Rectangle((column - left - 0.5, row - top - 0.5), 1, 1) for row, column in np.argwhere(bins).tolist()
-    ]
-    axis.add_collection(
-        PatchCollection(squares, facecolor="none", edgecolor=figures.ORANGE, linewidth=1.1, zorder=3)
-    )
+    squares = [Rectangle((column - left - 0.5, row - top - 0.5), 1, 1) for row, column in np.argwhere(bins).tolist()]
+    axis.add_collection(PatchCollection(squares, facecolor="none", edgecolor=figures.ORANGE, linewidth=1.1, zorder=3))
 
 
 def _ticks(size):

@@ -53,9 +53,7 @@ def examples_of(model, images, maps, classes, *, class_index=None, per_class=4, 
             for place, label in list(enumerate(classes))[:limit]:
                 chosen = (images.labels == images.classes.index(label)).nonzero().flatten()[:per_class]
                 before = images.images[chosen].float() / 255
-                after = spectral_filter(
-                    spectrum(before, mean=model.mean, std=model.std), masks[place : place + 1]
-                )[0]
+                after = spectral_filter(spectrum(before, mean=model.mean, std=model.std), masks[place : place + 1])[0]
                 said = [
                     [names.get(i, f"logit {i}") for i in logits.argmax(1).tolist()]
                     for logits in (model(before.to(device)), model.network(after.to(device)))
@@ -100,9 +98,7 @@ def filtered_examples(examples, *, title=None):
         for side in axis.spines.values():
             side.set_visible(False)
     for row, (label, group) in enumerate(by_class.items()):
-        axes[row, 0].set_ylabel(
-            figures.shorten(label, 16), rotation=0, ha="right", va="center", fontsize=9, labelpad=8
-        )
+        axes[row, 0].set_ylabel(figures.shorten(label, 16), rotation=0, ha="right", va="center", fontsize=9, labelpad=8)
         for column, example in enumerate(group):
             shown, gain = _brighten(example.after)
             _tile(axes[row, 2 * column], example.before, label, example.predicted_before, 1.0)
@@ -110,9 +106,7 @@ def filtered_examples(examples, *, title=None):
     for column in range(pairs):
         axes[0, 2 * column].set_title("image", fontsize=8.5, color=figures.FAINT)
         axes[0, 2 * column + 1].set_title("filtered", fontsize=8.5, color=figures.FAINT)
-    figure.suptitle(
-        title or "First images of each class, filtered with the map of their class", fontsize=10.5
-    )
+    figure.suptitle(title or "First images of each class, filtered with the map of their class", fontsize=10.5)
     figure.supxlabel(
         "Under each image the model's answer; ×n: contrast of the filtered image raised n times for the eye.",
         fontsize=8,

@@ -39,9 +39,7 @@ def write_pictures(result, model, images, folder, *, class_index=None, planted=N
         list of Path.
     """
     folder = Path(folder)
-    examples = examples_of(
-        model, images, result.masks, result.classes, class_index=class_index, per_class=per_class
-    )
+    examples = examples_of(model, images, result.masks, result.classes, class_index=class_index, per_class=per_class)
     losses = [stage.scores.loss for stage in result.stages]
     numbers = [stage.number for stage in result.stages]
     drawn = {

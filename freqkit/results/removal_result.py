@@ -98,9 +98,7 @@ class RemovalResult:
         """
         values = {"loss": self.loss, "increase": self.increase, "estimate": self.estimate}.get(which)
         if values is None:
-            raise UsageError(
-                f"maps: which must be 'loss', 'increase' or (with estimates) 'estimate'; got {which!r}."
-            )
+            raise UsageError(f"maps: which must be 'loss', 'increase' or (with estimates) 'estimate'; got {which!r}.")
         if classes is not None:
             values = values[:, classes]
         planes = values.T[:, self.owner.clamp_min(0)]

@@ -49,9 +49,7 @@ def removal_cells(size, patch=1, preset="default"):
         raise UsageError(f"removal: patch must be a positive integer; got {patch!r}.")
     multiple = 2 * patch if published else patch
     if height % multiple or width % multiple:
-        raise UsageError(
-            f"removal: the size {height}x{width} must be a multiple of {multiple} for patch {patch}."
-        )
+        raise UsageError(f"removal: the size {height}x{width} must be a multiple of {multiple} for patch {patch}.")
     rows, columns = height // patch, width // patch
     cell_of_bin = (torch.arange(height)[:, None] // patch) * columns + torch.arange(width) // patch
     if published:
@@ -62,9 +60,7 @@ def removal_cells(size, patch=1, preset="default"):
         owner = torch.full((rows * columns,), -1)
         owner[other_r * columns + other_c] = torch.arange(len(r))
         owner[r * columns + c] = torch.arange(len(r))
-        return torch.stack([torch.stack([r, c], 1), torch.stack([other_r, other_c], 1)], 1), owner[
-            cell_of_bin
-        ]
+        return torch.stack([torch.stack([r, c], 1), torch.stack([other_r, other_c], 1)], 1), owner[cell_of_bin]
     canonical = mask_room.canonical(height, width)
     used = cell_of_bin[canonical].unique()
     number = torch.full((rows * columns,), -1)
@@ -174,14 +170,8 @@ def removal(
     published = _published(preset)
     size = tuple(images.images.shape[-2:])
     cells, owner = removal_cells(size, patch, preset)
-    if (
-        isinstance(published_batch_size, bool)
-        or not isinstance(published_batch_size, int)
-        or published_batch_size < 1
-    ):
-        raise UsageError(
-            f"removal: published_batch_size must be a positive integer; got {published_batch_size!r}."
-        )
+    if isinstance(published_batch_size, bool) or not isinstance(published_batch_size, int) or published_batch_size < 1:
+        raise UsageError(f"removal: published_batch_size must be a positive integer; got {published_batch_size!r}.")
     run = SearchRun(
         "removal", model, images, levels=levels, level=level, ties=ties, domain=domain,
         class_index=class_index, batch_size=batch_size, device=device, dtype=dtype, memory=memory,
@@ -287,9 +277,7 @@ class SearchRun:
     def scorer(self, images=None):
         """A `Scorer` on all images or some; the first calibrates the batch size for all that follow."""
         batch_size = self.record.get("batch_size") or self.batch_size
-        scorer = Scorer(
-            self.model, self.images if images is None else images, batch_size=batch_size, **self.scoring
-        )
+        scorer = Scorer(self.model, self.images if images is None else images, batch_size=batch_size, **self.scoring)
         self.record["batch_size"] = scorer.batch_size
         if scorer.calibration:
             self.record["batch_size_timings"] = scorer.calibration
@@ -298,9 +286,7 @@ class SearchRun:
 
     def score(self, scorer, masks, key, progress, **how):
         """Scores over all classes of the set, with their cost on record."""
-        scores = scorer.score(
-            masks, progress=progress, journal=self.journal, key=key, check=self.check, **how
-        )
+        scores = scorer.score(masks, progress=progress, journal=self.journal, key=key, check=self.check, **how)
         self.record["forwards"] += scores.record["forwards"]
         self.record["forwards_resumed"] += scores.record["forwards_resumed"]
         self.record["forwards_saved"] += scores.record["forwards_saved"]
@@ -339,8 +325,7 @@ class SearchRun:
         with RunDirectory(out, self.identity, resume=resume, overwrite=overwrite) as directory:
             if directory.journal.dropped:
                 progress.note(
-                    f"{directory.path}: dropped {directory.journal.dropped} damaged bytes "
-                    "at the journal's end."
+                    f"{directory.path}: dropped {directory.journal.dropped} damaged bytes at the journal's end."
                 )
             earlier = directory.previous or {}
             before = earlier.get("seconds", 0.0)

@@ -10,10 +10,7 @@ from freqkit.errors import UsageError
 def make(n=12, classes=("a", "b"), **change):
     labels = torch.arange(n) % len(classes)
     parts = {
-        "images": torch.arange(n * 3 * 4 * 4, dtype=torch.int64)
-        .remainder(251)
-        .to(torch.uint8)
-        .view(n, 3, 4, 4),
+        "images": torch.arange(n * 3 * 4 * 4, dtype=torch.int64).remainder(251).to(torch.uint8).view(n, 3, 4, 4),
         "labels": labels,
         "classes": list(classes),
         "paths": [f"{classes[i]}/{n}" for n, i in enumerate(labels.tolist())],

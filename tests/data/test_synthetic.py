@@ -53,9 +53,7 @@ def test_energy_lies_where_planted(variant, size):
 @pytest.mark.parametrize("variant", [1, 4])
 def test_structure_of_the_published_tiles(variant):
     images = synthetic(variant, images_per_class=40, contrast=0.05, seed=2)
-    assert images.record["planted"]["C2"]["clipped_share"] == 0, (
-        "at this contrast the sum is exact but for rounding"
-    )
+    assert images.record["planted"]["C2"]["clipped_share"] == 0, "at this contrast the sum is exact but for rounding"
     values = images.images.double().numpy() / 255 - 0.5
     spectra = np.fft.fftshift(np.fft.fft2(values), axes=(-2, -1)) / 32**2
     assert np.abs(spectra.imag).max() < 2e-4, "all phases zero"

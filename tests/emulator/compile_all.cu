@@ -22,5 +22,4 @@ void all_fused(char* memory, const InverseArguments<float>& i, int size, size_t 
   with_fused_plan(size, size, shared, [&](auto plan) { fused_inverse<decltype(plan)>(Launch{}, memory, i); });
 }
 template void all(const Work<float>&, const InverseArguments<float>&, const ForwardArguments<float>&, float*);
-template void all(const Work<double>&, const InverseArguments<double>&, const ForwardArguments<double>&,
-                  double*);
+template void all(const Work<double>&, const InverseArguments<double>&, const ForwardArguments<double>&, double*);

@@ -65,10 +65,9 @@ ImageView image_view(const void* data, Number type, int64_t channels, int64_t he
 }
 
 template <class T>
-py::array inverse_of(py::array_t<std::complex<T>, py::array::c_style> spectrum, int height, int width,
-                     int channels, const py::object& mask, int kind, std::pair<int, int> cell, bool paired,
-                     const py::object& divisor, const std::string& out_type, bool channels_last,
-                     bool weighted, const py::dict& options) {
+py::array inverse_of(py::array_t<std::complex<T>, py::array::c_style> spectrum, int height, int width, int channels,
+                     const py::object& mask, int kind, std::pair<int, int> cell, bool paired, const py::object& divisor,
+                     const std::string& out_type, bool channels_last, bool weighted, const py::dict& options) {
   const int64_t images = spectrum.shape(0);
   const emulated::DeviceArray<std::complex<T>> device_spectrum(spectrum.data(), size_t(spectrum.size()));
   const int64_t masks = kind == kNoMask || paired ? 1 : py::cast<py::array>(mask).shape(0);
@@ -95,10 +94,9 @@ py::array inverse_of(py::array_t<std::complex<T>, py::array::c_style> spectrum, 
 }
 
 // The same by the fused kernel; None when no plan fits.
-py::object fused_inverse_of(py::array_t<std::complex<float>, py::array::c_style> spectrum, int height,
-                            int width, int channels, const py::array& mask, int kind,
-                            std::pair<int, int> cell, bool paired, const std::string& out_type,
-                            bool channels_last, const py::dict& options) {
+py::object fused_inverse_of(py::array_t<std::complex<float>, py::array::c_style> spectrum, int height, int width,
+                            int channels, const py::array& mask, int kind, std::pair<int, int> cell, bool paired,
+                            const std::string& out_type, bool channels_last, const py::dict& options) {
   const emulated::Limits limits = limits_of(options);
   const int64_t images = spectrum.shape(0), masks = paired ? 1 : mask.shape(0);
   const emulated::DeviceArray<std::complex<float>> device_spectrum(spectrum.data(), size_t(spectrum.size()));
@@ -123,8 +121,7 @@ py::object fused_inverse_of(py::array_t<std::complex<float>, py::array::c_style>
                                   device_out.data()};
   const bool found = with_fused_plan(height, width, limits.shared, [&](auto plan) {
     using Plan = decltype(plan);
-    const FusedGeometry g =
-        fused_geometry(Plan::N, Plan::D, masks, images, channels, paired, kind >= kBitsAverage);
+    const FusedGeometry g = fused_geometry(Plan::N, Plan::D, masks, images, channels, paired, kind >= kBitsAverage);
     const emulated::DeviceArray<char> memory(g.bytes);
     fused_inverse<Plan>(recorder(), memory.data(), a);
   });
@@ -134,11 +131,10 @@ py::object fused_inverse_of(py::array_t<std::complex<float>, py::array::c_style>
 }
 
 template <class T>
-py::array forward_of(py::array in, const std::string& in_type, int height, int width, int channels,
-                     bool channels_last, const py::object& mean, const py::object& divisor,
-                     const std::string& sum, int64_t masks, int64_t images, const py::object& mask, int kind,
-                     std::pair<int, int> cell, bool paired, const py::object& other,
-                     const py::dict& options) {
+py::array forward_of(py::array in, const std::string& in_type, int height, int width, int channels, bool channels_last,
+                     const py::object& mean, const py::object& divisor, const std::string& sum, int64_t masks,
+                     int64_t images, const py::object& mask, int kind, std::pair<int, int> cell, bool paired,
+                     const py::object& other, const py::dict& options) {
   emulated::Memory<T> memory(height, width, masks * images, limits_of(options));
   const Geometry& g = memory.geometry;
   ForwardArguments<T> a{};
@@ -229,15 +225,14 @@ PYBIND11_MODULE(freqkit_emulator, m) {
   m.def("forward_f64", &forward_of<double>);
 
   m.def("fused_inverse", &fused_inverse_of);
-  m.def("fused_geometry",
-        [](int n, int folds, int64_t masks, int64_t images, int channels, bool paired, bool bits) {
-          const FusedGeometry g = fused_geometry(n, folds, masks, images, channels, paired, bits);
-          py::dict d;
-          d["masks_per_launch"] = g.masks_per_launch;
-          d["images_per_launch"] = g.images_per_launch;
-          d["bytes"] = g.bytes;
-          return d;
-        });
+  m.def("fused_geometry", [](int n, int folds, int64_t masks, int64_t images, int channels, bool paired, bool bits) {
+    const FusedGeometry g = fused_geometry(n, folds, masks, images, channels, paired, bits);
+    py::dict d;
+    d["masks_per_launch"] = g.masks_per_launch;
+    d["images_per_launch"] = g.images_per_launch;
+    d["bytes"] = g.bytes;
+    return d;
+  });
   m.def("fused_plan", [](int n, size_t shared) {
     py::dict d;
     with_fused_plan(n, n, shared, [&](auto plan) {
@@ -250,28 +245,28 @@ PYBIND11_MODULE(freqkit_emulator, m) {
     return d;
   });
 
-  m.def("geometry", [](int64_t height, int64_t width, int64_t planes, int complex_bytes, size_t shared,
-                       int64_t scratch) {
-    const Geometry g = make_geometry(height, width, planes, complex_bytes, shared, scratch);
-    py::dict d;
-    d["chunk"] = g.chunk;
-    d["bytes"] = g.bytes;
-    d["half"] = g.half;
-    for (const bool rows : {true, false}) {
-      const Line& line = rows ? g.rows : g.columns;
-      const int64_t transforms = rows ? g.chunk * g.half : g.chunk * g.pairs;
-      const Shape shape = line_shape(line, (transforms + line.lanes() - 1) / line.lanes(), complex_bytes);
-      py::dict l;
-      l["radix"] = std::vector<int>(line.radix, line.radix + line.passes);
-      l["lanes"] = line.lanes();
-      l["wide"] = line.wide;
-      l["blocks"] = shape.blocks;
-      l["threads"] = shape.threads;
-      l["shared_bytes"] = shape.shared_bytes;
-      d[rows ? "rows" : "columns"] = l;
-    }
-    return d;
-  });
+  m.def("geometry",
+        [](int64_t height, int64_t width, int64_t planes, int complex_bytes, size_t shared, int64_t scratch) {
+          const Geometry g = make_geometry(height, width, planes, complex_bytes, shared, scratch);
+          py::dict d;
+          d["chunk"] = g.chunk;
+          d["bytes"] = g.bytes;
+          d["half"] = g.half;
+          for (const bool rows : {true, false}) {
+            const Line& line = rows ? g.rows : g.columns;
+            const int64_t transforms = rows ? g.chunk * g.half : g.chunk * g.pairs;
+            const Shape shape = line_shape(line, (transforms + line.lanes() - 1) / line.lanes(), complex_bytes);
+            py::dict l;
+            l["radix"] = std::vector<int>(line.radix, line.radix + line.passes);
+            l["lanes"] = line.lanes();
+            l["wide"] = line.wide;
+            l["blocks"] = shape.blocks;
+            l["threads"] = shape.threads;
+            l["shared_bytes"] = shape.shared_bytes;
+            d[rows ? "rows" : "columns"] = l;
+          }
+          return d;
+        });
   m.def("mask_gradient_shares", &mask_gradient_shares);
   m.def("plane_map", [](int64_t first, int64_t outer, int64_t inner, int64_t outer_step, int64_t inner_step,
                         int64_t s) { return PlaneMap{first, outer, inner, outer_step, inner_step}(s); });
@@ -282,12 +277,10 @@ PYBIND11_MODULE(freqkit_emulator, m) {
     return type == "float16" ? widen(Half{bits}) : widen(BFloat16{bits});
   });
 
-  m.def("block_sum", [](std::vector<float> values, int fault) {
-    return emulated::block_sum(values, self_test::Fault(fault));
-  });
+  m.def("block_sum",
+        [](std::vector<float> values, int fault) { return emulated::block_sum(values, self_test::Fault(fault)); });
   m.def("count_strided", [](int stride) {
-    const emulated::DeviceArray<float> in(std::vector<float>(size_t(32 * stride), 1.0f).data(),
-                                          size_t(32 * stride)),
+    const emulated::DeviceArray<float> in(std::vector<float>(size_t(32 * stride), 1.0f).data(), size_t(32 * stride)),
         out(32);
     int votes = 0;
     emulator::launch({1}, {32}, size_t(32 * stride) * 4,

@@ -25,8 +25,7 @@ template <class T>
 class DeviceArray {
  public:
   explicit DeviceArray(size_t count)
-      : count_(count),
-        memory_(static_cast<T*>(std::aligned_alloc(256, (count * sizeof(T) + 256) / 256 * 256))) {
+      : count_(count), memory_(static_cast<T*>(std::aligned_alloc(256, (count * sizeof(T) + 256) / 256 * 256))) {
     std::memset(static_cast<void*>(memory_), 0xff, count * sizeof(T));
   }
   DeviceArray(const T* from, size_t count) : DeviceArray(count) {
@@ -60,9 +59,8 @@ struct Memory {
 inline float block_sum(const std::vector<float>& values, self_test::Fault fault) {
   const unsigned threads = 128, blocks = unsigned((values.size() + threads - 1) / threads);
   std::vector<float> out(blocks);
-  emulator::launch({blocks}, {threads}, threads * sizeof(float), [&] {
-    self_test::block_sum_kernel(values.data(), out.data(), int(values.size()), fault);
-  });
+  emulator::launch({blocks}, {threads}, threads * sizeof(float),
+                   [&] { self_test::block_sum_kernel(values.data(), out.data(), int(values.size()), fault); });
   float sum = 0;
   for (float part : out) sum += part;
   return sum;

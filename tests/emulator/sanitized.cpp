@@ -21,8 +21,7 @@ std::vector<std::complex<T>> direct_spectrum(const std::vector<T>& x, int planes
         std::complex<double> sum = 0;
         for (int h = 0; h < height; ++h)
           for (int w = 0; w < width; ++w) {
-            const double turn =
-                double(int64_t(ky) * h % height) / height + double(int64_t(kx) * w % width) / width;
+            const double turn = double(int64_t(ky) * h % height) / height + double(int64_t(kx) * w % width) / width;
             sum += double(x[(size_t(p) * height + h) * width + w]) * std::polar(1.0, -2 * M_PI * turn);
           }
         result[(size_t(p) * half + ky) * width + kx] = std::complex<T>(sum);
@@ -101,8 +100,8 @@ bool filter(int height, int width, const emulated::Limits& limits) {
     if (kind == kHalfPlane)
       for (size_t i = 0; i < expected.size(); ++i) {
         const size_t image = i / (channels * height * width), rest = i % (channels * height * width);
-        expected[i] = x[((image % (planes / channels)) * channels + rest % channels) * height * width +
-                        rest / channels];
+        expected[i] =
+            x[((image % (planes / channels)) * channels + rest % channels) * height * width + rest / channels];
       }
     right &= close(y, expected, tolerance, "inverse");
   }
@@ -133,8 +132,7 @@ bool fused(bool bits, bool channels_last, Number type) {
   // The spectrum of a wave of known phase, so that no transform is needed: x = cos(2 pi (2 h + 3 w)/n + c).
   std::vector<Complex<float>> spectrum(size_t(images) * half * n);
   for (int c = 0; c < images; ++c) {
-    spectrum[(size_t(c) * half + 2) * n + 3] = {float(0.5 * n * n * std::cos(c)),
-                                                float(0.5 * n * n * std::sin(c))};
+    spectrum[(size_t(c) * half + 2) * n + 3] = {float(0.5 * n * n * std::cos(c)), float(0.5 * n * n * std::sin(c))};
   }
   MaskView mask;
   const std::vector<float> ones(size_t(masks) * n * n, 1.0f);
@@ -150,8 +148,7 @@ bool fused(bool bits, bool channels_last, Number type) {
   const float scale = 1.0f / (float(n) * float(n));
   const InverseArguments<float> a{spectrum.data(), mask,  nullptr,   masks, images,  channels,
                                   false,           scale, 2 * scale, out,   y.data()};
-  const emulated::DeviceArray<char> memory(
-      fused_geometry(n, Plan::D, masks, images, channels, false, bits).bytes);
+  const emulated::DeviceArray<char> memory(fused_geometry(n, Plan::D, masks, images, channels, false, bits).bytes);
   fused_inverse<Plan>(emulated::Launch{}, memory.data(), a);
   for (int k = 0; k < masks; ++k)
     for (int c = 0; c < channels; ++c)
@@ -197,10 +194,9 @@ int main(int count, char** words) {
   emulator::settings.order = order == "reverse"    ? emulator::Order::reverse
                              : order == "shuffled" ? emulator::Order::shuffled
                                                    : emulator::Order::forward;
-  const std::pair<const char*, self_test::Fault> faults[] = {
-      {"none", self_test::Fault::none},
-      {"no-barrier", self_test::Fault::no_barrier},
-      {"out-of-bounds", self_test::Fault::out_of_bounds}};
+  const std::pair<const char*, self_test::Fault> faults[] = {{"none", self_test::Fault::none},
+                                                             {"no-barrier", self_test::Fault::no_barrier},
+                                                             {"out-of-bounds", self_test::Fault::out_of_bounds}};
   try {
     for (const auto& [name, fault] : faults)
       if (test == name) {

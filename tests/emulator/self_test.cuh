@@ -13,8 +13,7 @@ __global__ void block_sum_kernel(const float* values, float* out, int n, Fault f
   const int i = int(blockIdx.x * blockDim.x + threadIdx.x);
   const bool skip = fault == Fault::unwritten && threadIdx.x == 3;
   if (!skip)
-    store_shared(partial + threadIdx.x + (fault == Fault::out_of_bounds ? 1 : 0),
-                 load_const_if(i < n, values + i));
+    store_shared(partial + threadIdx.x + (fault == Fault::out_of_bounds ? 1 : 0), load_const_if(i < n, values + i));
   if (fault == Fault::divergent && threadIdx.x >= blockDim.x / 2)
     __syncthreads();
   else if (fault != Fault::no_barrier)
@@ -36,8 +35,7 @@ __global__ void block_sum_kernel(const float* values, float* out, int n, Fault f
 // Threads of a warp read shared words `stride` apart, then count themselves.
 __global__ void counting_kernel(const float* in, float* out, int stride, int* votes) {
   DYNAMIC_SHARED(float, words);
-  for (int i = int(threadIdx.x); i < 32 * stride; i += int(blockDim.x))
-    store_shared(words + i, load_const(in + i));
+  for (int i = int(threadIdx.x); i < 32 * stride; i += int(blockDim.x)) store_shared(words + i, load_const(in + i));
   __syncthreads();
   const float word = load_shared(words + threadIdx.x * stride);
   store_global(out + threadIdx.x, word);

@@ -139,8 +139,8 @@ std::string where() {
   }
   std::string text;
   for (const auto& [place, count] : places)
-    text += (text.empty() ? "" : ", ") + std::to_string(count) + " threads wait at " + place.first +
-            " (line " + std::to_string(place.second) + ")";
+    text += (text.empty() ? "" : ", ") + std::to_string(count) + " threads wait at " + place.first + " (line " +
+            std::to_string(place.second) + ")";
   return text + ", " + std::to_string(finished) + " have returned";
 }
 
@@ -160,8 +160,8 @@ bool open_barrier() {
   }
   if (low != high) {
     if (block.error == nullptr)
-      block.error = new std::string("divergent __syncthreads at lines " + std::to_string(low) + " and " +
-                                    std::to_string(high));
+      block.error =
+          new std::string("divergent __syncthreads at lines " + std::to_string(low) + " and " + std::to_string(high));
     return false;
   }
   for (unsigned t = 0; t < block.threads; ++t)
@@ -199,8 +199,8 @@ void make_fibers(unsigned threads) {
   const size_t page = size_t(sysconf(_SC_PAGESIZE));
   for (unsigned t = 0; t < threads; ++t) {
     Fiber& fiber = fibers[t];
-    char* memory = static_cast<char*>(mmap(nullptr, kStack + page, PROT_READ | PROT_WRITE,
-                                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+    char* memory = static_cast<char*>(
+        mmap(nullptr, kStack + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
     if (memory == MAP_FAILED) throw std::runtime_error("emulator: no memory for the stacks of a block");
     mprotect(memory, page, PROT_NONE);
     fiber.stack = memory + page;
@@ -313,8 +313,7 @@ void count_shared(const Key& key, const std::vector<Lane>& lanes) {
     counts.shared_conflicts += needed - ideal;
     const std::string file = key.file;
     const std::string site = file.substr(file.rfind('/') + 1) + ":" + std::to_string(key.line);
-    if (std::find(counts.conflict_sites.begin(), counts.conflict_sites.end(), site) ==
-        counts.conflict_sites.end())
+    if (std::find(counts.conflict_sites.begin(), counts.conflict_sites.end(), site) == counts.conflict_sites.end())
       counts.conflict_sites.push_back(site);
   }
 }
@@ -406,8 +405,8 @@ const uint64_t* warp_exchange(unsigned mask, uint64_t word, const char* what, in
   Fiber* fiber = self();
   const unsigned first = fiber->index / 32 * 32;
   if ((mask >> (fiber->index % 32) & 1) == 0)
-    fail(std::string(what) + " at line " + std::to_string(line) + ": lane " +
-         std::to_string(fiber->index % 32) + " is not in its own mask");
+    fail(std::string(what) + " at line " + std::to_string(line) + ": lane " + std::to_string(fiber->index % 32) +
+         " is not in its own mask");
   fiber->state = State::at_warp;
   fiber->what = what;
   fiber->line = line;

@@ -96,8 +96,7 @@ unsigned ballot(unsigned mask, bool vote, int line);
 
 #define __syncthreads() freqkit::emulator::barrier(__LINE__)
 #define FREQKIT_FIRST(a, ...) a
-#define __syncwarp(...) \
-  freqkit::emulator::warp_barrier(FREQKIT_FIRST(__VA_ARGS__ __VA_OPT__(, ) 0xffffffffu), __LINE__)
+#define __syncwarp(...) freqkit::emulator::warp_barrier(FREQKIT_FIRST(__VA_ARGS__ __VA_OPT__(, ) 0xffffffffu), __LINE__)
 #define FREQKIT_WIDTH(...) FREQKIT_FIRST(__VA_ARGS__ __VA_OPT__(, ) 32)
 #define __shfl_sync(mask, value, source, ...)                                                             \
   freqkit::emulator::shuffle(mask, value, freqkit::emulator::lane_of(source, FREQKIT_WIDTH(__VA_ARGS__)), \
@@ -138,8 +137,7 @@ using Site = std::source_location;
 
 template <class T>
 inline T load_const_if(bool wanted, const T* address, Site site = Site::current()) {
-  if (emulator::settings.count)
-    emulator::record(emulator::Access::global_read, address, sizeof(T), wanted, site);
+  if (emulator::settings.count) emulator::record(emulator::Access::global_read, address, sizeof(T), wanted, site);
   T value{};
   if (wanted) value = *address;
   return value;
@@ -154,8 +152,7 @@ inline T load_global(const T* address, Site site = Site::current()) {
 }
 template <class T>
 inline void store_global(T* address, const T& value, Site site = Site::current()) {
-  if (emulator::settings.count)
-    emulator::record(emulator::Access::global_write, address, sizeof(T), true, site);
+  if (emulator::settings.count) emulator::record(emulator::Access::global_write, address, sizeof(T), true, site);
   *address = value;
 }
 template <class T>
@@ -164,14 +161,12 @@ inline void store_streaming(T* address, const T& value, Site site = Site::curren
 }
 template <class T>
 inline T load_shared(const T* address, Site site = Site::current()) {
-  if (emulator::settings.count)
-    emulator::record(emulator::Access::shared_read, address, sizeof(T), true, site);
+  if (emulator::settings.count) emulator::record(emulator::Access::shared_read, address, sizeof(T), true, site);
   return *address;
 }
 template <class T>
 inline void store_shared(T* address, const T& value, Site site = Site::current()) {
-  if (emulator::settings.count)
-    emulator::record(emulator::Access::shared_write, address, sizeof(T), true, site);
+  if (emulator::settings.count) emulator::record(emulator::Access::shared_write, address, sizeof(T), true, site);
   *address = value;
 }
 

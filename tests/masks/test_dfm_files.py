@@ -29,9 +29,7 @@ from freqkit.masks import (
 def example(**changes):
     masks = effective(candidates(1, 3, size=32, preset="cvpr2025").masks)
     values = {"masks": masks, "classes": ["cat", "dog", "ox ½"], "preset": "cvpr2025", "stage": 1, "seed": 42}
-    return DfmFile(
-        **{**values, "model_hash": "ab", "data_hash": "cd", "extra": {"loss": [1, 2.5, 3]}, **changes}
-    )
+    return DfmFile(**{**values, "model_hash": "ab", "data_hash": "cd", "extra": {"loss": [1, 2.5, 3]}, **changes})
 
 
 def test_a_file_comes_back_as_it_was(tmp_path):

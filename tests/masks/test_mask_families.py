@@ -76,9 +76,7 @@ def test_published_candidates_equal_a_step_by_step_generator(size, stage, keep, 
             earlier = as_parents(made.masks, 3, 8)
         parents = earlier
         bins_parents = [list(bins(part)) for part in parents]
-    drawn = candidates(
-        stage, 20, size=size, keep=keep, seed=seed, preset="cvpr2025", parents=parents, parent_seed=11
-    )
+    drawn = candidates(stage, 20, size=size, keep=keep, seed=seed, preset="cvpr2025", parents=parents, parent_seed=11)
     slow, origins = slow_masks.published(size, g, keep, 20, seed, bins_parents, 11)
     assert len(drawn) == len(slow) == (6 if size == g else 18)
     assert (bins(drawn.masks) == np.stack(slow)).all()
@@ -262,10 +260,7 @@ def test_default_families_cycle():
 def test_default_bits_are_the_same_on_every_machine():
     first = candidates(1, 100, size=224, seed=2024)
     second = candidates(4, 50, size=224, seed=2024, parents=as_parents(first.masks, 10, 10))
-    digests = [
-        hashlib.sha256("".join(content_hash(made.masks)).encode()).hexdigest()[:16]
-        for made in (first, second)
-    ]
+    digests = [hashlib.sha256("".join(content_hash(made.masks)).encode()).hexdigest()[:16] for made in (first, second)]
     assert digests == ["8c06bd71400dc2c8", "bda66b72c181c038"]
 
 

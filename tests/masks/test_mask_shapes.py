@@ -29,10 +29,7 @@ SIZES = st.tuples(st.integers(1, 20), st.integers(1, 20))
 def slow_radius(h, w):
     shorter = min(h, w)
     return np.array(
-        [
-            [math.hypot((r - h // 2) * shorter / h, (c - w // 2) * shorter / w) for c in range(w)]
-            for r in range(h)
-        ]
+        [[math.hypot((r - h // 2) * shorter / h, (c - w // 2) * shorter / w) for c in range(w)] for r in range(h)]
     )
 
 

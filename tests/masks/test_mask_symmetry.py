@@ -238,9 +238,7 @@ def test_unique(masks):
 
 def test_dense_algebra_and_types():
     a, b = torch.rand(3, 5, 5), torch.rand(3, 5, 5)
-    assert torch.equal(union(a, b), torch.maximum(a, b)) and torch.equal(
-        intersection(a, b), torch.minimum(a, b)
-    )
+    assert torch.equal(union(a, b), torch.maximum(a, b)) and torch.equal(intersection(a, b), torch.minimum(a, b))
     assert effective(torch.ones(4, 4, dtype=torch.int64)).dtype == torch.float32
     assert effective(torch.ones(4, 4, dtype=torch.float64)).dtype == torch.float64
     assert effective(torch.ones(2, 3, 4, 4)).shape == (2, 3, 4, 4)

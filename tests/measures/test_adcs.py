@@ -93,9 +93,7 @@ def test_ties():
     """Two classes with the same images, one that is flat: sign(0) = 0, and -1 in the published code."""
     some = noise([1]).images
     flat = torch.zeros_like(some)
-    images = ImageSet(
-        torch.cat([some, some, flat]), torch.arange(3), ["a", "b", "flat"], ["a/0", "b/0", "f/0"]
-    )
+    images = ImageSet(torch.cat([some, some, flat]), torch.arange(3), ["a", "b", "flat"], ["a/0", "b/0", "f/0"])
     maps = adcs(images, dtype=torch.float64).maps
     assert maps.flatten(1).T.unique(dim=0).tolist() == [[1, 1, -2]]
     published = adcs(images, preset="iccv2023", mean=(0, 0, 0), std=(1, 1, 1), dtype=torch.float64).maps
@@ -130,9 +128,7 @@ def test_radial_means_and_table():
     assert np.allclose(rings, expected)
     row = result.table()[1]
     assert row["class"] == "c1" and row["images"] == 2
-    assert row["band 2"] == pytest.approx(
-        result.maps[1].numpy()[(np.hypot(u, v) >= 1) & (np.hypot(u, v) < 2)].mean()
-    )
+    assert row["band 2"] == pytest.approx(result.maps[1].numpy()[(np.hypot(u, v) >= 1) & (np.hypot(u, v) < 2)].mean())
 
 
 def test_save_and_load(tmp_path):

@@ -29,9 +29,7 @@ def model():
 @pytest.fixture(scope="module")
 def images():
     whole = synthetic(1, images_per_class=12, size=16, seed=6)
-    return whole.subset(
-        [i for i in torch.randperm(48, generator=torch.Generator().manual_seed(0)).tolist() if i > 3]
-    )
+    return whole.subset([i for i in torch.randperm(48, generator=torch.Generator().manual_seed(0)).tolist() if i > 3])
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +42,7 @@ def dfm():
 
 @torch.no_grad()
 def confusion(model, images, mask):
-    spectrum = torch.fft.fft2(model.normalise(images.images.double() / 255).double()) * torch.fft.ifftshift(
-        mask
-    )
+    spectrum = torch.fft.fft2(model.normalise(images.images.double() / 255).double()) * torch.fft.ifftshift(mask)
     answers = model.network(torch.fft.ifft2(spectrum).real.float()).argmax(1)
     matrix = np.zeros((4, 4), int)
     for true, predicted in zip(images.labels.tolist(), answers.tolist(), strict=True):
@@ -62,19 +58,13 @@ def test_rates_equal_a_plain_loop(model, images, dfm):
         c = images.classes.index(name)
         matrix = confusion(model, images, dfm.masks[m])
         assert np.array_equal(result.confusion[m], matrix)
-        assert np.array_equal(result.own_row[m], matrix[c]) and np.array_equal(
-            result.own_column[m], matrix[:, c]
-        )
+        assert np.array_equal(result.own_row[m], matrix[c]) and np.array_equal(result.own_column[m], matrix[:, c])
         p, n = matrix[c].sum(), matrix.sum() - matrix[c].sum()
         assert (result.positives[m], result.negatives[m]) == (p, n)
         assert result.tpr[m] == matrix[c, c] / p and result.fpr[m] == (matrix[:, c].sum() - matrix[c, c]) / n
         assert result.clean_tp[m] == clean[c, c] and result.clean_fp[m] == clean[:, c].sum() - clean[c, c]
-        assert np.allclose(
-            result.relative_confusion()[m], 100 * (matrix - clean) / matrix.sum(1, keepdims=True)
-        )
-    assert len({tuple(m.flatten().tolist()) for m in result.confusion}) == 3, (
-        "the masks should make a difference"
-    )
+        assert np.allclose(result.relative_confusion()[m], 100 * (matrix - clean) / matrix.sum(1, keepdims=True))
+    assert len({tuple(m.flatten().tolist()) for m in result.confusion}) == 3, "the masks should make a difference"
     assert result.record["forwards"] == 4 * len(images) and result.selected_on_test_set is None
     row = result.table()[1]
     assert row["class"] == "C0" and row["TPR low"] <= row["TPR"] <= row["TPR high"]

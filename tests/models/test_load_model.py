@@ -254,9 +254,7 @@ def test_timm_names(timm):
     assert model(torch.rand(1, 3, 64, 64)).shape == (1, 5)
     record = model.record
     assert (record["source"], record["timm"], record["tag"]) == ("timm", timm.__version__, "a1_in1k")
-    assert load_model("resnet18").record["tag"] == "a1_in1k", (
-        "the tag that timm takes by default is on record"
-    )
+    assert load_model("resnet18").record["tag"] == "a1_in1k", "the tag that timm takes by default is on record"
     half = load_model("vit_tiny_patch16_224.augreg_in21k_ft_in1k")
     assert half.mean == (0.5, 0.5, 0.5) and half.record["fixed_input_size"]
 
@@ -285,9 +283,7 @@ def test_pretrained_and_classes_must_agree(timm, monkeypatch):
         load_model("resnet18", pretrained=True)
 
 
-@pytest.mark.parametrize(
-    "fault", ["raise RuntimeError('operator torchvision::nms does not exist')", "import nothere"]
-)
+@pytest.mark.parametrize("fault", ["raise RuntimeError('operator torchvision::nms does not exist')", "import nothere"])
 def test_a_broken_timm_matters_only_when_asked_for(tmp_path, fault):
     (tmp_path / "timm.py").write_text(fault)
     (tmp_path / "torchvision.py").write_text(fault)
@@ -311,9 +307,7 @@ def test_a_broken_timm_matters_only_when_asked_for(tmp_path, fault):
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "timm, which knows the other names, could not be imported" in run.stdout
-    assert (
-        "install timm and a torchvision that matches torch" in run.stdout and "\n" not in run.stdout.strip()
-    )
+    assert "install timm and a torchvision that matches torch" in run.stdout and "\n" not in run.stdout.strip()
 
 
 # Factories
@@ -367,9 +361,7 @@ def test_factories(factories, monkeypatch):
     assert (sized.mean, sized.num_classes, sized.input_size) == ((0.1, 0.2, 0.3), 9, (8, 8))
     assert sized.record["normalisation"] == "factory"
     whole = load_model(f"{factories}:whole")
-    assert (
-        whole.mean == (0.5,) * 3 and not isinstance(whole.network, Classifier) and whole.input_size == (8, 8)
-    )
+    assert whole.mean == (0.5,) * 3 and not isinstance(whole.network, Classifier) and whole.input_size == (8, 8)
     given = load_model(f"{factories}:plain", mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
     assert given.mean == (0.5,) * 3 and given.record["normalisation"] == "given"
     assert load_model(f"{factories}:convolution", num_classes=5)(x).shape == (2, 5)

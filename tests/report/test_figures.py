@@ -78,9 +78,7 @@ def test_bad_shapes_are_one_sentence():
 def test_curves_are_the_running_best_of_each_stage():
     losses = [np.array([[3.0, 1.0], [2.0, 5.0]]), np.array([[4.0, math.nan], [1.0, 2.0]])]
     axis = report.search_curves(losses, ["a", "b"], stages=[2, 3]).axes[0]
-    lines = [
-        (list(line.get_xdata()), list(line.get_ydata())) for line in axis.lines if len(line.get_xdata()) == 2
-    ]
+    lines = [(list(line.get_xdata()), list(line.get_ydata())) for line in axis.lines if len(line.get_xdata()) == 2]
     drawn = [line for line in lines if line[0] in ([1, 2], [3, 4])]
     assert drawn == [
         ([1, 2], [3.0, 2.0]),

@@ -7,11 +7,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from freqkit.data import ImageSet, synthetic
+from freqkit.data import synthetic
 from freqkit.errors import UsageError
 from freqkit.masks import canonical, effective, load_dfm, partner, unique
 from freqkit.models import load_model
 from freqkit.results import RemovalResult
+from freqkit.search.gradient import gradient
 from freqkit.search.removal import removal, removal_cells, removal_masks
 from freqkit.training import train
 
@@ -166,9 +167,7 @@ def made(loss, owner, estimate=None, **more):
 def test_ties():
     result = made([5, 4, 4, 1, 0], [[0, 1, 2, 3], [0, 1, 2, 4]])
     kept = {
-        (share, ties): result.selected(share, ties=ties)[0]
-        for share in (0.5, 0.75)
-        for ties in ("include", "exclude")
+        (share, ties): result.selected(share, ties=ties)[0] for share in (0.5, 0.75) for ties in ("include", "exclude")
     }
     assert kept[0.5, "include"].sum() == 6 and kept[0.5, "exclude"].int().tolist() == [[1, 0, 0, 0]] * 2
     assert kept[0.75, "include"].sum() == kept[0.75, "exclude"].sum() == 6
@@ -277,7 +276,9 @@ def test_planted_diagonal_is_found():
     planted = selection.truth["C0"]
     assert found.sum() in (51, 52)
     assert (found & planted).sum() == 16
-    assert isinstance(held_out, ImageSet)
+    estimated = gradient(net, selection, rescore=0.2, batch_size=256)
+    assert (estimated.selected(0.05)[0] & planted).sum() == 16
+    assert estimated.forward_equivalents < result.forward_equivalents / 4
     answers = net.network(_filtered(net, held_out, result.masks[0])).argmax(1)
     assert (answers[held_out.labels == 0] == 0).float().mean() > 0.9
     assert (answers[held_out.labels != 0] == 0).float().mean() < 0.5
