@@ -1,10 +1,13 @@
 """Files that are either whole or absent."""
 
+import csv
 import json
 import os
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
+
+from freqkit.errors import UsageError
 
 
 @contextmanager
@@ -81,3 +84,19 @@ def _finite(value):
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return None
     return value
+
+
+def write_csv(path, columns, rows):
+    """Write rows (dicts) as CSV with a header, atomically."""
+    with atomic_write(path, "w") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_run(directory):
+    """`run.json` of a run directory; a `UsageError` when it holds none."""
+    try:
+        return json.loads((Path(directory) / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{directory}: holds no readable run.json.") from error

@@ -1,7 +1,6 @@
 """What removing frequencies one by one tells: a loss per candidate and class, and the dominant
 frequencies."""
 
-import csv
 import json
 import math
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 
 from freqkit.errors import UsageError
-from freqkit.results.files import atomic_write, write_json, write_safetensors
+from freqkit.results.files import read_run, write_csv, write_json, write_safetensors
 
 TIES = ("include", "exclude")
 COLUMNS = (
@@ -214,10 +213,7 @@ class RemovalResult:
         )
         for level in self.levels:
             save_dfm(directory / dfm_name(level), self.dfm(level))
-        with atomic_write(directory / "classes.csv", "w") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.table())
+        write_csv(directory / "classes.csv", COLUMNS, self.table())
 
     @classmethod
     def load(cls, directory):
@@ -229,10 +225,7 @@ class RemovalResult:
         from safetensors import safe_open
 
         directory = Path(directory)
-        try:
-            record = json.loads((directory / "run.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{directory}: holds no readable run.json.") from error
+        record = read_run(directory)
         path = directory / "removal.safetensors"
         if record.get("status") != "finished" or not path.is_file():
             raise UsageError(f"{directory}: holds no finished removal or gradient search.")

@@ -1,13 +1,12 @@
 """What a search found: per class the best mask and its rates, and every stage's candidates and scores."""
 
-import csv
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
-from freqkit.results.files import atomic_write, write_json, write_safetensors
+from freqkit.results.files import read_run, write_csv, write_json, write_safetensors
 from freqkit.results.scores import Scores
 
 COLUMNS = ("class", "loss", "TPR", "FPR", "TPR-FPR", "coverage", "full", "power", "DC", "stage", "images")
@@ -222,10 +221,7 @@ class SearchResult:
             data_hash=identity.get("data", {}).get("fingerprint"),
         )
         save_dfm(directory / "dfm.safetensors", dfm)
-        with atomic_write(directory / "classes.csv", "w") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.table())
+        write_csv(directory / "classes.csv", COLUMNS, self.table())
 
     @classmethod
     def load(cls, directory):
@@ -237,10 +233,7 @@ class SearchResult:
         from freqkit.errors import UsageError
 
         directory = Path(directory)
-        try:
-            record = json.loads((directory / "run.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{directory}: holds no readable run.json.") from error
+        record = read_run(directory)
         numbers = record.get("stages_done", [])
         if record.get("status") != "finished" or not numbers:
             raise UsageError(f"{directory}: the search there has not finished; continue it with resume.")
