@@ -56,7 +56,7 @@ bench: $(STAMPS)/build ## time spectral_filter against torch
 
 cuda-matrix: $(STAMPS)/install ## compile the kernels for every CUDA architecture (needs nvcc, no GPU)
 	@command -v nvcc >/dev/null || { echo "make cuda-matrix: nvcc is not on PATH; install the CUDA toolkit first" >&2; exit 1; }
-	cmake -S . -B build/cuda-matrix -G Ninja -DCMAKE_BUILD_TYPE=Release -DFREQKIT_CUDA=on \
+	cmake -S . -B build/cuda-matrix -G Ninja -DCMAKE_BUILD_TYPE=Release -DFREQKIT_CUDA=on -DFREQKIT_SPILLS_ARE_ERRORS=ON \
 	"-DFREQKIT_CUDA_ARCHS=$(CUDA_ARCHS)" -DFREQKIT_OUTPUT=$(CURDIR)/build/cuda-matrix/out \
 	-DPython_EXECUTABLE=$(abspath $(RUN)) \
 	-DTORCH_ROOT=$$($(RUN) -c "import os, torch; print(os.path.dirname(torch.__file__))")

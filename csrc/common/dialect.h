@@ -69,15 +69,40 @@ __device__ FREQKIT_INLINE T load_const(const T* address) {
   memcpy(&value, &word, sizeof(T));
   return value;
 }
-// The same when `wanted`, else zero bits; nothing is read then.
+// The same when `word & bits`, else zero bits; nothing is read then. In PTX, because the compiler turns a load behind
+// an `if` into a branch and works the address out anew in each.
+__device__ FREQKIT_INLINE unsigned load_word_if(unsigned word, unsigned bits, const unsigned* address) {
+  unsigned w;
+  asm("{ .reg .pred p; .reg .u32 t; and.b32 t, %2, %3; setp.ne.u32 p, t, 0; mov.u32 %0, 0;\n\t"
+      "@p ld.global.nc.u32 %0, [%1]; }"
+      : "=r"(w)
+      : "l"(__cvta_generic_to_global(address)), "r"(word), "r"(bits));
+  return w;
+}
+__device__ FREQKIT_INLINE uint2 load_word_if(unsigned word, unsigned bits, const uint2* address) {
+  uint2 w;
+  asm("{ .reg .pred p; .reg .u32 t; and.b32 t, %3, %4; setp.ne.u32 p, t, 0; mov.u32 %0, 0; mov.u32 %1, 0;\n\t"
+      "@p ld.global.nc.v2.u32 {%0, %1}, [%2]; }"
+      : "=r"(w.x), "=r"(w.y)
+      : "l"(__cvta_generic_to_global(address)), "r"(word), "r"(bits));
+  return w;
+}
+__device__ FREQKIT_INLINE uint4 load_word_if(unsigned word, unsigned bits, const uint4* address) {
+  uint4 w{};
+  if ((word & bits) != 0) w = __ldg(address);
+  return w;
+}
+template <class T>
+__device__ FREQKIT_INLINE T load_const_if_bit(unsigned word, int bit, const T* address) {
+  using W = typename Word<sizeof(T)>::type;
+  const W loaded = load_word_if(word, 1u << bit, reinterpret_cast<const W*>(address));
+  T value;
+  memcpy(&value, &loaded, sizeof(T));
+  return value;
+}
 template <class T>
 __device__ FREQKIT_INLINE T load_const_if(bool wanted, const T* address) {
-  using W = typename Word<sizeof(T)>::type;
-  W word{};
-  if (wanted) word = __ldg(reinterpret_cast<const W*>(address));
-  T value;
-  memcpy(&value, &word, sizeof(T));
-  return value;
+  return load_const_if_bit(unsigned(wanted), 0, address);
 }
 template <class T>
 __device__ FREQKIT_INLINE T load_global(const T* address) {

@@ -71,16 +71,15 @@ __device__ FREQKIT_INLINE void add_row(const FusedParams& p, const Complex<float
 #pragma unroll
   for (int a = 0; a < kSplit; ++a) {
     const Complex<float>* const at = a == 0 ? first : others + (MIRRORED ? -a * B : a * B);
-    bool wanted;
+    Complex<float> raw;
     float weight;
     if constexpr (WORDS) {
-      wanted = (word >> a & 1u) != 0;
+      raw = load_const_if_bit(word, a, at);
       weight = (word >> (a + kSplit) & 1u) != 0 ? 1.0f : 0.5f;
     } else {
       weight = load_const_if(inside, weights + (at - row));
-      wanted = weight != 0.0f;
+      raw = load_const_if(weight != 0.0f, at);
     }
-    const Complex<float> raw = load_const_if(wanted, at);
     const float re = raw.re * weight, im = MIRRORED ? -raw.im * weight : raw.im * weight;
     v[a] = {v[a].re + re * factor.re - im * factor.im, v[a].im + re * factor.im + im * factor.re};
   }
@@ -149,11 +148,12 @@ __device__ FREQKIT_INLINE void phase_a(const FusedParams& p, Complex<float>* sha
     for (int part = 0; part < (row == 0 ? 2 : 1); ++part)  // F_0 + i F_R
       add_folded<Plan, WORDS>(p, plane, mask_row, row + part * R, b, s, part, v);
     fft<kSplit>(v);
+    const Complex<float>* const twiddles = p.tables.twiddles + b;
     Complex<float>* const to = shared + task * (kSplit + 1);  // = plane, row and 17 b
     store_shared(to, v[0]);
 #pragma unroll
     for (int k1 = 1; k1 < kSplit; ++k1) {
-      const Complex<float> w = load_const(p.tables.twiddles + k1 * B + b);
+      const Complex<float> w = load_const(twiddles + k1 * B);
       store_shared(to + k1, Complex<float>{v[k1].re * w.re - v[k1].im * w.im, v[k1].re * w.im + v[k1].im * w.re});
     }
   }
@@ -190,7 +190,7 @@ __device__ FREQKIT_INLINE void join_halves(Complex<float> (&v)[R]) {
 }
 
 // The transform's outputs go to memory as they arise; the column of a plane never stands whole in registers
-// twice. E is float, or uint16_t for either 16-bit type.
+// twice.
 template <class Plan, class E, bool CONTIGUOUS>
 __device__ FREQKIT_INLINE void finish_column(const FusedParams& p, const Complex<float>* column, const FusedItem* item,
                                              int x) {
@@ -200,14 +200,8 @@ __device__ FREQKIT_INLINE void finish_column(const FusedParams& p, const Complex
   join_halves<Plan::R>(v);
   fft<Plan::R>(v);
   const int64_t step = CONTIGUOUS ? Plan::D * Plan::N : Plan::D * p.out.row;
-  const bool brain = p.out.type == Number::bf16;
   E* to = static_cast<E*>(p.out_data) + load_shared(&item->out) + x * (CONTIGUOUS ? 1 : p.out.column);
-  const auto store = [&](E* at, float value) {
-    if constexpr (sizeof(E) == 4)
-      store_streaming(at, value);
-    else
-      store_streaming(at, brain ? narrow<BFloat16>(value).bits : narrow<Half>(value).bits);
-  };
+  const auto store = [](E* at, float value) { store_streaming(at, narrow<E>(value)); };
 #pragma unroll
   for (int n = 0; n < Plan::R; ++n) {
     if (CONTIGUOUS) {

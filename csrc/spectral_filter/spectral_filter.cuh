@@ -603,12 +603,11 @@ void fused_inverse(Launch&& launch, char* memory, const InverseArguments<float>&
     p.first_image = first_image;
     p.image_count = image_count;
     const Shape shape = fused_shape(Plan::threads, Plan::shared_bytes, Plan::D, Plan::P, mask_count, image_count);
-    const bool contiguous = a.out.column == 1;
-    if (a.out.type == Number::f32)
-      launch(contiguous ? fused_inverse_kernel<Plan, float, true> : fused_inverse_kernel<Plan, float, false>, shape, p);
-    else
-      launch(contiguous ? fused_inverse_kernel<Plan, uint16_t, true> : fused_inverse_kernel<Plan, uint16_t, false>,
-             shape, p);
+    const auto of_type = [&](auto zero) {
+      using E = decltype(zero);
+      launch(a.out.column == 1 ? fused_inverse_kernel<Plan, E, true> : fused_inverse_kernel<Plan, E, false>, shape, p);
+    };
+    a.out.type == Number::f32 ? of_type(0.0f) : a.out.type == Number::bf16 ? of_type(BFloat16{}) : of_type(Half{});
   };
   const auto prepare = [&](int64_t first, int64_t count) {
     mask.first = first;

@@ -148,13 +148,14 @@ void filter_into(const Tensor& packed_any, int64_t height, int64_t width, const 
     a.out = output_view(out, channels, height, width, channels_last);
     a.out_data = out.mutable_data_ptr();
     if constexpr (std::is_same_v<T, float>) {
-      const bool fused = with_fused_plan(int(height), int(width), stream.shared_limit(), [&](auto plan) {
-        using Plan = decltype(plan);
-        const FusedGeometry g =
-            fused_geometry(Plan::N, Plan::D, masks, images, a.channels, paired, kind >= kBitsAverage);
-        const Tensor memory = empty_on(packed, {int64_t(g.bytes)}, ScalarType::Byte);
-        fused_inverse<Plan>(stream, static_cast<char*>(memory.mutable_data_ptr()), a);
-      });
+      const bool fused = out.scalar_type() != ScalarType::Double &&
+                         with_fused_plan(int(height), int(width), stream.shared_limit(), [&](auto plan) {
+                           using Plan = decltype(plan);
+                           const FusedGeometry g = fused_geometry(Plan::N, Plan::D, masks, images, a.channels, paired,
+                                                                  kind >= kBitsAverage);
+                           const Tensor memory = empty_on(packed, {int64_t(g.bytes)}, ScalarType::Byte);
+                           fused_inverse<Plan>(stream, static_cast<char*>(memory.mutable_data_ptr()), a);
+                         });
       if (fused) return;
     }
     const Memory<T> memory(stream, packed, height, width, masks * images);

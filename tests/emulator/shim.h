@@ -143,6 +143,10 @@ inline T load_const_if(bool wanted, const T* address, Site site = Site::current(
   return value;
 }
 template <class T>
+inline T load_const_if_bit(unsigned word, int bit, const T* address, Site site = Site::current()) {
+  return load_const_if((word >> bit & 1u) != 0, address, site);
+}
+template <class T>
 inline T load_const(const T* address, Site site = Site::current()) {
   return load_const_if(true, address, site);
 }
