@@ -1,6 +1,7 @@
 """The group of all commands, and what becomes of an error: one sentence and an exit code."""
 
 import difflib
+import os
 import shlex
 import sys
 import traceback
@@ -134,4 +135,7 @@ def app():
 
 def main(args=None):
     """Run the command line; ends the process with 0, 1 (failed), 2 (bad input) or 130 (interrupted)."""
+    # Threads that wait spinning steal the processor from the one they wait for when other work shares the machine:
+    # a search was seen to take three times as long. Read by the OpenMP library when torch is loaded, which is later.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app.main(args)

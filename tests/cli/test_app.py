@@ -1,5 +1,6 @@
 """Exit codes, sentences, suggestions."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -159,3 +160,15 @@ def test_python_dash_m_runs_the_same_program():
     done = subprocess.run([sys.executable, "-m", "freqkit", "nonsense"], capture_output=True, text=True)
     assert done.returncode == 2
     assert "there is no command 'nonsense'" in done.stderr
+
+
+def test_waiting_threads_do_not_spin_unless_asked(monkeypatch):
+    from freqkit.cli import app, main
+
+    seen = []
+    monkeypatch.setattr(app.app, "main", lambda args: seen.append(os.environ["OMP_WAIT_POLICY"]))
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    main([])
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    main([])
+    assert seen == ["PASSIVE", "ACTIVE"]
