@@ -1,6 +1,6 @@
 """Entries for `freqkit.spectral_filter`: what is timed, against what, and the reference each is checked with first."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
@@ -20,7 +20,6 @@ class Entry:
     backward: bool = False
     baselines: tuple = ("fair",)
     threads: int = 1
-    rows: list = field(default_factory=list)
 
 
 def entries(sizes=None, threads=1):
@@ -82,11 +81,7 @@ def prepare(entry):
     def finish(y):
         if entry.dtype == torch.float32 and not entry.channels_last:
             return y
-        return (
-            y.flatten(0, -4).to(dtype=entry.dtype, memory_format=layout).view_as(y)
-            if not entry.channels_last
-            else (y.flatten(0, -4).to(dtype=entry.dtype, memory_format=torch.channels_last))
-        )
+        return y.flatten(0, -4).to(dtype=entry.dtype, memory_format=layout)
 
     def fair():
         torch.mul(cached, scaled, out=product)

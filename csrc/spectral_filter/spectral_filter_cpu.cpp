@@ -232,6 +232,59 @@ Tensor spectrum_backward(const Tensor& grad, int64_t height, int64_t width, cons
 
 namespace {
 
+// The weights of one block of masks at a time, at most 4 MiB of them or one mask.
+template <class S>
+class MaskBlock {
+ public:
+  MaskBlock(const Transforms<S>& transforms, const Masks& masks)
+      : most(std::max<int64_t>(
+            1, std::min((int64_t(4) << 20) / (transforms.shape.weight_size() * int64_t(sizeof(S))), masks.count))),
+        t_(transforms),
+        masks_(masks),
+        weights_(most * t_.shape.weight_size()),
+        live_(most * t_.shape.groups()),
+        finite_(most) {}
+
+  // Prepares masks first, first + 1, ... on all threads; gives their number.
+  int64_t prepare(int64_t first) {
+    const int64_t height = t_.shape.height, width = t_.shape.width;
+    const int64_t count = std::min(most, masks_.count - first);
+    const double scale = 1.0 / (double(height) * double(width));
+    torch::stable::parallel_for(0, count, std::max<int64_t>(1, 4096 / width / height), [&](int64_t begin, int64_t end) {
+      ThreadScratch<S> scratch(t_.scratch);
+      for (int64_t k = begin; k < end; ++k)
+        finite_[k] =
+            t_.kernels.weights(t_.shape, masks_.at(first + k), scale, weights_.data + k * t_.shape.weight_size(),
+                               live_.data() + k * t_.shape.groups(), scratch.get());
+    });
+    for (int64_t k = 0; k < count; ++k)
+      STD_TORCH_CHECK(finite_[k], "spectral_filter: masks must be finite; mask ", first + k, " holds NaN or infinity.");
+    return count;
+  }
+  const S* weights(int64_t k) const { return weights_.data + k * t_.shape.weight_size(); }
+  const uint8_t* live(int64_t k) const { return live_.data() + k * t_.shape.groups(); }
+
+  const int64_t most;
+
+ private:
+  const Transforms<S>& t_;
+  const Masks& masks_;
+  Aligned<S> weights_;
+  std::vector<uint8_t> live_, finite_;
+};
+
+// The gradient of mask k's image b, channel c; of [B, C, H, W] when paired, else of [K, B, C, H, W].
+PlaneInput gradient_plane(const Tensor& grad, bool paired, int64_t k, int64_t b, int64_t c) {
+  const int64_t at = paired ? 0 : 1;
+  const int64_t offset = (paired ? 0 : k * grad.stride(0)) + b * grad.stride(at) + c * grad.stride(at + 1);
+  return {static_cast<const char*>(grad.const_data_ptr()) + offset * int64_t(grad.element_size()),
+          dtype_of(grad.scalar_type()),
+          grad.stride(at + 2),
+          grad.stride(at + 3),
+          0,
+          1};
+}
+
 template <class S>
 void filter_into(const Tensor& packed, int64_t height, int64_t width, const Masks& masks, bool paired,
                  bool channels_last, const Tensor& out) {
@@ -241,12 +294,10 @@ void filter_into(const Tensor& packed, int64_t height, int64_t width, const Mask
   STD_TORCH_CHECK(packed.size(2) == t.shape.size(), "freqkit::spectral_filter: packed does not fit the image size");
   const int64_t per_image = rgb ? 1 : channels;
   const int64_t units = batch * per_image, plane_size = height * width, weight_size = t.shape.weight_size();
-  const int64_t groups = t.shape.groups();
   const S* from = static_cast<const S*>(packed.const_data_ptr());
   char* to = static_cast<char*>(out.mutable_data_ptr());
   const int64_t item = int64_t(out.element_size());
   const Dtype dtype = dtype_of(out.scalar_type());
-  const double scale = 1.0 / (double(height) * double(width));
 
   const auto run = [&](int64_t image_slot, int64_t unit, const S* weights, const uint8_t* live, S* scratch) {
     const int64_t c = unit % per_image;
@@ -260,27 +311,15 @@ void filter_into(const Tensor& packed, int64_t height, int64_t width, const Mask
 
   // Masks go in blocks: all threads prepare a block's weights, then share (few masks) x (some planes) tiles of it, so
   // that a tile's weights and the spectrum at hand stay in the second-level cache.
-  const int64_t per_block =
-      std::clamp<int64_t>((int64_t(4) << 20) / (weight_size * int64_t(sizeof(S))), 1, masks.count);
-  Aligned<S> weights(per_block * weight_size);
-  std::vector<uint8_t> live(per_block * groups), finite(per_block);
-  for (int64_t first = 0; first < masks.count; first += per_block) {
-    const int64_t block = std::min(per_block, masks.count - first);
-    torch::stable::parallel_for(0, block, std::max<int64_t>(1, 4096 / width / height), [&](int64_t begin, int64_t end) {
-      ThreadScratch<S> scratch(t.scratch);
-      for (int64_t k = begin; k < end; ++k)
-        finite[k] = t.kernels.weights(t.shape, masks.at(first + k), scale, weights.data + k * weight_size,
-                                      live.data() + k * groups, scratch.get());
-    });
-    for (int64_t k = 0; k < block; ++k)
-      STD_TORCH_CHECK(finite[k], "spectral_filter: masks must be finite; mask ", first + k, " holds NaN or infinity.");
+  MaskBlock<S> prepared(t, masks);
+  for (int64_t first = 0; first < masks.count; first += prepared.most) {
+    const int64_t block = prepared.prepare(first);
     if (paired) {
       torch::stable::parallel_for(0, block * per_image, 1, [&](int64_t begin, int64_t end) {
         ThreadScratch<S> scratch(t.scratch);
         for (int64_t i = begin; i < end; ++i) {
           const int64_t k = i / per_image;
-          run(first + k, first * per_image + i, weights.data + k * weight_size, live.data() + k * groups,
-              scratch.get());
+          run(first + k, first * per_image + i, prepared.weights(k), prepared.live(k), scratch.get());
         }
       });
       continue;
@@ -295,8 +334,7 @@ void filter_into(const Tensor& packed, int64_t height, int64_t width, const Mask
         const int64_t k0 = tile % mask_tiles * tile_masks, u0 = tile / mask_tiles * tile_units;
         for (int64_t u = u0; u < std::min(units, u0 + tile_units); ++u)
           for (int64_t k = k0; k < std::min(block, k0 + tile_masks); ++k)
-            run((first + k) * batch + u / per_image, u, weights.data + k * weight_size, live.data() + k * groups,
-                scratch.get());
+            run((first + k) * batch + u / per_image, u, prepared.weights(k), prepared.live(k), scratch.get());
       }
     });
   }
@@ -354,20 +392,9 @@ Tensor spectral_filter_backward_spectrum(const Tensor& grad, int64_t height, int
     const Masks masks = masks_of(mask, kind, cell);
     Tensor result = zeros_on(grad, {batch, channels, t.shape.size()}, dtype);
     S* to = static_cast<S*>(result.mutable_data_ptr());
-    const int64_t weight_size = t.shape.weight_size(), groups = t.shape.groups();
-    const double scale = 1.0 / (double(height) * double(width));
-    const int64_t per_block =
-        std::clamp<int64_t>((int64_t(4) << 20) / (weight_size * int64_t(sizeof(S))), 1, masks.count);
-    Aligned<S> weights(per_block * weight_size);
-    std::vector<uint8_t> live(per_block * groups);
-    for (int64_t first = 0; first < masks.count; first += per_block) {
-      const int64_t block = std::min(per_block, masks.count - first);
-      torch::stable::parallel_for(0, block, 1, [&](int64_t begin, int64_t end) {
-        ThreadScratch<S> scratch(t.scratch);
-        for (int64_t k = begin; k < end; ++k)
-          t.kernels.weights(t.shape, masks.at(first + k), scale, weights.data + k * weight_size,
-                            live.data() + k * groups, scratch.get());
-      });
+    MaskBlock<S> prepared(t, masks);
+    for (int64_t first = 0; first < masks.count; first += prepared.most) {
+      const int64_t block = prepared.prepare(first);
       const int64_t image0 = paired ? first : 0, images = paired ? block : batch;
       torch::stable::parallel_for(0, images * channels, 1, [&](int64_t begin, int64_t end) {
         ThreadScratch<S> scratch(t.scratch);
@@ -375,16 +402,9 @@ Tensor spectral_filter_backward_spectrum(const Tensor& grad, int64_t height, int
         for (int64_t i = begin; i < end; ++i) {
           const int64_t b = image0 + i / channels, c = i % channels;
           for (int64_t k = paired ? b - first : 0; k < (paired ? b - first + 1 : block); ++k) {
-            const int64_t offset = (paired ? b * grad.stride(0) : (first + k) * grad.stride(0) + b * grad.stride(1)) +
-                                   c * grad.stride(at + 1);
-            const PlaneInput in{static_cast<const char*>(grad.const_data_ptr()) + offset * int64_t(grad.element_size()),
-                                dtype_of(grad.scalar_type()),
-                                grad.stride(at + 2),
-                                grad.stride(at + 3),
-                                0,
-                                1};
-            t.kernels.forward(t.shape, t.rows, t.columns, in, transformed.data, scratch.get());
-            t.kernels.accumulate(t.shape, weights.data + k * weight_size, transformed.data,
+            t.kernels.forward(t.shape, t.rows, t.columns, gradient_plane(grad, paired, first + k, b, c),
+                              transformed.data, scratch.get());
+            t.kernels.accumulate(t.shape, prepared.weights(k), transformed.data,
                                  to + (b * channels + c) * t.shape.size());
           }
         }
@@ -400,7 +420,7 @@ Tensor spectral_filter_backward_mask(const Tensor& grad, const Tensor& packed_an
                                      int64_t kind, bool paired) {
   const Tensor packed = torch::stable::contiguous(packed_any);
   STD_TORCH_CHECK(kind <= 1, "freqkit: only dense masks have gradients");
-  const int64_t at = paired ? 0 : 1, batch = packed.size(0), channels = packed.size(1), count = grad.size(0);
+  const int64_t batch = packed.size(0), channels = packed.size(1), count = grad.size(0);
   return dispatch_real("freqkit::spectral_filter_backward_mask", packed.scalar_type(), [&](auto zero) {
     using S = decltype(zero);
     const Transforms<S> t(height, width);
@@ -421,15 +441,8 @@ Tensor spectral_filter_backward_mask(const Tensor& grad, const Tensor& packed_an
           std::memset(sum, 0, sizeof(S) * weight_size);
           for (int64_t i = share * planes / shares; i < (share + 1) * planes / shares; ++i) {
             const int64_t b = paired ? k : i / channels, c = i % channels;
-            const int64_t offset =
-                (paired ? b * grad.stride(0) : k * grad.stride(0) + b * grad.stride(1)) + c * grad.stride(at + 1);
-            const PlaneInput in{static_cast<const char*>(grad.const_data_ptr()) + offset * int64_t(grad.element_size()),
-                                dtype_of(grad.scalar_type()),
-                                grad.stride(at + 2),
-                                grad.stride(at + 3),
-                                0,
-                                1};
-            t.kernels.forward(t.shape, t.rows, t.columns, in, transformed.data, scratch.get());
+            t.kernels.forward(t.shape, t.rows, t.columns, gradient_plane(grad, paired, k, b, c), transformed.data,
+                              scratch.get());
             t.kernels.correlate(t.shape, from + (b * channels + c) * t.shape.size(), transformed.data, sum);
           }
         }

@@ -36,7 +36,10 @@ def test_a_bin_is_drawn_at_its_frequency():
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 7), (2, 9), (32, 48)])
 def test_any_size_draws(tmp_path, size):
-    report.save_figure(report.dfm_maps(torch.ones(2, *size), ["a", "b"]), tmp_path / "x.png", dpi=40)
+    figure = report.dfm_maps(torch.ones(2, *size), ["a", "b"])
+    assert len(headings(figure)) == 2
+    report.save_figure(figure, tmp_path / "x.png", dpi=40)
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_headings_hold_names_and_rates():
