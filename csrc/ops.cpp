@@ -49,6 +49,15 @@ STABLE_TORCH_LIBRARY(freqkit, m) {
   m.def(
       "spectral_filter_backward_mask(Tensor grad, Tensor packed, int height, int width, int kind, bool paired) "
       "-> Tensor");
+  // spectral_filter by a bank of band images; its body is in freqkit/ops/band_bank.py. bank [P,b,C,H,W], bits
+  // [K,rows,bytes] of which `cells` names P, out [K,b,C,H,W].
+  m.def(
+      "band_bank(Tensor packed, int height, int width, Tensor mask, int kind, int[] cell, ScalarType dtype, "
+      "bool channels_last) -> Tensor");
+  m.def(
+      "band_bank_out(Tensor packed, int height, int width, Tensor mask, int kind, int[] cell, bool channels_last, "
+      "Tensor(a!) out) -> ()");
+  m.def("band_bank_sum_out(Tensor bank, Tensor mask, Tensor cells, Tensor(a!) out) -> ()");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(freqkit, CompositeExplicitAutograd, m) {

@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "numbers.h"
+
 namespace freqkit {
 
 using torch::headeronly::ScalarType;
@@ -29,6 +31,17 @@ auto dispatch_real(const char* name, ScalarType dtype, F&& body) {
   STD_TORCH_CHECK(dtype == ScalarType::Float || dtype == ScalarType::Double, name,
                   ": expected a float32 or float64 tensor");
   return dtype == ScalarType::Float ? body(float{}) : body(double{});
+}
+
+inline Number number_of(ScalarType dtype) {
+  switch (dtype) {
+    case ScalarType::Float: return Number::f32;
+    case ScalarType::Double: return Number::f64;
+    case ScalarType::Half: return Number::f16;
+    case ScalarType::BFloat16: return Number::bf16;
+    default: STD_TORCH_CHECK(false, "freqkit: expected a float32, float64, bfloat16 or float16 tensor");
+  }
+  return Number::f32;
 }
 
 }  // namespace freqkit

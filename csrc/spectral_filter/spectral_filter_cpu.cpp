@@ -3,12 +3,12 @@
 // Memory of a call beyond its result: the weights of one block of masks (at most 4 MiB or one mask) and one scratch per
 // thread (one plane between its two transforms, three columns' worth of lines), whatever K and B are.
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
-#include <new>
 #include <vector>
 
+#include "../common/aligned.h"
+#include "../common/instruction_set.h"
 #include "../common/torch.h"
 #include "spectral_filter.h"
 
@@ -18,25 +18,13 @@ namespace {
 
 template <class S>
 const CpuKernels<S>& choose() {
-  const char* wanted = std::getenv("FREQKIT_SIMD");  // for tests and benchmarks
-  const std::string level = wanted ? wanted : "";
 #ifdef FREQKIT_HAS_X86
-  const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-                          __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
-  if (level == "avx512" || (level.empty() && has_avx512)) {
-    STD_TORCH_CHECK(has_avx512, "FREQKIT_SIMD=avx512: this processor has no AVX-512");
-    return *avx512_kernels<S>();
-  }
-  if (level == "avx2" || (level.empty() && has_avx2)) {
-    STD_TORCH_CHECK(has_avx2, "FREQKIT_SIMD=avx2: this processor has no AVX2");
-    return *avx2_kernels<S>();
+  switch (instruction_set()) {
+    case InstructionSet::kAvx512: return *avx512_kernels<S>();
+    case InstructionSet::kAvx2: return *avx2_kernels<S>();
+    case InstructionSet::kBaseline: break;
   }
 #endif
-  STD_TORCH_CHECK(level.empty() || level == "baseline",
-                  "FREQKIT_SIMD must be one of the levels built into this library "
-                  "(baseline, and avx2 or avx512 on x86); got ",
-                  level);
   return *baseline_kernels<S>();
 }
 
@@ -52,17 +40,6 @@ const CpuKernels<double>& kernels_in_use(double) {
 }
 
 namespace {
-
-template <class S>
-struct Aligned {
-  explicit Aligned(int64_t count)
-      : data(static_cast<S*>(::operator new(sizeof(S) * std::max<int64_t>(count, 1), kAlign))) {}
-  ~Aligned() { ::operator delete(data, kAlign); }
-  Aligned(const Aligned&) = delete;
-  Aligned& operator=(const Aligned&) = delete;
-  static constexpr std::align_val_t kAlign{64};
-  S* data;
-};
 
 Dtype dtype_of(ScalarType dtype) {
   switch (dtype) {

@@ -42,17 +42,6 @@ class Stream {
   size_t shared_limit_ = 0;
 };
 
-Number number_of(ScalarType dtype) {
-  switch (dtype) {
-    case ScalarType::Float: return Number::f32;
-    case ScalarType::Double: return Number::f64;
-    case ScalarType::Half: return Number::f16;
-    case ScalarType::BFloat16: return Number::bf16;
-    default: STD_TORCH_CHECK(false, "freqkit: expected a float32, float64, bfloat16 or float16 tensor");
-  }
-  return Number::f32;
-}
-
 template <class T>
 struct Memory {
   Geometry geometry;

@@ -1,0 +1,152 @@
+"""Filter by masks on a coarse grid without a transform per mask: sums of the images of its cells.
+
+A mask on a grid of cells acts as `y = sum_c bit_c x_c`, with `x_c` the image filtered by cell c alone: the effective
+mask is linear in the bits, under both symmetries. The *bank* of the P images `x_c` costs P transforms per image; then a
+mask costs P/4 additions per pixel (`csrc/band_bank/band_bank.h`).
+"""
+
+from functools import cache
+
+import torch
+
+# A bank is made for as many images at a time as fit these bytes, at least one.
+BANK_BYTES = 16 << 20
+
+# Seconds per image in units of one filtering by transform: (share, fixed, per_cell), so that K masks on P free cells cost
+# share*P + (fixed + per_cell*P)*K, against K by transforms. Measured on the CPU (benchmarks/README.md), predicted on CUDA.
+_COSTS = {"cpu": (0.9, 0.1, 0.008), "cuda": (1.0, 0.4, 0.012)}
+_MOST_CELLS = 64  # beyond these the tables leave the first-level cache
+_GAIN = 0.8  # the bank is taken where it is expected to need at most this share of the time
+
+
+def choose(cells, masks, device_type):
+    """The method expected to be faster, from shapes alone: "bank" or "fft".
+
+    Args:
+        cells: free cells P of the masks' grid, `cell_count`.
+        masks: K, the masks of one call.
+        device_type: "cpu" or "cuda".
+
+    Example:
+        >>> [min(k for k in range(1000) if choose(cells, k, "cpu") == "bank") for cells in (8, 16, 28, 49, 64)]
+        [12, 26, 53, 144, 307]
+        >>> choose(65, 10**6, "cpu")
+        'fft'
+    """
+    if cells > _MOST_CELLS or device_type not in _COSTS:
+        return "fft"
+    share, fixed, per_cell = _COSTS[device_type]
+    return "bank" if share * cells + (fixed + per_cell * cells) * masks <= _GAIN * masks else "fft"
+
+
+def _free_columns(size, cell, hermitian):
+    """Of each row of cells how many, from the left, take part in the effective mask."""
+    (h, w), (ch, cw) = size, cell
+    rows, columns = h // ch, w // cw
+    if not hermitian:
+        return [columns] * rows
+    free = []
+    for row in range(rows):
+        first, end = row * ch, (row + 1) * ch
+        if max(first, 1 - h % 2) < min(end, h // 2):  # holds rows of bins that are canonical throughout
+            free.append(columns)
+        elif first <= h // 2 < end or (first == 0 and h % 2 == 0):  # only their left half is: its own partner's row
+            free.append(w // 2 // cw + 1)
+        else:
+            free.append(0)
+    return free
+
+
+def cell_count(size, cell, symmetry):
+    """Free cells of a grid: those whose bit changes the effective mask.
+
+    All of them under "average", for a cell's mirror is shifted by a bin against its partner; under "hermitian" those
+    that hold a canonical bin (`freqkit.BitMasks`), about half.
+
+    Example:
+        >>> cell_count((224, 224), (56, 56), "average"), cell_count((224, 224), (56, 56), "hermitian")
+        (16, 11)
+    """
+    return sum(_free_columns(size, cell, symmetry == "hermitian"))
+
+
+@cache
+def _grid(size, cell, hermitian, device):
+    """Bits `[P, rows, bytes]` of masks with one free cell each, and the number `[P]` of that bit in a mask."""
+    cells = [(r, c) for r, count in enumerate(_free_columns(size, cell, hermitian)) for c in range(count)]
+    row_bytes = -(-(size[1] // cell[1]) // 8)
+    alone = torch.zeros(len(cells), size[0] // cell[0], row_bytes, dtype=torch.uint8)
+    for i, (row, column) in enumerate(cells):
+        alone[i, row, column // 8] = 1 << (column % 8)
+    numbers = torch.tensor([8 * row_bytes * row + column for row, column in cells], dtype=torch.int32)
+    return alone.to(device), numbers.to(device)
+
+
+def _into(packed, height, width, mask, kind, cell, channels_last, out):
+    native = torch.ops.freqkit
+    batch, channels = packed.shape[:2]
+    # They are kept for calls outside of inference mode.
+    with torch.inference_mode(False):
+        alone, numbers = _grid((height, width), tuple(cell), kind == 3, packed.device)
+    count = len(numbers)
+    image_bytes = count * channels * height * width * packed.element_size()
+    step = min(max(1, BANK_BYTES // image_bytes), batch)
+    shape = (height, width, channels) if channels_last else (channels, height, width)
+    bank = torch.empty(count, step, *shape, dtype=packed.dtype, device=packed.device)
+    for first in range(0, batch, step):
+        some = packed[first : first + step]
+        part = bank if len(some) == step else bank.flatten()[: bank.numel() // step * len(some)]
+        part = part.view(count, len(some), *shape)
+        images = part.movedim(-1, -3) if channels_last else part
+        native.spectral_filter_out(some, height, width, alone, kind, cell, False, channels_last, images)
+        native.band_bank_sum_out(part, mask, numbers, out[:, first : first + step])
+
+
+def register():
+    """The operator's bodies, shapes and gradient; called once, when the native library is loaded."""
+    library = torch.library
+
+    @library.impl("freqkit::band_bank_out", ("cpu", "cuda"))
+    def _(packed, height, width, mask, kind, cell, channels_last, out):
+        _into(packed.contiguous(), height, width, mask, kind, cell, channels_last, out)
+
+    @library.impl("freqkit::band_bank", ("cpu", "cuda"))
+    def _(packed, height, width, mask, kind, cell, dtype, channels_last):
+        out = _empty(packed, height, width, mask, dtype, channels_last)
+        _into(packed.contiguous(), height, width, mask, kind, cell, channels_last, out)
+        return out
+
+    @library.register_fake("freqkit::band_bank")
+    def _(packed, height, width, mask, kind, cell, dtype, channels_last):
+        return _empty(packed, height, width, mask, dtype, channels_last)
+
+    @library.register_fake("freqkit::band_bank_out")
+    def _(packed, height, width, mask, kind, cell, channels_last, out):
+        return None
+
+    @library.register_fake("freqkit::band_bank_sum_out")
+    def _(bank, mask, cells, out):
+        return None
+
+    def context(ctx, inputs, output):
+        packed, height, width, mask, kind, cell, _, _ = inputs
+        ctx.save_for_backward(mask)
+        ctx.arguments = (height, width, kind, cell, packed.dtype)
+
+    def backward(ctx, grad):  # the operator is the same whichever way it was computed, and so is its transpose
+        (mask,) = ctx.saved_tensors
+        height, width, kind, cell, dtype = ctx.arguments
+        packed = torch.ops.freqkit.spectral_filter_backward_spectrum(
+            grad.contiguous(), height, width, mask, kind, cell, False, dtype
+        )
+        return packed, None, None, None, None, None, None, None
+
+    library.register_autograd("freqkit::band_bank", backward, setup_context=context)
+
+
+def _empty(packed, height, width, mask, dtype, channels_last):
+    lead = (mask.shape[0], packed.shape[0])
+    channels = packed.shape[1]
+    if channels_last:
+        return packed.new_empty(*lead, height, width, channels, dtype=dtype).movedim(-1, -3)
+    return packed.new_empty(*lead, channels, height, width, dtype=dtype)
