@@ -16,7 +16,8 @@ constexpr int kGroupCells = 4, kGroupRows = 1 << kGroupCells;
 
 FREQKIT_HD constexpr int bank_groups(int64_t cells) { return int((cells + kGroupCells - 1) / kGroupCells); }
 
-// Whether the cell whose bit is number `position` of a mask is on; bits as in BitMasks, rows of bytes one after another.
+// Whether the cell whose bit is number `position` of a mask is on; bits as in BitMasks, rows of bytes one after
+// another.
 FREQKIT_HD FREQKIT_INLINE unsigned bank_bit(uint8_t byte, int position) { return byte >> (position & 7) & 1u; }
 
 template <class S>

@@ -11,9 +11,9 @@
 namespace freqkit {
 namespace {
 
-constexpr int64_t kMaskBlock = 1024;               // masks that share the making of a tile's tables
-constexpr int64_t kStreamingBytes = 4 << 20;       // results beyond this would leave the cache before they are read
-constexpr int64_t kUnit = 1 << 15;                 // results of one unit of work of a thread
+constexpr int64_t kMaskBlock = 1024;          // masks that share the making of a tile's tables
+constexpr int64_t kStreamingBytes = 4 << 20;  // results beyond this would leave the cache before they are read
+constexpr int64_t kUnit = 1 << 15;            // results of one unit of work of a thread
 
 template <class S>
 const BankKernels<S>& kernels() {
@@ -34,15 +34,17 @@ const BankKernels<S>& kernels() {
 void band_bank_sum_out(const Tensor& bank, const Tensor& mask_any, const Tensor& cells_any, Tensor out) {
   const Tensor mask = torch::stable::contiguous(mask_any), cells = torch::stable::contiguous(cells_any);
   const int64_t count = bank.size(0), masks = mask.size(0);
-  STD_TORCH_CHECK(count > 0 && bank.is_contiguous() && cells.numel() == count && cells.scalar_type() == ScalarType::Int &&
-                      mask.dim() == 3 && mask.scalar_type() == ScalarType::Byte && out.size(0) == masks &&
+  STD_TORCH_CHECK(count > 0 && bank.is_contiguous() && cells.numel() == count &&
+                      cells.scalar_type() == ScalarType::Int && mask.dim() == 3 &&
+                      mask.scalar_type() == ScalarType::Byte && out.size(0) == masks &&
                       out.numel() == masks * (bank.numel() / count),
                   "freqkit::band_bank: bank, masks, cells and out do not fit each other");
   const int64_t elements = bank.numel() / count, mask_bytes = mask.size(1) * mask.size(2);
   const auto* const bits = static_cast<const uint8_t*>(mask.const_data_ptr());
   const auto* const positions = static_cast<const int32_t*>(cells.const_data_ptr());
   for (int64_t c = 0; c < count; ++c)
-    STD_TORCH_CHECK(positions[c] >= 0 && positions[c] < 8 * mask_bytes, "freqkit::band_bank: a cell is outside the grid");
+    STD_TORCH_CHECK(positions[c] >= 0 && positions[c] < 8 * mask_bytes,
+                    "freqkit::band_bank: a cell is outside the grid");
   dispatch_real("freqkit::band_bank", bank.scalar_type(), [&](auto zero) {
     using S = decltype(zero);
     const BankKernels<S>& kernel = kernels<S>();
@@ -71,10 +73,11 @@ void band_bank_sum_out(const Tensor& bank, const Tensor& mask_any, const Tensor&
                           number_of(out.scalar_type()),
                           stride,
                           streaming};
-      torch::stable::parallel_for(0, tiles, std::max<int64_t>(1, kUnit / (tile * block)), [&](int64_t begin, int64_t end) {
-        const Aligned<S> tables(kernel.scratch_size(int(count)));
-        kernel.sums(p, begin * tile, std::min(elements, end * tile) - begin * tile, tables.data);
-      });
+      torch::stable::parallel_for(
+          0, tiles, std::max<int64_t>(1, kUnit / (tile * block)), [&](int64_t begin, int64_t end) {
+            const Aligned<S> tables(kernel.scratch_size(int(count)));
+            kernel.sums(p, begin * tile, std::min(elements, end * tile) - begin * tile, tables.data);
+          });
     }
     return 0;
   });

@@ -54,8 +54,8 @@ FREQKIT_INLINE void fill_tables(const BankSums<S>& p, int64_t first, int count, 
           const S* const from = p.bank + cell * p.cell_stride + first + v * L;
           if (count == tile) {
             value = load<L>(from);
-            // Into the second-level cache: the cells' planes often lie a multiple of 4096 bytes apart, in one set of the
-            // first.
+            // Into the second-level cache: the cells' planes often lie a multiple of 4096 bytes apart, in one set of
+            // the first.
             __builtin_prefetch(from + kAhead * tile, 0, 2);
           } else
             for (int j = 0; j < L; ++j) value[j] = v * L + j < count ? from[j] : S(0);
@@ -75,7 +75,8 @@ FREQKIT_INLINE void write(E* to, const Vec<S, L> (&value)[N], int count) {
   if constexpr (sizeof(E) == sizeof(S)) {
     if (count == tile) {
 #pragma GCC unroll 8
-      for (int v = 0; v < N; ++v) STREAMING ? store_past_caches<L>(to + v * L, value[v]) : store<L>(to + v * L, value[v]);
+      for (int v = 0; v < N; ++v)
+        STREAMING ? store_past_caches<L>(to + v * L, value[v]) : store<L>(to + v * L, value[v]);
       return;
     }
   }

@@ -87,8 +87,9 @@ __device__ FREQKIT_INLINE uint2 load_word_if(unsigned word, unsigned bits, const
       : "l"(__cvta_generic_to_global(address)), "r"(word), "r"(bits));
   return w;
 }
-__device__ FREQKIT_INLINE uint4 load_word_if(unsigned word, unsigned bits, const uint4* address) {
-  uint4 w{};
+template <class W>
+__device__ FREQKIT_INLINE W load_word_if(unsigned word, unsigned bits, const W* address) {
+  W w{};
   if ((word & bits) != 0) w = __ldg(address);
   return w;
 }

@@ -6,10 +6,16 @@
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
 
+#if defined(__CUDACC__)
+#include <cuda_runtime.h>
+#include <torch/csrc/stable/accelerator.h>
+#endif
+
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "launch.h"
 #include "numbers.h"
 
 namespace freqkit {
@@ -45,3 +51,43 @@ inline Number number_of(ScalarType dtype) {
 }
 
 }  // namespace freqkit
+
+#if defined(__CUDACC__)
+namespace freqkit::device {
+
+inline void check(cudaError_t error, const char* what) {
+  STD_TORCH_CHECK(error == cudaSuccess, "freqkit: ", what, " failed: ", cudaGetErrorString(error));
+}
+
+// The device and stream of a call, for torch's runtime and for the one linked into this library.
+class Stream {
+ public:
+  explicit Stream(const Tensor& on)
+      : guard_(on.get_device_index()),
+        stream_(static_cast<cudaStream_t>(
+            torch::stable::accelerator::getCurrentStream(on.get_device_index()).nativeHandle())) {
+    check(cudaSetDevice(on.get_device_index()), "cudaSetDevice");
+    int bytes = 0;
+    check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, on.get_device_index()),
+          "cudaDeviceGetAttribute");
+    shared_limit_ = size_t(bytes);
+  }
+  size_t shared_limit() const { return shared_limit_; }
+
+  template <class Params>
+  void operator()(void (*kernel)(Params), const Shape& shape, const Params& params) const {
+    if (shape.shared_bytes > 48 * 1024)
+      check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shape.shared_bytes)),
+            "cudaFuncSetAttribute");
+    kernel<<<shape.blocks, shape.threads, shape.shared_bytes, stream_>>>(params);
+    check(cudaGetLastError(), "a kernel launch");
+  }
+
+ private:
+  torch::stable::accelerator::DeviceGuard guard_;
+  cudaStream_t stream_;
+  size_t shared_limit_ = 0;
+};
+
+}  // namespace freqkit::device
+#endif

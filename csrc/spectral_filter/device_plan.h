@@ -9,23 +9,16 @@
 #include <string>
 
 #include "../common/dialect.h"
+#include "../common/launch.h"
 #include "../common/numbers.h"
 #include "../fft/codelets.h"
 
 namespace freqkit::device {
 
-constexpr int kThreads = 256;                // of every block
 constexpr int kMaxPasses = 31;               // 2^31 has no more factors
 constexpr int kMaxLanes = 16;                // transforms side by side in a block: one bank period of 8-byte words
-constexpr int kMaxBlocks = 1 << 20;          // blocks loop over the rest
 constexpr int kMaxWideBlocks = 64;           // each owns a work buffer in global memory
 constexpr int64_t kScratchBytes = 24 << 20;  // between the two passes; stays in the L2 cache of any recent GPU
-
-// What a launch needs; blocks and threads are one-dimensional.
-struct Shape {
-  unsigned blocks = 0, threads = kThreads;
-  size_t shared_bytes = 0;
-};
 
 // Transforms of one length n, `lanes` of them side by side, as in-place passes: element e of lane l is at
 // e*pitch + l. After the passes, output k stands at position(k). A radix without a codelet is a direct sum

@@ -526,12 +526,6 @@ struct Work {
   Tables<T> tables(bool rows) const { return {roots(rows), positions(rows)}; }
 };
 
-inline Shape flat_shape(int64_t elements) {
-  Shape shape;
-  shape.blocks = unsigned(std::clamp<int64_t>((elements + kThreads - 1) / kThreads, 1, kMaxBlocks));
-  return shape;
-}
-
 template <class T, class Launch>
 void make_tables(Launch&& launch, const Work<T>& work) {
   const Geometry& g = work.geometry;

@@ -1,46 +1,9 @@
 // The CUDA operators: tensors in, tensors out, launches on torch's current stream.
-#include <cuda_runtime.h>
-#include <torch/csrc/stable/accelerator.h>
-
 #include "../common/torch.h"
 #include "spectral_filter.cuh"
 
 namespace freqkit::device {
 namespace {
-
-void check(cudaError_t error, const char* what) {
-  STD_TORCH_CHECK(error == cudaSuccess, "freqkit: ", what, " failed: ", cudaGetErrorString(error));
-}
-
-// The device and stream of a call, for torch's runtime and for the one linked into this library.
-class Stream {
- public:
-  explicit Stream(const Tensor& on)
-      : guard_(on.get_device_index()),
-        stream_(static_cast<cudaStream_t>(
-            torch::stable::accelerator::getCurrentStream(on.get_device_index()).nativeHandle())) {
-    check(cudaSetDevice(on.get_device_index()), "cudaSetDevice");
-    int bytes = 0;
-    check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, on.get_device_index()),
-          "cudaDeviceGetAttribute");
-    shared_limit_ = size_t(bytes);
-  }
-  size_t shared_limit() const { return shared_limit_; }
-
-  template <class Params>
-  void operator()(void (*kernel)(Params), const Shape& shape, const Params& params) const {
-    if (shape.shared_bytes > 48 * 1024)
-      check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shape.shared_bytes)),
-            "cudaFuncSetAttribute");
-    kernel<<<shape.blocks, shape.threads, shape.shared_bytes, stream_>>>(params);
-    check(cudaGetLastError(), "a kernel launch");
-  }
-
- private:
-  torch::stable::accelerator::DeviceGuard guard_;
-  cudaStream_t stream_;
-  size_t shared_limit_ = 0;
-};
 
 template <class T>
 struct Memory {

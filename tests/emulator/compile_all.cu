@@ -1,4 +1,5 @@
 // Every kernel instantiated and launched, without torch: what the compile test hands to nvcc.
+#include "../../csrc/band_bank/band_bank.cuh"
 #include "../../csrc/spectral_filter/spectral_filter.cuh"
 
 using namespace freqkit;
@@ -23,3 +24,9 @@ void all_fused(char* memory, const InverseArguments<float>& i, int size, size_t 
 }
 template void all(const Work<float>&, const InverseArguments<float>&, const ForwardArguments<float>&, float*);
 template void all(const Work<double>&, const InverseArguments<double>&, const ForwardArguments<double>&, double*);
+template <class T>
+void all_banks(const BankGeometry& geometry, void* memory, const BankArguments<T>& a) {
+  bank_sum(Launch{}, geometry, memory, a);
+}
+template void all_banks(const BankGeometry&, void*, const BankArguments<float>&);
+template void all_banks(const BankGeometry&, void*, const BankArguments<double>&);

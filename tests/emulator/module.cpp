@@ -178,6 +178,29 @@ py::array forward_of(py::array in, const std::string& in_type, int height, int w
   return out;
 }
 
+// bank [cells, elements], bits [masks, rows, bytes], the number of each cell's bit; the masks' results stand `gap`
+// elements apart. Numbers of 16 bits come back as bits.
+template <class T>
+py::array bank_sum_of(const py::array& bank, const py::array& bits, const py::array& cells, const std::string& out_type,
+                      int64_t gap, const py::dict& options) {
+  const int64_t count = bank.shape(0), elements = bank.shape(1), masks = bits.shape(0);
+  const emulated::DeviceArray<T> device_bank(static_cast<const T*>(bank.data()), size_t(bank.size()));
+  const emulated::DeviceArray<unsigned char> device_bits(static_cast<const unsigned char*>(bits.data()),
+                                                         size_t(bits.size()));
+  const emulated::DeviceArray<int32_t> device_cells(static_cast<const int32_t*>(cells.data()), size_t(cells.size()));
+  const Number type = number_named(out_type);
+  const char* formats[] = {"f4", "f8", "u2", "u2"};
+  py::array out{py::dtype(formats[int(type)]), std::vector<int64_t>{masks * (elements + gap)}};
+  const emulated::DeviceArray<char> device_out(size_t(out.nbytes()));
+  const BankGeometry g = bank_geometry(count, masks, limits_of(options).shared);
+  const emulated::DeviceArray<char> memory(g.bytes);
+  bank_sum(recorder(), g, memory.data(),
+           BankArguments<T>{device_bank.data(), count, elements, elements, device_bits.data(), device_cells.data(),
+                            masks, bits.shape(1) * bits.shape(2), device_out.data(), type, elements + gap});
+  std::memcpy(out.mutable_data(), device_out.data(), device_out.size());
+  return out;
+}
+
 py::dict counts_dict(const emulator::Counts& c) {
   py::dict d;
   d["blocks"] = c.blocks;
@@ -242,6 +265,25 @@ PYBIND11_MODULE(freqkit_emulator, m) {
       d["threads"] = Plan::threads;
       d["shared_bytes"] = Plan::shared_bytes;
     });
+    return d;
+  });
+
+  m.def("bank_sum", [](const py::array& bank, const py::array& bits, const py::array& cells,
+                       const std::string& out_type, int64_t gap, const py::dict& options) {
+    return bank.itemsize() == 4 ? bank_sum_of<float>(bank, bits, cells, out_type, gap, options)
+                                : bank_sum_of<double>(bank, bits, cells, out_type, gap, options);
+  });
+  m.def("bank_geometry", [](int64_t cells, int64_t masks, int64_t elements, int item, size_t shared) {
+    const BankGeometry g = bank_geometry(cells, masks, shared);
+    const int tile = item == 4 ? kBankTile<float> : kBankTile<double>;
+    py::dict d;
+    d["words_per_mask"] = g.words_per_mask;
+    d["masks_per_launch"] = g.masks_per_launch;
+    d["bytes"] = g.bytes;
+    d["shared_bytes"] = g.shared_bytes;
+    d["blocks"] = bank_shape(g, tile, elements, g.masks_per_launch).blocks;
+    d["tile"] = tile;
+    d["masks_per_block"] = kBankMaskBlock;
     return d;
   });
 

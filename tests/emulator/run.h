@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 
+#include "../../csrc/band_bank/band_bank.cuh"
 #include "../../csrc/spectral_filter/spectral_filter.cuh"
 #include "self_test.cuh"
 

@@ -187,6 +187,51 @@ bool filters() {
   return right;
 }
 
+template <class T>
+bool bank(int cells, int masks, int elements, size_t shared, Number type, int gap) {
+  std::vector<T> images(size_t(cells) * elements);
+  for (size_t i = 0; i < images.size(); ++i) images[i] = T(int(i * 7 % 23) - 11);
+  std::vector<int32_t> positions(cells);
+  const int mask_bytes = cells / 8 + 1;
+  for (int c = 0; c < cells; ++c) positions[c] = cells - 1 - c;
+  std::vector<unsigned char> bits(size_t(masks) * mask_bytes);
+  for (size_t i = 0; i < bits.size(); ++i) bits[i] = static_cast<unsigned char>(i * 37 + 5);
+  const BankGeometry g = bank_geometry(cells, masks, shared);
+  const emulated::DeviceArray<char> memory(g.bytes);
+  const int64_t stride = elements + gap;
+  const emulated::DeviceArray<char> out(size_t(((masks - 1) * stride + elements) * bytes_of(type)));
+  bank_sum(emulated::Launch{}, g, memory.data(),
+           BankArguments<T>{images.data(), cells, elements, elements, bits.data(), positions.data(), masks, mask_bytes,
+                            out.data(), type, stride});
+  for (int k = 0; k < masks; ++k)
+    for (int e = 0; e < elements; ++e) {
+      double wanted = 0;
+      for (int c = 0; c < cells; ++c)
+        if (bits[size_t(k) * mask_bytes + positions[c] / 8] >> positions[c] % 8 & 1)
+          wanted += double(images[size_t(c) * elements + e]);
+      const int64_t at = k * stride + e;
+      const double got = type == Number::f32   ? double(reinterpret_cast<const float*>(out.data())[at])
+                         : type == Number::f64 ? reinterpret_cast<const double*>(out.data())[at]
+                                               : double(widen(reinterpret_cast<const BFloat16*>(out.data())[at]));
+      if (!(std::abs(got - wanted) <= (type == Number::bf16 ? 1.0 : 0.0))) {  // small integers: exact
+        std::printf("bank of %d: %g instead of %g\n", cells, got, wanted);
+        return false;
+      }
+    }
+  return true;
+}
+
+bool banks() {
+  bool right = true;
+  for (const size_t shared : {size_t(0), size_t(64 * 1024)}) {
+    right &= bank<float>(5, 41, 300, shared, Number::f32, 0);
+    right &= bank<float>(16, 9, 257, shared, Number::bf16, 1);
+    right &= bank<float>(37, 3, 64, shared, Number::bf16, 4);
+    right &= bank<double>(3, 7, 130, shared, Number::f64, 0);
+  }
+  return right;
+}
+
 }  // namespace
 
 int main(int count, char** words) {
@@ -206,6 +251,7 @@ int main(int count, char** words) {
       }
     if (test == "filter") return filters() ? 0 : 1;
     if (test == "fused") return fused_sizes() ? 0 : 1;
+    if (test == "bank") return banks() ? 0 : 1;
   } catch (const std::exception& error) {
     std::printf("%s\n", error.what());
     return 1;

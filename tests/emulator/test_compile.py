@@ -42,6 +42,6 @@ def test_kernels_compile_without_spills(tmp_path):
             file.write(done.stdout + done.stderr)
     log = kept.read_text()
     registers = [int(n) for n in re.findall(r"Used (\d+) registers", log)]
-    assert len(registers) >= 60 * len(ARCHS), "every kernel must have been compiled"
+    assert len(registers) >= 85 * len(ARCHS), "every kernel must have been compiled"
     assert max(registers) <= 168, "register budgets are set by __launch_bounds__"
     assert set(re.findall(r"(\d+) bytes spill stores", log)) == {"0"}

@@ -97,7 +97,7 @@ def test_address_sanitizer_finds_the_index_out_of_bounds(sanitized):
 
 @pytest.mark.parametrize("sanitizer", ["address", "thread"])
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("kernels", ["filter", "fused"])
+@pytest.mark.parametrize("kernels", ["filter", "fused", "bank"])
 def test_kernels_are_clean(sanitized, sanitizer, order, kernels):
     done = sanitized(sanitizer, kernels, order)
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
