@@ -513,9 +513,7 @@ class Scorer:
             return tuple(torch.cat(both, axis) for both in zip(*parts, strict=True))
         try:
             # Always by transforms: a mask must give the same bits in whatever batch it comes.
-            filtered = spectral_filter(
-                spectra, masks, pairing=pairing, memory_format=torch.channels_last, method="fft"
-            )
+            filtered = spectral_filter(spectra, masks, pairing=pairing, memory_format=torch.channels_last, method="fft")
             logits = self.forward(filtered if pairing == "each" else filtered.flatten(0, 1))
         except torch.OutOfMemoryError:
             if number * images == 1:

@@ -5,16 +5,19 @@ mask is linear in the bits, under both symmetries. The *bank* of the P images `x
 mask costs P/4 additions per pixel (`csrc/band_bank/band_bank.h`).
 """
 
+import threading
 from functools import cache
 
 import torch
 
-# A bank is made for as many images at a time as fit these bytes, at least one.
+# A bank is made for as many images at a time as fit these bytes, at least one. On the CPU each thread keeps the memory
+# for its next call: fresh pages cost a quarter of the bank.
 BANK_BYTES = 16 << 20
+_kept = threading.local()
 
-# Seconds per image in units of one filtering by transform: (share, fixed, per_cell), so that K masks on P free cells cost
-# share*P + (fixed + per_cell*P)*K, against K by transforms. Measured on the CPU (benchmarks/README.md), predicted on CUDA.
-_COSTS = {"cpu": (0.9, 0.1, 0.008), "cuda": (1.0, 0.4, 0.012)}
+# (share, fixed, per_cell): K masks on P free cells cost share*P + (fixed + per_cell*P)*K, against K by transforms; the
+# unit is one filtering by transform. Measured on the CPU and predicted on CUDA (benchmarks/README.md).
+_COSTS = {"cpu": (0.8, 0.1, 0.008), "cuda": (1.0, 0.25, 0.024)}
 _MOST_CELLS = 64  # beyond these the tables leave the first-level cache
 _GAIN = 0.8  # the bank is taken where it is expected to need at most this share of the time
 
@@ -29,7 +32,7 @@ def choose(cells, masks, device_type):
 
     Example:
         >>> [min(k for k in range(1000) if choose(cells, k, "cpu") == "bank") for cells in (8, 16, 28, 49, 64)]
-        [12, 26, 53, 144, 307]
+        [11, 23, 48, 128, 273]
         >>> choose(65, 10**6, "cpu")
         'fft'
     """
@@ -82,6 +85,16 @@ def _grid(size, cell, hermitian, device):
     return alone.to(device), numbers.to(device)
 
 
+def _bank_memory(count, like):
+    if like.device.type != "cpu" or count * like.element_size() > BANK_BYTES:
+        return like.new_empty(count)
+    kept = getattr(_kept, "memory", None)
+    if kept is None or kept.numel() < count * like.element_size():
+        with torch.inference_mode(False):
+            kept = _kept.memory = torch.empty(count * like.element_size(), dtype=torch.uint8)
+    return kept[: count * like.element_size()].view(like.dtype)
+
+
 def _into(packed, height, width, mask, kind, cell, channels_last, out):
     native = torch.ops.freqkit
     batch, channels = packed.shape[:2]
@@ -89,17 +102,16 @@ def _into(packed, height, width, mask, kind, cell, channels_last, out):
     with torch.inference_mode(False):
         alone, numbers = _grid((height, width), tuple(cell), kind == 3, packed.device)
     count = len(numbers)
-    image_bytes = count * channels * height * width * packed.element_size()
-    step = min(max(1, BANK_BYTES // image_bytes), batch)
+    image = channels * height * width
+    step = min(max(1, BANK_BYTES // (count * image * packed.element_size())), batch)
+    memory = _bank_memory(count * step * image, packed)
     shape = (height, width, channels) if channels_last else (channels, height, width)
-    bank = torch.empty(count, step, *shape, dtype=packed.dtype, device=packed.device)
     for first in range(0, batch, step):
         some = packed[first : first + step]
-        part = bank if len(some) == step else bank.flatten()[: bank.numel() // step * len(some)]
-        part = part.view(count, len(some), *shape)
-        images = part.movedim(-1, -3) if channels_last else part
+        bank = memory[: count * len(some) * image].view(count, len(some), *shape)
+        images = bank.movedim(-1, -3) if channels_last else bank
         native.spectral_filter_out(some, height, width, alone, kind, cell, False, channels_last, images)
-        native.band_bank_sum_out(part, mask, numbers, out[:, first : first + step])
+        native.band_bank_sum_out(bank, mask, numbers, out[:, first : first + step])
 
 
 def register():

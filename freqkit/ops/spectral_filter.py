@@ -176,7 +176,7 @@ def spectral_filter(x, masks, *, pairing="all", out=None, dtype=None, memory_for
         method: `"fft"`: one inverse transform per mask and image. `"bank"`: for `BitMasks` and pairing "all", the image
             of each free cell of the grid once per image, then sums of these. `"auto"` (default): whichever is expected
             to be faster, from the number of masks and of free cells alone (`freqkit.ops.band_bank.choose`): on the CPU
-            the bank from 12 masks on 8 cells, 26 on 16, 53 on 28, 307 on 64, and transforms otherwise. The two round
+            the bank from 11 masks on 8 cells, 23 on 16, 48 on 28, 273 on 64, and transforms otherwise. The two round
             differently; either gives a mask and an image the same bits in whatever company they come.
 
     Returns:
@@ -189,8 +189,9 @@ def spectral_filter(x, masks, *, pairing="all", out=None, dtype=None, memory_for
     Notes:
         A NaN or infinity in an image spreads over its whole channel. A mask bin of weight 0 still multiplies the
         spectrum, except where whole groups of columns are off, which are skipped; for finite images that is the same.
-        Memory beyond input and output is bounded per thread, whatever K and B are; the bank holds as many images per
-        free cell at a time as fit 16 MiB, at least one. Gradients take the transforms under either method.
+        Memory beyond input and output is bounded per thread, whatever K and B are. The bank, a filtered image per free
+        cell, is made for as many images at a time as fit 16 MiB, at least one; on the CPU a thread keeps that memory.
+        Gradients take the transforms under either method.
 
     Example:
         >>> import torch, freqkit

@@ -36,7 +36,12 @@ def run(emulator, bank, bits, numbers, *, out="float32", shared=SHARED["sm_90"],
 def test_sums_against_float64(emulator, order, shared):
     emulator.configure(order=order, seed=3)
     rng = np.random.default_rng(1)
-    for cells, masks, elements, grid in ((1, 1, 1, (1, 1)), (5, 3, 300, (3, 2)), (16, 37, 256, (4, 4)), (33, 9, 515, (5, 9))):
+    for cells, masks, elements, grid in (
+        (1, 1, 1, (1, 1)),
+        (5, 3, 300, (3, 2)),
+        (16, 37, 256, (4, 4)),
+        (33, 9, 515, (5, 9)),
+    ):
         bits, numbers, on = draw(rng, cells, masks, grid)
         for dtype, bound in ((np.float32, 3e-7), (np.float64, 1e-15)):
             bank = rng.normal(size=(cells, elements)).astype(dtype)
