@@ -1,5 +1,6 @@
 """Progress on stderr: a rich bar with rate and time left on a terminal, plain lines elsewhere."""
 
+import os
 import sys
 import time
 from collections import deque
@@ -161,9 +162,31 @@ class Bar:
         return False
 
 
+class Notes(Lines):
+    """What a rank other than 0 shows: notes alone, with its number."""
+
+    def __init__(self, rank, stream=None):
+        super().__init__(stream)
+        self.rank = rank
+
+    def start(self, title, total, unit="forwards"):
+        pass
+
+    def advance(self, amount, **facts):
+        pass
+
+    def finish(self):
+        pass
+
+    def note(self, sentence):
+        self._say(f"rank {self.rank}: {sentence}")
+
+
 def watcher(stream=None):
     """A context manager that is a Progress for the engine: `Bar` on a terminal, else `Lines`."""
     stream = stream or sys.stderr
+    if os.environ.get("RANK", "0") != "0":
+        return Notes(os.environ["RANK"], stream)
     if stream.isatty():
         from rich.console import Console
 

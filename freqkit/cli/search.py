@@ -63,6 +63,7 @@ def search(out, resume, overwrite, dry_run, as_json, preset, stages, candidates,
     freqkit search --model cifar_resnet20 --weights resnet20.safetensors \\
                    --data cifar10/test --out runs/resnet20
     """
+    from freqkit.engine.ranks import join
     from freqkit.errors import UsageError
     from freqkit.search import hfss
 
@@ -70,45 +71,50 @@ def search(out, resume, overwrite, dry_run, as_json, preset, stages, candidates,
         raise UsageError("--resume and --overwrite exclude each other; give one of them.")
     if out is None and not dry_run:
         raise UsageError("--out must be given, or --dry-run.")
-    model = the_model(flags)
-    images = the_images(flags, size=_side(model))
-    if len(images.classes) != model.num_classes:
-        raise UsageError(
-            f"--data must hold the classes of the model: it has {len(images.classes)} folders, the model"
-            f" {model.num_classes} logits; give --classes FILE (the name of each logit) or --num-classes."
-        )
-    settings = {
-        "preset": preset,
-        "stages": stages,
-        "candidates": candidates,
-        "keep": keep,
-        "top": top,
-        "seed": seed,
-        "risk": risk,
-        "batch_size": flags["batch_size"],
-        "device": resolve_device(flags["device"]),
-        "dtype": flags["dtype"],
-    }
-    if dry_run:
-        _show_plan(hfss(model, images, dry_run=True, **settings), as_json)
-        return
-    from freqkit.report import write_pictures
-
-    with watcher() as progress:
-        result = hfss(model, images, out=out, resume=resume, overwrite=overwrite, progress=progress, **settings)
-    pictures = write_pictures(result, model, images, out)
-    if as_json:
-        facts = {
-            "out": str(out),
-            "classes": result.table(),
-            "forwards": result.forwards,
-            "seconds": result.seconds,
-            "pictures": [str(path) for path in pictures],
+    with join() as ranks:
+        model = the_model(flags)
+        images = the_images(flags, size=_side(model))
+        if len(images.classes) != model.num_classes:
+            raise UsageError(
+                f"--data must hold the classes of the model: it has {len(images.classes)} folders, the model"
+                f" {model.num_classes} logits; give --classes FILE (the name of each logit) or --num-classes."
+            )
+        settings = {
+            "preset": preset,
+            "stages": stages,
+            "candidates": candidates,
+            "keep": keep,
+            "top": top,
+            "seed": seed,
+            "risk": risk,
+            "batch_size": flags["batch_size"],
+            "device": resolve_device(flags["device"]),
+            "dtype": flags["dtype"],
         }
-        click.echo(json.dumps(_plain(facts), indent=2))
-        return
-    show_result(result)
-    say(f"{amount(result.forwards)} forwards in {duration(result.seconds)}; everything is in {Path(out)}/")
+        if dry_run:
+            plan = hfss(model, images, dry_run=True, **settings)
+            if ranks.first:
+                _show_plan(plan, as_json)
+            return
+        from freqkit.report import write_pictures
+
+        with watcher() as progress:
+            result = hfss(model, images, out=out, resume=resume, overwrite=overwrite, progress=progress, **settings)
+        if not ranks.first:
+            return
+        pictures = write_pictures(result, model, images, out)
+        if as_json:
+            facts = {
+                "out": str(out),
+                "classes": result.table(),
+                "forwards": result.forwards,
+                "seconds": result.seconds,
+                "pictures": [str(path) for path in pictures],
+            }
+            click.echo(json.dumps(_plain(facts), indent=2))
+            return
+        show_result(result)
+        say(f"{amount(result.forwards)} forwards in {duration(result.seconds)}; everything is in {Path(out)}/")
 
 
 def show_result(result, *, limit=30):

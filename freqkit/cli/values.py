@@ -1,5 +1,6 @@
 """Values of flags: what they may be, and the sentence when they are not."""
 
+import os
 import re
 
 import click
@@ -97,13 +98,18 @@ class Device(click.ParamType):
 
 
 def resolve_device(name):
-    """`auto` -> cuda when torch sees a GPU, else cpu; asking for a GPU that is not there is an error."""
+    """`auto` -> cuda when torch sees a GPU, else cpu; asking for a GPU that is not there is an error.
+
+    Of several ranks on a machine each takes the GPU of its own number.
+    """
     import torch
 
     from freqkit.errors import UsageError
 
     if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     if name.startswith("cuda"):
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         index = int(name.partition(":")[2] or 0)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from freqkit.engine import racing
+from freqkit.engine import racing, ranks
 from freqkit.engine.batches import calibrate, tiling
 from freqkit.engine.forward import Forward
 from freqkit.engine.progress import Silent
@@ -80,11 +80,13 @@ class Scorer:
         self.forward = Forward(model, device=device, dtype=dtype, domain=domain)
         self.calibration = None
         if batch_size == "auto":
-            batch_size, timings = calibrate(self.forward, tuple(images.images.shape[1:]), limit=64 * len(self.labels))
+            shape, limit = tuple(images.images.shape[1:]), 64 * len(self.labels)
+            batch_size, timings = ranks.on_first(lambda: calibrate(self.forward, shape, limit=limit))
             self.calibration = {str(size): each for size, each in timings.items()}
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise UsageError(f'score: batch_size must be "auto" or a positive integer; got {batch_size!r}.')
         self.batch_size = batch_size
+        self.memory_limit = memory
         self._spectrum_bytes = one = self._transform(images.images[:1]).nbytes
         self.tiling = tiling(len(self.labels), batch_size, max_block=max(1, memory // one))
         self._keep = len(self.labels) * one <= memory
@@ -94,13 +96,17 @@ class Scorer:
         if domain == "normalised":
             mean, std = (torch.tensor(v, device=sample.device).view(1, 3, 1, 1) for v in (model.mean, model.std))
             sample = (sample - mean.to(sample.dtype)) / std.to(sample.dtype)
-        self.form = self.forward.optimise(
-            form,
-            sample.contiguous(memory_format=torch.channels_last),
-            expected=expected,
-            rows=self.tiling.part * self.tiling.group,
-            note=self.progress.note,
-        )
+        sample = sample.contiguous(memory_format=torch.channels_last)
+        rows = self.tiling.part * self.tiling.group
+
+        def optimise(form):
+            return self.forward.optimise(form, sample, expected=expected, rows=rows, note=self.progress.note)
+
+        def follow(decided):
+            if optimise(decided["form"])["form"] != decided["form"]:
+                raise RuntimeError(f"the {decided['form']} network of rank 0 cannot be had on every rank.")
+
+        self.form = ranks.on_first(lambda: optimise(form), follow)
 
     def _class_index(self, given):
         if given is None:
@@ -194,28 +200,27 @@ class Scorer:
         classes = len(self.classes)
         loss = np.zeros((total, classes))
         correct, predicted = (np.zeros((total, classes), dtype=np.int64) for _ in range(2))
-        groups = self.tiling.groups(total)
-        resumed = 0
-        for first, last in self.tiling.blocks():
-            for low, high in groups:
-                name = f"{key}/{low}-{high}/{first}-{last}"
-                sums = journal.get(name) if journal is not None else None
-                known = sums is not None
-                if not known:
-                    sums = self._tile(masks, names, low, high, first, last, weights, per_sample)
-                    if journal is not None:
-                        journal.put(name, **sums)
-                if per_sample:
-                    for what, values in samples.items():
-                        values[low:high, first:last] = sums[f"each {what}"]
-                loss[low:high] += sums["loss"]
-                correct[low:high] += sums["correct"]
-                predicted[low:high] += sums["predicted"]
-                amount = (high - low) * (last - first)
-                resumed += amount * known
-                progress.advance(amount, resumed=known)
-                if check is not None:
-                    check()
+        groups, resumed = self.tiling.groups(total), 0
+        tiles = [
+            (f"{key}/{low}-{high}/{first}-{last}", (high - low) * (last - first), (low, high, first, last))
+            for first, last in self.tiling.blocks()
+            for low, high in groups
+        ]
+
+        def compute(tile):
+            return self._tile(masks, names, *tile, weights, per_sample)
+
+        for (low, high, first, last), sums, known in ranks.share(
+            tiles, compute, journal=journal, progress=progress, check=check
+        ):
+            if per_sample:
+                for what, values in samples.items():
+                    values[low:high, first:last] = sums[f"each {what}"]
+            loss[low:high] += sums["loss"]
+            correct[low:high] += sums["correct"]
+            predicted[low:high] += sums["predicted"]
+            resumed += (high - low) * (last - first) * known
+        resumed, (loss, correct, predicted), samples = _agreed(resumed, (loss, correct, predicted), samples)
         if reduction == "class-mean":
             with np.errstate(invalid="ignore"):
                 loss = loss / self.counts.numpy()
@@ -295,53 +300,70 @@ class Scorer:
         loss = np.full((total, classes), math.inf)
         correct = np.zeros((total, classes), dtype=np.int64)
         done = resumed = 0
-        for label in range(classes):
-            members = (self.labels == label).nonzero().flatten()
-            if len(members) == 0:
-                loss[:, label] = math.nan
-                continue
-            members = members[torch.from_numpy(racing.order(len(members), seed, label))]
-            schedule, before = racing.looks(len(members)), 0
-            alive, seen = np.arange(total), np.empty((total, len(members)), dtype=np.float32)
-            sums, hits = np.zeros(total), np.zeros(total, dtype=np.int64)
-            for look in schedule:
-                for rows, columns, size in self._pieces(len(alive), before, look):
-                    some = alive[rows]
-                    name = f"{key}/{label}/{columns.start}-{columns.stop}/{rows.start}-{rows.stop}"
-                    found = journal.get(name) if journal is not None else None
-                    amount = len(some) * (columns.stop - columns.start)
-                    if found is None:
-                        found = self._race_tile(masks, names, some, members[columns], label, size)
-                        if journal is not None:
-                            journal.put(name, **found)
-                    else:
-                        resumed += amount
-                    seen[some, columns] = found["each"]
-                    sums[some] += found["loss"]
-                    hits[some] += found["correct"]
-                    done += amount
-                    progress.advance(amount)
-                    if check is not None:
-                        check()
-                if look < len(members):
-                    level = racing.level(risk, schedule, len(alive))
-                    keep = racing.survivors(seen[alive, :look], len(members), top, level)
-                    progress.advance(int((~keep).sum()) * (len(members) - look), saved=True)
-                    alive = alive[keep]
-                before = look
-            loss[alive, label] = sums[alive] / len(members)
-            correct[alive, label] = hits[alive]
+        loss[:, self.counts.numpy() == 0] = math.nan
+        for heats in self._heats(total, seed):
+            while heats:
+                # One look at every class, so that there are tiles enough for all ranks.
+                tiles = [
+                    (f"{key}/{heat.label}/{b}-{e}/{low}-{high}", (high - low) * (e - b), (heat, low, high, b, e, size))
+                    for heat in heats
+                    for low, high, b, e, size in self._pieces(len(heat.alive), *heat.next)
+                ]
+
+                def compute(tile):
+                    heat, low, high, begin, end, size = tile
+                    some, members = heat.alive[low:high], heat.members[begin:end]
+                    return self._race_tile(masks, names, some, members, heat.label, size)
+
+                for (heat, low, high, begin, end, _), found, known in ranks.share(
+                    tiles, compute, journal=journal, progress=progress, check=check
+                ):
+                    heat.see(low, high, begin, end, found)
+                    done += (high - low) * (end - begin)
+                    resumed += (high - low) * (end - begin) * known
+                saved = self._drop(heats, top, risk)
+                if saved:
+                    progress.advance(saved, saved=True)
+                for heat in heats:
+                    if heat.over:
+                        loss[heat.alive, heat.label] = heat.sums / len(heat.members)
+                        correct[heat.alive, heat.label] = heat.hits
+                heats = [heat for heat in heats if not heat.over]
+        (done, resumed), (loss, correct), _ = _agreed([done, resumed], (loss, correct), None)
         record = self._record(drawn, done, resumed)
         if total < drawn:
             progress.advance(self.forwards(drawn - total), saved=True)
         return self._scores(loss, correct, np.full_like(correct, -1), inverse, "class-mean", record)
 
+    def _heats(self, masks, seed):
+        """Races of some classes at a time, so that the losses they remember keep to the stated memory."""
+        heats, held = [], 0
+        for label in self.counts.nonzero().flatten().tolist():
+            need = 4 * masks * int(self.counts[label])
+            if heats and held + need > self.memory_limit:
+                yield heats
+                heats, held = [], 0
+            members = (self.labels == label).nonzero().flatten()
+            members = members[torch.from_numpy(racing.order(len(members), seed, label))]
+            heats.append(racing.Heat(label, members, masks))
+            held += need
+        if heats:
+            yield heats
+
+    def _drop(self, heats, top, risk):
+        """Let every class's race have its look, on rank 0; how many forwards that saves."""
+        keep = {}
+        if ranks.current().first:
+            keep = {str(heat.label): heat.look(top, risk) for heat in heats}
+        keep = ranks.current().agree_arrays(keep)
+        return sum(heat.drop(keep[str(heat.label)]) for heat in heats)
+
     def _pieces(self, masks, first, last):
-        """Tiles over `masks` x images first...last - 1: two slices, and the images of a batch."""
+        """Tiles over `masks` x images first...last - 1: (low, high) and (begin, end), and the images of a batch."""
         plan = tiling(last - first, self.tiling.part * self.tiling.group, max_block=self.tiling.block)
         for begin, end in plan.blocks():
             for low, high in plan.groups(masks):
-                yield slice(low, high), slice(first + begin, first + end), plan.part
+                yield low, high, first + begin, first + end, plan.part
 
     def _race_tile(self, masks, names, some, members, label, size):
         """Some masks, images of one class: float32 losses [k, b], their sums, correct answers [k]."""
@@ -601,6 +623,17 @@ def score(
         return scorer.score(masks, reduction=reduction, published_batch_size=published_batch_size, progress=progress)
     finally:
         progress.finish()
+
+
+def _agreed(count, arrays, samples):
+    """What rank 0 added up, on every rank."""
+    group = ranks.current()
+    if group.size == 1:
+        return count, arrays, samples
+    whole = {str(i): value for i, value in enumerate(arrays)} | (samples or {})
+    whole = group.agree_arrays(whole)
+    arrays = tuple(whole.pop(str(i)) for i in range(len(arrays)))
+    return group.agree(count), arrays, whole if samples is not None else None
 
 
 def _take(masks, low, high, device):

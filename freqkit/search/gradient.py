@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 
 from freqkit import masks as mask_room
+from freqkit.engine import ranks
 from freqkit.engine.forward import Forward
 from freqkit.errors import UsageError
 from freqkit.search.removal import LEVELS, MASKS_AT_ONCE, SearchRun, removal_cells, removal_masks
@@ -313,6 +314,7 @@ def gradient(
             kept = {"total": estimate.total.numpy(), "baseline": estimate.baseline.numpy()}
             if run.journal is not None:
                 run.journal.put("gradient", **kept)
+        kept = ranks.current().agree_arrays(kept)
         run.record["forwards"] += len(images)
         run.record["backwards"] += len(images) * (1 + draws)
         total, baseline = (torch.from_numpy(np.array(kept[name])) for name in ("total", "baseline"))

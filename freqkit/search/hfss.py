@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import torch
 
 from freqkit import masks as mask_room
-from freqkit.engine import RunDirectory, Scorer, Silent
+from freqkit.engine import RunDirectory, Scorer, Silent, ranks
 from freqkit.engine.forward import model_device
 from freqkit.engine.journal import Interrupted, finish_tile_on_signal
+from freqkit.engine.run_directory import forwards_in
 from freqkit.errors import UsageError
 from freqkit.results import SearchResult, StageResult
 from freqkit.search.plan import Plan
@@ -113,6 +114,8 @@ def hfss(
             raise UsageError("hfss: resume and overwrite need out, the directory of the run.")
         return search.run(None, progress, began, lambda: None)
     with RunDirectory(out, search.identity, resume=resume, overwrite=overwrite) as directory:
+        if directory.restarted:
+            progress.note(f"{directory.path}: started again by torchrun, going on.")
         if directory.journal.dropped:
             progress.note(f"{directory.path}: dropped {directory.journal.dropped} damaged bytes at the journal's end.")
         with finish_tile_on_signal() as check:
@@ -283,7 +286,7 @@ class _Search:
         scores = scores.take_classes(self.searched)
         last.scores.correct[best] = scores.correct
         last.scores.predicted[best] = scores.predicted
-        if directory:
+        if directory and directory.writes:
             last.save(directory.path / f"stage-{last.number}.safetensors")
 
     def run(self, directory, progress, began, check):
@@ -304,7 +307,11 @@ class _Search:
             "form_record": scorer.form,
             "device": str(scorer.forward.device),
             "threads": torch.get_num_threads(),
+            "ranks": ranks.current().facts(ranks.about_this_rank(scorer.forward.device)),
+            "session_began": time.time(),
+            "forwards_before": forwards_in(directory.journal) if directory else 0,
             "stages_done": [],
+            "best": None,
             "forwards": 0,
             "forwards_resumed": 0,
             "forwards_saved": 0,
@@ -336,19 +343,20 @@ class _Search:
                         journal=directory.journal if directory else None,
                         check=check,
                     )
+                    progress.advance(0, best=best_class(current))
                 finally:
                     progress.finish()
                 done.append(current)
                 for name in ("forwards", "forwards_saved"):
                     record[name] += current.scores.record[name]
                 record["forwards_resumed"] = self.resumed
-                if directory:
+                if directory and directory.writes:
                     current.save(directory.path / f"stage-{number}.safetensors")
-                note_down(stages_done=[stage.number for stage in done])
+                note_down(stages_done=[stage.number for stage in done], best=best_class(current))
             if self.risk:
                 self.rates(done[-1], scorer, record, directory, progress, check)
             result = SearchResult.from_stages(done, record)
-            if directory:
+            if directory and directory.writes:
                 result.save_summary(directory.path)
             note_down(status="finished")
             return result
@@ -399,6 +407,19 @@ class _Search:
             {**scorer.memory(), "process": process},
             {"seconds_per_forward": each, "batch_size_timings": scorer.calibration},
         )
+
+
+def best_class(stage):
+    """Of a stage's best masks, the class told apart best: its name, TPR, FPR (None after a race) and loss."""
+    scores, classes = stage.scores, torch.arange(len(stage.ranks))
+    loss, tpr, fpr = (value[stage.ranks[:, 0], classes] for value in (scores.loss, scores.tpr, scores.fpr))
+    worth = (tpr - fpr.nan_to_num(0.0)).nan_to_num(-2.0)
+    best = int(torch.argmax(worth - 1e-9 * loss.nan_to_num(0.0)))
+    false = float(fpr[best])
+    return {
+        "stage": stage.number, "class": scores.classes[best], "tpr": float(tpr[best]),
+        "fpr": None if false != false else false, "loss": float(loss[best]),
+    }  # fmt: skip
 
 
 def _stages(stages, available):
