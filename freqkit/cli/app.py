@@ -17,6 +17,7 @@ COMMANDS = {
     "dfm": ("freqkit.cli.dfm", "dfm", "Rank frequencies by what removing them costs each class (DFM)."),
     "rates": ("freqkit.cli.rates", "rates", "How well each class is told apart through its frequency map."),
     "adcs": ("freqkit.cli.adcs", "adcs", "Where each class has more energy than the others (ADCS)."),
+    "status": ("freqkit.cli.status", "status", "How far a run is, live or dead."),
     "demo": ("freqkit.cli.demo", "demo", "Plant a frequency shortcut, train on it, find it again."),
     "info": ("freqkit.cli.info", "info", "Versions, what was built, what will run here."),
     "masks": ("freqkit.cli.masks", "masks", "Import and look at frequency maps."),

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from freqkit.cli.app import app, command, say
-from freqkit.cli.options import DATA, JSON, MODEL, RUN, options, the_images, the_model
+from freqkit.cli.options import DATA, ENGINE, ENGINE_KEYS, JSON, LOG, MODEL, RUN, options, the_images, the_model
 from freqkit.cli.progress import amount, duration, watcher
 from freqkit.cli.search import _plain, _side
 from freqkit.cli.tables import number, percent, show_table
@@ -73,10 +73,10 @@ class Shares(click.ParamType):
 )
 @click.option("--resume", is_flag=True, help="Continue the run in DIR; its result is the uninterrupted one's.")
 @click.option("--overwrite", is_flag=True, help="Replace the run in DIR.")
-@options(JSON)
+@options(ENGINE, LOG, JSON)
 def dfm(
     out, method, preset, patch, levels, level, ties, published_batch_size, rescore, draws, seed, resume, overwrite,
-    as_json, **flags,
+    log_json, as_json, **flags,
 ):  # fmt: skip
     """Remove one frequency after the other, and see which classes suffer.
 
@@ -104,9 +104,9 @@ def dfm(
         how = {
             "patch": patch, "levels": levels, "level": level, "ties": ties, "batch_size": flags["batch_size"],
             "device": resolve_device(flags["device"]), "dtype": flags["dtype"], "out": out, "resume": resume,
-            "overwrite": overwrite,
+            "overwrite": overwrite, **{key: flags[key] for key in ENGINE_KEYS},
         }  # fmt: skip
-        with watcher() as progress:
+        with watcher(log=log_json) as progress:
             if method == "removal":
                 result = removal(
                     model, images, preset=preset, published_batch_size=published_batch_size, progress=progress, **how

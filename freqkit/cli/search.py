@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from freqkit.cli.app import app, command, say
-from freqkit.cli.options import DATA, JSON, MODEL, RUN, options, the_images, the_model
+from freqkit.cli.options import DATA, ENGINE, ENGINE_KEYS, JSON, LOG, MODEL, RUN, options, the_images, the_model
 from freqkit.cli.progress import amount, duration, watcher
 from freqkit.cli.tables import number, percent, show_table
 from freqkit.cli.values import Counts, Risk, Share, Stages, resolve_device
@@ -52,8 +52,15 @@ from freqkit.cli.values import Counts, Risk, Share, Stages, resolve_device
 @click.option("--resume", is_flag=True, help="Continue the run in DIR; its result is the uninterrupted one's.")
 @click.option("--overwrite", is_flag=True, help="Replace the run in DIR.")
 @click.option("--dry-run", is_flag=True, help="Only say how much work it is, after a short calibration.")
-@options(JSON)
-def search(out, resume, overwrite, dry_run, as_json, preset, stages, candidates, keep, top, seed, risk, **flags):
+@click.option(
+    "--ranks", "project", type=click.IntRange(1), default=1, show_default=True, metavar="G",
+    help="--dry-run: project the time for G GPUs (processes of torchrun), each as fast as this one.",
+)  # fmt: skip
+@options(ENGINE, LOG, JSON)
+def search(
+    out, resume, overwrite, dry_run, project, log_json, as_json, preset, stages, candidates, keep, top, seed, risk,
+    **flags,
+):  # fmt: skip
     """Find, for every class, the few frequencies by which a classifier still recognises it.
 
     Writes run.json, dfm.safetensors, classes.csv, every stage's scores and pictures (dfms.png, filtered.png,
@@ -69,6 +76,8 @@ def search(out, resume, overwrite, dry_run, as_json, preset, stages, candidates,
 
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other; give one of them.")
+    if project > 1 and not dry_run:
+        raise UsageError("--ranks projects a --dry-run; torchrun starts the processes of a real one.")
     if out is None and not dry_run:
         raise UsageError("--out must be given, or --dry-run.")
     with join() as ranks:
@@ -90,15 +99,16 @@ def search(out, resume, overwrite, dry_run, as_json, preset, stages, candidates,
             "batch_size": flags["batch_size"],
             "device": resolve_device(flags["device"]),
             "dtype": flags["dtype"],
+            **{key: flags[key] for key in ENGINE_KEYS},
         }
         if dry_run:
             plan = hfss(model, images, dry_run=True, **settings)
             if ranks.first:
-                _show_plan(plan, as_json)
+                _show_plan(plan, as_json, project)
             return
         from freqkit.report import write_pictures
 
-        with watcher() as progress:
+        with watcher(log=log_json) as progress:
             result = hfss(model, images, out=out, resume=resume, overwrite=overwrite, progress=progress, **settings)
         if not ranks.first:
             return
@@ -142,7 +152,8 @@ def show_result(result, *, limit=30):
     )
 
 
-def _show_plan(plan, as_json):
+def _show_plan(plan, as_json, ranks):
+    projected = plan.projected(ranks)
     if as_json:
         facts = {
             "stages": plan.table(),
@@ -151,6 +162,9 @@ def _show_plan(plan, as_json):
             "batch_size": plan.batch_size,
             "forwards": plan.forwards,
             "seconds": plan.seconds,
+            "ranks": ranks,
+            "projected_seconds": projected["seconds"],
+            "efficiency": projected["efficiency"],
             "memory": plan.memory,
             "record": plan.record,
         }
@@ -174,6 +188,11 @@ def _show_plan(plan, as_json):
     click.echo(f"{plan.images} images of {plan.classes} classes, batches of {plan.batch_size}")
     click.echo(f"memory: {memory}")
     click.echo(f"{amount(plan.forwards)} forwards, about {duration(plan.seconds)} at the speed just measured")
+    if ranks > 1:
+        click.echo(
+            f"{ranks} ranks as fast as this one: about {duration(projected['seconds'])}, "
+            f"{percent(projected['efficiency'], 0)} of them at work (most of the rest: {projected['lost_to']})"
+        )
 
 
 def _side(model):

@@ -56,6 +56,22 @@ class BatchSize(click.ParamType):
         return int(value)
 
 
+class Memory(click.ParamType):
+    """`512MiB`, `1.5GiB`, `2GB` or a number of bytes -> bytes."""
+
+    name = "size"
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", value)
+        units = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+        size = float(match[1]) * units.get(match[2].lower(), 0) if match else 0
+        if size < 1:
+            self.fail(f"must be a size such as 512MiB or 2GiB; got {value!r}.", param, ctx)
+        return int(size)
+
+
 class Share(click.ParamType):
     """A number in (0, 1]."""
 

@@ -13,10 +13,11 @@ from freqkit.engine.forward import Forward
 from freqkit.engine.progress import Silent
 from freqkit.errors import UsageError
 from freqkit.masks import select, unique
-from freqkit.ops import BitMasks, spectral_filter, spectrum
+from freqkit.ops import BitMasks, Spectrum, spectral_filter, spectrum
 from freqkit.results import Scores
 
 REDUCTIONS = ("class-mean", "published-batches")
+SPECTRA = ("float32", "float16")
 
 
 class Scorer:
@@ -57,9 +58,14 @@ class Scorer:
         class_index=None,
         memory=1 << 30,
         form="auto",
+        spectra="float32",
         expected=0,
         progress=None,
     ):
+        if spectra not in SPECTRA:
+            raise UsageError(f"score: spectra must be one of {', '.join(SPECTRA)}; got {spectra!r}.")
+        if isinstance(memory, bool) or not isinstance(memory, int) or memory < 1:
+            raise UsageError(f"score: memory must be a positive number of bytes; got {memory!r}.")
         self.progress = progress or Silent()
         self.pairs_limit = None
         self.images = images
@@ -87,10 +93,15 @@ class Scorer:
             raise UsageError(f'score: batch_size must be "auto" or a positive integer; got {batch_size!r}.')
         self.batch_size = batch_size
         self.memory_limit = memory
+        self.transforms = 0
         self._spectrum_bytes = one = self._transform(images.images[:1]).nbytes
         self.tiling = tiling(len(self.labels), batch_size, max_block=max(1, memory // one))
-        self._keep = len(self.labels) * one <= memory
-        self._spectra = {}
+        self._half = spectra == "float16" and self.forward.compute is torch.float32
+        if self._half:
+            self._spectrum_bytes //= 2
+        self._keep = len(self.labels) * self._spectrum_bytes <= memory
+        self._half = self._half and self._keep
+        self._spectra, self._wide = {}, (None, None)
         self._race_held = torch.empty(0, dtype=torch.int64), None
         sample = self._pixels(images.images[: min(32, self.tiling.block)])
         if domain == "normalised":
@@ -130,10 +141,24 @@ class Scorer:
         if (first, last) not in self._spectra:
             if not self._keep:
                 self._spectra.clear()
-            self._spectra[first, last] = self._transform(self.images.images[first:last])
-        return self._spectra[first, last]
+            made = self._transform(self.images.images[first:last])
+            self._spectra[first, last] = self._narrow(made) if self._half else made
+        held = self._spectra[first, last]
+        if not self._half:
+            return held
+        if self._wide[0] != (first, last):
+            self._wide = None, None  # before the next one is made
+            wide = held.packed.float().mul_(math.sqrt(held.height * held.width))
+            self._wide = (first, last), Spectrum(wide, held.height, held.width)
+        return self._wide[1]
+
+    def _narrow(self, made):
+        # As the orthonormal transform has it: unscaled, the mean of a large image is beyond float16.
+        scale = 1 / math.sqrt(made.height * made.width)
+        return Spectrum((made.packed * scale).half(), made.height, made.width)
 
     def _transform(self, images):
+        self.transforms += len(images)
         return spectrum(self._pixels(images), mean=self.forward.mean, std=self.forward.std)
 
     def _pixels(self, images):
@@ -150,6 +175,29 @@ class Scorer:
             "batch": self.tiling.part * self.tiling.group * images[0].numel() * real,
         }
 
+    def economies(self):
+        """What was saved so far, by all ranks together, as plain JSON values for run.json.
+
+        images_decoded (once each), transforms (forward transforms of images), forwards (images that went through the
+        model), batches, batch_fill (mean share of the batch size), spectra (how they are kept), spectra_bytes, form,
+        form_difference (largest change of a logit, as a share of the largest; None when nothing was changed).
+        """
+        own = [self.transforms, self.forward.images, self.forward.batches]
+        transforms, forwards, batches = map(sum, zip(*ranks.current().facts(own), strict=True))
+        differences = [value for name, value in self.form.items() if name.startswith("difference")]
+        kept = f"kept in {'float16' if self._half else str(self.forward.compute).removeprefix('torch.')}"
+        return {
+            "images_decoded": len(self.labels),
+            "transforms": transforms,
+            "forwards": forwards,
+            "batches": batches,
+            "batch_fill": forwards / (batches * self.batch_size) if batches else None,
+            "spectra": kept if self._keep else "recomputed",
+            "spectra_bytes": self.memory()["spectra"],
+            "form": self.form["form"],
+            "form_difference": max(differences, default=None),
+        }
+
     def seconds_per_forward(self, masks):
         """Wall time per (mask, image) pair, filter and sums included: the best of three runs of one batch."""
         masks = _take(masks, 0, self.tiling.group, "cpu")
@@ -164,6 +212,10 @@ class Scorer:
     def forwards(self, masks):
         """Number of forwards (one per mask and image) that scoring `masks` masks takes."""
         return masks * len(self.labels)
+
+    def tiles(self, masks):
+        """Number of tiles that scoring `masks` distinct masks takes."""
+        return len(self.tiling.blocks()) * len(self.tiling.groups(masks))
 
     def score(
         self,
@@ -216,8 +268,9 @@ class Scorer:
             if per_sample:
                 for what, values in samples.items():
                     values[low:high, first:last] = sums[f"each {what}"]
-            loss[low:high] += sums["loss"]
-            correct[low:high] += sums["correct"]
+            present = self._present(first, last)
+            loss[low:high, present] += sums["loss"]
+            correct[low:high, present] += sums["correct"]
             predicted[low:high] += sums["predicted"]
             resumed += (high - low) * (last - first) * known
         resumed, (loss, correct, predicted), samples = _agreed(resumed, (loss, correct, predicted), samples)
@@ -228,7 +281,7 @@ class Scorer:
             loss = loss + offset
         if total < drawn:
             progress.advance(self.forwards(drawn - total), saved=True)
-        record = self._record(drawn, self.forwards(total), resumed)
+        record = self._record(drawn, total, self.forwards(total), resumed)
         return self._scores(loss, correct, predicted, inverse, reduction, record, samples)
 
     def score_each(self, masks, assignment=None, *, per_sample=False, progress=None, check=None):
@@ -273,7 +326,7 @@ class Scorer:
             _sums(column[answers], None, classes + 1, np.int64)[:, :classes],
             None,
             "class-mean",
-            self._record(1, images, 0),
+            self._record(1, 1, images, 0),
             {"loss": loss.astype(np.float32), "answer": answers.int().numpy()} if per_sample else None,
         )
 
@@ -330,7 +383,7 @@ class Scorer:
                         correct[heat.alive, heat.label] = heat.hits
                 heats = [heat for heat in heats if not heat.over]
         (done, resumed), (loss, correct), _ = _agreed([done, resumed], (loss, correct), None)
-        record = self._record(drawn, done, resumed)
+        record = self._record(drawn, total, done, resumed)
         if total < drawn:
             progress.advance(self.forwards(drawn - total), saved=True)
         return self._scores(loss, correct, np.full_like(correct, -1), inverse, "class-mean", record)
@@ -393,13 +446,15 @@ class Scorer:
                 return select(masks, indices), indices.numpy(), inverse
         return masks, np.arange(drawn), None
 
-    def _record(self, drawn, forwards, resumed):
+    def _record(self, drawn, distinct, forwards, resumed):
         return {
             "batch_size": self.batch_size,
             "form": self.form["form"],
             "forwards": forwards,
             "forwards_resumed": resumed,
             "forwards_saved": self.forwards(drawn) - forwards,
+            "forwards_saved_twins": self.forwards(drawn - distinct),
+            "forwards_saved_racing": self.forwards(distinct) - forwards,
         }
 
     def _scores(self, loss, correct, predicted, inverse, reduction, record, samples=None):
@@ -466,7 +521,7 @@ class Scorer:
         return (1 / sizes.double())[number].numpy(), offset.numpy()
 
     def _tile(self, masks, names, low, high, first, last, weights, per_sample=False):
-        """Sums of one tile: float64 loss [k, C] (weighted), int64 correct and predicted [k, C]."""
+        """Sums of one tile: float64 loss (weighted) and int32 correct, of the classes present, and int32 predicted."""
         some = _take(masks, low, high, self.forward.device)
         labels, classes = self.labels[first:last], len(self.classes)
         loss, answers = self._ask(
@@ -475,12 +530,17 @@ class Scorer:
         weighted = loss if weights is None else loss * weights[first:last]
         column = self._columns()
         each = {"each loss": loss.astype(np.float32), "each answer": answers.int().numpy()} if per_sample else {}
+        present = self._present(first, last)
         return {
             **each,
-            "loss": _sums(labels, weighted, classes, np.float64),
-            "correct": _sums(labels, (answers == self.class_index[labels]).numpy(), classes, np.int64),
-            "predicted": _sums(column[answers], None, classes + 1, np.int64)[:, :classes],
+            "loss": _sums(labels, weighted, classes, np.float64)[:, present],
+            "correct": _sums(labels, (answers == self.class_index[labels]).numpy(), classes, np.int32)[:, present],
+            "predicted": _sums(column[answers], None, classes + 1, np.int32)[:, :classes],
         }
+
+    def _present(self, first, last):
+        """The classes of images first...last - 1: of a thousand, a block of sorted images holds a few dozen."""
+        return self.labels[first:last].unique().numpy()
 
     def _columns(self):
         """Class of each logit, int64 [L]; one past the last class for logits that are no class."""
@@ -569,6 +629,7 @@ def score(
     progress=None,
     memory=1 << 30,
     form="auto",
+    spectra="float32",
 ):
     """Filter every image by every mask, ask the model, and sum per mask and class.
 
@@ -590,7 +651,9 @@ def score(
         reduction: "class-mean" or "published-batches" (needs `published_batch_size`).
         class_index: C logit indices, one per class; None: class c is logit c.
         progress: a `freqkit.engine.Progress`.
-        memory: bytes that cached spectra may take.
+        memory: bytes that kept spectra may take; when they need more, they are computed anew for every use, and only
+            one block of images is held. That changes how images are cut into tiles, and so last bits.
+        spectra: "float32" keeps them as computed; "float16" in half the memory (11 bits of every coefficient).
         form: the network's form, "auto", "eager", "folded" or "compiled"; see `Forward.optimise`.
 
     Returns:
@@ -614,6 +677,7 @@ def score(
         class_index=class_index,
         memory=memory,
         form=form,
+        spectra=spectra,
         expected=len(images.images) * len(masks.bits if isinstance(masks, BitMasks) else masks),
         progress=progress,
     )

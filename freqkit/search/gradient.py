@@ -260,6 +260,8 @@ def gradient(
     device=None,
     dtype=None,
     memory=1 << 30,
+    form="auto",
+    spectra="float32",
     out=None,
     resume=False,
     overwrite=False,
@@ -296,6 +298,7 @@ def gradient(
     run = SearchRun(
         "gradient", model, images, levels=levels, level=level, ties=ties, domain=domain,
         class_index=class_index, batch_size=batch_size, device=device, dtype=dtype, memory=memory,
+        form=form, spectra=spectra,
         identity={
             "preset": "default", "patch": patch, "draws": draws, "curvature": curvature, "rescore": rescore,
             "seed": seed, "gradient_batch": gradient_batch,

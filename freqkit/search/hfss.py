@@ -40,6 +40,7 @@ def hfss(
     dtype=None,
     memory=1 << 30,
     form="auto",
+    spectra="float32",
     out=None,
     resume=False,
     overwrite=False,
@@ -72,7 +73,7 @@ def hfss(
             stops being shown a class's images when it can no longer be among the class's `top`; each true
             member of the top is lost with at most this probability. FPR is then computed for the maps alone.
             Not with "cvpr2025", whose loss weighs images unequally.
-        domain, class_index, batch_size, device, dtype, memory, form: see `freqkit.engine.score`.
+        domain, class_index, batch_size, device, dtype, memory, form, spectra: see `freqkit.engine.score`.
         published_batch_size: B of the "cvpr2025" loss; images are taken in their order.
         out: directory for run.json, journal.bin, stage-*.safetensors, dfm.safetensors, classes.csv.
         resume: continue the run in `out`: every finished tile is read from the journal, and the result has
@@ -105,7 +106,7 @@ def hfss(
     began = time.monotonic()
     search = _Search(
         model, images, preset, stages, candidates, keep, top, seed, parents, elitism, keep_dc, risk,
-        domain, class_index, published_batch_size, batch_size, device, dtype, memory, form, progress,
+        domain, class_index, published_batch_size, batch_size, device, dtype, memory, form, spectra, progress,
     )  # fmt: skip
     if dry_run:
         return search.plan()
@@ -127,7 +128,7 @@ class _Search:
 
     def __init__(
         self, model, images, preset, stages, candidates, keep, top, seed, parents, elitism, keep_dc, risk,
-        domain, class_index, published_batch_size, batch_size, device, dtype, memory, form, progress,
+        domain, class_index, published_batch_size, batch_size, device, dtype, memory, form, spectra, progress,
     ):  # fmt: skip
         if preset not in PRESETS:
             raise UsageError(f"hfss: preset must be one of {', '.join(PRESETS)}; got {preset!r}.")
@@ -172,6 +173,7 @@ class _Search:
             "class_index": class_index,
             "memory": memory,
             "form": form,
+            "spectra": spectra,
         }
         counts = torch.bincount(torch.as_tensor(images.labels), minlength=len(images.classes))
         self.resumed = 0
@@ -197,6 +199,7 @@ class _Search:
             "device": (torch.device(device) if device is not None else model_device(model)).type,
             "memory": memory,
             "form": form,
+            "spectra": spectra,
             # What the answer depends on, and not where the files lay.
             "model": {key: model.record.get(key) for key in ("name", "state_sha256", "mean", "std", "num_classes")},
             "data": {"fingerprint": images.fingerprint, "images": len(images.labels)},
@@ -315,6 +318,8 @@ class _Search:
             "forwards": 0,
             "forwards_resumed": 0,
             "forwards_saved": 0,
+            "forwards_saved_twins": 0,
+            "forwards_saved_racing": 0,
             "seconds": 0.0,
             "sessions": earlier.get("sessions", 0) + 1,
         }
@@ -347,12 +352,16 @@ class _Search:
                 finally:
                     progress.finish()
                 done.append(current)
-                for name in ("forwards", "forwards_saved"):
+                for name in ("forwards", "forwards_saved", "forwards_saved_twins", "forwards_saved_racing"):
                     record[name] += current.scores.record[name]
                 record["forwards_resumed"] = self.resumed
                 if directory and directory.writes:
                     current.save(directory.path / f"stage-{number}.safetensors")
-                note_down(stages_done=[stage.number for stage in done], best=best_class(current))
+                note_down(
+                    stages_done=[stage.number for stage in done],
+                    best=best_class(current),
+                    economies=scorer.economies(),
+                )
             if self.risk:
                 self.rates(done[-1], scorer, record, directory, progress, check)
             result = SearchResult.from_stages(done, record)
@@ -390,6 +399,7 @@ class _Search:
                     "candidates": drawn,
                     "distinct": distinct,
                     "forwards": scorer.forwards(distinct),
+                    "tiles": scorer.tiles(distinct),
                 }
             )
             # Any masks of this stage serve as stand-ins for the parents.

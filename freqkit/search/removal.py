@@ -121,6 +121,8 @@ def removal(
     device=None,
     dtype=None,
     memory=1 << 30,
+    form="auto",
+    spectra="float32",
     out=None,
     resume=False,
     overwrite=False,
@@ -143,7 +145,7 @@ def removal(
         levels: shares of the bins for which DFM files are written.
         level: the one whose masks are the result's.
         ties: "include" or "exclude", see `RemovalResult.selected`.
-        domain, class_index, batch_size, device, dtype, memory: see `freqkit.engine.score`.
+        domain, class_index, batch_size, device, dtype, memory, form, spectra: see `freqkit.engine.score`.
         published_batch_size: images per batch of the published losses.
         out, resume, overwrite: directory of the run, as in `freqkit.search.hfss`; holds run.json,
             journal.bin, removal.safetensors, classes.csv, and dfm-1.safetensors, dfm-5.safetensors, ...
@@ -176,6 +178,7 @@ def removal(
     run = SearchRun(
         "removal", model, images, levels=levels, level=level, ties=ties, domain=domain,
         class_index=class_index, batch_size=batch_size, device=device, dtype=dtype, memory=memory,
+        form=form, spectra=spectra,
         identity={
             "preset": preset,
             "patch": patch,
@@ -233,7 +236,7 @@ class SearchRun:
 
     def __init__(
         self, name, model, images, *, levels, level, ties, domain, class_index, batch_size, device, dtype,
-        memory, identity,
+        memory, identity, form="auto", spectra="float32",
     ):  # fmt: skip
         import freqkit
 
@@ -246,6 +249,7 @@ class SearchRun:
             bins_of(share, self.size)
         self.scoring = {
             "domain": domain, "class_index": class_index, "device": device, "dtype": dtype, "memory": memory,
+            "form": form, "spectra": spectra,
         }  # fmt: skip
         self.batch_size = batch_size
         counts = torch.bincount(images.labels, minlength=len(images.classes))
@@ -264,6 +268,8 @@ class SearchRun:
             "dtype": None if dtype is None else str(dtype).removeprefix("torch."),
             "device": None if device is None else torch.device(device).type,
             "memory": memory,
+            "form": form,
+            "spectra": spectra,
             "model": dict(model.record),
             "data": dict(images.record),
             "versions": {"freqkit": freqkit.__version__, "torch": torch.__version__},
@@ -293,6 +299,7 @@ class SearchRun:
 
     def score(self, scorer, masks, key, progress, **how):
         """Scores over all classes of the set, with their cost on record."""
+        self.record["form"] = scorer.form["form"]
         scores = scorer.score(masks, progress=progress, journal=self.journal, key=key, check=self.check, **how)
         self.record["forwards"] += scores.record["forwards"]
         self.record["forwards_resumed"] += scores.record["forwards_resumed"]
@@ -313,6 +320,7 @@ class SearchRun:
             scores = self.score(scorer, chosen, "dfm", progress).take_classes(keep)
         finally:
             progress.finish()
+        self.note_down("running", economies=scorer.economies())
         result.mask_loss, result.tpr, result.fpr = (
             value.diagonal().clone() for value in (scores.loss, scores.tpr, scores.fpr)
         )
