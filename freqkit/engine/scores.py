@@ -118,6 +118,9 @@ class Scorer:
                 raise RuntimeError(f"the {decided['form']} network of rank 0 cannot be had on every rank.")
 
         self.form = ranks.on_first(lambda: optimise(form), follow)
+        # Only what scores masks counts as work.
+        self.transforms = self.forward.images = self.forward.batches = 0
+        self.forward.seconds = 0.0
 
     def _class_index(self, given):
         if given is None:

@@ -380,7 +380,7 @@ def test_spectra_in_float16_take_half_the_memory_and_hardly_change_a_loss():
     assert not torch.equal(other.loss, one.loss)
     # Room for halves alone: kept. No room for them either: exact ones, computed anew.
     room = exact.memory()["spectra"] // 2
-    assert Scorer(Small(), images, batch_size=32, spectra="float16", memory=room).economies()["transforms"] == 1
+    assert Scorer(Small(), images, batch_size=32, spectra="float16", memory=room).economies()["spectra"] == "kept in float16"
     tight = Scorer(Small(), images, batch_size=32, spectra="float16", memory=room - 1)
     assert tight.economies()["spectra"] == "recomputed"
     torch.testing.assert_close(tight.score(masks).loss, one.loss, rtol=1e-6, atol=1e-6)
@@ -391,11 +391,10 @@ def test_spectra_in_float16_take_half_the_memory_and_hardly_change_a_loss():
 def test_each_image_is_transformed_once_while_its_spectrum_is_kept():
     images, masks = Images(50), random_masks(20).float()
     scorer = Scorer(Small(), images, batch_size=16)
-    before = scorer.economies()["transforms"]
     scorer.score(masks[:10])
     scorer.score(masks[10:])
     twins = scorer.score(torch.cat([masks[:3], masks[:2]])).record
     assert (twins["forwards"], twins["forwards_saved_twins"], twins["forwards_saved_racing"]) == (150, 100, 0)
     found = scorer.economies()
-    assert found["transforms"] - before == 50 and found["forwards"] >= 1000
+    assert found["transforms"] == 50 and found["forwards"] == 50 * (10 + 10 + 3)
     assert 0.7 < found["batch_fill"] <= 1
