@@ -17,12 +17,14 @@ COMMANDS = {
     "dfm": ("freqkit.cli.dfm", "dfm", "Rank frequencies by what removing them costs each class (DFM)."),
     "rates": ("freqkit.cli.rates", "rates", "How well each class is told apart through its frequency map."),
     "adcs": ("freqkit.cli.adcs", "adcs", "Where each class has more energy than the others (ADCS)."),
+    "status": ("freqkit.cli.status", "status", "How far a run is, live or dead."),
     "demo": ("freqkit.cli.demo", "demo", "Plant a frequency shortcut, train on it, find it again."),
     "info": ("freqkit.cli.info", "info", "Versions, what was built, what will run here."),
     "masks": ("freqkit.cli.masks", "masks", "Import and look at frequency maps."),
     "data": ("freqkit.cli.data", "data", "Make image sets."),
     "train": ("freqkit.cli.train", "train", "Train a small classifier."),
 }
+SHARED = ("search", "dfm")  # commands whose work several ranks share
 
 
 class App(click.Group):
@@ -40,6 +42,10 @@ class App(click.Group):
         return getattr(importlib.import_module(module), attribute)
 
     def resolve_command(self, context, args):
+        if args and args[0] in COMMANDS and args[0] not in SHARED and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise click.UsageError(
+                f"torchrun can share {' and '.join(SHARED)} among processes, not {args[0]}.", context
+            )
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             near = difflib.get_close_matches(args[0], COMMANDS, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(COMMANDS)}."
@@ -59,6 +65,7 @@ class App(click.Group):
 
 def guarded(run, args):
     """Call `run`; give the exit code, after one sentence on stderr when it failed."""
+    say = _one_voice()
     try:
         code = run()
         return code if isinstance(code, int) else OK
@@ -68,7 +75,7 @@ def guarded(run, args):
         say(f"`{where} --help` lists all options.")
         return USAGE
     except click.Abort as error:
-        return _interrupted(args, error)
+        return _interrupted(args, error, say)
     except click.ClickException as error:
         say(f"freqkit: {_one_line(error.format_message())}")
         return error.exit_code
@@ -79,12 +86,28 @@ def guarded(run, args):
             say(f"freqkit: {_one_line(str(error))}")
             return USAGE
         say(f"freqkit: {_name(error)}{_one_line(str(error)) or 'no message'}")
-        if "--debug" not in args:
+        if "--debug" not in args and not _of_ranks(error):
             say("Run it again with --debug for the traceback.")
         return FAILED
 
 
-def _interrupted(args, error):
+def _one_voice():
+    """`say` for errors: of the ranks of one run the first that fails speaks, and says which it is."""
+    rank, size = os.environ.get("RANK"), int(os.environ.get("WORLD_SIZE", "1"))
+    if rank is None or size == 1:
+        return say
+
+    def speak(sentence):
+        ranks = sys.modules.get("freqkit.engine.ranks")
+        joined = ranks is not None and ranks.joined()
+        if ranks.quiet() if joined else os.environ.get("LOCAL_RANK", "0") != "0":
+            return
+        say(sentence.replace("freqkit: ", f"freqkit: rank {rank}: ", 1) if joined else sentence)
+
+    return speak
+
+
+def _interrupted(args, error, say):
     if "--debug" in args:
         traceback.print_exception(error)
     say("freqkit: interrupted.")
@@ -104,7 +127,13 @@ def _raised_by_us(error):
 
 
 def _name(error):
-    return "" if isinstance(error, OSError) else f"{type(error).__name__}: "
+    return "" if isinstance(error, OSError) or _of_ranks(error) else f"{type(error).__name__}: "
+
+
+def _of_ranks(error):
+    """Whether another process failed, of which a traceback here would tell nothing."""
+    ranks = sys.modules.get("freqkit.engine.ranks")
+    return ranks is not None and isinstance(error, ranks.RankLost)
 
 
 def _one_line(text):
@@ -138,4 +167,7 @@ def main(args=None):
     # Threads that wait spinning steal the processor from the one they wait for when other work shares the machine:
     # a search was seen to take three times as long. Read by the OpenMP library when torch is loaded, which is later.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "RANK" in os.environ:
+        # Or a rank that loses another prints pages of stack frames before its one sentence.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     app.main(args)

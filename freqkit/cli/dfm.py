@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from freqkit.cli.app import app, command, say
-from freqkit.cli.options import DATA, JSON, MODEL, RUN, options, the_images, the_model
+from freqkit.cli.options import DATA, ENGINE, ENGINE_KEYS, JSON, LOG, MODEL, RUN, options, the_images, the_model
 from freqkit.cli.progress import amount, duration, watcher
 from freqkit.cli.search import _plain, _side
 from freqkit.cli.tables import number, percent, show_table
@@ -73,10 +73,10 @@ class Shares(click.ParamType):
 )
 @click.option("--resume", is_flag=True, help="Continue the run in DIR; its result is the uninterrupted one's.")
 @click.option("--overwrite", is_flag=True, help="Replace the run in DIR.")
-@options(JSON)
+@options(ENGINE, LOG, JSON)
 def dfm(
     out, method, preset, patch, levels, level, ties, published_batch_size, rescore, draws, seed, resume, overwrite,
-    as_json, **flags,
+    log_json, as_json, **flags,
 ):  # fmt: skip
     """Remove one frequency after the other, and see which classes suffer.
 
@@ -89,6 +89,7 @@ def dfm(
     freqkit dfm --model cifar_resnet20 --weights resnet20.safetensors \\
                 --data cifar10/test --split-fraction 0.5 --out runs/dfm
     """
+    from freqkit.engine.ranks import join
     from freqkit.errors import UsageError
     from freqkit.report import plot_removal, save_figure
     from freqkit.search import gradient, removal
@@ -97,52 +98,55 @@ def dfm(
         raise UsageError("--resume and --overwrite exclude each other; give one of them.")
     if method == "gradient" and preset != "default":
         raise UsageError(f"--preset {preset} is a way of removal; give --method removal.")
-    model = the_model(flags)
-    images = the_images(flags, size=_side(model))
-    how = {
-        "patch": patch, "levels": levels, "level": level, "ties": ties, "batch_size": flags["batch_size"],
-        "device": resolve_device(flags["device"]), "dtype": flags["dtype"], "out": out, "resume": resume,
-        "overwrite": overwrite,
-    }  # fmt: skip
-    with watcher() as progress:
-        if method == "removal":
-            result = removal(
-                model, images, preset=preset, published_batch_size=published_batch_size, progress=progress, **how
-            )
-        else:
-            result = gradient(model, images, rescore=rescore, draws=draws, seed=seed, progress=progress, **how)
-    out = Path(out)
-    save_figure(plot_removal(result), out / "dfms.png")
-    save_figure(plot_removal(result, which="increase"), out / "increase.png")
-    if as_json:
-        facts = {
-            "out": str(out),
-            "classes": result.table(),
-            "forwards": result.forwards,
-            "backwards": result.backwards,
-            "seconds": result.seconds,
-        }
-        click.echo(json.dumps(_plain(facts), indent=2))
-        return
-    rows = sorted(result.table(), key=lambda row: -row["TPR-FPR"])
-    show_table(
-        [
-            ("class", "left"),
-            *((name, "right") for name in ("loss", "unfiltered", "TPR", "FPR", "TPR-FPR", "kept", "power")),
-        ],
-        [
+    with join() as ranks:
+        model = the_model(flags)
+        images = the_images(flags, size=_side(model))
+        how = {
+            "patch": patch, "levels": levels, "level": level, "ties": ties, "batch_size": flags["batch_size"],
+            "device": resolve_device(flags["device"]), "dtype": flags["dtype"], "out": out, "resume": resume,
+            "overwrite": overwrite, **{key: flags[key] for key in ENGINE_KEYS},
+        }  # fmt: skip
+        with watcher(log=log_json) as progress:
+            if method == "removal":
+                result = removal(
+                    model, images, preset=preset, published_batch_size=published_batch_size, progress=progress, **how
+                )
+            else:
+                result = gradient(model, images, rescore=rescore, draws=draws, seed=seed, progress=progress, **how)
+        if not ranks.first:
+            return
+        out = Path(out)
+        save_figure(plot_removal(result), out / "dfms.png")
+        save_figure(plot_removal(result, which="increase"), out / "increase.png")
+        if as_json:
+            facts = {
+                "out": str(out),
+                "classes": result.table(),
+                "forwards": result.forwards,
+                "backwards": result.backwards,
+                "seconds": result.seconds,
+            }
+            click.echo(json.dumps(_plain(facts), indent=2))
+            return
+        rows = sorted(result.table(), key=lambda row: -row["TPR-FPR"])
+        show_table(
             [
-                row["class"],
-                number(row["loss"]),
-                number(row["unfiltered loss"]),
-                *(percent(row[name]) for name in ("TPR", "FPR", "TPR-FPR", "coverage", "power")),
-            ]
-            for row in rows[:30]
-        ],
-        title=f"Each class seen only through its dominant {100 * level:g}% of the frequencies",
-        note=f"{len(rows) - 30} more classes in classes.csv" if len(rows) > 30 else None,
-    )
-    cost = f"{amount(result.forwards)} forwards"
-    if result.backwards:
-        cost += f", {amount(result.backwards)} backwards"
-    say(f"{cost} in {duration(result.seconds)}; everything is in {out}/")
+                ("class", "left"),
+                *((name, "right") for name in ("loss", "unfiltered", "TPR", "FPR", "TPR-FPR", "kept", "power")),
+            ],
+            [
+                [
+                    row["class"],
+                    number(row["loss"]),
+                    number(row["unfiltered loss"]),
+                    *(percent(row[name]) for name in ("TPR", "FPR", "TPR-FPR", "coverage", "power")),
+                ]
+                for row in rows[:30]
+            ],
+            title=f"Each class seen only through its dominant {100 * level:g}% of the frequencies",
+            note=f"{len(rows) - 30} more classes in classes.csv" if len(rows) > 30 else None,
+        )
+        cost = f"{amount(result.forwards)} forwards"
+        if result.backwards:
+            cost += f", {amount(result.backwards)} backwards"
+        say(f"{cost} in {duration(result.seconds)}; everything is in {out}/")

@@ -4,7 +4,7 @@ import functools
 
 import click
 
-from freqkit.cli.values import BatchSize, Device, Share, resolve_device
+from freqkit.cli.values import BatchSize, Device, Memory, Share, resolve_device
 
 MODEL = (
     click.option(
@@ -71,6 +71,39 @@ DATA = (
 RUN = (
     click.option("--device", type=Device(), default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
     click.option("--batch-size", type=BatchSize(), default="auto", show_default=True, help="Images per forward."),
+)
+ENGINE = (
+    click.option(
+        "--memory",
+        type=Memory(),
+        default="1GiB",
+        show_default=True,
+        metavar="SIZE",
+        help="What kept spectra may take; when they need more, they are computed anew for every use.",
+    ),
+    click.option(
+        "--form",
+        type=click.Choice(["auto", "eager", "folded", "compiled"]),
+        default="auto",
+        show_default=True,
+        help="The network as it is, with batch norms folded, or compiled; auto compiles for long runs.",
+    ),
+    click.option(
+        "--spectra",
+        type=click.Choice(["float32", "float16"]),
+        default="float32",
+        show_default=True,
+        help="How they are kept; float16 takes half the memory and 11 bits of every coefficient.",
+    ),
+)
+ENGINE_KEYS = ("memory", "form", "spectra")
+LOG = (
+    click.option(
+        "--log-json",
+        type=click.Path(dir_okay=False),
+        metavar="FILE",
+        help="Append one JSON object per event to FILE.",
+    ),
 )
 JSON = (click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, nothing else."),)
 MODEL_KEYS = ("weights", "weights_entry", "pretrained", "num_classes", "allow_missing", "allow_unexpected")

@@ -1,5 +1,6 @@
 """Progress on stderr: a rich bar with rate and time left on a terminal, plain lines elsewhere."""
 
+import os
 import sys
 import time
 from collections import deque
@@ -10,15 +11,18 @@ class Pace:
     """How fast the work goes; what was read from a journal counts as done, but not as speed."""
 
     def __init__(self, total, clock=time.monotonic, window=30.0):
-        self.total, self.done, self.computed = total, 0, 0
+        self.total, self.done, self.computed, self.saved, self.best = total, 0, 0, 0, None
         self.clock, self.began, self.window = clock, clock(), window
         self.seen = deque([(self.began, 0)])  # (time, computed), the last `window` seconds and one before
 
-    def advance(self, amount, resumed=False):
+    def advance(self, amount, resumed=False, saved=False, best=None):
         now = self.clock()
         self.done += amount
-        if resumed:
-            if not self.computed:
+        self.best = best or self.best
+        if saved:
+            self.saved += amount
+        if resumed or saved:
+            if resumed and not self.computed:
                 self.began, self.seen = now, deque([(now, 0)])
             return
         self.computed += amount
@@ -49,6 +53,13 @@ class Pace:
         rate = f"{amount(self.rate)} {unit}/s" if self.rate else f"{unit}/s unknown"
         return f"{rate}, {duration(self.left)} left" if self.left is not None else rate
 
+    def extras(self):
+        """`, 12k saved, best so far ship (TPR 80%)`; nothing when there is nothing to say."""
+        words = f", {amount(self.saved)} saved" if self.saved else ""
+        if self.best:
+            words += f", best {self.best['class']} (TPR {100 * self.best['tpr']:.0f}%)"
+        return words
+
 
 def amount(value):
     """1234567 -> '1.2M', 45321 -> '45k', 12.3 -> '12'."""
@@ -69,6 +80,10 @@ def duration(seconds):
     return f"{seconds} s"
 
 
+def _facts(facts):
+    return {name: facts[name] for name in ("resumed", "saved", "best") if name in facts}
+
+
 class Lines:
     """Plain lines, at most one every `every` seconds and one at the end of each piece of work."""
 
@@ -82,7 +97,7 @@ class Lines:
         self._say(f"{title}: {amount(total)} {unit}")
 
     def advance(self, amount, **facts):
-        self.pace.advance(amount, bool(facts.get("resumed")))
+        self.pace.advance(amount, **_facts(facts))
         if self.clock() - self.spoke >= self.every:
             self.spoke = self.clock()
             self._report()
@@ -94,7 +109,7 @@ class Lines:
             short = self.pace.done < self.pace.total
             self._say(
                 f"{self.title}: {'stopped at' if short else 'done,'} {amount(self.pace.done)}"
-                f" {self.unit} in {duration(seconds)}{rate}"
+                f" {self.unit} in {duration(seconds)}{rate}{self.pace.extras()}"
             )
             self.pace = None
 
@@ -103,7 +118,7 @@ class Lines:
 
     def _report(self):
         share = 100 * self.pace.done / self.pace.total if self.pace.total else 100
-        self._say(f"{self.title}: {share:.0f}%, {self.pace.words(self.unit)}")
+        self._say(f"{self.title}: {share:.0f}%, {self.pace.words(self.unit)}{self.pace.extras()}")
 
     def _say(self, line):
         print(line, file=self.stream or sys.stderr, flush=True)
@@ -136,14 +151,14 @@ class Bar:
         self.task = self.progress.add_task(title, total=total, words="")
 
     def advance(self, amount, **facts):
-        self.pace.advance(amount, bool(facts.get("resumed")))
-        self.progress.update(self.task, completed=self.pace.done, words=self.pace.words(self.unit))
+        self.pace.advance(amount, **_facts(facts))
+        self.progress.update(self.task, completed=self.pace.done, words=self.pace.words(self.unit) + self.pace.extras())
 
     def finish(self):
         if self.task is not None:
             seconds = duration(self.pace.clock() - self.pace.began)
             rate = f"{amount(self.pace.mean_rate)} {self.unit}/s, " if self.pace.mean_rate else ""
-            self.progress.update(self.task, words=f"{rate}{seconds}")
+            self.progress.update(self.task, words=f"{rate}{seconds}{self.pace.extras()}")
             self.progress.stop_task(self.task)
             self.task = None
 
@@ -161,14 +176,43 @@ class Bar:
         return False
 
 
-def watcher(stream=None):
-    """A context manager that is a Progress for the engine: `Bar` on a terminal, else `Lines`."""
+class Notes(Lines):
+    """What a rank other than 0 shows: notes alone, with its number."""
+
+    def __init__(self, rank, stream=None):
+        super().__init__(stream)
+        self.rank = rank
+
+    def start(self, title, total, unit="forwards"):
+        pass
+
+    def advance(self, amount, **facts):
+        pass
+
+    def finish(self):
+        pass
+
+    def note(self, sentence):
+        self._say(f"rank {self.rank}: {sentence}")
+
+
+def watcher(stream=None, log=None):
+    """A context manager that is a Progress for the engine: `Bar` on a terminal, else `Lines`; told to `log`, too."""
     stream = stream or sys.stderr
-    if stream.isatty():
+    rank = os.environ.get("RANK", "0")
+    if rank != "0":
+        shown = Notes(rank, stream)
+    elif stream.isatty():
         from rich.console import Console
 
-        return Bar(Console(file=stream))
-    return Lines(stream)
+        shown = Bar(Console(file=stream))
+    else:
+        shown = Lines(stream)
+    if log is None:
+        return shown
+    from freqkit.cli.logs import Log
+
+    return Log(log, shown, int(rank))
 
 
 @contextmanager

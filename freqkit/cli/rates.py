@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from freqkit.cli.app import app, command, say
-from freqkit.cli.options import DATA, JSON, MODEL, RUN, options, the_images, the_model
+from freqkit.cli.options import DATA, ENGINE, ENGINE_KEYS, JSON, LOG, MODEL, RUN, options, the_images, the_model
 from freqkit.cli.progress import watcher
 from freqkit.cli.search import _plain, _side
 from freqkit.cli.tables import percent, show_table
@@ -32,8 +32,8 @@ from freqkit.cli.values import resolve_device
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the bootstrap.")
 @click.option("--out", type=click.Path(dir_okay=False), metavar="FILE", help="Write FILE (safetensors), .csv and .png.")
 @click.option("--overwrite", is_flag=True, help="Replace FILE.")
-@options(RUN, JSON)
-def rates(dfm, rest, interval, confidence, resamples, seed, out, overwrite, as_json, **flags):
+@options(RUN, ENGINE, LOG, JSON)
+def rates(dfm, rest, interval, confidence, resamples, seed, out, overwrite, log_json, as_json, **flags):
     """Ask about every image through every class's map: TPR, FPR and their difference, with intervals.
 
     A high TPR alone is no shortcut: a model that calls everything that class has it, too. TPR - FPR is 0
@@ -60,11 +60,12 @@ def rates(dfm, rest, interval, confidence, resamples, seed, out, overwrite, as_j
     images = the_images({**flags, "split_fraction": None} if rest else flags, size=_side(model))
     if rest:
         images = images.split(fraction, flags["data_seed"])[1]
-    with watcher() as progress, warnings.catch_warnings():
+    with watcher(log=log_json) as progress, warnings.catch_warnings():
         warnings.simplefilter("ignore", SelectedOnTestSet)  # said below, in the command line's words
         result = measure(
             model, images, dfm, interval=interval, confidence=confidence, resamples=resamples, seed=seed,
             batch_size=flags["batch_size"], device=resolve_device(flags["device"]), progress=progress,
+            **{key: flags[key] for key in ENGINE_KEYS},
         )  # fmt: skip
     if result.selected_on_test_set:
         say(

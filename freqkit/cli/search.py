@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from freqkit.cli.app import app, command, say
-from freqkit.cli.options import DATA, JSON, MODEL, RUN, options, the_images, the_model
+from freqkit.cli.options import DATA, ENGINE, ENGINE_KEYS, JSON, LOG, MODEL, RUN, options, the_images, the_model
 from freqkit.cli.progress import amount, duration, watcher
 from freqkit.cli.tables import number, percent, show_table
 from freqkit.cli.values import Counts, Risk, Share, Stages, resolve_device
@@ -52,8 +52,15 @@ from freqkit.cli.values import Counts, Risk, Share, Stages, resolve_device
 @click.option("--resume", is_flag=True, help="Continue the run in DIR; its result is the uninterrupted one's.")
 @click.option("--overwrite", is_flag=True, help="Replace the run in DIR.")
 @click.option("--dry-run", is_flag=True, help="Only say how much work it is, after a short calibration.")
-@options(JSON)
-def search(out, resume, overwrite, dry_run, as_json, preset, stages, candidates, keep, top, seed, risk, **flags):
+@click.option(
+    "--ranks", "project", type=click.IntRange(1), default=1, show_default=True, metavar="G",
+    help="--dry-run: project the time for G GPUs (processes of torchrun), each as fast as this one.",
+)  # fmt: skip
+@options(ENGINE, LOG, JSON)
+def search(
+    out, resume, overwrite, dry_run, project, log_json, as_json, preset, stages, candidates, keep, top, seed, risk,
+    **flags,
+):  # fmt: skip
     """Find, for every class, the few frequencies by which a classifier still recognises it.
 
     Writes run.json, dfm.safetensors, classes.csv, every stage's scores and pictures (dfms.png, filtered.png,
@@ -63,52 +70,61 @@ def search(out, resume, overwrite, dry_run, as_json, preset, stages, candidates,
     freqkit search --model cifar_resnet20 --weights resnet20.safetensors \\
                    --data cifar10/test --out runs/resnet20
     """
+    from freqkit.engine.ranks import join
     from freqkit.errors import UsageError
     from freqkit.search import hfss
 
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other; give one of them.")
+    if project > 1 and not dry_run:
+        raise UsageError("--ranks projects a --dry-run; torchrun starts the processes of a real one.")
     if out is None and not dry_run:
         raise UsageError("--out must be given, or --dry-run.")
-    model = the_model(flags)
-    images = the_images(flags, size=_side(model))
-    if len(images.classes) != model.num_classes:
-        raise UsageError(
-            f"--data must hold the classes of the model: it has {len(images.classes)} folders, the model"
-            f" {model.num_classes} logits; give --classes FILE (the name of each logit) or --num-classes."
-        )
-    settings = {
-        "preset": preset,
-        "stages": stages,
-        "candidates": candidates,
-        "keep": keep,
-        "top": top,
-        "seed": seed,
-        "risk": risk,
-        "batch_size": flags["batch_size"],
-        "device": resolve_device(flags["device"]),
-        "dtype": flags["dtype"],
-    }
-    if dry_run:
-        _show_plan(hfss(model, images, dry_run=True, **settings), as_json)
-        return
-    from freqkit.report import write_pictures
-
-    with watcher() as progress:
-        result = hfss(model, images, out=out, resume=resume, overwrite=overwrite, progress=progress, **settings)
-    pictures = write_pictures(result, model, images, out)
-    if as_json:
-        facts = {
-            "out": str(out),
-            "classes": result.table(),
-            "forwards": result.forwards,
-            "seconds": result.seconds,
-            "pictures": [str(path) for path in pictures],
+    with join() as ranks:
+        model = the_model(flags)
+        images = the_images(flags, size=_side(model))
+        if len(images.classes) != model.num_classes:
+            raise UsageError(
+                f"--data must hold the classes of the model: it has {len(images.classes)} folders, the model"
+                f" {model.num_classes} logits; give --classes FILE (the name of each logit) or --num-classes."
+            )
+        settings = {
+            "preset": preset,
+            "stages": stages,
+            "candidates": candidates,
+            "keep": keep,
+            "top": top,
+            "seed": seed,
+            "risk": risk,
+            "batch_size": flags["batch_size"],
+            "device": resolve_device(flags["device"]),
+            "dtype": flags["dtype"],
+            **{key: flags[key] for key in ENGINE_KEYS},
         }
-        click.echo(json.dumps(_plain(facts), indent=2))
-        return
-    show_result(result)
-    say(f"{amount(result.forwards)} forwards in {duration(result.seconds)}; everything is in {Path(out)}/")
+        if dry_run:
+            plan = hfss(model, images, dry_run=True, **settings)
+            if ranks.first:
+                _show_plan(plan, as_json, project)
+            return
+        from freqkit.report import write_pictures
+
+        with watcher(log=log_json) as progress:
+            result = hfss(model, images, out=out, resume=resume, overwrite=overwrite, progress=progress, **settings)
+        if not ranks.first:
+            return
+        pictures = write_pictures(result, model, images, out)
+        if as_json:
+            facts = {
+                "out": str(out),
+                "classes": result.table(),
+                "forwards": result.forwards,
+                "seconds": result.seconds,
+                "pictures": [str(path) for path in pictures],
+            }
+            click.echo(json.dumps(_plain(facts), indent=2))
+            return
+        show_result(result)
+        say(f"{amount(result.forwards)} forwards in {duration(result.seconds)}; everything is in {Path(out)}/")
 
 
 def show_result(result, *, limit=30):
@@ -136,7 +152,8 @@ def show_result(result, *, limit=30):
     )
 
 
-def _show_plan(plan, as_json):
+def _show_plan(plan, as_json, ranks):
+    projected = plan.projected(ranks)
     if as_json:
         facts = {
             "stages": plan.table(),
@@ -145,6 +162,9 @@ def _show_plan(plan, as_json):
             "batch_size": plan.batch_size,
             "forwards": plan.forwards,
             "seconds": plan.seconds,
+            "ranks": ranks,
+            "projected_seconds": projected["seconds"],
+            "efficiency": projected["efficiency"],
             "memory": plan.memory,
             "record": plan.record,
         }
@@ -168,6 +188,11 @@ def _show_plan(plan, as_json):
     click.echo(f"{plan.images} images of {plan.classes} classes, batches of {plan.batch_size}")
     click.echo(f"memory: {memory}")
     click.echo(f"{amount(plan.forwards)} forwards, about {duration(plan.seconds)} at the speed just measured")
+    if ranks > 1:
+        click.echo(
+            f"{ranks} ranks as fast as this one: about {duration(projected['seconds'])}, "
+            f"{percent(projected['efficiency'], 0)} of them at work (most of the rest: {projected['lost_to']})"
+        )
 
 
 def _side(model):

@@ -1,5 +1,6 @@
 """Values of flags: what they may be, and the sentence when they are not."""
 
+import os
 import re
 
 import click
@@ -55,6 +56,22 @@ class BatchSize(click.ParamType):
         return int(value)
 
 
+class Memory(click.ParamType):
+    """`512MiB`, `1.5GiB`, `2GB` or a number of bytes -> bytes."""
+
+    name = "size"
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", value)
+        units = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+        size = float(match[1]) * units.get(match[2].lower(), 0) if match else 0
+        if size < 1:
+            self.fail(f"must be a size such as 512MiB or 2GiB; got {value!r}.", param, ctx)
+        return int(size)
+
+
 class Share(click.ParamType):
     """A number in (0, 1]."""
 
@@ -97,13 +114,18 @@ class Device(click.ParamType):
 
 
 def resolve_device(name):
-    """`auto` -> cuda when torch sees a GPU, else cpu; asking for a GPU that is not there is an error."""
+    """`auto` -> cuda when torch sees a GPU, else cpu; asking for a GPU that is not there is an error.
+
+    Of several ranks on a machine each takes the GPU of its own number.
+    """
     import torch
 
     from freqkit.errors import UsageError
 
     if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     if name.startswith("cuda"):
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         index = int(name.partition(":")[2] or 0)

@@ -2,8 +2,21 @@
 
 from freqkit.engine.journal import Interrupted, Journal
 from freqkit.engine.progress import Progress, Silent
+from freqkit.engine.projection import Costs, project
 from freqkit.engine.run_directory import RunDirectory, status
 from freqkit.engine.scores import Scorer, score
 from freqkit.results.scores import Scores
 
-__all__ = ["Interrupted", "Journal", "Progress", "RunDirectory", "Scorer", "Scores", "Silent", "score", "status"]
+__all__ = [
+    "Costs",
+    "Interrupted",
+    "Journal",
+    "Progress",
+    "RunDirectory",
+    "Scorer",
+    "Scores",
+    "Silent",
+    "project",
+    "score",
+    "status",
+]

@@ -46,7 +46,7 @@ class Forward:
         self.form = "eager"
         self.rows = None  # when set, every batch is padded to so many images
         self.seconds = 0.0
-        self.images = 0
+        self.images = self.batches = 0
 
     def __call__(self, images):
         began = time.perf_counter()
@@ -61,6 +61,7 @@ class Forward:
             raise TypeError(f"score: the model must return logits of shape [{len(images)}, classes]; got {came}.")
         self.seconds += time.perf_counter() - began
         self.images += count
+        self.batches += 1
         return logits[:count].double()
 
     def _run(self, module, images):

@@ -122,7 +122,7 @@ class Journal:
             payload = self._file.read(length)
             if len(payload) < length or zlib.crc32(payload) != checksum:
                 return offset
-            self._index[json.loads(payload[: payload.index(b"\n")])["key"]] = (offset + _FRAME.size, length)
+            self._index[_key(payload)] = (offset + _FRAME.size, length)
             offset += _FRAME.size + length
 
     def _write(self, data):
@@ -135,6 +135,9 @@ class Journal:
 
     def __len__(self):
         return len(self._index)
+
+    def keys(self):
+        return self._index.keys()
 
     def get(self, key):
         """The arrays put under `key` as a dict of numpy arrays, or None."""
@@ -157,6 +160,9 @@ class Journal:
         payload = (
             json.dumps(line, separators=(",", ":")).encode() + b"\n" + b"".join(a.tobytes() for a in arrays.values())
         )
+        self._append(key, payload)
+
+    def _append(self, key, payload):
         record = _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
         try:
             self._write(record)
@@ -170,6 +176,42 @@ class Journal:
         self._end += len(record)
         if time.monotonic() - self._synced > self.group_seconds:
             self.flush()
+
+    def records(self):
+        """The bytes of all records, for another journal to `append`."""
+        start = len(_HEADER)
+        data = bytearray(self._end - start)
+        view, at = memoryview(data), 0
+        while at < len(data):  # one read gives two gigabytes at most
+            at += os.preadv(self._file.fileno(), [view[at:]], start + at)
+        return data
+
+    def append(self, records, source):
+        """Append what another journal's `records` gave; tiles that are here already are left out.
+
+        Raises:
+            OSError: the bytes are no whole records (`source` says whose), or the disk is full.
+        """
+        at = 0
+        while at < len(records):
+            length, checksum = _FRAME.unpack_from(records, at)
+            payload = records[at + _FRAME.size : at + _FRAME.size + length]
+            if len(payload) < length or zlib.crc32(payload) != checksum:
+                raise OSError(f"{source} arrived damaged; what was scored is kept, resume continues.")
+            at += _FRAME.size + length
+            key = _key(payload)
+            if key not in self._index:
+                self._append(key, payload)
+
+    def absorb(self, path):
+        """Append the whole records of the journal file `path`, which no process writes to any more."""
+        with open(path, "rb", buffering=0) as file:
+            other = type(self).__new__(type(self))
+            other._file, other._index = file, {}
+            if file.read(len(_HEADER)) != _HEADER:
+                return  # killed before it wrote anything
+            other._end = other._read(len(_HEADER), os.fstat(file.fileno()).st_size)
+            self.append(other.records(), f"the records of {path}")
 
     def flush(self):
         """Wait until everything appended is on the disk."""
@@ -193,6 +235,10 @@ class Journal:
 
     def __exit__(self, *_):
         self.close()
+
+
+def _key(payload):
+    return json.loads(payload[: payload.index(b"\n")])["key"]
 
 
 @contextmanager

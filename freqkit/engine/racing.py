@@ -87,6 +87,57 @@ def level(risk, schedule, alive):
     return risk / max(1, len(schedule) - 1) / alive
 
 
+class Heat:
+    """The race of one class: who is still in it, and what has been seen of whom.
+
+    Attributes:
+        alive: int64, the candidates still in the race; sums, hits, seen: what is known of each of them.
+        next: the images of the next look, as a range of `members`.
+    """
+
+    def __init__(self, label, members, candidates):
+        self.label, self.members = label, members
+        self.schedule, self.at = looks(len(members)), 0
+        self.alive = np.arange(candidates)
+        self.seen = None
+        self.sums, self.hits = np.zeros(candidates), np.zeros(candidates, dtype=np.int64)
+
+    @property
+    def next(self):
+        return (self.schedule[self.at - 1] if self.at else 0), self.schedule[self.at]
+
+    @property
+    def over(self):
+        return self.at == len(self.schedule)
+
+    def see(self, low, high, begin, end, found):
+        """Remember a tile: candidates `alive[low:high]` on images begin...end - 1."""
+        if self.seen is None:
+            self.seen = np.empty((len(self.alive), 0), np.float32)
+        if self.seen.shape[1] < end:
+            more = np.empty((len(self.alive), self.next[1] - self.seen.shape[1]), np.float32)
+            self.seen = np.concatenate([self.seen, more], 1)
+        self.seen[low:high, begin:end] = found["each"]
+        self.sums[low:high] += found["loss"]
+        self.hits[low:high] += found["correct"]
+
+    def look(self, top, risk):
+        """Who stays in the race, bool [alive]."""
+        if self.at + 1 == len(self.schedule):
+            return np.ones(len(self.alive), bool)
+        share = level(risk, self.schedule, len(self.alive))
+        return survivors(self.seen, len(self.members), top, share)
+
+    def drop(self, keep):
+        """Let the others go; how many forwards that saves."""
+        saved = int((~keep).sum()) * (len(self.members) - self.schedule[self.at])
+        if saved:
+            self.alive, self.sums, self.hits = self.alive[keep], self.sums[keep], self.hits[keep]
+            self.seen = None if self.seen is None else self.seen[keep]
+        self.at += 1
+        return saved
+
+
 def race(losses, top, risk):
     """Race over known losses, to see what racing would have done.
 

@@ -1,9 +1,11 @@
 """The folder of one run: refused, resumed or replaced, and never half-written."""
 
+import contextlib
 import json
 import re
 from pathlib import Path
 
+from freqkit.engine import ranks
 from freqkit.engine.journal import Journal
 from freqkit.errors import UsageError
 from freqkit.results.files import write_json
@@ -13,12 +15,17 @@ _WRITTEN = (
     r"run\.json|stage-\d+\.safetensors|dfm(-[\d.]+)?\.safetensors|removal\.safetensors"
     r"|classes\.csv|(dfms|filtered|curves|increase)\.png|report\.html"
 )
-OWN_FILES = re.compile(rf"journal\.bin|{_WRITTEN}|\.({_WRITTEN})\..*\.part")
+_JOURNAL = r"journal(-\d+)?\.bin"
+OWN_FILES = re.compile(rf"{_JOURNAL}|{_WRITTEN}|\.({_WRITTEN})\..*\.part")
 FORMAT = "freqkit-run-1"
 
 
 class RunDirectory:
     """Opens (and locks) the directory of a run; a context manager.
+
+    With several ranks (`freqkit.engine.ranks`), every rank opens it and must see the same directory: rank 0 does what
+    stands below and writes all results, the others append to a journal of their own. A run that the same torchrun
+    began, before it started its processes again, is continued without being asked for.
 
     Args:
         path: created when absent, with its parents.
@@ -27,7 +34,8 @@ class RunDirectory:
         overwrite: remove freqkit's own files first. Files that freqkit did not write stay.
 
     Attributes:
-        journal: the run's `Journal`.
+        journal: the run's `Journal`, or the part of it that this rank keeps.
+        writes: whether this rank writes results.
         previous: run.json as found when resuming, else None.
 
     Raises:
@@ -50,15 +58,34 @@ class RunDirectory:
     def __init__(self, path, identity, *, resume=False, overwrite=False):
         self.path = Path(path)
         self.identity = json.loads(json.dumps(identity))
-        self.previous = None
+        self.previous, self.restarted = None, False
         if resume and overwrite:
             raise UsageError("give either resume or overwrite, not both.")
+        group = ranks.current()
+        self.writes = group.first
+        ranks.same_everywhere(self.identity, lambda theirs: differences(theirs, self.identity, "on rank 0", "here"))
+        self.launchers = sorted({name for name in group.facts(group.launcher) if name})
+        group.all_well(lambda: self._open(resume, overwrite) if group.first else None)
+        self.previous, self.restarted = group.agree([self.previous, self.restarted])
+        group.all_well(lambda: None if group.first else self._open_part(group.rank))
+
+    def _open_part(self, rank):
+        """The journal of a rank other than 0."""
+        if not self.path.is_dir():
+            raise UsageError(
+                f"{self.path}: is not there for rank {rank}; the directory of a run must be shared by all machines."
+            )
+        self.journal = Journal(self.path / f"journal-{rank}.bin")
+
+    def _open(self, resume, overwrite):
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             present = sorted(entry.name for entry in self.path.iterdir())
         except (OSError, NotADirectoryError) as error:
             raise UsageError(f"{self.path}: cannot be used as an output directory ({error.strerror}).") from error
         known = self._read(present)
+        if known is not None and not {*known.get("launchers", ())}.isdisjoint(self.launchers):
+            resume, overwrite, self.restarted = True, False, True
         if present and not (resume or overwrite):
             raise UsageError(
                 f"{self.path}: the output directory is not empty ({', '.join(present[:3])}"
@@ -75,10 +102,18 @@ class RunDirectory:
         for name in present:
             # A killed run leaves the temporary file of the write it was in.
             unfinished = name.endswith(".part")
-            if OWN_FILES.fullmatch(name) and name != "journal.bin" and (overwrite or unfinished):
+            if _is_own(name) and (overwrite or unfinished):
                 (self.path / name).unlink()
         if self.previous is None:
             self.journal.clear()
+        for part in sorted(self.path.glob("journal-*.bin")):
+            if self.previous is not None:
+                self.journal.absorb(part)
+                self.journal.flush()
+            part.unlink()
+        if self.launchers and self.previous is None:
+            # Or a restart would not know the run as its own before its first word.
+            self.write({"status": "running"})
 
     def _read(self, present):
         """run.json, or None when there is none; refuses a directory whose look-alike files are not ours."""
@@ -90,7 +125,7 @@ class RunDirectory:
             if not isinstance(known, dict) or known.get("format") != FORMAT:
                 raise UsageError(f"{self.path}: run.json there was not written by freqkit; choose another directory.")
             return known
-        alike = [name for name in present if OWN_FILES.fullmatch(name) and name != "journal.bin" and name[0] != "."]
+        alike = [name for name in present if _is_own(name) and name[0] != "."]
         if alike:
             raise UsageError(
                 f"{self.path}: holds {alike[0]} but no run.json, so it was not written by freqkit; "
@@ -99,23 +134,37 @@ class RunDirectory:
         return None
 
     def _compare(self, known):
-        differing = [
-            f"{key} (there {_short(known.get(key))}, now {_short(self.identity.get(key))})"
-            for key in sorted({*known, *self.identity})
-            if known.get(key) != self.identity.get(key)
-        ]
+        differing = differences(known, self.identity, "there", "now")
         if differing:
-            raise UsageError(f"{self.path}: cannot resume, for the run differs in {', '.join(differing)}.")
+            raise UsageError(f"{self.path}: cannot resume, for the run differs in {differing}.")
 
     def write(self, record):
-        """Write run.json: format, identity, and `record`."""
-        write_json(self.path / "run.json", {"format": FORMAT, "identity": self.identity, **record})
+        """Write run.json: format, identity, and `record`. Only rank 0 does."""
+        if self.writes:
+            launched = {"launchers": self.launchers} if self.launchers else {}
+            write_json(self.path / "run.json", {"format": FORMAT, "identity": self.identity, **launched, **record})
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         self.journal.close()
+        if not self.writes and not len(self.journal):
+            self.journal.path.unlink(missing_ok=True)
+
+
+def _is_own(name):
+    """A file that freqkit writes, other than a journal."""
+    return OWN_FILES.fullmatch(name) is not None and not re.fullmatch(_JOURNAL, name)
+
+
+def differences(one, other, there, here):
+    """`key (there ..., now ...)` for every entry in which two dicts differ."""
+    return ", ".join(
+        f"{key} ({there} {_short(one.get(key))}, {here} {_short(other.get(key))})"
+        for key in sorted({*one, *other})
+        if one.get(key) != other.get(key)
+    )
 
 
 def _short(value):
@@ -127,9 +176,12 @@ def status(path):
     """What a live, dead or finished run has done so far, read without disturbing it.
 
     Returns:
-        dict: status ("running", "finished", "interrupted", "failed", or "dead": it says running, but no process holds
-        its journal), stage, stages_done, forwards_done (of the current stage and those before, as journalled),
-        forwards_total (at most, with racing), seconds (as of the last stage), sessions.
+        dict: search, status ("running", "finished", "interrupted", "failed", or "dead": it says running, but no
+        process holds its journal), stage, stages_done, forwards_done (as journalled by all ranks), forwards_total
+        (at most, with racing), forwards_saved (as of the last stage: twins, and what racing left out), rate (forwards
+        per second of this session, None before any), seconds_left (at that rate, at most; None when unknown),
+        seconds (as of the last stage), sessions, best (of the last stage, the class told apart best: class, tpr, fpr,
+        loss), ranks (a list of host, pid, device, threads and, while it runs, forwards in its own journal).
 
     Raises:
         UsageError: the directory holds no run.
@@ -150,19 +202,42 @@ def status(path):
         keys, held = Journal.peek(path / "journal.bin")
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: holds no readable freqkit run.") from error
-    known = {
-        key: record.get(key) for key in ("status", "stage", "stages_done", "forwards_total", "seconds", "sessions")
-    }
+    if record.get("format") != FORMAT:
+        raise UsageError(f"{path}: run.json there was not written by freqkit.")
+    names = ("status", "stage", "stages_done", "forwards_total", "forwards_saved", "seconds", "sessions", "best")
+    known = {"search": record.get("identity", {}).get("search"), **{name: record.get(name) for name in names}}
+    tiles, seen = set(keys), (path / "journal.bin").stat().st_mtime
+    known["ranks"] = [dict(rank) for rank in record.get("ranks") or ()]
+    for part in path.glob("journal-*.bin"):
+        with contextlib.suppress(FileNotFoundError):  # moved to journal.bin meanwhile
+            own, _ = Journal.peek(part)
+            seen = max(seen, part.stat().st_mtime)
+            tiles.update(own)
+            number = int(part.stem.partition("-")[2])
+            if number < len(known["ranks"]):
+                known["ranks"][number]["forwards"] = sum(map(_pairs, own))
+    known["forwards_done"] = sum(map(_pairs, tiles))
     if known["status"] == "running" and not held:
         known["status"] = "dead"
-    known["forwards_done"] = sum(_pairs(key) for key in keys)
+    known["rate"] = known["seconds_left"] = None
+    began, before = record.get("session_began"), record.get("forwards_before", 0)
+    if began is not None and seen > began and known["forwards_done"] > before:
+        known["rate"] = (known["forwards_done"] - before) / (seen - began)
+        if known["forwards_total"] is not None:
+            left = known["forwards_total"] - known["forwards_done"] - (known["forwards_saved"] or 0)
+            known["seconds_left"] = 0.0 if known["status"] == "finished" else max(left, 0) / known["rate"]
     return known
 
 
+def forwards_in(journal):
+    """Forwards whose scores a journal holds."""
+    return sum(map(_pairs, journal.keys()))
+
+
 def _pairs(key):
-    """Forwards of a tile, from the two ranges that end its key."""
-    product = 1
-    for part in key.split("/")[-2:]:
-        first, last = part.split("-")
-        product *= int(last) - int(first)
-    return product
+    """Forwards of a tile, from the two ranges that end its key; 0 for what is no tile."""
+    found = re.search(r"/(\d+)-(\d+)/(\d+)-(\d+)$", key)
+    if found is None:
+        return 0
+    a, b, c, d = map(int, found.groups())
+    return (b - a) * (d - c)

@@ -7,16 +7,17 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from freqkit.engine import racing
+from freqkit.engine import racing, ranks
 from freqkit.engine.batches import calibrate, tiling
 from freqkit.engine.forward import Forward
 from freqkit.engine.progress import Silent
 from freqkit.errors import UsageError
 from freqkit.masks import select, unique
-from freqkit.ops import BitMasks, spectral_filter, spectrum
+from freqkit.ops import BitMasks, Spectrum, spectral_filter, spectrum
 from freqkit.results import Scores
 
 REDUCTIONS = ("class-mean", "published-batches")
+SPECTRA = ("float32", "float16")
 
 
 class Scorer:
@@ -57,9 +58,14 @@ class Scorer:
         class_index=None,
         memory=1 << 30,
         form="auto",
+        spectra="float32",
         expected=0,
         progress=None,
     ):
+        if spectra not in SPECTRA:
+            raise UsageError(f"score: spectra must be one of {', '.join(SPECTRA)}; got {spectra!r}.")
+        if isinstance(memory, bool) or not isinstance(memory, int) or memory < 1:
+            raise UsageError(f"score: memory must be a positive number of bytes; got {memory!r}.")
         self.progress = progress or Silent()
         self.pairs_limit = None
         self.images = images
@@ -80,27 +86,41 @@ class Scorer:
         self.forward = Forward(model, device=device, dtype=dtype, domain=domain)
         self.calibration = None
         if batch_size == "auto":
-            batch_size, timings = calibrate(self.forward, tuple(images.images.shape[1:]), limit=64 * len(self.labels))
+            shape, limit = tuple(images.images.shape[1:]), 64 * len(self.labels)
+            batch_size, timings = ranks.on_first(lambda: calibrate(self.forward, shape, limit=limit))
             self.calibration = {str(size): each for size, each in timings.items()}
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise UsageError(f'score: batch_size must be "auto" or a positive integer; got {batch_size!r}.')
         self.batch_size = batch_size
+        self.memory_limit = memory
+        self.transforms = 0
         self._spectrum_bytes = one = self._transform(images.images[:1]).nbytes
         self.tiling = tiling(len(self.labels), batch_size, max_block=max(1, memory // one))
-        self._keep = len(self.labels) * one <= memory
-        self._spectra = {}
+        self._half = spectra == "float16" and self.forward.compute is torch.float32
+        if self._half:
+            self._spectrum_bytes //= 2
+        self._keep = len(self.labels) * self._spectrum_bytes <= memory
+        self._half = self._half and self._keep
+        self._spectra, self._wide = {}, (None, None)
         self._race_held = torch.empty(0, dtype=torch.int64), None
         sample = self._pixels(images.images[: min(32, self.tiling.block)])
         if domain == "normalised":
             mean, std = (torch.tensor(v, device=sample.device).view(1, 3, 1, 1) for v in (model.mean, model.std))
             sample = (sample - mean.to(sample.dtype)) / std.to(sample.dtype)
-        self.form = self.forward.optimise(
-            form,
-            sample.contiguous(memory_format=torch.channels_last),
-            expected=expected,
-            rows=self.tiling.part * self.tiling.group,
-            note=self.progress.note,
-        )
+        sample = sample.contiguous(memory_format=torch.channels_last)
+        rows = self.tiling.part * self.tiling.group
+
+        def optimise(form):
+            return self.forward.optimise(form, sample, expected=expected, rows=rows, note=self.progress.note)
+
+        def follow(decided):
+            if optimise(decided["form"])["form"] != decided["form"]:
+                raise RuntimeError(f"the {decided['form']} network of rank 0 cannot be had on every rank.")
+
+        self.form = ranks.on_first(lambda: optimise(form), follow)
+        # Only what scores masks counts as work.
+        self.transforms = self.forward.images = self.forward.batches = 0
+        self.forward.seconds = 0.0
 
     def _class_index(self, given):
         if given is None:
@@ -124,10 +144,24 @@ class Scorer:
         if (first, last) not in self._spectra:
             if not self._keep:
                 self._spectra.clear()
-            self._spectra[first, last] = self._transform(self.images.images[first:last])
-        return self._spectra[first, last]
+            made = self._transform(self.images.images[first:last])
+            self._spectra[first, last] = self._narrow(made) if self._half else made
+        held = self._spectra[first, last]
+        if not self._half:
+            return held
+        if self._wide[0] != (first, last):
+            self._wide = None, None  # before the next one is made
+            wide = held.packed.float().mul_(math.sqrt(held.height * held.width))
+            self._wide = (first, last), Spectrum(wide, held.height, held.width)
+        return self._wide[1]
+
+    def _narrow(self, made):
+        # As the orthonormal transform has it: unscaled, the mean of a large image is beyond float16.
+        scale = 1 / math.sqrt(made.height * made.width)
+        return Spectrum((made.packed * scale).half(), made.height, made.width)
 
     def _transform(self, images):
+        self.transforms += len(images)
         return spectrum(self._pixels(images), mean=self.forward.mean, std=self.forward.std)
 
     def _pixels(self, images):
@@ -144,6 +178,29 @@ class Scorer:
             "batch": self.tiling.part * self.tiling.group * images[0].numel() * real,
         }
 
+    def economies(self):
+        """What was saved so far, by all ranks together, as plain JSON values for run.json.
+
+        images_decoded (once each), transforms (forward transforms of images), forwards (images that went through the
+        model), batches, batch_fill (mean share of the batch size), spectra (how they are kept), spectra_bytes, form,
+        form_difference (largest change of a logit, as a share of the largest; None when nothing was changed).
+        """
+        own = [self.transforms, self.forward.images, self.forward.batches]
+        transforms, forwards, batches = map(sum, zip(*ranks.current().facts(own), strict=True))
+        differences = [value for name, value in self.form.items() if name.startswith("difference")]
+        kept = f"kept in {'float16' if self._half else str(self.forward.compute).removeprefix('torch.')}"
+        return {
+            "images_decoded": len(self.labels),
+            "transforms": transforms,
+            "forwards": forwards,
+            "batches": batches,
+            "batch_fill": forwards / (batches * self.batch_size) if batches else None,
+            "spectra": kept if self._keep else "recomputed",
+            "spectra_bytes": self.memory()["spectra"],
+            "form": self.form["form"],
+            "form_difference": max(differences, default=None),
+        }
+
     def seconds_per_forward(self, masks):
         """Wall time per (mask, image) pair, filter and sums included: the best of three runs of one batch."""
         masks = _take(masks, 0, self.tiling.group, "cpu")
@@ -158,6 +215,10 @@ class Scorer:
     def forwards(self, masks):
         """Number of forwards (one per mask and image) that scoring `masks` masks takes."""
         return masks * len(self.labels)
+
+    def tiles(self, masks):
+        """Number of tiles that scoring `masks` distinct masks takes."""
+        return len(self.tiling.blocks()) * len(self.tiling.groups(masks))
 
     def score(
         self,
@@ -194,28 +255,28 @@ class Scorer:
         classes = len(self.classes)
         loss = np.zeros((total, classes))
         correct, predicted = (np.zeros((total, classes), dtype=np.int64) for _ in range(2))
-        groups = self.tiling.groups(total)
-        resumed = 0
-        for first, last in self.tiling.blocks():
-            for low, high in groups:
-                name = f"{key}/{low}-{high}/{first}-{last}"
-                sums = journal.get(name) if journal is not None else None
-                known = sums is not None
-                if not known:
-                    sums = self._tile(masks, names, low, high, first, last, weights, per_sample)
-                    if journal is not None:
-                        journal.put(name, **sums)
-                if per_sample:
-                    for what, values in samples.items():
-                        values[low:high, first:last] = sums[f"each {what}"]
-                loss[low:high] += sums["loss"]
-                correct[low:high] += sums["correct"]
-                predicted[low:high] += sums["predicted"]
-                amount = (high - low) * (last - first)
-                resumed += amount * known
-                progress.advance(amount, resumed=known)
-                if check is not None:
-                    check()
+        groups, resumed = self.tiling.groups(total), 0
+        tiles = [
+            (f"{key}/{low}-{high}/{first}-{last}", (high - low) * (last - first), (low, high, first, last))
+            for first, last in self.tiling.blocks()
+            for low, high in groups
+        ]
+
+        def compute(tile):
+            return self._tile(masks, names, *tile, weights, per_sample)
+
+        for (low, high, first, last), sums, known in ranks.share(
+            tiles, compute, journal=journal, progress=progress, check=check
+        ):
+            if per_sample:
+                for what, values in samples.items():
+                    values[low:high, first:last] = sums[f"each {what}"]
+            present = self._present(first, last)
+            loss[low:high, present] += sums["loss"]
+            correct[low:high, present] += sums["correct"]
+            predicted[low:high] += sums["predicted"]
+            resumed += (high - low) * (last - first) * known
+        resumed, (loss, correct, predicted), samples = _agreed(resumed, (loss, correct, predicted), samples)
         if reduction == "class-mean":
             with np.errstate(invalid="ignore"):
                 loss = loss / self.counts.numpy()
@@ -223,7 +284,7 @@ class Scorer:
             loss = loss + offset
         if total < drawn:
             progress.advance(self.forwards(drawn - total), saved=True)
-        record = self._record(drawn, self.forwards(total), resumed)
+        record = self._record(drawn, total, self.forwards(total), resumed)
         return self._scores(loss, correct, predicted, inverse, reduction, record, samples)
 
     def score_each(self, masks, assignment=None, *, per_sample=False, progress=None, check=None):
@@ -268,7 +329,7 @@ class Scorer:
             _sums(column[answers], None, classes + 1, np.int64)[:, :classes],
             None,
             "class-mean",
-            self._record(1, images, 0),
+            self._record(1, 1, images, 0),
             {"loss": loss.astype(np.float32), "answer": answers.int().numpy()} if per_sample else None,
         )
 
@@ -295,53 +356,70 @@ class Scorer:
         loss = np.full((total, classes), math.inf)
         correct = np.zeros((total, classes), dtype=np.int64)
         done = resumed = 0
-        for label in range(classes):
-            members = (self.labels == label).nonzero().flatten()
-            if len(members) == 0:
-                loss[:, label] = math.nan
-                continue
-            members = members[torch.from_numpy(racing.order(len(members), seed, label))]
-            schedule, before = racing.looks(len(members)), 0
-            alive, seen = np.arange(total), np.empty((total, len(members)), dtype=np.float32)
-            sums, hits = np.zeros(total), np.zeros(total, dtype=np.int64)
-            for look in schedule:
-                for rows, columns, size in self._pieces(len(alive), before, look):
-                    some = alive[rows]
-                    name = f"{key}/{label}/{columns.start}-{columns.stop}/{rows.start}-{rows.stop}"
-                    found = journal.get(name) if journal is not None else None
-                    amount = len(some) * (columns.stop - columns.start)
-                    if found is None:
-                        found = self._race_tile(masks, names, some, members[columns], label, size)
-                        if journal is not None:
-                            journal.put(name, **found)
-                    else:
-                        resumed += amount
-                    seen[some, columns] = found["each"]
-                    sums[some] += found["loss"]
-                    hits[some] += found["correct"]
-                    done += amount
-                    progress.advance(amount)
-                    if check is not None:
-                        check()
-                if look < len(members):
-                    level = racing.level(risk, schedule, len(alive))
-                    keep = racing.survivors(seen[alive, :look], len(members), top, level)
-                    progress.advance(int((~keep).sum()) * (len(members) - look), saved=True)
-                    alive = alive[keep]
-                before = look
-            loss[alive, label] = sums[alive] / len(members)
-            correct[alive, label] = hits[alive]
-        record = self._record(drawn, done, resumed)
+        loss[:, self.counts.numpy() == 0] = math.nan
+        for heats in self._heats(total, seed):
+            while heats:
+                # One look at every class, so that there are tiles enough for all ranks.
+                tiles = [
+                    (f"{key}/{heat.label}/{b}-{e}/{low}-{high}", (high - low) * (e - b), (heat, low, high, b, e, size))
+                    for heat in heats
+                    for low, high, b, e, size in self._pieces(len(heat.alive), *heat.next)
+                ]
+
+                def compute(tile):
+                    heat, low, high, begin, end, size = tile
+                    some, members = heat.alive[low:high], heat.members[begin:end]
+                    return self._race_tile(masks, names, some, members, heat.label, size)
+
+                for (heat, low, high, begin, end, _), found, known in ranks.share(
+                    tiles, compute, journal=journal, progress=progress, check=check
+                ):
+                    heat.see(low, high, begin, end, found)
+                    done += (high - low) * (end - begin)
+                    resumed += (high - low) * (end - begin) * known
+                saved = self._drop(heats, top, risk)
+                if saved:
+                    progress.advance(saved, saved=True)
+                for heat in heats:
+                    if heat.over:
+                        loss[heat.alive, heat.label] = heat.sums / len(heat.members)
+                        correct[heat.alive, heat.label] = heat.hits
+                heats = [heat for heat in heats if not heat.over]
+        (done, resumed), (loss, correct), _ = _agreed([done, resumed], (loss, correct), None)
+        record = self._record(drawn, total, done, resumed)
         if total < drawn:
             progress.advance(self.forwards(drawn - total), saved=True)
         return self._scores(loss, correct, np.full_like(correct, -1), inverse, "class-mean", record)
 
+    def _heats(self, masks, seed):
+        """Races of some classes at a time, so that the losses they remember keep to the stated memory."""
+        heats, held = [], 0
+        for label in self.counts.nonzero().flatten().tolist():
+            need = 4 * masks * int(self.counts[label])
+            if heats and held + need > self.memory_limit:
+                yield heats
+                heats, held = [], 0
+            members = (self.labels == label).nonzero().flatten()
+            members = members[torch.from_numpy(racing.order(len(members), seed, label))]
+            heats.append(racing.Heat(label, members, masks))
+            held += need
+        if heats:
+            yield heats
+
+    def _drop(self, heats, top, risk):
+        """Let every class's race have its look, on rank 0; how many forwards that saves."""
+        keep = {}
+        if ranks.current().first:
+            keep = {str(heat.label): heat.look(top, risk) for heat in heats}
+        keep = ranks.current().agree_arrays(keep)
+        return sum(heat.drop(keep[str(heat.label)]) for heat in heats)
+
     def _pieces(self, masks, first, last):
-        """Tiles over `masks` x images first...last - 1: two slices, and the images of a batch."""
+        """Tiles over `masks` x images first...last - 1: (low, high) and (begin, end), and the images of a batch."""
         plan = tiling(last - first, self.tiling.part * self.tiling.group, max_block=self.tiling.block)
         for begin, end in plan.blocks():
             for low, high in plan.groups(masks):
-                yield slice(low, high), slice(first + begin, first + end), plan.part
+                yield low, high, first + begin, first + end, plan.part
 
     def _race_tile(self, masks, names, some, members, label, size):
         """Some masks, images of one class: float32 losses [k, b], their sums, correct answers [k]."""
@@ -371,13 +449,15 @@ class Scorer:
                 return select(masks, indices), indices.numpy(), inverse
         return masks, np.arange(drawn), None
 
-    def _record(self, drawn, forwards, resumed):
+    def _record(self, drawn, distinct, forwards, resumed):
         return {
             "batch_size": self.batch_size,
             "form": self.form["form"],
             "forwards": forwards,
             "forwards_resumed": resumed,
             "forwards_saved": self.forwards(drawn) - forwards,
+            "forwards_saved_twins": self.forwards(drawn - distinct),
+            "forwards_saved_racing": self.forwards(distinct) - forwards,
         }
 
     def _scores(self, loss, correct, predicted, inverse, reduction, record, samples=None):
@@ -444,7 +524,7 @@ class Scorer:
         return (1 / sizes.double())[number].numpy(), offset.numpy()
 
     def _tile(self, masks, names, low, high, first, last, weights, per_sample=False):
-        """Sums of one tile: float64 loss [k, C] (weighted), int64 correct and predicted [k, C]."""
+        """Sums of one tile: float64 loss (weighted) and int32 correct, of the classes present, and int32 predicted."""
         some = _take(masks, low, high, self.forward.device)
         labels, classes = self.labels[first:last], len(self.classes)
         loss, answers = self._ask(
@@ -453,12 +533,17 @@ class Scorer:
         weighted = loss if weights is None else loss * weights[first:last]
         column = self._columns()
         each = {"each loss": loss.astype(np.float32), "each answer": answers.int().numpy()} if per_sample else {}
+        present = self._present(first, last)
         return {
             **each,
-            "loss": _sums(labels, weighted, classes, np.float64),
-            "correct": _sums(labels, (answers == self.class_index[labels]).numpy(), classes, np.int64),
-            "predicted": _sums(column[answers], None, classes + 1, np.int64)[:, :classes],
+            "loss": _sums(labels, weighted, classes, np.float64)[:, present],
+            "correct": _sums(labels, (answers == self.class_index[labels]).numpy(), classes, np.int32)[:, present],
+            "predicted": _sums(column[answers], None, classes + 1, np.int32)[:, :classes],
         }
+
+    def _present(self, first, last):
+        """The classes of images first...last - 1: of a thousand, a block of sorted images holds a few dozen."""
+        return self.labels[first:last].unique().numpy()
 
     def _columns(self):
         """Class of each logit, int64 [L]; one past the last class for logits that are no class."""
@@ -548,6 +633,7 @@ def score(
     progress=None,
     memory=1 << 30,
     form="auto",
+    spectra="float32",
 ):
     """Filter every image by every mask, ask the model, and sum per mask and class.
 
@@ -569,7 +655,9 @@ def score(
         reduction: "class-mean" or "published-batches" (needs `published_batch_size`).
         class_index: C logit indices, one per class; None: class c is logit c.
         progress: a `freqkit.engine.Progress`.
-        memory: bytes that cached spectra may take.
+        memory: bytes that kept spectra may take; when they need more, they are computed anew for every use, and only
+            one block of images is held. That changes how images are cut into tiles, and so last bits.
+        spectra: "float32" keeps them as computed; "float16" in half the memory (11 bits of every coefficient).
         form: the network's form, "auto", "eager", "folded" or "compiled"; see `Forward.optimise`.
 
     Returns:
@@ -593,6 +681,7 @@ def score(
         class_index=class_index,
         memory=memory,
         form=form,
+        spectra=spectra,
         expected=len(images.images) * len(masks.bits if isinstance(masks, BitMasks) else masks),
         progress=progress,
     )
@@ -602,6 +691,17 @@ def score(
         return scorer.score(masks, reduction=reduction, published_batch_size=published_batch_size, progress=progress)
     finally:
         progress.finish()
+
+
+def _agreed(count, arrays, samples):
+    """What rank 0 added up, on every rank."""
+    group = ranks.current()
+    if group.size == 1:
+        return count, arrays, samples
+    whole = {str(i): value for i, value in enumerate(arrays)} | (samples or {})
+    whole = group.agree_arrays(whole)
+    arrays = tuple(whole.pop(str(i)) for i in range(len(arrays)))
+    return group.agree(count), arrays, whole if samples is not None else None
 
 
 def _take(masks, low, high, device):

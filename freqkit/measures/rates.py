@@ -174,6 +174,8 @@ def rates(
     device=None,
     dtype=None,
     memory=1 << 30,
+    form="auto",
+    spectra="float32",
     progress=None,
 ):
     """Ask the model about all test images, clean and through every class's mask.
@@ -192,7 +194,7 @@ def rates(
         interval, confidence: which interval, and how sure.
         resamples, seed: of the bootstrap.
         confusion: whether the confusion matrix [C, L] of every mask is kept; "auto": up to 64 classes.
-        domain, class_index, batch_size, device, dtype, memory: see `freqkit.engine.score`.
+        domain, class_index, batch_size, device, dtype, memory, form, spectra: see `freqkit.engine.score`.
         progress: a `freqkit.engine.Progress`.
 
     Returns:
@@ -239,7 +241,7 @@ def rates(
     keep = len(classes) <= CONFUSIONS_UP_TO if confusion == "auto" else confusion
     scorer = Scorer(
         model, images, batch_size=batch_size, device=device, dtype=dtype, domain=domain,
-        class_index=class_index, memory=memory, progress=progress,
+        class_index=class_index, memory=memory, form=form, spectra=spectra, progress=progress,
     )  # fmt: skip
     masks = torch.cat([torch.ones(1, *size), mask_room.uncentred(dfm.masks).float()])
     own = torch.tensor([classes.index(name) for name in dfm.classes])

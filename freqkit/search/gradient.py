@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 
 from freqkit import masks as mask_room
+from freqkit.engine import ranks
 from freqkit.engine.forward import Forward
 from freqkit.errors import UsageError
 from freqkit.search.removal import LEVELS, MASKS_AT_ONCE, SearchRun, removal_cells, removal_masks
@@ -259,6 +260,8 @@ def gradient(
     device=None,
     dtype=None,
     memory=1 << 30,
+    form="auto",
+    spectra="float32",
     out=None,
     resume=False,
     overwrite=False,
@@ -295,6 +298,7 @@ def gradient(
     run = SearchRun(
         "gradient", model, images, levels=levels, level=level, ties=ties, domain=domain,
         class_index=class_index, batch_size=batch_size, device=device, dtype=dtype, memory=memory,
+        form=form, spectra=spectra,
         identity={
             "preset": "default", "patch": patch, "draws": draws, "curvature": curvature, "rescore": rescore,
             "seed": seed, "gradient_batch": gradient_batch,
@@ -313,6 +317,7 @@ def gradient(
             kept = {"total": estimate.total.numpy(), "baseline": estimate.baseline.numpy()}
             if run.journal is not None:
                 run.journal.put("gradient", **kept)
+        kept = ranks.current().agree_arrays(kept)
         run.record["forwards"] += len(images)
         run.record["backwards"] += len(images) * (1 + draws)
         total, baseline = (torch.from_numpy(np.array(kept[name])) for name in ("total", "baseline"))

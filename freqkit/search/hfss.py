@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import torch
 
 from freqkit import masks as mask_room
-from freqkit.engine import RunDirectory, Scorer, Silent
+from freqkit.engine import RunDirectory, Scorer, Silent, ranks
 from freqkit.engine.forward import model_device
 from freqkit.engine.journal import Interrupted, finish_tile_on_signal
+from freqkit.engine.run_directory import forwards_in
 from freqkit.errors import UsageError
 from freqkit.results import SearchResult, StageResult
 from freqkit.search.plan import Plan
@@ -39,6 +40,7 @@ def hfss(
     dtype=None,
     memory=1 << 30,
     form="auto",
+    spectra="float32",
     out=None,
     resume=False,
     overwrite=False,
@@ -71,7 +73,7 @@ def hfss(
             stops being shown a class's images when it can no longer be among the class's `top`; each true
             member of the top is lost with at most this probability. FPR is then computed for the maps alone.
             Not with "cvpr2025", whose loss weighs images unequally.
-        domain, class_index, batch_size, device, dtype, memory, form: see `freqkit.engine.score`.
+        domain, class_index, batch_size, device, dtype, memory, form, spectra: see `freqkit.engine.score`.
         published_batch_size: B of the "cvpr2025" loss; images are taken in their order.
         out: directory for run.json, journal.bin, stage-*.safetensors, dfm.safetensors, classes.csv.
         resume: continue the run in `out`: every finished tile is read from the journal, and the result has
@@ -104,7 +106,7 @@ def hfss(
     began = time.monotonic()
     search = _Search(
         model, images, preset, stages, candidates, keep, top, seed, parents, elitism, keep_dc, risk,
-        domain, class_index, published_batch_size, batch_size, device, dtype, memory, form, progress,
+        domain, class_index, published_batch_size, batch_size, device, dtype, memory, form, spectra, progress,
     )  # fmt: skip
     if dry_run:
         return search.plan()
@@ -113,6 +115,8 @@ def hfss(
             raise UsageError("hfss: resume and overwrite need out, the directory of the run.")
         return search.run(None, progress, began, lambda: None)
     with RunDirectory(out, search.identity, resume=resume, overwrite=overwrite) as directory:
+        if directory.restarted:
+            progress.note(f"{directory.path}: started again by torchrun, going on.")
         if directory.journal.dropped:
             progress.note(f"{directory.path}: dropped {directory.journal.dropped} damaged bytes at the journal's end.")
         with finish_tile_on_signal() as check:
@@ -124,7 +128,7 @@ class _Search:
 
     def __init__(
         self, model, images, preset, stages, candidates, keep, top, seed, parents, elitism, keep_dc, risk,
-        domain, class_index, published_batch_size, batch_size, device, dtype, memory, form, progress,
+        domain, class_index, published_batch_size, batch_size, device, dtype, memory, form, spectra, progress,
     ):  # fmt: skip
         if preset not in PRESETS:
             raise UsageError(f"hfss: preset must be one of {', '.join(PRESETS)}; got {preset!r}.")
@@ -169,6 +173,7 @@ class _Search:
             "class_index": class_index,
             "memory": memory,
             "form": form,
+            "spectra": spectra,
         }
         counts = torch.bincount(torch.as_tensor(images.labels), minlength=len(images.classes))
         self.resumed = 0
@@ -194,6 +199,7 @@ class _Search:
             "device": (torch.device(device) if device is not None else model_device(model)).type,
             "memory": memory,
             "form": form,
+            "spectra": spectra,
             # What the answer depends on, and not where the files lay.
             "model": {key: model.record.get(key) for key in ("name", "state_sha256", "mean", "std", "num_classes")},
             "data": {"fingerprint": images.fingerprint, "images": len(images.labels)},
@@ -283,7 +289,7 @@ class _Search:
         scores = scores.take_classes(self.searched)
         last.scores.correct[best] = scores.correct
         last.scores.predicted[best] = scores.predicted
-        if directory:
+        if directory and directory.writes:
             last.save(directory.path / f"stage-{last.number}.safetensors")
 
     def run(self, directory, progress, began, check):
@@ -304,10 +310,16 @@ class _Search:
             "form_record": scorer.form,
             "device": str(scorer.forward.device),
             "threads": torch.get_num_threads(),
+            "ranks": ranks.current().facts(ranks.about_this_rank(scorer.forward.device)),
+            "session_began": time.time(),
+            "forwards_before": forwards_in(directory.journal) if directory else 0,
             "stages_done": [],
+            "best": None,
             "forwards": 0,
             "forwards_resumed": 0,
             "forwards_saved": 0,
+            "forwards_saved_twins": 0,
+            "forwards_saved_racing": 0,
             "seconds": 0.0,
             "sessions": earlier.get("sessions", 0) + 1,
         }
@@ -336,19 +348,24 @@ class _Search:
                         journal=directory.journal if directory else None,
                         check=check,
                     )
+                    progress.advance(0, best=best_class(current))
                 finally:
                     progress.finish()
                 done.append(current)
-                for name in ("forwards", "forwards_saved"):
+                for name in ("forwards", "forwards_saved", "forwards_saved_twins", "forwards_saved_racing"):
                     record[name] += current.scores.record[name]
                 record["forwards_resumed"] = self.resumed
-                if directory:
+                if directory and directory.writes:
                     current.save(directory.path / f"stage-{number}.safetensors")
-                note_down(stages_done=[stage.number for stage in done])
+                note_down(
+                    stages_done=[stage.number for stage in done],
+                    best=best_class(current),
+                    economies=scorer.economies(),
+                )
             if self.risk:
                 self.rates(done[-1], scorer, record, directory, progress, check)
             result = SearchResult.from_stages(done, record)
-            if directory:
+            if directory and directory.writes:
                 result.save_summary(directory.path)
             note_down(status="finished")
             return result
@@ -382,6 +399,7 @@ class _Search:
                     "candidates": drawn,
                     "distinct": distinct,
                     "forwards": scorer.forwards(distinct),
+                    "tiles": scorer.tiles(distinct),
                 }
             )
             # Any masks of this stage serve as stand-ins for the parents.
@@ -399,6 +417,19 @@ class _Search:
             {**scorer.memory(), "process": process},
             {"seconds_per_forward": each, "batch_size_timings": scorer.calibration},
         )
+
+
+def best_class(stage):
+    """Of a stage's best masks, the class told apart best: its name, TPR, FPR (None after a race) and loss."""
+    scores, classes = stage.scores, torch.arange(len(stage.ranks))
+    loss, tpr, fpr = (value[stage.ranks[:, 0], classes] for value in (scores.loss, scores.tpr, scores.fpr))
+    worth = (tpr - fpr.nan_to_num(0.0)).nan_to_num(-2.0)
+    best = int(torch.argmax(worth - 1e-9 * loss.nan_to_num(0.0)))
+    false = float(fpr[best])
+    return {
+        "stage": stage.number, "class": scores.classes[best], "tpr": float(tpr[best]),
+        "fpr": None if false != false else false, "loss": float(loss[best]),
+    }  # fmt: skip
 
 
 def _stages(stages, available):

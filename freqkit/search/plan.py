@@ -10,7 +10,7 @@ class Plan:
     Attributes:
         stages: one dict per stage: stage, cells (per side), cell (bins), candidates (drawn), distinct
             (effective masks that are scored; from stage 2 on for stand-in parents, since the real ones are
-            not known yet), forwards.
+            not known yet), forwards, tiles (what ranks share).
         images: number of images; classes: number of classes that have images.
         batch_size: pairs (mask, image) per forward, calibrated when it was "auto".
         forwards: model forwards in all; with racing, at most.
@@ -28,6 +28,17 @@ class Plan:
     seconds: float
     memory: dict
     record: dict = field(default_factory=dict)
+
+    def projected(self, ranks):
+        """The time on `ranks` processes that share the search (`freqkit.engine.project`), each as fast as this one.
+
+        With racing, and for the stages after the first, the numbers of masks are those of `forwards`: at most.
+        """
+        from freqkit.engine.projection import Costs, project
+
+        each = self.record["seconds_per_forward"]
+        calls = [(stage["tiles"], stage["forwards"] * each / stage["tiles"]) for stage in self.stages]
+        return project(calls, ranks, Costs(record=200 + 24 * self.classes, result=24 * self.classes * 500))
 
     def table(self):
         """One dict per stage."""

@@ -6,8 +6,9 @@ import time
 import torch
 
 from freqkit import masks as mask_room
-from freqkit.engine import Interrupted, RunDirectory, Scorer, Silent
+from freqkit.engine import Interrupted, RunDirectory, Scorer, Silent, ranks
 from freqkit.engine.journal import finish_tile_on_signal
+from freqkit.engine.run_directory import forwards_in
 from freqkit.errors import UsageError
 from freqkit.results.removal_result import TIES, RemovalResult, bins_of
 
@@ -120,6 +121,8 @@ def removal(
     device=None,
     dtype=None,
     memory=1 << 30,
+    form="auto",
+    spectra="float32",
     out=None,
     resume=False,
     overwrite=False,
@@ -142,7 +145,7 @@ def removal(
         levels: shares of the bins for which DFM files are written.
         level: the one whose masks are the result's.
         ties: "include" or "exclude", see `RemovalResult.selected`.
-        domain, class_index, batch_size, device, dtype, memory: see `freqkit.engine.score`.
+        domain, class_index, batch_size, device, dtype, memory, form, spectra: see `freqkit.engine.score`.
         published_batch_size: images per batch of the published losses.
         out, resume, overwrite: directory of the run, as in `freqkit.search.hfss`; holds run.json,
             journal.bin, removal.safetensors, classes.csv, and dfm-1.safetensors, dfm-5.safetensors, ...
@@ -175,6 +178,7 @@ def removal(
     run = SearchRun(
         "removal", model, images, levels=levels, level=level, ties=ties, domain=domain,
         class_index=class_index, batch_size=batch_size, device=device, dtype=dtype, memory=memory,
+        form=form, spectra=spectra,
         identity={
             "preset": preset,
             "patch": patch,
@@ -188,6 +192,7 @@ def removal(
 
     def work(run, progress):
         scorer = run.scorer()
+        run.note_down("running", forwards_total=scorer.forwards(len(cells) + 1 + len(run.searched)))
         whole = mask_room.pack(torch.ones(1, 1, 1), cell=size, size=size, symmetry="average")
         progress.start("removal", scorer.forwards(len(cells) + 1))
         try:
@@ -231,7 +236,7 @@ class SearchRun:
 
     def __init__(
         self, name, model, images, *, levels, level, ties, domain, class_index, batch_size, device, dtype,
-        memory, identity,
+        memory, identity, form="auto", spectra="float32",
     ):  # fmt: skip
         import freqkit
 
@@ -244,6 +249,7 @@ class SearchRun:
             bins_of(share, self.size)
         self.scoring = {
             "domain": domain, "class_index": class_index, "device": device, "dtype": dtype, "memory": memory,
+            "form": form, "spectra": spectra,
         }  # fmt: skip
         self.batch_size = batch_size
         counts = torch.bincount(images.labels, minlength=len(images.classes))
@@ -260,8 +266,10 @@ class SearchRun:
             "class_index": None if class_index is None else [int(i) for i in class_index],
             "batch_size": batch_size,
             "dtype": None if dtype is None else str(dtype).removeprefix("torch."),
-            "device": None if device is None else str(device),
+            "device": None if device is None else torch.device(device).type,
             "memory": memory,
+            "form": form,
+            "spectra": spectra,
             "model": dict(model.record),
             "data": dict(images.record),
             "versions": {"freqkit": freqkit.__version__, "torch": torch.__version__},
@@ -270,6 +278,10 @@ class SearchRun:
             "forwards": 0, "backwards": 0, "forwards_resumed": 0, "forwards_saved": 0, "seconds": 0.0,
         }  # fmt: skip
         self.journal = None
+
+    def note_down(self, status, **changes):
+        """Put a state and facts on record, in run.json when there is one."""
+        self.record.update(status=status, **changes)
 
     def check(self):
         """Raises when the run is asked to stop; set while a run directory is open."""
@@ -282,10 +294,12 @@ class SearchRun:
         if scorer.calibration:
             self.record["batch_size_timings"] = scorer.calibration
         self.record.setdefault("device", str(scorer.forward.device))
+        self.record.setdefault("ranks", ranks.current().facts(ranks.about_this_rank(scorer.forward.device)))
         return scorer
 
     def score(self, scorer, masks, key, progress, **how):
         """Scores over all classes of the set, with their cost on record."""
+        self.record["form"] = scorer.form["form"]
         scores = scorer.score(masks, progress=progress, journal=self.journal, key=key, check=self.check, **how)
         self.record["forwards"] += scores.record["forwards"]
         self.record["forwards_resumed"] += scores.record["forwards_resumed"]
@@ -306,6 +320,7 @@ class SearchRun:
             scores = self.score(scorer, chosen, "dfm", progress).take_classes(keep)
         finally:
             progress.finish()
+        self.note_down("running", economies=scorer.economies())
         result.mask_loss, result.tpr, result.fpr = (
             value.diagonal().clone() for value in (scores.loss, scores.tpr, scores.fpr)
         )
@@ -323,6 +338,8 @@ class SearchRun:
             self.record.update(status="finished", seconds=round(time.monotonic() - began, 3))
             return result
         with RunDirectory(out, self.identity, resume=resume, overwrite=overwrite) as directory:
+            if directory.restarted:
+                progress.note(f"{directory.path}: started again by torchrun, going on.")
             if directory.journal.dropped:
                 progress.note(
                     f"{directory.path}: dropped {directory.journal.dropped} damaged bytes at the journal's end."
@@ -335,17 +352,20 @@ class SearchRun:
                 if earlier.get(key) is not None:
                     self.record[key] = earlier[key]
 
-            def note_down(status):
-                self.record.update(status=status, seconds=round(before + time.monotonic() - began, 3))
+            def note_down(status, **changes):
+                self.record.update(status=status, seconds=round(before + time.monotonic() - began, 3), **changes)
                 directory.write({key: value for key, value in self.record.items() if key != "identity"})
 
+            self.journal, self.note_down = directory.journal, note_down
+            self.record["session_began"] = time.time()
+            self.record["forwards_before"] = forwards_in(self.journal)
             note_down("running")
-            self.journal = directory.journal
             try:
                 with finish_tile_on_signal() as check:
                     self.check = check
                     result = work(self, progress)
-                result.save_summary(directory.path)
+                if directory.writes:
+                    result.save_summary(directory.path)
                 note_down("finished")
                 return result
             except BaseException as error:

@@ -367,3 +367,34 @@ def test_a_fold_that_changes_logits_is_not_used(monkeypatch):
     monkeypatch.setattr(forward, "_fold", lambda module: nn.Sequential(module[0], *module[2:]))
     scorer = Scorer(model, Images(9), batch_size=8, form="folded", progress=heard)
     assert scorer.form["form"] == "eager" and "changed a logit by" in heard.notes[0]
+
+
+def test_spectra_in_float16_take_half_the_memory_and_hardly_change_a_loss():
+    images, masks = Images(60, side=16), random_masks(12, side=16).float()
+    exact = Scorer(Small(), images, batch_size=32)
+    half = Scorer(Small(), images, batch_size=32, spectra="float16")
+    one, other = exact.score(masks), half.score(masks)
+    assert 2 * half.memory()["spectra"] == exact.memory()["spectra"]
+    assert exact.economies()["spectra"] == "kept in float32" and half.economies()["spectra"] == "kept in float16"
+    torch.testing.assert_close(other.loss, one.loss, rtol=2e-3, atol=1e-3)
+    assert not torch.equal(other.loss, one.loss)
+    # Room for halves alone: kept. No room for them either: exact ones, computed anew.
+    room = exact.memory()["spectra"] // 2
+    assert Scorer(Small(), images, batch_size=32, spectra="float16", memory=room).economies()["spectra"] == "kept in float16"
+    tight = Scorer(Small(), images, batch_size=32, spectra="float16", memory=room - 1)
+    assert tight.economies()["spectra"] == "recomputed"
+    torch.testing.assert_close(tight.score(masks).loss, one.loss, rtol=1e-6, atol=1e-6)
+    with pytest.raises(UsageError, match=r"spectra must be one of float32, float16; got 'int8'"):
+        Scorer(Small(), images, batch_size=32, spectra="int8")
+
+
+def test_each_image_is_transformed_once_while_its_spectrum_is_kept():
+    images, masks = Images(50), random_masks(20).float()
+    scorer = Scorer(Small(), images, batch_size=16)
+    scorer.score(masks[:10])
+    scorer.score(masks[10:])
+    twins = scorer.score(torch.cat([masks[:3], masks[:2]])).record
+    assert (twins["forwards"], twins["forwards_saved_twins"], twins["forwards_saved_racing"]) == (150, 100, 0)
+    found = scorer.economies()
+    assert found["transforms"] == 50 and found["forwards"] == 50 * (10 + 10 + 3)
+    assert 0.7 < found["batch_fill"] <= 1

@@ -207,7 +207,7 @@ class StopAfter(Silent):
 
     def advance(self, amount, resumed=False, **facts):
         self.resumed += amount * resumed
-        self.left -= 1
+        self.left -= amount > 0
         if self.left == 0:
             self.action()
 

@@ -1,0 +1,207 @@
+"""Runs searches on one to four ranks, kills and breaks ranks, and compares every byte with the single process.
+
+Run by test_ranks.py in a process of its own: it forks the ranks. Prints one JSON object.
+"""
+
+import contextlib
+import io
+import json
+import os
+import signal
+import socket
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import safetensors.torch  # noqa: F401 - what every child would import anew
+import scipy.special  # noqa: F401
+import torch
+import torch.distributed
+
+from freqkit.cli.app import guarded
+from freqkit.data import synthetic
+from freqkit.engine import ranks, status
+from freqkit.models import Classifier
+from freqkit.search import gradient, hfss, removal
+
+HFSS = ("classes.csv", "dfm.safetensors", "stage-1.safetensors", "stage-2.safetensors")
+REMOVAL = ("classes.csv", "removal.safetensors", "dfm-5.safetensors")
+
+
+class Slow(torch.nn.Module):
+    """Takes a moment for every batch, so that a rank can be caught at work; may raise on one rank."""
+
+    def __init__(self, wait=0.0, broken=None):
+        super().__init__()
+        self.wait, self.broken, self.batches = wait, broken, 0
+
+    def forward(self, x):
+        self.batches += 1
+        if self.broken is not None and os.environ.get("RANK") == str(self.broken) and self.batches > 5:
+            raise ArithmeticError("a broken network")
+        time.sleep(self.wait)
+        return x
+
+
+def model(**slow):
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        Slow(**slow), torch.nn.Conv2d(3, 6, 5, stride=3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(600, 4)
+    )
+    return Classifier(network, mean=(0.5,) * 3, std=(0.2,) * 3, num_classes=4)
+
+
+def searching(out, *, risk=0.0, resume=False, **slow):
+    how = {"stages": 2, "candidates": 24, "top": 3, "batch_size": 8, "form": "eager"}
+    hfss(model(**slow), synthetic(images_per_class=30), risk=risk, out=out, resume=resume, **how)
+
+
+def without_directory(out):
+    """The result of a search that keeps no journal, on every rank."""
+    result = hfss(model(), synthetic(images_per_class=6), stages=1, candidates=9, top=2, batch_size="auto")
+    out.mkdir(exist_ok=True)
+    (out / f"rank-{os.environ.get('RANK', 0)}.json").write_text(json.dumps(result.table()))
+
+
+def start(work, size):
+    """Fork `size` ranks that run `work`; their process numbers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    children = []
+    for rank in range(size):
+        child = os.fork()
+        if child == 0:
+            if size > 1:
+                os.environ.update(
+                    RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1",
+                    MASTER_PORT=str(port),
+                )  # fmt: skip
+            warnings.simplefilter("ignore")
+            os._exit(guarded(lambda: inside(work), ["search"]))
+        children.append(child)
+    return children
+
+
+def inside(work):
+    with ranks.join():
+        work()
+
+
+def finish(children):
+    """Exit codes, negative for signals."""
+    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+
+
+def differing(a, b, names):
+    return [name for name in names if (a / name).read_bytes() != (b / name).read_bytes()]
+
+
+def record(out):
+    return json.loads((out / "run.json").read_text())
+
+
+def compare(folder):
+    """Each kind of search by 1, 2, 3 and 4 ranks."""
+    kinds = {
+        "hfss": (searching, HFSS),
+        "race": (lambda out: searching(out, risk=0.05), HFSS),
+        "removal": (
+            lambda out: removal(model(), synthetic(images_per_class=6), patch=4, batch_size=16, out=out),
+            REMOVAL,
+        ),
+        "gradient": (
+            lambda out: gradient(model(), synthetic(images_per_class=4), patch=4, batch_size=16, out=out),
+            REMOVAL,
+        ),
+    }
+    found = {}
+    for kind, (work, names) in kinds.items():
+        for size in (1, 2, 3, 4) if names is HFSS else (1, 3):
+            out = folder / f"{kind}-{size}"
+            codes = finish(start(lambda w=work, o=out: w(o), size))
+            assert codes == [0] * size, (kind, size, codes)
+            found[f"{kind}-{size}"] = {
+                "differing": differing(folder / f"{kind}-1", out, names),
+                "ranks": len(record(out)["ranks"]),
+                "forwards": record(out)["forwards"],
+                "journals": sorted(path.name for path in out.glob("journal*")),
+            }
+    assert finish(start(lambda: without_directory(folder / "none"), 1)) == [0]
+    alone = (folder / "none" / "rank-0.json").read_text()
+    assert finish(start(lambda: without_directory(folder / "none"), 3)) == [0] * 3
+    found["no directory"] = [(folder / "none" / f"rank-{rank}.json").read_text() == alone for rank in range(3)]
+    return found
+
+
+def wait_for(path, size, child):
+    began = time.monotonic()
+    while not path.exists() or path.stat().st_size < size:
+        assert time.monotonic() - began < 60, path
+        assert os.waitpid(child, os.WNOHANG) == (0, 0)
+        time.sleep(0.005)
+
+
+def kill(folder, victim):
+    """Kill one of three ranks at work; go on with two, then with one."""
+    out = folder / f"killed-{victim}"
+    children = start(lambda: searching(out, wait=0.002), 3)
+    wait_for(out / (f"journal-{victim}.bin" if victim else "journal.bin"), 2500, children[victim])
+    os.kill(children[victim], signal.SIGKILL)
+    codes = finish(children)
+    scored = status(out)["forwards_done"]
+    # Two ranks go on and are both killed, so that theirs must be found by the last.
+    children = start(lambda: searching(out, wait=0.002, resume=True), 2)
+    while status(out)["forwards_done"] < scored + 300:
+        time.sleep(0.02)
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+    finish(children)
+    seen = status(out)
+    assert finish(start(lambda: searching(out, resume=True), 1)) == [0]
+    return {
+        "codes": codes, "scored": [scored, seen["forwards_done"]], "status": seen["status"],
+        "resumed": record(out)["forwards_resumed"], "forwards": record(out)["forwards"],
+        "differing": differing(folder / "hfss-1", out, HFSS), "journals": [path.name for path in out.glob("journal*")],
+    }  # fmt: skip
+
+
+def speak(work, size, log):
+    """Exit codes of ranks that fail, and all that they say."""
+    saved = os.dup(2)
+    with open(log, "w+b") as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            codes = finish(start(work, size))
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+    return {"codes": codes, "said": [line for line in log.read_text().splitlines() if "gloo" not in line.lower()]}
+
+
+def fail(folder):
+    """One rank's network raises; another time rank 0 refuses the directory; then the ranks differ in a setting."""
+    out = folder / "broken"
+    broken = speak(lambda: searching(out, wait=0.001, broken=1), 3, folder / "broken.txt")
+    assert finish(start(lambda: searching(out, resume=True), 2)) == [0, 0]
+    broken["differing"] = differing(folder / "hfss-1", out, HFSS)
+    refused = speak(lambda: searching(out), 3, folder / "refused.txt")
+    uneven = speak(
+        lambda: searching(folder / "uneven", risk=0.05 if os.environ["RANK"] == "1" else 0.0),
+        2,
+        folder / "uneven.txt",
+    )
+    return {"broken": broken, "refused": refused, "uneven": uneven}
+
+
+def main(folder):
+    torch.set_num_threads(1)
+    folder = Path(folder)
+    found = {"compare": compare(folder), "killed": [kill(folder, victim) for victim in (0, 1)], "fail": fail(folder)}
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        main(sys.argv[1])
+    print(said.getvalue())

@@ -1,0 +1,137 @@
+"""Several processes share a search: the same bytes as one, whoever dies."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import freqkit
+from freqkit.data import load_images
+from freqkit.engine import ranks, status
+from freqkit.models import load_model
+from freqkit.search import hfss
+
+ROOT = Path(freqkit.__file__).resolve().parents[1]
+DATA = Path(os.environ.get("FREQKIT_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    script = Path(__file__).with_name("rank_runs.py")
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path_factory.mktemp("ranks"))],
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
+def test_any_number_of_ranks_writes_the_same_bytes(found):
+    runs = dict(found["compare"])
+    assert runs.pop("no directory") == [True, True, True]
+    assert len(runs) == 12
+    for name, run in runs.items():
+        kind, size = name.split("-")
+        assert run["differing"] == [], name
+        assert run["ranks"] == int(size)
+        assert run["forwards"] == runs[f"{kind}-1"]["forwards"] > 0
+        assert run["journals"] == ["journal.bin"]
+
+
+def test_a_killed_rank_takes_nothing_with_it(found):
+    for victim, run in enumerate(found["killed"]):
+        assert run["codes"] == [-signal.SIGKILL if rank == victim else 1 for rank in range(3)]
+        assert run["status"] == "dead"
+        first, second = run["scored"]
+        assert 0 < first < second < run["forwards"]
+        assert run["resumed"] == second
+        assert run["differing"] == [] and run["journals"] == ["journal.bin"]
+
+
+def test_one_failing_rank_ends_all_with_one_sentence(found):
+    broken = found["fail"]["broken"]
+    assert broken["codes"] == [1, 1, 1] and broken["differing"] == []
+    assert len([line for line in broken["said"] if line.startswith("freqkit:")]) == 1
+    assert broken["said"][0].startswith("freqkit: rank 1: RuntimeError: score: the model raised ArithmeticError")
+    refused = found["fail"]["refused"]
+    assert refused["codes"] == [2, 1, 1] and len(refused["said"]) == 1
+    assert "the output directory is not empty" in refused["said"][0]
+    uneven = found["fail"]["uneven"]
+    assert uneven["codes"] == [1, 2]
+    assert uneven["said"] == [
+        "freqkit: rank 1: all ranks must be given the same; this one differs in risk (on rank 0 0.0, here 0.05)."
+    ]
+
+
+def command(out, *more):
+    arguments = [
+        "--model", "cifar_resnet20", "--weights", str(DATA / "weights" / "cifar10-resnet20.safetensors"),
+        "--data", str(DATA / "cifar10-mini" / "test"), "--limit-per-class", "4", "--stages", "1-2",
+        "--candidates", "30", "--top", "3", "--batch-size", "16", "--out", str(out),
+    ]  # fmt: skip
+    return ["-m", "freqkit", "search", *arguments, *more]
+
+
+def test_torchrun_starts_a_killed_search_again(tmp_path):
+    """The real network on real photographs, by the command line, one of three ranks killed at work."""
+    if not (DATA / "cifar10-mini").is_dir():
+        pytest.skip(f"real CIFAR-10 images are not at {DATA}")
+    torch.set_num_threads(1)
+    hfss(
+        load_model("cifar_resnet20", weights=DATA / "weights" / "cifar10-resnet20.safetensors"),
+        load_images(DATA / "cifar10-mini" / "test", image_size=32, limit_per_class=4),
+        stages=2, candidates=30, top=3, batch_size=16, out=tmp_path / "one",
+    )  # fmt: skip
+    out = tmp_path / "many"
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3", "--max-restarts", "2"]
+    with open(tmp_path / "said", "w+") as said:
+        job = subprocess.Popen([sys.executable, *torchrun, *command(out)], env=ENVIRONMENT, stdout=said, stderr=said)
+        try:
+            part, began = out / "journal-1.bin", time.monotonic()
+            while not part.exists() or part.stat().st_size < 1500:
+                assert job.poll() is None and time.monotonic() - began < 90, (tmp_path / "said").read_text()
+                time.sleep(0.01)
+            live = status(out)
+            os.kill(live["ranks"][1]["pid"], signal.SIGKILL)
+            assert job.wait(120) == 0, (tmp_path / "said").read_text()
+        finally:
+            job.kill()
+    assert live["status"] == "running" and live["forwards_done"] > 0 and len(live["ranks"]) == 3
+    for name in ("classes.csv", "dfm.safetensors", "stage-1.safetensors", "stage-2.safetensors"):
+        assert (out / name).read_bytes() == (tmp_path / "one" / name).read_bytes(), name
+    record = json.loads((out / "run.json").read_text())
+    assert record["sessions"] == 2 and record["status"] == "finished"
+    assert record["forwards_resumed"] >= live["forwards_done"]
+    text = (tmp_path / "said").read_text()
+    assert "started again by torchrun" in text and text.count("Each class seen only") == 1
+
+
+def test_runs_cover_everything_once_and_shrink():
+    for count in (0, 1, 7, 100, 12_500):
+        for size in (1, 2, 3, 64, 1024):
+            chunks = ranks.runs(count, size)
+            assert [i for chunk in chunks for i in range(*chunk)] == list(range(count))
+            lengths = [last - first for first, last in chunks]
+            assert lengths == sorted(lengths, reverse=True)
+            assert not lengths or lengths[0] <= max(1, -(-count // (2 * size)))
+
+
+def test_other_commands_refuse_several_ranks():
+    done = subprocess.run(
+        [sys.executable, "-m", "freqkit", "rates", "--model", "x"],
+        capture_output=True,
+        text=True,
+        env={**ENVIRONMENT, "RANK": "0", "WORLD_SIZE": "2"},
+    )
+    assert done.returncode == 2
+    assert "torchrun can share search and dfm among processes, not rates." in done.stderr
