@@ -21,7 +21,7 @@ COMMANDS = {
     "info": ("freqkit.cli.info", "info", "Versions, what was built, what will run here."),
     "masks": ("freqkit.cli.masks", "masks", "Import and look at frequency maps."),
     "data": ("freqkit.cli.data", "data", "Make image sets."),
-    "train": ("freqkit.cli.train", "train", "Train a small classifier."),
+    "train": ("freqkit.cli.train", "train", "Train a classifier."),
 }
 
 
@@ -88,9 +88,10 @@ def _interrupted(args, error):
     if "--debug" in args:
         traceback.print_exception(error)
     say("freqkit: interrupted.")
-    if args[:1] in (["search"], ["dfm"]) and "--dry-run" not in args:
+    if args[:1] in (["search"], ["dfm"], ["train"]) and "--dry-run" not in args:
         again = [arg for arg in args if arg not in ("--resume", "--overwrite")]
-        say(f"What was scored is kept; go on with: freqkit {shlex.join(again)} --resume")
+        kept = "The last finished epoch" if args[0] == "train" else "What was scored"
+        say(f"{kept} is kept; go on with: freqkit {shlex.join(again)} --resume")
     signal = getattr(error.__cause__, "signal", None)
     return 128 + signal if signal else INTERRUPTED
 

@@ -12,6 +12,8 @@ _PUBLIC = {
     "Example": "freqkit.report.examples",
     "examples_of": "freqkit.report.examples",
     "search_curves": "freqkit.report.curves",
+    "learning_curves": "freqkit.report.training",
+    "plot_history": "freqkit.report.training",
     "plane_maps": "freqkit.report.planes",
     "plot_adcs": "freqkit.report.planes",
     "plot_rates": "freqkit.report.rates",
