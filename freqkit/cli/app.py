@@ -16,6 +16,7 @@ COMMANDS = {
     "search": ("freqkit.cli.search", "search", "Find the frequency shortcuts of a classifier (HFSS)."),
     "dfm": ("freqkit.cli.dfm", "dfm", "Rank frequencies by what removing them costs each class (DFM)."),
     "rates": ("freqkit.cli.rates", "rates", "How well each class is told apart through its frequency map."),
+    "band-stop": ("freqkit.cli.band_stop", "band_stop", "What classes are taken for when bands are removed."),
     "adcs": ("freqkit.cli.adcs", "adcs", "Where each class has more energy than the others (ADCS)."),
     "demo": ("freqkit.cli.demo", "demo", "Plant a frequency shortcut, train on it, find it again."),
     "info": ("freqkit.cli.info", "info", "Versions, what was built, what will run here."),

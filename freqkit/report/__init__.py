@@ -16,6 +16,7 @@ _PUBLIC = {
     "plot_history": "freqkit.report.training",
     "plane_maps": "freqkit.report.planes",
     "plot_adcs": "freqkit.report.planes",
+    "plot_band_stop": "freqkit.report.band_stop",
     "plot_rates": "freqkit.report.rates",
     "plot_removal": "freqkit.report.planes",
     "plot_search": "freqkit.report.search",
