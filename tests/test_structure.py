@@ -20,7 +20,7 @@ ALLOWED = {
     "masks": {"ops"} | LOW,
     "models": LOW,
     "data": LOW,
-    "training": {"models", "data"} | LOW,
+    "training": {"engine", "ops", "masks", "models", "data"} | LOW,
     "engine": {"ops", "masks", "models", "data"} | LOW,
     "search": {"engine", "ops", "masks", "models", "data"} | LOW,
     "measures": {"engine", "ops", "masks", "models", "data"} | LOW,

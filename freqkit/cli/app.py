@@ -16,13 +16,14 @@ COMMANDS = {
     "search": ("freqkit.cli.search", "search", "Find the frequency shortcuts of a classifier (HFSS)."),
     "dfm": ("freqkit.cli.dfm", "dfm", "Rank frequencies by what removing them costs each class (DFM)."),
     "rates": ("freqkit.cli.rates", "rates", "How well each class is told apart through its frequency map."),
+    "band-stop": ("freqkit.cli.band_stop", "band_stop", "What classes are taken for when bands are removed."),
     "adcs": ("freqkit.cli.adcs", "adcs", "Where each class has more energy than the others (ADCS)."),
     "status": ("freqkit.cli.status", "status", "How far a run is, live or dead."),
     "demo": ("freqkit.cli.demo", "demo", "Plant a frequency shortcut, train on it, find it again."),
     "info": ("freqkit.cli.info", "info", "Versions, what was built, what will run here."),
     "masks": ("freqkit.cli.masks", "masks", "Import and look at frequency maps."),
     "data": ("freqkit.cli.data", "data", "Make image sets."),
-    "train": ("freqkit.cli.train", "train", "Train a small classifier."),
+    "train": ("freqkit.cli.train", "train", "Train a classifier."),
 }
 SHARED = ("search", "dfm")  # commands whose work several ranks share
 
@@ -111,9 +112,10 @@ def _interrupted(args, error, say):
     if "--debug" in args:
         traceback.print_exception(error)
     say("freqkit: interrupted.")
-    if args[:1] in (["search"], ["dfm"]) and "--dry-run" not in args:
+    if args[:1] in (["search"], ["dfm"], ["train"]) and "--dry-run" not in args:
         again = [arg for arg in args if arg not in ("--resume", "--overwrite")]
-        say(f"What was scored is kept; go on with: freqkit {shlex.join(again)} --resume")
+        kept = "The last finished epoch" if args[0] == "train" else "What was scored"
+        say(f"{kept} is kept; go on with: freqkit {shlex.join(again)} --resume")
     signal = getattr(error.__cause__, "signal", None)
     return 128 + signal if signal else INTERRUPTED
 

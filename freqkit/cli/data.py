@@ -7,6 +7,9 @@ import click
 
 from freqkit.cli.app import app, command, say
 from freqkit.cli.options import JSON, options
+from freqkit.cli.tables import show_table
+
+SHOWN = 4  # frequencies of a class that the table spells out
 
 
 @app.group("data")
@@ -19,33 +22,66 @@ def data():
 @click.option("--images-per-class", type=click.IntRange(1), default=200, show_default=True)
 @click.option("--size", type=click.IntRange(16), default=32, show_default=True, help="Side in pixels, even.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--contrast", type=float, default=0.2, show_default=True, help="Standard deviation of the strongest channel."
+)
+@click.option("--amplitudes", type=(int, int), default=(1, 7), show_default=True, help="Least and largest, integers.")
+@click.option("--bands", type=(float, float, float), metavar="R R R", help="Where B2, B3, B4 begin, cycles/image.")
+@click.option(
+    "--test-images-per-class", type=click.IntRange(1), metavar="N", help="Also a test set: DIR holds train and test."
+)
+@click.option("--test-seed", type=click.IntRange(0), metavar="N", help="Of the test set.  [default: seed + 1]")
+@click.option(
+    "--format", "kind", type=click.Choice(["folder", "npy"]), default="folder", show_default=True,
+    help="folder: class/file.png; npy: the published arrays.",
+)  # fmt: skip
 @click.option("--out", required=True, type=click.Path(file_okay=False), metavar="DIR", help="A new or empty folder.")
 @options(JSON)
-def synthetic(variant, images_per_class, size, seed, out, as_json):
-    """Images with planted frequencies: DIR/class/file.png, truth.safetensors and truth.json."""
-    import torch
-
-    from freqkit.data import synthetic, write_image_folder
-    from freqkit.results.files import atomic_write, write_json
+def synthetic(variant, images_per_class, test_images_per_class, test_seed, kind, out, as_json, seed, bands, **flags):
+    """Images with planted frequencies, and which they are: truth.safetensors and truth.json."""
+    from freqkit.data import synthetic, write_image_folder, write_npy, write_truth
+    from freqkit.errors import UsageError
 
     out = Path(out)
-    images = synthetic(variant, images_per_class=images_per_class, size=size, seed=seed)
-    write_image_folder(images, out)
-    with atomic_write(out / "truth.safetensors") as file:
-        from safetensors.torch import save
-
-        file.write(save({name: bins.to(torch.uint8) for name, bins in images.truth.items()}))
-    truth = {"layout": "centred", "planted frequencies": _frequencies(images.truth), "images": images.record}
-    write_json(out / "truth.json", truth)
-    facts = {"images": len(images), "folder": str(out), **images.record}
-    if as_json:
-        click.echo(json.dumps(facts, indent=2))
-    else:
-        say(f"{len(images)} images of {size}x{size} in {len(images.classes)} classes written to {out}")
-
-
-def _frequencies(truth):
-    """class -> list of planted [vertical, horizontal] frequencies in cycles/image, partners included."""
-    return {
-        name: (bins.nonzero() - bins.new_tensor(bins.shape, dtype=int) // 2).tolist() for name, bins in truth.items()
+    if out.exists() and any(out.iterdir()):
+        raise UsageError(f"--out must be a new or empty folder; {out} is not empty.")
+    counts = {"train": (images_per_class, seed)}
+    if test_images_per_class is not None:
+        counts["test"] = (test_images_per_class, seed + 1 if test_seed is None else test_seed)
+        if counts["test"][1] == seed:
+            raise UsageError(f"--test-seed must differ from --seed, or the sets share images; both are {seed}.")
+    sets = {
+        part: synthetic(variant, images_per_class=count, seed=number, band_edges=bands, **flags)
+        for part, (count, number) in counts.items()
     }
+    for part, images in sets.items():
+        if kind == "npy":
+            write_npy(images, out, part=part, name=f"_complex_special_{variant}_par")
+        else:
+            write_image_folder(images, out / part if len(sets) > 1 else out)
+    images = sets["train"]
+    write_truth(images, out)
+    if as_json:
+        facts = {"images": sum(map(len, sets.values())), "folder": str(out), **images.record}
+        if "test" in sets:
+            facts["test"] = sets["test"].record
+        click.echo(json.dumps(facts, indent=2))
+        return
+    rows = []
+    for name, bins in images.truth.items():
+        planted = images.record["planted"][name]
+        half = bins.nonzero()[: (int(bins.sum()) + 1) // 2]  # the partners say the same
+        spelled = ", ".join(f"({-int(u)}, {-int(v)})" for u, v in (half - flags["size"] // 2).flip(0)[:SHOWN])
+        more = ", ..." if len(half) > SHOWN else ""
+        drawn = f"{planted['frequencies_least']}-{planted['frequencies_most']}"
+        bands_of = ", ".join(f"B{b}" for b in planted["bands"])
+        rows.append([name, bands_of, drawn, str(int(bins.sum())), spelled + more])
+    show_table(
+        [("class", "left"), ("bands", "left"), ("per image", "right"), ("planted bins", "right"), ("first", "left")],
+        rows,
+        title="Planted frequencies (vertical, horizontal) in cycles/image",
+        note="C0: its special set, in every image; the others: all bins that may be drawn",
+    )
+    made = " and ".join(f"{len(part)} {name} images" if len(sets) > 1 else f"{len(part)} images"
+                        for name, part in sets.items())  # fmt: skip
+    say(f"{made} of {flags['size']}x{flags['size']} in 4 classes, and the truth files, written to {out}")

@@ -31,13 +31,21 @@ DATA = (
         required=True,
         type=click.Path(exists=True, file_okay=False),
         metavar="DIR",
-        help="Images as DIR/class/file.",
+        help="DIR/class/file, CIFAR batches, MNIST's idx files, or npy arrays.",
+    ),
+    click.option("--part", type=click.Choice(["train", "val", "test"]), help="Which, when DIR holds several."),
+    click.option(
+        "--layout",
+        type=click.Choice(["auto", "folder", "cifar-binary", "cifar-python", "idx", "npy"]),
+        default="auto",
+        show_default=True,
+        help="How DIR is laid out, when its names leave that open.",
     ),
     click.option(
         "--image-size",
         type=click.IntRange(1),
         metavar="N",
-        help="Side in pixels.  [default: the model's own]",
+        help="Side in pixels.  [default: the model's own, else as stored]",
     ),
     click.option(
         "--resize",
@@ -128,15 +136,13 @@ def the_model(flags, *, data=None, seed=0):
 def the_images(flags, *, size=None):
     """Read the images that the flags name, at `--image-size` or else `size`."""
     from freqkit.data import load_images
-    from freqkit.errors import UsageError
 
-    size = flags["image_size"] or size
-    if size is None:
-        raise UsageError(f"--image-size must be given: {flags['model']} takes images of any size.")
     return load_images(
         flags["data"],
-        image_size=size,
+        image_size=flags["image_size"] or size,
         resize=flags["resize"],
+        layout=flags["layout"],
+        part=flags["part"],
         classes=flags["classes"],
         limit_per_class=flags["limit_per_class"],
         split_fraction=flags["split_fraction"],

@@ -1,43 +1,190 @@
-"""`freqkit train`: a small classifier, trained here."""
+"""`freqkit train`: any classifier, on any set that freqkit reads."""
 
 import json
+import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
 
 from freqkit.cli.app import app, command, say
 from freqkit.cli.options import DATA, JSON, MODEL, options, the_images, the_model
-from freqkit.cli.progress import steps, watcher
-from freqkit.cli.values import Device
+from freqkit.cli.progress import amount, duration, steps, watcher
+from freqkit.cli.search import _plain
+from freqkit.cli.tables import number, percent, show_table
+from freqkit.cli.values import Device, resolve_device
+
+CHANGES = (
+    click.option("--epochs", type=click.IntRange(1)),
+    click.option("--batch-size", type=click.IntRange(1), help="Divided among the ranks."),
+    click.option("--lr", type=click.FloatRange(0, min_open=True), help="Peak learning rate."),
+    click.option("--optimizer", type=click.Choice(["sgd", "adam", "adamw"]), help="sgd: with Nesterov's momentum."),
+    click.option("--weight-decay", type=click.FloatRange(0)),
+    click.option("--schedule", type=click.Choice(["cosine", "step", "plateau", "none"])),
+    click.option("--warmup", type=click.FloatRange(0), metavar="EPOCHS"),
+    click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True)),
+    click.option("--clip", type=click.FloatRange(0, min_open=True), help="Largest norm of the gradient."),
+    click.option("--ema", type=click.FloatRange(0, 1, True, True), help="Average the weights with this decay."),
+    click.option("--precision", type=click.Choice(["float32", "bfloat16", "float16"])),
+    click.option(
+        "--augment", metavar="NAME[,NAME...]",
+        help="crop, flip, resized-crop, augmix, autoaugment, randaugment, trivialaugment, or none.",
+    ),
+    click.option("--mixup", type=click.FloatRange(0), metavar="ALPHA"),
+    click.option("--cutmix", type=click.FloatRange(0), metavar="ALPHA"),
+)  # fmt: skip
 
 
 @command(app, "train")
 @options(MODEL, DATA)
-@click.option("--epochs", type=click.IntRange(1), default=10, show_default=True)
-@click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True)
-@click.option("--lr", type=click.FloatRange(0, min_open=True), default=0.01, show_default=True, help="Learning rate.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Weights and order of images.")
+@click.option(
+    "--recipe", type=click.Choice(["plain", "iccv2023", "cifar", "timm-like"]), default="plain", show_default=True,
+    help="What the flags below are when they are not given.",
+)  # fmt: skip
+@options(CHANGES)
+@click.option("--val", type=click.Path(exists=True, file_okay=False), metavar="DIR", help="Validation images.")
+@click.option("--val-part", type=click.Choice(["train", "val", "test"]), help="The part of --val, or of --data.")
+@click.option("--val-fraction", type=click.FloatRange(0, 1, max_open=True), help="Set this share of --data aside.")
+@click.option(
+    "--dfm-augment", type=click.Path(exists=True, dir_okay=False), metavar="FILE",
+    help="DFM-X: filter images by other classes' maps.",
+)  # fmt: skip
+@click.option("--p", type=click.FloatRange(0, 1), default=0.3, show_default=True, help="Chance of --dfm-augment.")
+@click.option(
+    "--remove-shortcuts", type=click.Path(exists=True, dir_okay=False), metavar="FILE",
+    help="Remove the frequencies of their own class's map from images.",
+)  # fmt: skip
+@click.option(
+    "--remove-p", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Chance of --remove-shortcuts."
+)
+@click.option("--follow", type=click.IntRange(1), metavar="N", help="Learning-order curves: F1 every N iterations.")
+@click.option("--follow-until", type=click.IntRange(1), metavar="N", help="Only up to iteration N.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Weights, order, augmentations.")
 @click.option("--device", type=Device(), default="auto", show_default=True)
-@click.option("--out", required=True, type=click.Path(dir_okay=False), metavar="FILE", help="Weights (safetensors).")
-@click.option("--overwrite", is_flag=True, help="Replace FILE.")
+@click.option("--out", type=click.Path(file_okay=False), metavar="DIR", help="Where the run shall stand.")
+@click.option("--keep-every", type=click.IntRange(1), metavar="N", help="Keep the weights of every Nth epoch.")
+@click.option("--tensorboard", is_flag=True, help="Also write event files (needs the package tensorboard).")
+@click.option("--resume", is_flag=True, help="Continue the run in DIR; its result is the uninterrupted one's.")
+@click.option("--overwrite", is_flag=True, help="Replace the run in DIR.")
+@click.option("--dry-run", is_flag=True, help="Only say how much work it is, after a few steps.")
 @options(JSON)
-def train(out, overwrite, epochs, batch_size, lr, seed, as_json, **flags):
-    """Train a small classifier on a folder of images and keep its weights."""
+def train(
+    out, val, val_part, dfm_augment, p, remove_shortcuts, remove_p, recipe, augment, dry_run, as_json, seed, follow,
+    follow_until, keep_every, tensorboard, resume, overwrite, **flags,
+):  # fmt: skip
+    """Train a classifier and keep its weights, its history and everything that it depends on.
+
+    Writes run.json, weights.safetensors, history.csv, history.png and checkpoint.safetensors into DIR, with --follow
+    learning.safetensors, .csv and .png. Without --part, --data's train part is taken where there are several.
+    torchrun starts several processes that share every batch.
+
+    \b
+    freqkit train --model cifar_resnet20 --data cifar-10-batches-py --recipe cifar --val-part test --out runs/r20
+    torchrun --nproc-per-node 4 -m freqkit train ...
+    """
+    from freqkit.data import load_images, parts_of
     from freqkit.errors import UsageError
-    from freqkit.models import save_weights
-    from freqkit.training import train
+    from freqkit.training import OtherClassMaps, ShortcutRemoval
+    from freqkit.training import train as train_model
+
+    if out is None and not dry_run:
+        raise UsageError("--out must be given, or --dry-run.")
+    if resume and overwrite:
+        raise UsageError("--resume and --overwrite exclude each other; give one of them.")
+    first = os.environ.get("RANK", "0") == "0"
+    changes = {name: flags[name] for name in _names(CHANGES) if flags.get(name) is not None}
+    if augment is not None:
+        changes["augment"] = () if augment == "none" else tuple(part.strip() for part in augment.split(","))
+    if flags["val_fraction"] is not None:
+        changes["val_fraction"] = flags["val_fraction"]
+    if flags["part"] is None and "train" in parts_of(flags["data"], flags["layout"]):
+        flags["part"] = "train"
+    # The model is made for the classes of the images, so its side has to be known before it is made.
+    images = the_images(flags, size=_own_side(flags["model"]))
+    model = the_model(flags, data=images, seed=seed)
+    held_out = None
+    if val is not None or val_part is not None:
+        held_out = load_images(
+            val or flags["data"], image_size=images.images.shape[-1], resize=flags["resize"],
+            layout=flags["layout"] if val is None else "auto", part=val_part, classes=images.classes,
+            on_bad_image=flags["on_bad_image"],
+        )  # fmt: skip
+    spectral = [OtherClassMaps(dfm_augment, p)] if dfm_augment else []
+    spectral += [ShortcutRemoval(remove_shortcuts, remove_p)] if remove_shortcuts else []
+    settings = {
+        "recipe": recipe, "val_set": held_out, "spectral": spectral, "follow": follow, "follow_until": follow_until,
+        "seed": seed, "device": resolve_device(flags["device"]), **changes,
+    }  # fmt: skip
+    if dry_run:
+        plan = train_model(model, images, dry_run=True, **settings)
+        if first:
+            _show_plan(plan, as_json)
+        return
+    with watcher() if first else nullcontext() as progress, steps(progress, "training") as advance:
+        history = train_model(
+            model, images, out=out, resume=resume, overwrite=overwrite, keep_every=keep_every,
+            tensorboard=tensorboard, progress=advance if first else None, **settings,
+        )  # fmt: skip
+    if not first:
+        return
+    pictures = _draw(history, out, follow)
+    if as_json:
+        weights = str(Path(out) / "weights.safetensors")
+        facts = {"weights": weights, "history": history, "model": model.record, "pictures": pictures}
+        click.echo(json.dumps(_plain(facts), indent=2))
+        return
+    report = history["val"] or history["train"]
+    show_table(
+        [("class", "left"), *((name, "right") for name in ("images", "accuracy", "precision", "F1"))],
+        [
+            [name, str(row["images"]), percent(row["accuracy"]), percent(row["precision"]), number(row["f1"])]
+            for name, row in list(report["classes"].items())[:30]
+        ],
+        title=f"{'Validation' if history['val'] else 'Training'} images: accuracy {percent(report['accuracy'])}",
+    )
+    if history.get("learning"):
+        learned = history["learning"]["learned_at"]
+        order = sorted(learned, key=lambda name: (learned[name] is None, learned[name]))
+        say("F1 of 0.8 and more from iteration: " + ", ".join(f"{n} {learned[n] or 'never'}" for n in order[:20]))
+    say(f"accuracy on the training images {percent(history['train']['accuracy'])}; everything is in {out}/")
+
+
+def _names(group):
+    """Parameter names of click options."""
+    probe = click.Command("probe")
+    for option in group:
+        option(probe)
+    return [parameter.name for parameter in probe.params]
+
+
+def _own_side(name):
+    from freqkit.models.networks import BUILT_IN
+
+    return 32 if name in BUILT_IN else None
+
+
+def _draw(history, out, follow):
+    from freqkit.report import plot_history, save_figure
+    from freqkit.results import LearningCurves
 
     out = Path(out)
-    if out.exists() and not overwrite:
-        raise UsageError(f"--out must be a new file, or give --overwrite; {out} is there.")
-    images = the_images(flags)
-    model = the_model(flags, data=images, seed=seed)
-    with watcher() as progress, steps(progress, "training") as advance:
-        history = train(model, images, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, progress=advance)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    save_weights(model, out)
+    save_figure(plot_history(history), out / "history.png")
+    pictures = [str(out / "history.png")]
+    if follow:
+        save_figure(LearningCurves.load(out / "learning.safetensors").plot(), out / "learning.png")
+        pictures.append(str(out / "learning.png"))
+    return pictures
+
+
+def _show_plan(plan, as_json):
     if as_json:
-        click.echo(json.dumps({"weights": str(out), "history": history, "model": model.record}, indent=2))
-    else:
-        accuracy = history["train"]["accuracy"]
-        say(f"accuracy on the training images {100 * accuracy:.1f}%; weights written to {out}")
+        click.echo(json.dumps(_plain(plan), indent=2))
+        return
+    click.echo(
+        f"{plan['images']} training and {plan['val_images']} validation images, {plan['recipe']['epochs']} epochs of "
+        f"{plan['steps_per_epoch']} steps, {amount(plan['parameters'])} parameters, {plan['ranks']} process(es)"
+    )
+    click.echo(
+        f"{amount(plan['forwards'])} forwards and {amount(plan['backwards'])} backwards, about "
+        f"{duration(plan['seconds'])} at the speed just measured"
+    )

@@ -1,7 +1,18 @@
-"""Images, decoded once: folders of files and synthetic sets with planted frequencies."""
+"""Images, decoded once: folders of files, published arrays, and synthetic sets with planted frequencies."""
 
-from freqkit.data.folder import load_images, write_image_folder
+from freqkit.data.arrays import write_npy
+from freqkit.data.folder import write_image_folder
 from freqkit.data.image_set import ImageSet
-from freqkit.data.synthetic import synthetic
+from freqkit.data.layouts import load_images, parts_of
+from freqkit.data.synthetic import read_truth, synthetic, write_truth
 
-__all__ = ["ImageSet", "load_images", "synthetic", "write_image_folder"]
+__all__ = [
+    "ImageSet",
+    "load_images",
+    "parts_of",
+    "read_truth",
+    "synthetic",
+    "write_image_folder",
+    "write_npy",
+    "write_truth",
+]

@@ -13,91 +13,19 @@ from freqkit.data.image_set import ImageSet, first_by_hash, pixel_digest, split_
 from freqkit.errors import BadImageError, UsageError
 from freqkit.results.files import atomic_write
 
-RESIZES = ("squash", "center-crop")
 NAMED = 5  # how many bad files a message names
 CHUNK = 256
 
 
-def load_images(
-    root,
-    *,
-    image_size,
-    resize="squash",
-    classes=None,
-    limit_per_class=None,
-    split_fraction=None,
-    seed=0,
-    on_bad_image="error",
-    workers=None,
-    progress=None,
+def read_folder(
+    root, *, image_size, resize, classes, limit_per_class, split_fraction, seed, on_bad_image, workers, progress
 ):
-    """Decode a folder of class folders into an `ImageSet`.
-
-    Folders directly in `root` are classes, in sorted order; the files directly in them are images. Names
-    that begin with a dot, files beside the class folders and folders inside them are left out, and counted
-    on record.
-
-    Decoding, as torchvision and timm do unless said otherwise: first frame of an animation; EXIF rotation
-    ignored; grey and palette expanded; transparency dropped; CMYK by Pillow's plain formula. 16-bit grey
-    keeps its high byte (Pillow alone would saturate it to white); 32-bit integer and floating-point images
-    have no defined white and count as bad. The number of images per Pillow mode is on record.
-
-    Args:
-        root: the folder.
-        image_size: N, the side of the square output.
-        resize: "squash": both sides to N whatever the shape; "center-crop": shorter side to `N*256//224`,
-            the longer in proportion rounded down, then the middle N x N (torchvision's `Resize`,
-            `CenterCrop`). Both bilinear with antialiasing.
-        classes: names in the order of the model's logits, or a text file with one on each line, for folders
-            that hold only some of a model's classes. Every folder must be among them. Default: the folders,
-            sorted.
-        limit_per_class: at most so many files of each class, chosen by a hash of (seed, path).
-        split_fraction: then this share of each class, by the rule of `ImageSet.split`.
-        seed: integer, for both choices.
-        on_bad_image: "error": files that cannot be decoded are all counted, then one error names the first;
-            "skip": they are left out and their names put on record.
-        workers: threads; default the number of usable cores, at most 8. They do not change the result.
-        progress: called as `progress(done, total)` from this thread.
-
-    Returns:
-        `ImageSet`, 3*N*N bytes of memory per image.
-
-    Raises:
-        UsageError: no such folder, no class folders, an empty class, a folder that is not in `classes`.
-        BadImageError: undecodable files.
-
-    Example:
-        >>> import tempfile, pathlib
-        >>> from freqkit.data import load_images, synthetic, write_image_folder
-        >>> root = pathlib.Path(tempfile.mkdtemp()) / "images"
-        >>> write_image_folder(synthetic(1, images_per_class=2), root)
-        >>> load_images(root, image_size=32)
-        ImageSet(8 images of 32x32, 4 classes)
-    """
-    _positive(image_size, "image_size")
-    if resize not in RESIZES:
-        raise UsageError(f"load_images: resize must be one of {', '.join(RESIZES)}; got {resize!r}.")
-    if on_bad_image not in ("error", "skip"):
-        raise UsageError(f"load_images: on_bad_image must be 'error' or 'skip'; got {on_bad_image!r}.")
-    if limit_per_class is not None:
-        _positive(limit_per_class, "limit_per_class")
-    if workers is None:
-        workers = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    _positive(workers, "workers")
-    root = Path(root)
+    """Folders directly in `root` are classes; see `freqkit.data.load_images`."""
+    if image_size is None:
+        raise UsageError("load_images: image_size must be given for a folder of images, which may have any size.")
     files, labels, names, listing = _list(root, classes)
 
-    groups = [[] for _ in names]
-    for i, label in enumerate(labels):
-        groups[label].append(i)
-    chosen = []
-    for group in groups:
-        if limit_per_class is not None:
-            keep = first_by_hash([files[i] for i in group], limit_per_class, seed, "limit")
-            group = [group[i] for i in keep]
-        if split_fraction is not None and group:
-            group = [group[i] for i in split_names([files[i] for i in group], split_fraction, seed)]
-        chosen += group
+    chosen = choose(files, labels, len(names), limit_per_class, split_fraction, seed)
     files = [files[i] for i in chosen]
     labels = torch.tensor([labels[i] for i in chosen], dtype=torch.int64)
 
@@ -139,16 +67,28 @@ def load_images(
     return ImageSet(images, labels, names, files, record=record, digests=digests)
 
 
+def choose(files, labels, classes, limit_per_class, split_fraction, seed):
+    """Positions of the images to read, class by class, by the two rules that depend on names alone."""
+    groups = [[] for _ in range(classes)]
+    for i, label in enumerate(labels):
+        groups[label].append(i)
+    chosen = []
+    for group in groups:
+        if limit_per_class is not None:
+            keep = first_by_hash([files[i] for i in group], limit_per_class, seed, "limit")
+            group = [group[i] for i in keep]
+        if split_fraction is not None and group:
+            group = [group[i] for i in split_names([files[i] for i in group], split_fraction, seed)]
+        chosen += group
+    return chosen
+
+
 def _list(root, classes):
     """Relative paths, labels, class names and what was left out."""
-    if not root.is_dir():
-        raise UsageError(f"load_images: root must be a folder of class folders; {str(root)!r} is not a folder.")
     entries = sorted(os.scandir(root), key=lambda entry: entry.name)
     folders = [entry for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
-    if not folders:
-        raise UsageError(f"load_images: root must hold one folder for each class; {str(root)!r} has none.")
     found = [entry.name for entry in folders]
-    names = found if classes is None else _class_names(classes)
+    names = found if classes is None else class_names(classes)
     strange = sorted(set(found) - set(names))
     if strange:
         raise UsageError(
@@ -187,7 +127,7 @@ def _few(names):
     return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
 
 
-def _class_names(classes):
+def class_names(classes):
     if isinstance(classes, (str, os.PathLike)):
         if not Path(classes).is_file():
             raise UsageError(
@@ -241,6 +181,13 @@ def _decode(path, size, resize):
         mode = opened.mode
         opened.load()
         image = _to_rgb(opened)
+    return fit(image, size, resize), mode
+
+
+def fit(image, size, resize):
+    """A Pillow image as uint8 [3, size, size]."""
+    from PIL import Image
+
     if resize == "squash":
         image = image.resize((size, size), Image.Resampling.BILINEAR)
     else:
@@ -251,7 +198,7 @@ def _decode(path, size, resize):
         image = image.resize((width, height), Image.Resampling.BILINEAR)
         left, top = round((width - size) / 2), round((height - size) / 2)
         image = image.crop((left, top, left + size, top + size))
-    return np.asarray(image).transpose(2, 0, 1), mode
+    return np.asarray(image).transpose(2, 0, 1)
 
 
 def _to_rgb(image):
@@ -275,11 +222,6 @@ def _reason(error):
 def _shown(bad):
     more = f", and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
     return "; ".join(f"{name} ({reason})" for name, reason in bad[:NAMED]) + more
-
-
-def _positive(value, name):
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise UsageError(f"load_images: {name} must be a positive integer; got {value!r}.")
 
 
 def write_image_folder(image_set, root):

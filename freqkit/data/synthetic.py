@@ -7,24 +7,29 @@ Distributions (how many frequencies, contrast, colours) are this module's own, a
 """
 
 import math
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from freqkit.data.image_set import ImageSet
 from freqkit.errors import UsageError
+from freqkit.results.files import write_json, write_safetensors
 
 CLASSES = ("C0", "C1", "C2", "C3")
 # Fewest and most frequencies drawn per image, as seen in the published tiles (C0: beside its special set).
 DRAWN = {"C0": (4, 11), "C1": (10, 12), "C2": (10, 14), "C3": (7, 9)}
-LARGEST_AMPLITUDE = 7
+AMPLITUDES = (1, 7)
 
 
-def synthetic(variant=1, *, images_per_class=200, size=32, seed=0, contrast=0.2):
+def synthetic(
+    variant=1, *, images_per_class=200, size=32, seed=0, contrast=0.2, amplitudes=AMPLITUDES, band_edges=None
+):
     """Images `0.5 + colour * unit * sum_k a_k cos(2 pi (u_k y + v_k x) / size)`, clipped to [0, 1], as uint8.
 
     Bands of radius r = sqrt(u^2 + v^2) in cycles/image: B1 [0, size/8) without DC, B2 [size/8, size/4),
-    B3 [size/4, 3 size/8), B4 [3 size/8, corner]; at size 32 the edges are 4, 8, 12. With b = `variant`:
+    B3 [size/4, 3 size/8), B4 [3 size/8, corner]; at size 32 the edges are 4, 8, 12 (`band_edges` sets others).
+    With b = `variant`:
 
     - C0: every band except b, and always the special set, the odd diagonal (k, k), k = 1, 3, ... < size/2;
     - C1: every band except b;
@@ -33,8 +38,8 @@ def synthetic(variant=1, *, images_per_class=200, size=32, seed=0, contrast=0.2)
 
     Per image: C0 draws 4-11 frequencies, C1 10-12, C2 10-14, C3 7-9 (uniform; as evenly over the class's
     bands as can be, at random which band gets one more; without replacement; all of a band where it holds
-    fewer). The special set is never drawn otherwise. Amplitudes a_k are integers 1..7, uniform, for the
-    special set too. The colour has its channels uniform in [0.4, 1], then the largest scaled to 1. The unit
+    fewer). The special set is never drawn otherwise. Amplitudes a_k are integers 1..7 (`amplitudes`), uniform,
+    for the special set too. The colour has its channels uniform in [0.4, 1], then the largest scaled to 1. The unit
     makes the standard deviation of that channel `contrast` before clipping.
 
     Image i of a class under a seed is the same bits whatever `images_per_class` is (Philox counters). Use
@@ -46,6 +51,8 @@ def synthetic(variant=1, *, images_per_class=200, size=32, seed=0, contrast=0.2)
         size: even side, at least 16.
         seed: integer, 0 <= seed < 2**64.
         contrast: standard deviation of the strongest colour channel, of a range of 1.
+        amplitudes: least and largest a_k, integers of at least 1.
+        band_edges: three rising radii in cycles/image, where B2, B3 and B4 begin.
 
     Returns:
         `ImageSet`, classes C0..C3, with `.truth`: class -> bool [size, size], the planted bins (centred,
@@ -70,7 +77,9 @@ def synthetic(variant=1, *, images_per_class=200, size=32, seed=0, contrast=0.2)
     if not isinstance(contrast, (int, float)) or not 0 < contrast <= 1:
         raise UsageError(f"synthetic: contrast must be a number with 0 < contrast <= 1; got {contrast!r}.")
 
-    frequencies, band_of, special = _grid(size)
+    least, most = _pair(amplitudes)
+    edges = _edges(band_edges, size)
+    frequencies, band_of, special = _grid(size, edges)
     allowed = {
         "C0": [b for b in (1, 2, 3, 4) if b != variant],
         "C1": [b for b in (1, 2, 3, 4) if b != variant],
@@ -78,6 +87,9 @@ def synthetic(variant=1, *, images_per_class=200, size=32, seed=0, contrast=0.2)
         "C3": [variant],
     }
     pools = {b: np.flatnonzero((band_of == b) & ~special) for b in (1, 2, 3, 4)}
+    for b, pool in pools.items():
+        if not len(pool):
+            raise UsageError(f"synthetic: every band must hold a frequency; band {b} of edges {edges} holds none.")
     cosine = np.cos(2 * np.pi * np.arange(size) / size)
     y, x = np.mgrid[:size, :size]
 
@@ -91,7 +103,7 @@ def synthetic(variant=1, *, images_per_class=200, size=32, seed=0, contrast=0.2)
             if name == "C0":
                 drawn = np.concatenate([np.flatnonzero(special), drawn])
             numbers.append(len(drawn))
-            amplitudes = 1 + np.array([draw.integer(LARGEST_AMPLITUDE) for _ in drawn], dtype=np.float64)
+            amplitudes = least + np.array([draw.integer(most - least + 1) for _ in drawn], dtype=np.float64)
             wave = np.zeros((size, size))
             for (u, v), amplitude in zip(frequencies[drawn].tolist(), amplitudes, strict=True):
                 wave += amplitude * cosine[(u * y + v * x) % size]
@@ -122,7 +134,8 @@ def synthetic(variant=1, *, images_per_class=200, size=32, seed=0, contrast=0.2)
         "variant": variant,
         "seed": seed,
         "contrast": contrast,
-        "band_edges": [0, size / 8, size / 4, 3 * size / 8],
+        "amplitudes": [least, most],
+        "band_edges": [0, *edges],
         "planted": planted,
     }
     return ImageSet(
@@ -135,7 +148,7 @@ def synthetic(variant=1, *, images_per_class=200, size=32, seed=0, contrast=0.2)
     )
 
 
-def _grid(size):
+def _grid(size, edges):
     """One (u, v) of each conjugate pair except DC, its band 1..4, and whether it is on the odd diagonal."""
     half = size // 2
     u, v = np.mgrid[-half:half, -half:half].reshape(2, -1)
@@ -144,8 +157,8 @@ def _grid(size):
     partner = ((-u + half) % size) * size + ((-v + half) % size)
     keep = (index <= partner) & ((u != 0) | (v != 0))
     u, v = u[keep], v[keep]
-    # Compared as integers, so that no rounding decides at an edge: r < j*size/8 means 64 r^2 < j^2 size^2.
-    band = sum((64 * (u * u + v * v) >= (j * size) ** 2).astype(int) for j in (1, 2, 3)) + 1
+    # Squares are compared, so that no rounding of a root decides at an edge.
+    band = sum((u * u + v * v >= edge * edge).astype(int) for edge in edges) + 1
     special = (u == v) & (u % 2 == 1) & (np.abs(u) < half)
     return np.stack([u, v], axis=1), band, special
 
@@ -184,6 +197,62 @@ class _Draws:
 
     def order(self, count):
         return np.argsort(self.bits.random_raw(count), kind="stable")
+
+
+def write_truth(image_set, folder):
+    """Write the planted bins of a synthetic set: `truth.safetensors` (class -> uint8 [H, W], centred) and
+    `truth.json` (the frequencies in cycles/image, and how the images were made).
+
+    Example:
+        >>> import tempfile
+        >>> folder, images = tempfile.mkdtemp(), synthetic(1, images_per_class=1)
+        >>> write_truth(images, folder)
+        >>> bool((read_truth(folder)["C0"] == images.truth["C0"]).all())
+        True
+    """
+    folder = Path(folder)
+    bins = {name: kept.to(torch.uint8) for name, kept in image_set.truth.items()}
+    write_safetensors(folder / "truth.safetensors", bins, {"layout": "centred"})
+    frequencies = {
+        name: (kept.nonzero() - kept.new_tensor(kept.shape, dtype=int) // 2).tolist()
+        for name, kept in image_set.truth.items()
+    }
+    record = {"layout": "centred", "planted frequencies": frequencies, "images": image_set.record}
+    write_json(folder / "truth.json", record)
+
+
+def read_truth(folder):
+    """class -> bool [H, W], the planted bins that `write_truth` wrote into a folder.
+
+    Raises:
+        UsageError: the folder holds no readable truth.safetensors.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = Path(folder) / "truth.safetensors"
+    try:
+        return {name: bins.bool() for name, bins in load_file(path).items()}
+    except (OSError, SafetensorError) as error:
+        raise UsageError(f"read_truth: {str(folder)!r} must hold a readable truth.safetensors ({error}).") from error
+
+
+def _pair(amplitudes):
+    values = list(amplitudes) if isinstance(amplitudes, (list, tuple)) else []
+    whole = len(values) == 2 and all(isinstance(v, int) and not isinstance(v, bool) for v in values)
+    if not whole or not 1 <= values[0] <= values[1]:
+        raise UsageError(f"synthetic: amplitudes must be two integers 1 <= least <= largest; got {amplitudes!r}.")
+    return values
+
+
+def _edges(band_edges, size):
+    if band_edges is None:
+        return [size / 8, size / 4, 3 * size / 8]
+    values = list(band_edges) if isinstance(band_edges, (list, tuple)) else []
+    numbers = len(values) == 3 and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
+    if not numbers or not 0 < values[0] < values[1] < values[2]:
+        raise UsageError(f"synthetic: band_edges must be three rising positive radii; got {band_edges!r}.")
+    return [float(value) for value in values]
 
 
 def _check_integer(value, name, least, most):

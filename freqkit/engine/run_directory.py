@@ -14,6 +14,7 @@ from freqkit.results.files import write_json
 _WRITTEN = (
     r"run\.json|stage-\d+\.safetensors|dfm(-[\d.]+)?\.safetensors|removal\.safetensors"
     r"|classes\.csv|(dfms|filtered|curves|increase)\.png|report\.html"
+    r"|(weights(-\d+)?|checkpoint|learning)\.safetensors|(history|learning)\.csv|(history|learning)\.png"
 )
 _JOURNAL = r"journal(-\d+)?\.bin"
 OWN_FILES = re.compile(rf"{_JOURNAL}|{_WRITTEN}|\.({_WRITTEN})\..*\.part")

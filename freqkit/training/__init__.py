@@ -1,7 +1,9 @@
-"""Training small and plain: a recipe in one function, deterministic under a seed."""
+"""Training: recipes as data, deterministic under a seed, resumable, with augmentations by frequency."""
 
 from freqkit.models.weights import save_weights
 from freqkit.training.evaluate import evaluate
+from freqkit.training.recipes import RECIPES, Recipe, recipe
+from freqkit.training.spectral import OtherClassMaps, ShortcutRemoval
 from freqkit.training.train import train
 
-__all__ = ["evaluate", "save_weights", "train"]
+__all__ = ["RECIPES", "OtherClassMaps", "Recipe", "ShortcutRemoval", "evaluate", "recipe", "save_weights", "train"]

@@ -6,8 +6,7 @@ import torch.nn.functional as F
 from freqkit.errors import UsageError
 
 
-@torch.inference_mode()
-def evaluate(model, images, *, batch_size=256, device=None):
+def evaluate(model, images, *, batch_size=256, device=None, ranks=None):
     """Ask the model about every image once, in evaluation mode.
 
     Args:
@@ -15,6 +14,8 @@ def evaluate(model, images, *, batch_size=256, device=None):
         images: `ImageSet`; label i is logit i.
         batch_size: images per forward.
         device: by default where the model is; the model is not moved.
+        ranks: `freqkit.training.ranks.Ranks` that share the images; every image is asked once, and all get the
+            whole report.
 
     Returns:
         JSON-ready dict: `images`, `loss` (mean cross-entropy, nats), `accuracy`, `macro_f1` (mean over
@@ -31,14 +32,22 @@ def evaluate(model, images, *, batch_size=256, device=None):
         (8, ['C0', 'C1', 'C2', 'C3'])
     """
     check_fit(model, images, "evaluate")
+    confusion, loss = count(model, images, batch_size=batch_size, device=device, ranks=ranks)
+    return {"loss": loss, **rates(confusion, images.classes)}
+
+
+@torch.inference_mode()
+def count(model, images, *, batch_size=256, device=None, ranks=None):
+    """(confusion int64 [C, L], mean cross-entropy) of all images."""
     device = model._mean.device if device is None else torch.device(device)
     was_training = model.training
     model.eval()
     confusion = torch.zeros(len(images.classes), model.num_classes, dtype=torch.int64)
-    loss = 0.0
+    loss = torch.zeros((), dtype=torch.float64)
+    mine = range(len(images)) if ranks is None else ranks.share(range(len(images)))
     try:
-        for start in range(0, len(images), batch_size):
-            part = slice(start, start + batch_size)
+        for start in range(mine.start, mine.stop, batch_size):
+            part = slice(start, min(start + batch_size, mine.stop))
             labels = images.labels[part]
             logits = model(to_input(images.images[part], device)).float().cpu()
             loss += float(F.cross_entropy(logits, labels, reduction="sum"))
@@ -46,7 +55,10 @@ def evaluate(model, images, *, batch_size=256, device=None):
             confusion += torch.bincount(flat, minlength=confusion.numel()).view_as(confusion)
     finally:
         model.train(was_training)
-    return {"loss": loss / len(images), **rates(confusion, images.classes)}
+    if ranks is not None and ranks.world > 1:
+        both = [confusion.to(device), loss.to(device)]
+        confusion, loss = (ranks.add_(value).cpu() for value in both)
+    return confusion, float(loss) / len(images)
 
 
 def rates(confusion, classes):

@@ -152,6 +152,22 @@ def test_synthetic_folder_holds_images_and_truth(run, tmp_path):
     assert sorted(frequencies["C0"]) == [[k, k] for k in (-7, -5, -3, -1, 1, 3, 5, 7)]
 
 
+def test_synthetic_arrays_and_a_test_set(run, tmp_path):
+    from freqkit.data import load_images, parts_of, synthetic
+
+    flags = ["--images-per-class", "2", "--test-images-per-class", "1", "--seed", "5", "--amplitudes", "2", "4"]
+    result = run("data", "synthetic", *flags, "--format", "npy", "--out", tmp_path / "a")
+    assert result.exit_code == 0 and "(1, 1), (3, 3)" in result.stdout
+    assert run("data", "synthetic", *flags, "--out", tmp_path / "b").exit_code == 0
+    made = synthetic(1, images_per_class=1, seed=6, amplitudes=(2, 4))
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        assert parts_of(folder) == ["train", "test"] and (folder / "truth.safetensors").is_file()
+        assert torch.equal(load_images(folder, image_size=32, part="test").images, made.images)
+    assert (tmp_path / "a" / "train_data_complex_special_1_par.npy").is_file()
+    result = run("data", "synthetic", *flags, "--test-seed", "5", "--out", tmp_path / "c")
+    assert result.exit_code == 2 and "--test-seed must differ" in sentence(result)
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
@@ -178,22 +194,33 @@ def test_synthetic_refuses_a_folder_with_files(run, tmp_path):
 # --- train
 
 
-def test_train_writes_weights_that_load(run, images_folder, tmp_path):
+def test_train_keeps_a_run(run, images_folder, tmp_path):
     from freqkit.models import load_model
+    from freqkit.results import LearningCurves
 
-    out = tmp_path / "new" / "w.safetensors"
+    out = tmp_path / "new" / "run"
     flags = [
-        "--model", "small_convnet", "--data", images_folder, "--image-size", "32", "--epochs", "1",
-        "--batch-size", "8",
+        "--model", "small_convnet", "--data", images_folder, "--epochs", "2", "--batch-size", "8", "--follow", "2",
+        "--val", images_folder, "--augment", "crop,flip", "--keep-every", "1",
     ]  # fmt: skip
     result = run("train", *flags, "--out", out, "--json")
     assert result.exit_code == 0, result.stderr
-    assert len(json.loads(result.stdout)["history"]["epochs"]) == 1
+    assert len(json.loads(result.stdout)["history"]["epochs"]) == 2
     assert "training: " in result.stderr
-    load_model("small_convnet", num_classes=4, weights=out)
-    result = run("train", *flags, "--out", out)
-    assert result.exit_code == 2
-    assert "--overwrite" in sentence(result)
+    load_model("small_convnet", num_classes=4, weights=out / "weights.safetensors")
+    record = json.loads((out / "run.json").read_text())
+    assert record["status"] == "finished" and record["identity"]["recipe"]["augment"] == ["crop", "flip"]
+    assert LearningCurves.load(out / "learning.safetensors").steps.tolist() == [0, 2, 4, 6]
+    names = {path.name for path in out.iterdir()}
+    assert {"weights-0001.safetensors", "history.csv", "history.png", "learning.csv", "learning.png"} <= names
+    again = run("train", *flags, "--out", out)
+    assert again.exit_code == 2 and "overwrite" in sentence(again)
+    again = run("train", *flags, "--out", out, "--resume", "--epochs", "3")
+    assert again.exit_code == 2 and "differs in recipe" in sentence(again)
+    again = run("train", *flags, "--out", out, "--overwrite", "--recipe", "timm-like", "--warmup", "0", "--cutmix", "0")
+    assert again.exit_code == 0 and "Validation images" in again.stdout
+    plan = json.loads(run("train", *flags, "--dry-run", "--json").stdout)
+    assert plan["steps"] == 6 and plan["backwards"] == 40 and plan["forwards"] == 40 + 40 + 20 + 4 * 20
 
 
 @pytest.mark.parametrize(
@@ -203,6 +230,9 @@ def test_train_writes_weights_that_load(run, images_folder, tmp_path):
         (["--lr", "0"], "x>0"),
         (["--batch-size", "auto"], "auto"),
         (["--model", "small_convnt"], "small_convnet"),
+        (["--augment", "flop"], "augment must be some of crop, flip"),
+        (["--schedule", "plateau"], "needs a val_set"),
+        (["--val-part", "test"], "has no part 'test'"),
     ],
 )
 def test_train_bad_flags(run, images_folder, tmp_path, flags, says):

@@ -89,6 +89,22 @@ def test_these_bits_for_ever():
     assert images.fingerprint[:16] == "8189ba577a167681"
 
 
+def test_given_amplitudes_and_bands():
+    assert synthetic(1, images_per_class=2, amplitudes=(1, 7), band_edges=(4, 8, 12)).fingerprint.startswith(
+        "8189ba577a167681"
+    )
+    images = synthetic(4, images_per_class=12, amplitudes=(3, 3), band_edges=(3, 5, 14.5), contrast=0.05)
+    spectra = np.fft.fftshift(np.fft.fft2(images.images.numpy() / 255 - 0.5), axes=(-2, -1)).real / 32**2
+    r = radius(32)
+    for image in spectra[images.labels.numpy() == 3]:  # C3: band 4 alone, all of one height
+        waves = image[np.abs(image).sum((1, 2)).argmax()]
+        there = waves > 0.3 * waves.max()  # the corner is its own partner: twice as high
+        assert (r[there] >= 14.5).all() and np.abs(waves[~there]).max() < 0.1 * waves.max()
+    assert images.record["band_edges"] == [0, 3, 5, 14.5] and images.record["amplitudes"] == [3, 3]
+    with pytest.raises(UsageError, match=r"band 4 of edges .* holds none"):
+        synthetic(1, band_edges=(4, 8, 40))
+
+
 def test_record():
     images = synthetic(2, images_per_class=50)
     planted = images.record["planted"]
@@ -105,7 +121,9 @@ def test_record():
     "change",
     [
         {"variant": 0}, {"variant": 5}, {"variant": "1"}, {"images_per_class": 0}, {"size": 31}, {"size": 14},
-        {"size": True}, {"seed": -1}, {"seed": 2**64}, {"contrast": 0}, {"contrast": None},
+        {"size": True}, {"seed": -1}, {"seed": 2**64}, {"contrast": 0},
+        {"contrast": None}, {"amplitudes": (0, 3)}, {"amplitudes": (3, 2)}, {"amplitudes": 7},
+        {"band_edges": (4, 8)}, {"band_edges": (8, 4, 12)},
     ],
     ids=str,
 )  # fmt: skip

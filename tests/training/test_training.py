@@ -9,7 +9,7 @@ from torch import nn
 from freqkit.data import synthetic
 from freqkit.errors import UsageError
 from freqkit.models import Classifier, load_model, state_sha256
-from freqkit.training import evaluate, save_weights, train
+from freqkit.training import evaluate, recipe, save_weights, train
 from freqkit.training.evaluate import rates
 from freqkit.training.train import _batches, _factor
 
@@ -87,9 +87,10 @@ def test_batches_cover_every_image_once_and_none_is_alone():
 
 
 def test_schedules():
-    assert [_factor(s, 4, 0, "none") for s in range(4)] == [1] * 4
-    assert [_factor(s, 8, 0, "step") for s in range(8)] == [1] * 4 + [0.1] * 2 + [0.01] * 2
-    cosine = [_factor(s, 10, 0, "cosine") for s in range(10)]
+    constant, stepped, waved = (recipe(schedule=name) for name in ("none", "step", "cosine"))
+    assert [_factor(s, 4, 0, constant) for s in range(4)] == [1] * 4
+    assert [_factor(s, 8, 0, stepped) for s in range(8)] == pytest.approx([1] * 4 + [0.1] * 2 + [0.01] * 2)
+    cosine = [_factor(s, 10, 0, waved) for s in range(10)]
     assert cosine[0] == 1 and cosine == sorted(cosine, reverse=True) and 0 < cosine[-1] < 0.05
 
 
@@ -137,7 +138,7 @@ def test_evaluate_agrees_with_a_plain_count(small):
         ({"batch_size": 1.5}, "batch_size must be an integer"),
         ({"lr": float("nan")}, "lr must be a positive number"),
         ({"lr": 0}, "lr must be a positive number"),
-        ({"optimizer": "lion"}, "optimizer must be one of sgd, adamw; got 'lion'"),
+        ({"optimizer": "lion"}, "optimizer must be one of sgd, adam, adamw; got 'lion'"),
         ({"schedule": "linear"}, "schedule must be one of"),
         ({"warmup": 3}, "warmup must lie in 0..epochs"),
         ({"label_smoothing": 1}, "label_smoothing"),

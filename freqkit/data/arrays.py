@@ -1,0 +1,190 @@
+"""Image sets that lie in arrays: the published npy layout, and what all array readers share."""
+
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from freqkit.data.folder import choose, fit
+from freqkit.data.image_set import ImageSet
+from freqkit.errors import UsageError
+from freqkit.results.files import atomic_write
+
+
+@dataclass
+class Packed:
+    """A set as it lies in its file.
+
+    Attributes:
+        images: uint8 [n, H, W] or [n, H, W, 3].
+        labels: integers [n].
+        classes: name of each label, or None when the files do not say.
+        facts: for the record.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    classes: list | None
+    facts: dict = field(default_factory=dict)
+
+
+def to_image_set(packed, part, given, *, image_size, resize, limit_per_class, split_fraction, seed, progress):
+    """An `ImageSet` of the chosen images of a `Packed`, brought to image_size."""
+    labels = np.asarray(packed.labels)
+    if labels.ndim != 1 or len(labels) != len(packed.images) or labels.dtype.kind not in "iu":
+        raise UsageError(
+            f"load_images: labels must be integers, one for each of {len(packed.images)} images; "
+            f"got {labels.dtype} of shape {list(labels.shape)}."
+        )
+    if not len(labels):
+        raise UsageError("load_images: the set must hold images; it is empty.")
+    if labels.min() < 0:
+        raise UsageError(f"load_images: labels must not be negative; got {labels.min()}.")
+    own = packed.classes
+    if own is None:
+        own = given if given is not None else [str(i) for i in range(int(labels.max()) + 1)]
+    if labels.max() >= len(own):
+        raise UsageError(f"load_images: there must be a name for every label; got {len(own)} for 0..{labels.max()}.")
+    names = own if given is None else given
+    strange = [own[i] for i in np.unique(labels) if own[i] not in names]
+    if strange:
+        raise UsageError(
+            f"load_images: every class must be one of the {len(names)} given; {len(strange)} are not (as {strange[0]})."
+        )
+    place = np.array([names.index(name) if name in names else -1 for name in own])
+    labels = place[labels]
+    stem = f"{part}-" if part else ""
+    paths = [f"{names[label].replace('/', '_')}/{stem}{i:06d}.png" for i, label in enumerate(labels.tolist())]
+    chosen = choose(paths, labels.tolist(), len(names), limit_per_class, split_fraction, seed)
+    height, width = packed.images.shape[1:3]
+    as_stored = image_size is None or (height, width) == (image_size, image_size)
+    size = (height, width) if as_stored else (image_size, image_size)
+    images = np.empty((len(chosen), 3, *size), np.uint8)
+    for row, i in enumerate(chosen):
+        image = packed.images[i]
+        images[row] = _channels_first(image) if as_stored else _resized(image, image_size, resize)
+        if progress is not None:
+            progress(row + 1, len(chosen))
+    facts = {**packed.facts, "stored_size": [height, width]}
+    if not as_stored:
+        facts.update({"resize": resize, "interpolation": "bilinear, antialiased"})
+    choice = {"limit_per_class": limit_per_class, "split_fraction": split_fraction, "seed": seed}
+    return ImageSet(
+        torch.from_numpy(images), torch.from_numpy(labels[chosen].astype(np.int64)), names,
+        [paths[i] for i in chosen], record={**facts, **choice, "classes_given": given is not None},
+    )  # fmt: skip
+
+
+def _channels_first(image):
+    return image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
+
+
+def _resized(image, size, resize):
+    from PIL import Image
+
+    return fit(Image.fromarray(np.ascontiguousarray(image)).convert("RGB"), size, resize)
+
+
+# --- npy
+
+
+def find(root):
+    """part -> (data file, label file) of the published npy layout."""
+    parts = {}
+    for part in ("train", "val", "test"):
+        data = sorted(path for path in root.glob(f"{part}_data*.npy"))
+        if not data:
+            continue
+        if len(data) > 1:
+            raise UsageError(
+                f"load_images: {str(root)!r} must hold one {part}_data*.npy; got {', '.join(p.name for p in data[:3])}."
+            )
+        rest = data[0].name.removeprefix(f"{part}_data")
+        near = [root / f"{part}_{word}{rest}" for word in ("label", "labels")]
+        found = [path for path in near if path.is_file()]
+        if not found:
+            raise UsageError(f"load_images: {data[0].name} needs its labels beside it, {near[0].name}; there are none.")
+        parts[part] = (data[0], found[0])
+    return parts
+
+
+def read(root, source):
+    images, labels = (_load(path) for path in source)
+    names = Path(root) / "classes.txt"
+    classes = None
+    if names.is_file():
+        classes = [line.strip() for line in names.read_text("utf-8").splitlines() if line.strip()]
+    stored = str(images.dtype)
+    return Packed(_as_bytes(images, source[0]), labels, classes, {"file": source[0].name, "dtype": stored})
+
+
+def _load(path):
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise UsageError(f"load_images: {path.name} is not a plain npy array of numbers ({error}).") from error
+
+
+def _as_bytes(images, path):
+    """uint8 [n, H, W] or [n, H, W, 3]."""
+    if images.ndim == 4 and (images.shape[1] == 3) == (images.shape[3] == 3):
+        raise UsageError(
+            f"load_images: {path.name} must have shape [n, 3, H, W], [n, H, W, 3] or [n, H, W], with one reading; "
+            f"got {list(images.shape)}."
+        )
+    if images.ndim == 4 and images.shape[1] == 3:
+        images = images.transpose(0, 2, 3, 1)
+    elif images.ndim not in (3, 4):
+        raise UsageError(f"load_images: {path.name} must have shape [n, 3, H, W]; got {list(images.shape)}.")
+    if images.dtype == np.uint8:
+        return images
+    if images.dtype.kind != "f":
+        raise UsageError(f"load_images: {path.name} must hold uint8, or floats in [0, 1]; got {images.dtype}.")
+    result = np.empty(images.shape, np.uint8)
+    for i, image in enumerate(images):  # one at a time: the file may be larger than the memory
+        least, most = float(image.min()), float(image.max())
+        if not (0 <= least and most <= 1):
+            raise UsageError(
+                f"load_images: {path.name} must hold floats in [0, 1]; image {i} has values {least:g}..{most:g}."
+            )
+        result[i] = np.rint(255 * image.astype(np.float64))
+    return result
+
+
+def write_npy(image_set, root, *, part="train", name=""):
+    """Write an `ImageSet` in the published npy layout; `load_images` reads the same pixels back.
+
+    `root/{part}_data{name}.npy`: float32 [n, 3, H, W] in [0, 1]; `root/{part}_label{name}.npy`: int64 [n];
+    `root/classes.txt`: the names.
+
+    Args:
+        image_set: the images.
+        root: folder, created when absent.
+        part: "train", "val" or "test".
+        name: what follows, as in the published `_complex_special_1_par`.
+
+    Raises:
+        UsageError: such a file is there already.
+
+    Example:
+        >>> import tempfile
+        >>> from freqkit.data import load_images, synthetic
+        >>> root, images = tempfile.mkdtemp(), synthetic(2, images_per_class=2)
+        >>> write_npy(images, root, name="_complex_special_2_par")
+        >>> bool((load_images(root).images == images.images).all())
+        True
+    """
+    root = Path(root)
+    root.mkdir(parents=True, exist_ok=True)
+    if any(root.glob(f"{part}_data*.npy")):
+        raise UsageError(f"write_npy: {str(root)!r} must not hold a {part}_data*.npy yet; it does.")
+    values = image_set.images.numpy().astype(np.float32) / np.float32(255)
+    for file, array in ((f"{part}_label{name}.npy", image_set.labels.numpy()), (f"{part}_data{name}.npy", values)):
+        buffer = io.BytesIO()
+        np.save(buffer, array, allow_pickle=False)
+        with atomic_write(root / file) as target:
+            target.write(buffer.getbuffer())
+    with atomic_write(root / "classes.txt", "w") as target:
+        target.write("".join(f"{name}\n" for name in image_set.classes))

@@ -1,0 +1,98 @@
+"""CIFAR-10 and CIFAR-100 as published: binary batches and python batches.
+
+Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images" (2009). An image is 3,072 bytes:
+1,024 red, then green, then blue, row by row.
+"""
+
+import numpy as np
+
+from freqkit.data.arrays import Packed
+from freqkit.errors import UsageError
+from freqkit.results.pickles import PlainArray, load_plain
+
+CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+_BATCHES = [f"data_batch_{i}" for i in range(1, 6)]
+_PIXELS = 3072
+
+
+def find_binary(root):
+    return _find(root, [f"{name}.bin" for name in _BATCHES], "test_batch.bin", "train.bin", "test.bin")
+
+
+def find_python(root):
+    return _find(root, _BATCHES, "test_batch", "train", "test")
+
+
+def _find(root, batches, test_batch, train, test):
+    """part -> (files, number of classes)."""
+    parts = {}
+    present = [root / name for name in batches if (root / name).is_file()]
+    if present:
+        parts["train"] = (present, 10)
+    elif (root / train).is_file():
+        parts["train"] = ([root / train], 100)
+    if (root / test_batch).is_file():
+        parts["test"] = ([root / test_batch], 10)
+    elif (root / test).is_file():
+        parts["test"] = ([root / test], 100)
+    return parts
+
+
+def read_binary(root, source):
+    files, count = source
+    head = 1 if count == 10 else 2  # CIFAR-100: coarse, then fine label
+    rows = []
+    for file in files:
+        raw = np.fromfile(file, np.uint8)
+        if not len(raw) or len(raw) % (head + _PIXELS):
+            raise UsageError(
+                f"load_images: {file.name} must hold records of {head + _PIXELS} bytes (CIFAR-{count}); "
+                f"it has {len(raw)} bytes."
+            )
+        rows.append(raw.reshape(-1, head + _PIXELS))
+    rows = np.concatenate(rows)
+    names = root / ("batches.meta.txt" if count == 10 else "fine_label_names.txt")
+    classes = [line for line in names.read_text("utf-8").split("\n") if line.strip()] if names.is_file() else None
+    return _packed(rows[:, head:], rows[:, head - 1], classes, count, files)
+
+
+def read_python(root, source):
+    files, count = source
+    key = "labels" if count == 10 else "fine_labels"
+    pixels, labels = [], []
+    for file in files:
+        batch = _dictionary(file)
+        data = getattr(batch.get("data"), "array", None)
+        if data is None or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != _PIXELS:
+            raise UsageError(f"load_images: {file.name} must hold 'data', uint8 [n, {_PIXELS}] (CIFAR-{count}).")
+        if not isinstance(batch.get(key), list) or not all(type(label) is int for label in batch[key]):
+            raise UsageError(f"load_images: {file.name} must hold {key!r}, a list of integers (CIFAR-{count}).")
+        pixels.append(data)
+        labels += batch[key]
+    meta = root / ("batches.meta" if count == 10 else "meta")
+    classes = _dictionary(meta).get("label_names" if count == 10 else "fine_label_names") if meta.is_file() else None
+    return _packed(np.concatenate(pixels), np.array(labels, np.int64), classes, count, files)
+
+
+def _dictionary(file):
+    content = load_plain(file)
+    if not isinstance(content, dict):
+        raise UsageError(f"load_images: {file.name} must hold a dict, as CIFAR's python batches do.")
+    # Python 2 wrote strings, later copies bytes.
+    plain = {key.decode("latin1") if isinstance(key, bytes) else key: value for key, value in content.items()}
+    return {key: _text(value) for key, value in plain.items()}
+
+
+def _text(value):
+    if isinstance(value, list):
+        return [item.decode("latin1") if isinstance(item, bytes) else item for item in value]
+    return value if not isinstance(value, PlainArray) or value.array is not None else None
+
+
+def _packed(pixels, labels, classes, count, files):
+    if classes is None and count == 10:
+        classes = CIFAR10
+    if classes is not None and (len(classes) != count or not all(isinstance(name, str) for name in classes)):
+        raise UsageError(f"load_images: the file of class names must hold {count} names; got {len(classes)}.")
+    images = pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return Packed(images, labels, classes, {"dataset": f"CIFAR-{count}", "files": [file.name for file in files]})

@@ -1,0 +1,182 @@
+"""Which layout a folder of images has, and the one way in: `load_images`."""
+
+import os
+from pathlib import Path
+
+from freqkit.data import arrays, cifar, idx
+from freqkit.data.folder import class_names, read_folder
+from freqkit.errors import UsageError
+
+RESIZES = ("squash", "center-crop")
+PARTS = ("train", "val", "test")
+# layout -> (what it looks like, function: folder -> dict of part -> sources, empty when it is not that layout)
+LAYOUTS = {
+    "folder": ("class folders that hold images, or train/ and test/ with class folders", lambda root: _folders(root)),
+    "cifar-binary": ("CIFAR data_batch_1.bin ... or train.bin, test.bin", cifar.find_binary),
+    "cifar-python": ("CIFAR pickles data_batch_1 ... or train, test", cifar.find_python),
+    "idx": ("train-images-idx3-ubyte(.gz) with its labels", idx.find),
+    "npy": ("train_data*.npy with train_label*.npy", arrays.find),
+}
+
+
+def load_images(
+    root,
+    *,
+    image_size=None,
+    resize="squash",
+    layout="auto",
+    part=None,
+    classes=None,
+    limit_per_class=None,
+    split_fraction=None,
+    seed=0,
+    on_bad_image="error",
+    workers=None,
+    progress=None,
+):
+    """Read a set of labelled images into an `ImageSet`.
+
+    Layouts of `root`, told apart by the names in it:
+
+    - "folder": folders directly in it are classes, in sorted order; the files directly in them are images.
+      Names that begin with a dot, files beside the class folders and folders inside them are left out, and
+      counted on record. Or such a folder for each part: `train/class/file`, `test/class/file`.
+    - "cifar-binary", "cifar-python": CIFAR-10 or CIFAR-100 as published. The python batches are pickles; they
+      are read by a reader that knows plain values and number arrays, and runs nothing.
+    - "idx": MNIST, Fashion-MNIST and their like, gzipped or not; grey becomes RGB.
+    - "npy": `train_data*.npy` with `train_label*.npy` (and `test_...`): numbers [n, 3, H, W], [n, H, W, 3] or
+      [n, H, W], uint8, or floating point in [0, 1], rounded to bytes; integer labels; names of the classes in
+      `classes.txt` if it is there.
+
+    Decoding of files, as torchvision and timm do unless said otherwise: first frame of an animation; EXIF
+    rotation ignored; grey and palette expanded; transparency dropped; CMYK by Pillow's plain formula. 16-bit
+    grey keeps its high byte (Pillow alone would saturate it to white); 32-bit integer and floating-point
+    images have no defined white and count as bad. The number of images per Pillow mode is on record.
+
+    Args:
+        root: the folder.
+        image_size: N, the side of the square output. Default: as stored; a "folder" needs it.
+        resize: "squash": both sides to N whatever the shape; "center-crop": shorter side to `N*256//224`,
+            the longer in proportion rounded down, then the middle N x N (torchvision's `Resize`,
+            `CenterCrop`). Both bilinear with antialiasing. Arrays that are N x N already stay as they are.
+        layout: one of the above, or "auto".
+        part: "train", "val" or "test", where root holds several.
+        classes: names in the order of the model's logits, or a text file with one on each line, for images
+            of only some of a model's classes. Every class found must be among them. Where the layout knows no
+            names (npy, idx), the names of labels 0, 1, ... Default: the folders, sorted; the published names.
+        limit_per_class: at most so many images of each class, chosen by a hash of (seed, path).
+        split_fraction: then this share of each class, by the rule of `ImageSet.split`.
+        seed: integer, for both choices.
+        on_bad_image: "error": files that cannot be decoded are all counted, then one error names the first;
+            "skip": they are left out and their names put on record.
+        workers: threads; default the number of usable cores, at most 8. They do not change the result.
+        progress: called as `progress(done, total)` from this thread.
+
+    Returns:
+        `ImageSet`, 3*N*N bytes of memory per image.
+
+    Raises:
+        UsageError: no such folder, no layout or several fit, a class that is empty or not in `classes`.
+        BadImageError: undecodable files.
+
+    Example:
+        >>> import tempfile, pathlib
+        >>> from freqkit.data import load_images, synthetic, write_image_folder
+        >>> root = pathlib.Path(tempfile.mkdtemp()) / "images"
+        >>> write_image_folder(synthetic(1, images_per_class=2), root)
+        >>> load_images(root, image_size=32)
+        ImageSet(8 images of 32x32, 4 classes)
+    """
+    for value, name in ((image_size, "image_size"), (limit_per_class, "limit_per_class"), (workers, "workers")):
+        if value is not None:
+            _positive(value, name)
+    if resize not in RESIZES:
+        raise UsageError(f"load_images: resize must be one of {', '.join(RESIZES)}; got {resize!r}.")
+    if on_bad_image not in ("error", "skip"):
+        raise UsageError(f"load_images: on_bad_image must be 'error' or 'skip'; got {on_bad_image!r}.")
+    if part is not None and part not in PARTS:
+        raise UsageError(f"load_images: part must be one of {', '.join(PARTS)}; got {part!r}.")
+    if workers is None:
+        workers = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    root = Path(root)
+    layout, parts = find_layout(root, layout)
+    part, source = _the_part(root, parts, part)
+    choice = {"limit_per_class": limit_per_class, "split_fraction": split_fraction, "seed": seed}
+    if layout == "folder":
+        return read_folder(
+            source, image_size=image_size, resize=resize, classes=classes, on_bad_image=on_bad_image, workers=workers,
+            progress=progress, **choice,
+        )  # fmt: skip
+    read = {"cifar-binary": cifar.read_binary, "cifar-python": cifar.read_python, "idx": idx.read, "npy": arrays.read}
+    packed = read[layout](root, source)
+    packed.facts.update({"source": layout, "root": root.resolve().name, "part": part})
+    given = None if classes is None else class_names(classes)
+    return arrays.to_image_set(packed, part, given, image_size=image_size, resize=resize, progress=progress, **choice)
+
+
+def parts_of(root, layout="auto"):
+    """The parts ("train", "val", "test") that a folder of images holds; [] for a plain folder of class folders.
+
+    Example:
+        >>> import tempfile
+        >>> from freqkit.data import synthetic, write_npy
+        >>> root = tempfile.mkdtemp()
+        >>> write_npy(synthetic(1, images_per_class=1), root, part="test")
+        >>> parts_of(root)
+        ['test']
+    """
+    return [part for part in find_layout(Path(root), layout)[1] if part is not None]
+
+
+def find_layout(root, layout="auto"):
+    """(layout, dict of part -> sources); part None: the folder is not divided."""
+    if layout != "auto" and layout not in LAYOUTS:
+        raise UsageError(f"load_images: layout must be auto or one of {', '.join(LAYOUTS)}; got {layout!r}.")
+    if not root.is_dir():
+        raise UsageError(f"load_images: root must be a folder of images; {str(root)!r} is not a folder.")
+    tried = LAYOUTS if layout == "auto" else [layout]
+    fitting = {name: parts for name in tried if (parts := LAYOUTS[name][1](root))}
+    if len(fitting) > 1:
+        raise UsageError(
+            f"load_images: {str(root)!r} fits several layouts ({', '.join(fitting)}); name the right one (layout)."
+        )
+    if not fitting:
+        present = sorted(entry.name for entry in root.iterdir() if not entry.name.startswith("."))
+        shown = ", ".join(present[:3]) + (", ..." if len(present) > 3 else "") or "nothing"
+        looks = "; ".join(f"{name}: {LAYOUTS[name][0]}" for name in tried)
+        raise UsageError(
+            f"load_images: root must hold one folder for each class or a published set; {str(root)!r} holds {shown}, "
+            f"which fits no layout ({looks})."
+        )
+    return next(iter(fitting.items()))
+
+
+def _folders(root):
+    folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if not folders:
+        return {}
+    if set(folders) <= set(PARTS) and all(_only_folders(root / name) for name in folders):
+        return {name: root / name for name in PARTS if name in folders}
+    return {None: root}
+
+
+def _only_folders(folder):
+    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    return bool(entries) and all(entry.is_dir() for entry in entries)
+
+
+def _the_part(root, parts, part):
+    held = [name for name in parts if name is not None]
+    if part is None:
+        if len(held) > 1:
+            raise UsageError(f"load_images: {str(root)!r} holds {' and '.join(held)}; say which (part).")
+        return next(iter(parts.items()))
+    if part not in parts:
+        has = f"it holds {' and '.join(held)}" if held else "it is one undivided folder"
+        raise UsageError(f"load_images: {str(root)!r} has no part {part!r}; {has}.")
+    return part, parts[part]
+
+
+def _positive(value, name):
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UsageError(f"load_images: {name} must be a positive integer; got {value!r}.")
