@@ -179,5 +179,5 @@ def budget(searcher, coverage, size):
 
     bins = bins_of(coverage, size)
     if bins < 2:
-        raise UsageError(f"{searcher}: coverage {coverage} leaves {bins} of {size[0] * size[1]} bins, less than a pair.")
+        raise UsageError(f"{searcher}: coverage {coverage} keeps {bins} of {size[0] * size[1]} bins, less than a pair.")
     return bins
