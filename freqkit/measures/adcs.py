@@ -22,8 +22,8 @@ PUBLISHED_MEAN, PUBLISHED_STD = (0.479838, 0.470448, 0.429404), (0.258143, 0.252
 PUBLISHED_ZERO = 1.2e-11  # what the published code puts in place of an exact zero
 FORMAT = "freqkit-adcs-1"
 BANDS = 4  # radial bands of the table
-AT_ONCE = 8  # images transformed at once: what they take stays in the cache
-CHUNK_NUMBERS = 1 << 22  # values ranked at once: temporaries stay below 150 MB
+AT_ONCE = 4  # images transformed at once: what they take stays in the cache
+CHUNK_NUMBERS = 1 << 19  # values ranked at once: they stay in the cache, temporaries below 20 MB
 
 
 class ClassSpectra:
@@ -87,12 +87,13 @@ class ClassSpectra:
             mean, std = ([scale * float(v) for v in values] for values in (mean, std))
         for label in labels.unique().tolist():
             own = images[bounds[label] : bounds[label + 1]]
-            for some in own.chunk(-(-len(own) // AT_ONCE)):
-                sums = spectrum(some.to(self.dtype), mean=mean, std=std).magnitude(total=True)
-                if self.channel != "per":
-                    weights = torch.tensor(WEIGHTS[self.channel], dtype=torch.float64)
-                    sums = torch.einsum("c,chw->hw", weights, sums)[None]
-                self.sums[label] += sums
+            total = 0
+            for some in own.split(AT_ONCE):
+                total = total + spectrum(some.to(self.dtype), mean=mean, std=std).magnitude(total=True)
+            if self.channel != "per":
+                weights = torch.tensor(WEIGHTS[self.channel], dtype=torch.float64)
+                total = (weights @ total.flatten(1)).view(1, *total.shape[1:])
+            self.sums[label] += total
         self.counts += torch.bincount(labels, minlength=len(self.classes))
 
 
@@ -344,26 +345,45 @@ def _ranked(energy, published):
     classes, bins = energy.shape
     result = np.empty((classes, bins), np.int16 if classes < 32_000 else np.int32)
     step = max(1, CHUNK_NUMBERS // classes)
+    low = np.int64((1 << max(1, (classes - 1).bit_length())) - 1)
     for start in range(0, bins, step):
         values = np.ascontiguousarray(energy[:, start : start + step].T)
-        order = np.argsort(values, axis=1)
-        values = np.take_along_axis(values, order, 1)
-        place = np.arange(classes, dtype=np.int32)
-        new = values[:, 1:] != values[:, :-1]
-        begin = end = np.broadcast_to(place, values.shape)
-        if not new.all():
-            # Where a run of equal values begins and ends: all of it has as many below, and as many above.
-            begin = np.zeros(values.shape, np.int32)
-            begin[:, 1:] = np.where(new, place[1:], 0)
-            begin = np.maximum.accumulate(begin, axis=1)
-            end = np.full(values.shape, classes - 1, np.int32)
-            end[:, :-1] = np.where(new, place[:-1], classes - 1)
-            end = np.minimum.accumulate(end[:, ::-1], axis=1)[:, ::-1]
-        value = 2 * begin - classes if published else begin + end - (classes - 1)
+        # Energies are not negative, so that their bits order as integers do. With the class in place of the lowest
+        # bits one plain sort gives the order, which is several times as fast as sorting indices.
+        keys = (values + 0.0).view(np.int64)  # + 0.0: minus zero is zero
+        keys &= ~low
+        keys |= np.arange(classes)
+        keys.sort(axis=1)
+        order = keys & low
+        keys &= ~low
         ranked = np.empty(values.shape, result.dtype)
-        np.put_along_axis(ranked, order, value.astype(result.dtype), 1)
+        place = 2 * np.arange(classes) - (classes if published else classes - 1)
+        np.put_along_axis(ranked, order, np.broadcast_to(place.astype(result.dtype), order.shape), 1)
+        close = (keys[:, 1:] == keys[:, :-1]).any(1)
+        if close.any():
+            ranked[close] = _ranked_with_ties(values[close], published)
         result[:, start : start + step] = ranked.T
     return result
+
+
+def _ranked_with_ties(values, published):
+    """The same for rows of [bins, C] in which some values may be equal."""
+    classes = values.shape[1]
+    order = np.argsort(values, axis=1)
+    values = np.take_along_axis(values, order, 1)
+    place = np.arange(classes, dtype=np.int32)
+    new = values[:, 1:] != values[:, :-1]
+    # Where a run of equal values begins and ends: all of it has as many below, and as many above.
+    begin = np.zeros(values.shape, np.int32)
+    begin[:, 1:] = np.where(new, place[1:], 0)
+    begin = np.maximum.accumulate(begin, axis=1)
+    end = np.full(values.shape, classes - 1, np.int32)
+    end[:, :-1] = np.where(new, place[:-1], classes - 1)
+    end = np.minimum.accumulate(end[:, ::-1], axis=1)[:, ::-1]
+    value = 2 * begin - classes if published else begin + end - (classes - 1)
+    ranked = np.empty(values.shape, np.int16 if classes < 32_000 else np.int32)
+    np.put_along_axis(ranked, order, value.astype(ranked.dtype), 1)
+    return ranked
 
 
 def centred_plane(half, height):

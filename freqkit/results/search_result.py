@@ -106,6 +106,7 @@ class SearchResult:
         stages: list of `StageResult`.
         record: what run.json holds: configuration, versions, fingerprints, counts, times.
         forwards: model forwards that the search amounts to, one per scored mask and image.
+        backwards: images that went back through the model; forward_equivalents: forwards + 2 backwards.
         seconds: wall time, over all sessions of a resumed run.
     """
 
@@ -132,6 +133,14 @@ class SearchResult:
     @property
     def forwards(self):
         return self.record.get("forwards", 0)
+
+    @property
+    def backwards(self):
+        return self.record.get("backwards", 0)
+
+    @property
+    def forward_equivalents(self):
+        return self.forwards + 2 * self.backwards
 
     @property
     def seconds(self):

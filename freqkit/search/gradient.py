@@ -28,7 +28,7 @@ from freqkit import masks as mask_room
 from freqkit.engine import ranks
 from freqkit.engine.forward import Forward
 from freqkit.errors import UsageError
-from freqkit.search.removal import LEVELS, MASKS_AT_ONCE, SearchRun, removal_cells, removal_masks
+from freqkit.search.removal import LEVELS, MASKS_AT_ONCE, RemovalRun, removal_cells, removal_masks
 
 CURVATURES = ("odds", "sampled", "signs")
 
@@ -295,7 +295,7 @@ def gradient(
     """
     if isinstance(rescore, bool) or not isinstance(rescore, (int, float)) or not 0 <= rescore <= 1:
         raise UsageError(f"gradient: rescore must be a number in 0..1; got {rescore!r}.")
-    run = SearchRun(
+    run = RemovalRun(
         "gradient", model, images, levels=levels, level=level, ties=ties, domain=domain,
         class_index=class_index, batch_size=batch_size, device=device, dtype=dtype, memory=memory,
         form=form, spectra=spectra,
@@ -307,7 +307,8 @@ def gradient(
 
     def work(run, progress):
         _, owner = removal_cells(run.size, patch)
-        kept = run.journal.get("gradient") if run.journal is not None else None
+        key = f"gradient/0-1/0-{len(images)}"
+        kept = run.journal.get(key) if run.journal is not None else None
         if kept is None:
             estimate = estimate_removal(
                 model, images, patch=patch, draws=draws, curvature=curvature, seed=seed, domain=domain,
@@ -316,7 +317,7 @@ def gradient(
             )  # fmt: skip
             kept = {"total": estimate.total.numpy(), "baseline": estimate.baseline.numpy()}
             if run.journal is not None:
-                run.journal.put("gradient", **kept)
+                run.journal.put(key, **kept)
         kept = ranks.current().agree_arrays(kept)
         run.record["forwards"] += len(images)
         run.record["backwards"] += len(images) * (1 + draws)

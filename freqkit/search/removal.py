@@ -1,16 +1,12 @@
 """Remove one frequency after the other: those whose loss hurts a class most are its dominant frequencies
 (DFM)."""
 
-import time
-
 import torch
 
 from freqkit import masks as mask_room
-from freqkit.engine import Interrupted, RunDirectory, Scorer, Silent, ranks
-from freqkit.engine.journal import finish_tile_on_signal
-from freqkit.engine.run_directory import forwards_in
 from freqkit.errors import UsageError
 from freqkit.results.removal_result import TIES, RemovalResult, bins_of
+from freqkit.search.run import SearchRun
 
 PRESETS = ("default", "iccv2023", "dfm_v2023")
 LEVELS = (0.01, 0.05, 0.1, 0.2)
@@ -175,7 +171,7 @@ def removal(
     cells, owner = removal_cells(size, patch, preset)
     if isinstance(published_batch_size, bool) or not isinstance(published_batch_size, int) or published_batch_size < 1:
         raise UsageError(f"removal: published_batch_size must be a positive integer; got {published_batch_size!r}.")
-    run = SearchRun(
+    run = RemovalRun(
         "removal", model, images, levels=levels, level=level, ties=ties, domain=domain,
         class_index=class_index, batch_size=batch_size, device=device, dtype=dtype, memory=memory,
         form=form, spectra=spectra,
@@ -231,80 +227,17 @@ def _distinct(cells, size, patch, preset):
     return torch.tensor(first), torch.tensor(inverse)
 
 
-class SearchRun:
-    """What the searchers `removal` and `gradient` share: arguments, run directory, cost, result."""
+class RemovalRun(SearchRun):
+    """What the searchers `removal` and `gradient` share: levels and the result."""
 
-    def __init__(
-        self, name, model, images, *, levels, level, ties, domain, class_index, batch_size, device, dtype,
-        memory, identity, form="auto", spectra="float32",
-    ):  # fmt: skip
-        import freqkit
-
-        self.name, self.model, self.images = name, model, images
-        self.size = tuple(images.images.shape[-2:])
+    def __init__(self, name, model, images, *, levels, level, ties, identity, **how):
         self.levels, self.level, self.ties = tuple(levels), level, ties
         if ties not in TIES:
             raise UsageError(f"{name}: ties must be 'include' or 'exclude'; got {ties!r}.")
         for share in (*self.levels, level):
-            bins_of(share, self.size)
-        self.scoring = {
-            "domain": domain, "class_index": class_index, "device": device, "dtype": dtype, "memory": memory,
-            "form": form, "spectra": spectra,
-        }  # fmt: skip
-        self.batch_size = batch_size
-        counts = torch.bincount(images.labels, minlength=len(images.classes))
-        self.searched = counts.nonzero().flatten().tolist()
-        self.counts = counts[self.searched]
-        self.classes = [images.classes[c] for c in self.searched]
-        self.identity = {
-            "search": name,
-            **identity,
-            "levels": list(self.levels),
-            "level": level,
-            "ties": ties,
-            "domain": domain,
-            "class_index": None if class_index is None else [int(i) for i in class_index],
-            "batch_size": batch_size,
-            "dtype": None if dtype is None else str(dtype).removeprefix("torch."),
-            "device": None if device is None else torch.device(device).type,
-            "memory": memory,
-            "form": form,
-            "spectra": spectra,
-            "model": dict(model.record),
-            "data": dict(images.record),
-            "versions": {"freqkit": freqkit.__version__, "torch": torch.__version__},
-        }
-        self.record = {
-            "forwards": 0, "backwards": 0, "forwards_resumed": 0, "forwards_saved": 0, "seconds": 0.0,
-        }  # fmt: skip
-        self.journal = None
-
-    def note_down(self, status, **changes):
-        """Put a state and facts on record, in run.json when there is one."""
-        self.record.update(status=status, **changes)
-
-    def check(self):
-        """Raises when the run is asked to stop; set while a run directory is open."""
-
-    def scorer(self, images=None):
-        """A `Scorer` on all images or some; the first calibrates the batch size for all that follow."""
-        batch_size = self.record.get("batch_size") or self.batch_size
-        scorer = Scorer(self.model, self.images if images is None else images, batch_size=batch_size, **self.scoring)
-        self.record["batch_size"] = scorer.batch_size
-        if scorer.calibration:
-            self.record["batch_size_timings"] = scorer.calibration
-        self.record.setdefault("device", str(scorer.forward.device))
-        self.record.setdefault("ranks", ranks.current().facts(ranks.about_this_rank(scorer.forward.device)))
-        return scorer
-
-    def score(self, scorer, masks, key, progress, **how):
-        """Scores over all classes of the set, with their cost on record."""
-        self.record["form"] = scorer.form["form"]
-        scores = scorer.score(masks, progress=progress, journal=self.journal, key=key, check=self.check, **how)
-        self.record["forwards"] += scores.record["forwards"]
-        self.record["forwards_resumed"] += scores.record["forwards_resumed"]
-        self.record["forwards_saved"] += scores.record["forwards_saved"]
-        return scores
+            bins_of(share, tuple(images.images.shape[-2:]))
+        identity = {**identity, "levels": list(self.levels), "level": level, "ties": ties}
+        super().__init__(name, model, images, identity=identity, shared=True, **how)
 
     def result(self, scorer, owner, loss, baseline, estimate, progress):
         """The `RemovalResult` of losses [K, all classes], after its masks at `level` are asked."""
@@ -325,55 +258,6 @@ class SearchRun:
             value.diagonal().clone() for value in (scores.loss, scores.tpr, scores.fpr)
         )
         return result
-
-    def execute(self, work, out, resume, overwrite, progress):
-        """Run `work(self, progress)`, in the directory `out` if there is one."""
-        progress = progress or Silent()
-        began = time.monotonic()
-        if out is None:
-            if resume or overwrite:
-                raise UsageError(f"{self.name}: resume and overwrite need out, the directory of the run.")
-            self.record = {"status": "running", "identity": self.identity, **self.record}
-            result = work(self, progress)
-            self.record.update(status="finished", seconds=round(time.monotonic() - began, 3))
-            return result
-        with RunDirectory(out, self.identity, resume=resume, overwrite=overwrite) as directory:
-            if directory.restarted:
-                progress.note(f"{directory.path}: started again by torchrun, going on.")
-            if directory.journal.dropped:
-                progress.note(
-                    f"{directory.path}: dropped {directory.journal.dropped} damaged bytes at the journal's end."
-                )
-            earlier = directory.previous or {}
-            before = earlier.get("seconds", 0.0)
-            self.record = {"status": "running", "identity": self.identity, **self.record}
-            self.record["sessions"] = earlier.get("sessions", 0) + 1
-            for key in ("batch_size", "batch_size_timings"):
-                if earlier.get(key) is not None:
-                    self.record[key] = earlier[key]
-
-            def note_down(status, **changes):
-                self.record.update(status=status, seconds=round(before + time.monotonic() - began, 3), **changes)
-                directory.write({key: value for key, value in self.record.items() if key != "identity"})
-
-            self.journal, self.note_down = directory.journal, note_down
-            self.record["session_began"] = time.time()
-            self.record["forwards_before"] = forwards_in(self.journal)
-            note_down("running")
-            try:
-                with finish_tile_on_signal() as check:
-                    self.check = check
-                    result = work(self, progress)
-                if directory.writes:
-                    result.save_summary(directory.path)
-                note_down("finished")
-                return result
-            except BaseException as error:
-                directory.journal.flush()
-                note_down("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
-                if isinstance(error, Interrupted):
-                    progress.note(f"stopped; continue with resume in {directory.path}")
-                raise
 
 
 def _published(preset):

@@ -1,0 +1,236 @@
+"""Searchers side by side: one model, the same images to select on, the same other images to judge on."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from freqkit import masks as mask_room
+from freqkit.engine import Scorer, Silent
+from freqkit.errors import UsageError
+from freqkit.results.files import write_csv, write_json
+from freqkit.search.evolve import evolve
+from freqkit.search.gradient import gradient
+from freqkit.search.greedy import greedy
+from freqkit.search.hfss import hfss
+from freqkit.search.learned import learned
+from freqkit.search.removal import removal
+from freqkit.search.run import whole_number
+
+COLUMNS = (
+    "searcher", "effort", "seed", "forwards", "backwards", "forward equivalents", "seconds", "power", "touched",
+    "selection loss", "selection TPR-FPR", "loss", "TPR", "FPR", "TPR-FPR",
+)  # fmt: skip
+# name -> (what "effort" counts, efforts tried, whether it is run for every seed)
+EFFORTS = {
+    "hfss": ("masks per stage", (50, 500), False),
+    "removal": ("patch", (1,), False),
+    "gradient": ("percent re-scored", (20,), True),
+    "greedy": ("images lost per removal", (0,), False),
+    "evolve": ("generations", (4, 12), True),
+    "learned": ("steps", (40, 120), True),
+    "learned-class-loss": ("steps", (20, 60), True),
+}
+
+
+@dataclass
+class Comparison:
+    """What `compare_searchers` measured.
+
+    Attributes:
+        rows: list of dicts with the keys `COLUMNS`, one per run: rates and losses without "selection" are those of
+            the held-out images; all are means over the classes. power: mean of m_eff², touched: share of bins with
+            m_eff > 0.
+        facts: model, images, coverage, seeds, what effort counts.
+    """
+
+    rows: list
+    facts: dict = field(default_factory=dict)
+
+    def table(self):
+        """One dict per searcher and effort: means over the seeds, and "seeds", "loss sd", "TPR-FPR sd" (NaN for one
+        seed)."""
+        groups = {}
+        for row in self.rows:
+            groups.setdefault((row["searcher"], row["effort"]), []).append(row)
+        table = []
+        for (searcher, effort), rows in groups.items():
+            mean = {
+                name: sum(row[name] for row in rows) / len(rows) for name in COLUMNS if isinstance(rows[0][name], float)
+            }
+            spread = {
+                f"{name} sd": torch.tensor([row[name] for row in rows]).std().item() if len(rows) > 1 else float("nan")
+                for name in ("loss", "TPR-FPR")
+            }
+            cost = sum(row["forward equivalents"] for row in rows) / len(rows)
+            table.append(
+                {
+                    "searcher": searcher,
+                    "effort": effort,
+                    "seeds": len(rows),
+                    "forward equivalents": cost,
+                    **mean,
+                    **spread,
+                }
+            )
+        return table
+
+    def save(self, directory):
+        """Write comparison.csv (every run) and comparison.json (facts and means), atomically."""
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        write_csv(directory / "comparison.csv", COLUMNS, self.rows)
+        write_json(directory / "comparison.json", {**self.facts, "means": self.table(), "rows": self.rows})
+
+    @classmethod
+    def load(cls, directory):
+        """Read what `save` wrote."""
+        try:
+            found = json.loads((Path(directory) / "comparison.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{directory}: holds no readable comparison.json.") from error
+        return cls(found.pop("rows"), {key: value for key, value in found.items() if key != "means"})
+
+
+def compare_searchers(
+    model,
+    pool,
+    held_out,
+    *,
+    searchers=tuple(EFFORTS),
+    efforts=None,
+    per_class=30,
+    coverage=0.05,
+    seeds=5,
+    slow_seeds=None,
+    batch_size="auto",
+    device=None,
+    out=None,
+    progress=None,
+):
+    """Run searchers on equal terms, and judge their masks on images that none of them saw.
+
+    For each seed `per_class` images of each class are drawn from the pool; every searcher selects on these, with that
+    seed for its own draws. `hfss` has no budget: it gets keep = coverage^(1/stages), so that its last stage keeps about
+    `coverage` (what it keeps is in the rows). The others keep at most `coverage` of the bins; "removal" and "gradient"
+    may keep a tied pair more.
+
+    Args:
+        model: a `Classifier`. pool, held_out: `ImageSet`s with the same classes.
+        searchers: some of hfss, removal, gradient, greedy, evolve, learned, learned-class-loss.
+        efforts: dict searcher -> efforts to try in place of the default ones (`EFFORTS`).
+        per_class: selection images of each class. coverage: share of the bins.
+        seeds: how many. slow_seeds: how many for hfss, removal and greedy, which cost many times more; None: as many.
+        batch_size, device: see `freqkit.engine.score`.
+        out: directory for a run directory of every search (finished ones are read, so that a stopped comparison goes
+            on), comparison.csv and comparison.json.
+        progress: a `freqkit.engine.Progress`.
+
+    Returns:
+        `Comparison`.
+
+    Raises:
+        UsageError: an argument does not fit, or the held-out images are those of the pool.
+
+    Example:
+        >>> from freqkit.data import synthetic
+        >>> from freqkit.models import load_model
+        >>> model = load_model("small_convnet", num_classes=4)
+        >>> found = compare_searchers(
+        ...     model, synthetic(images_per_class=4), synthetic(images_per_class=4, seed=1), searchers=["learned"],
+        ...     efforts={"learned": [1, 2]}, per_class=2, seeds=1, batch_size=16,
+        ... )
+        >>> [(row["searcher"], row["effort"], row["backwards"]) for row in found.rows]
+        [('learned', 1, 32), ('learned', 2, 64)]
+    """
+    searchers = list(searchers)
+    unknown = [name for name in searchers if name not in EFFORTS]
+    if unknown or not searchers:
+        raise UsageError(f"compare-searchers: searchers must be some of {', '.join(EFFORTS)}; got {searchers}.")
+    whole_number("compare-searchers", "per_class", per_class, 1)
+    whole_number("compare-searchers", "seeds", seeds, 1)
+    if slow_seeds is not None:
+        whole_number("compare-searchers", "slow_seeds", slow_seeds, 1)
+    if list(pool.classes) != list(held_out.classes):
+        raise UsageError("compare-searchers: held_out must have the classes of the pool.")
+    if pool.fingerprint == held_out.fingerprint:
+        raise UsageError("compare-searchers: held_out must be other images than the pool; they are the same.")
+    if int(pool.counts.min()) < 1 or int(held_out.counts.min()) < 1:
+        raise UsageError("compare-searchers: every class needs images in the pool and held out.")
+    progress = progress or Silent()
+    judge = Scorer(model, held_out, batch_size=batch_size, device=device)
+    how = {"batch_size": judge.batch_size, "device": device, "progress": progress}
+    rows = []
+    for seed in range(seeds):
+        images = _drawn(pool, per_class, seed)
+        for name in searchers:
+            _, tried, always = EFFORTS[name]
+            if not always and slow_seeds is not None and seed >= slow_seeds:
+                continue
+            for effort in (efforts or {}).get(name, tried):
+                where = {} if out is None else {"out": Path(out) / f"{name}-{effort}-seed{seed}", "resume": True}
+                result = _search(name, effort, model, images, coverage, seed, {**how, **where})
+                rows.append(_judged(name, effort, seed, result, judge, progress))
+                if out is not None:
+                    Comparison(rows).save(out)
+    facts = {
+        "model": dict(model.record),
+        "pool": dict(pool.record),
+        "held out": dict(held_out.record),
+        "selection images per class": per_class,
+        "coverage": coverage,
+        "seeds": seeds,
+        "slow seeds": seeds if slow_seeds is None else slow_seeds,
+        "effort": {name: EFFORTS[name][0] for name in searchers},
+    }
+    found = Comparison(rows, facts)
+    if out is not None:
+        found.save(out)
+    return found
+
+
+def _drawn(pool, per_class, seed):
+    """The first of each class in an order drawn by the seed."""
+    generator = torch.Generator().manual_seed(seed)
+    chosen = []
+    for label in range(len(pool.classes)):
+        members = (pool.labels == label).nonzero().flatten()
+        chosen.append(members[torch.randperm(len(members), generator=generator)[:per_class]])
+    return pool.subset(torch.cat(chosen))
+
+
+def _search(name, effort, model, images, coverage, seed, how):
+    if name == "hfss":
+        stages = len(mask_room.stage_cells(tuple(images.images.shape[-2:])))
+        return hfss(model, images, candidates=effort, keep=coverage ** (1 / stages), seed=seed, **how)
+    if name == "removal":
+        return removal(model, images, patch=effort, levels=(coverage,), level=coverage, **how)
+    if name == "gradient":
+        return gradient(model, images, rescore=effort / 100, levels=(coverage,), level=coverage, seed=seed, **how)
+    if name == "greedy":
+        return greedy(model, images, tolerance=effort, coverage=coverage, **how)
+    if name == "evolve":
+        return evolve(model, images, generations=effort, coverage=coverage, seed=seed, **how)
+    objective = "class-loss" if name == "learned-class-loss" else "tpr-fpr"
+    return learned(model, images, steps=effort, objective=objective, coverage=coverage, seed=seed, **how)
+
+
+def _judged(name, effort, seed, result, judge, progress):
+    share = mask_room.coverage(result.masks)
+    progress.start("held-out images", judge.forwards(len(result.masks)))
+    try:
+        scores = judge.score(mask_room.uncentred(result.masks).contiguous(), progress=progress)
+    finally:
+        progress.finish()
+    table = result.table()
+    mean = {name: float(getattr(scores, key).diagonal().mean()) for name, key in (("loss", "loss"), ("TPR", "tpr"))}
+    mean["FPR"] = float(scores.fpr.diagonal().mean())
+    return {
+        "searcher": name, "effort": effort, "seed": seed, "forwards": result.forwards, "backwards": result.backwards,
+        "forward equivalents": result.forwards + 2 * result.backwards, "seconds": float(result.seconds),
+        "power": float(share.power.mean()), "touched": float(share.touched.mean()),
+        "selection loss": sum(row["loss"] for row in table) / len(table),
+        "selection TPR-FPR": sum(row["TPR-FPR"] for row in table) / len(table),
+        **mean, "TPR-FPR": mean["TPR"] - mean["FPR"],
+    }  # fmt: skip

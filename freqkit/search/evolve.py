@@ -1,0 +1,244 @@
+"""Evolve each class's mask from the answers alone: no gradient of the masks is needed.
+
+Every class has a lineage of its own, but all go forward together: candidate k of every class is scored by one
+forward per image, each image under the mask of its own class; a second forward shows each image the mask of
+another class drawn at random, which samples FPR. A generation of K candidates therefore costs K forwards per
+image for TPR and fewer for FPR, whatever the number of classes.
+
+A generation draws masks of cells, coarse ones first, under a budget of bins: Gumbel noise is added to the scores
+of the pairs, and the cells of highest mean score are kept (a draw without replacement). Half of the candidates are
+children of an elite, which keep most of it. The scores move towards the log-odds of being kept among the best
+(the cross-entropy method). At first they are the ranking by gradients (`freqkit.search.estimate_removal`).
+Candidates race: the better half by their own images goes on to the images of others. Elites stay, and are shown
+new images of other classes in every generation, so that luck does not last.
+"""
+
+import numpy as np
+import torch
+
+from freqkit import masks as mask_room
+from freqkit.errors import UsageError
+from freqkit.search.gradient import estimate_removal
+from freqkit.search.learned import _cells
+from freqkit.search.removal import removal_cells
+from freqkit.search.run import SearchRun, budget, fill, one_of, whole_number
+
+OBJECTIVES = ("tpr-fpr", "class-loss")
+TIE = 0.01  # of the class loss in "tpr-fpr": rates come in steps of an image
+PRIOR = 2.0  # standard deviation of the first scores
+STEP = 0.5  # of the way to the elite's log-odds, each generation
+CHILDREN = 0.5  # share of the candidates that are children of an elite
+LOYALTY = 4.0  # by how much a child's scores favour what its parent keeps
+
+
+def evolve(
+    model,
+    images,
+    *,
+    coverage=0.05,
+    objective="tpr-fpr",
+    generations=12,
+    candidates=16,
+    elite=4,
+    guided=True,
+    seed=0,
+    domain="normalised",
+    class_index=None,
+    batch_size="auto",
+    device=None,
+    dtype=None,
+    memory=1 << 30,
+    out=None,
+    resume=False,
+    overwrite=False,
+    progress=None,
+):
+    """Find, for every class, the frequencies by which it is still told apart, by evolution; see the module.
+
+    Args:
+        model: a `Classifier`; copied, never changed. images: an `ImageSet`; report rates on another one.
+        coverage: share of the bins that a mask may keep. Masks are binary, so it is their power, too.
+        objective: "tpr-fpr" (default) or "class-loss", the papers': low for masks under which everything is
+            called that class, too.
+        generations: each with `candidates` new masks per class. elite: how many stay.
+        guided: begin with the ranking by gradients (one forward and three backwards per image).
+        seed: of the draws.
+        domain, class_index, batch_size, device, dtype, memory: see `freqkit.engine.score`.
+        out, resume, overwrite, progress: see `freqkit.search.hfss`.
+
+    Returns:
+        `freqkit.results.SearchResult` of one stage: each class's best mask, scored exactly on all images.
+
+    Raises:
+        UsageError, TypeError, ValueError: an argument does not fit, or `out` is refused.
+        Interrupted: SIGINT or SIGTERM came; what was finished is in the journal.
+
+    Example:
+        >>> from freqkit.data import synthetic
+        >>> from freqkit.models import load_model
+        >>> model = load_model("small_convnet", num_classes=4)
+        >>> result = evolve(model, synthetic(images_per_class=3), generations=2, candidates=4, elite=2, batch_size=16)
+        >>> bool((result.power <= 0.05).all()), result.forwards      # gradients; 4 + 2, and 4 + 2 + 2; 4 masks
+        (True, 228)
+    """
+    one_of("evolve", "objective", objective, OBJECTIVES)
+    for name, value, least in (
+        ("generations", generations, 1), ("candidates", candidates, 2), ("elite", elite, 1), ("seed", seed, 0),
+    ):  # fmt: skip
+        whole_number("evolve", name, value, least)
+    if not isinstance(guided, bool):
+        raise UsageError(f"evolve: guided must be True or False; got {guided!r}.")
+    bins = budget("evolve", coverage, tuple(images.images.shape[-2:]))
+    run = SearchRun(
+        "evolve", model, images, domain=domain, class_index=class_index, batch_size=batch_size, device=device,
+        dtype=dtype, memory=memory,
+        identity={
+            "coverage": coverage, "objective": objective, "generations": generations, "candidates": candidates,
+            "elite": elite, "guided": guided, "seed": seed,
+        },
+    )  # fmt: skip
+    if len(run.searched) < 2 and objective != "class-loss":
+        raise UsageError(f"evolve: objective {objective} needs images of two classes at least.")
+
+    def work(run, progress):
+        scorer = run.scorer()
+        _, owner = removal_cells(run.size, 1)
+        classes = len(run.searched)
+        scores = torch.zeros(classes, int(owner.max()) + 1, dtype=torch.float64)
+        if guided:
+            scores = _ranked(_estimate(run, progress, class_index, domain, device))[:, run.searched].T
+        lineage = _Lineages(run, scorer, owner, bins, objective, elite, seed)
+        each = candidates if objective == "class-loss" else candidates + -(-candidates // 2)
+        shown = each * generations + (0 if objective == "class-loss" else elite * (generations - 1))
+        progress.start("evolution", shown * len(images), "forwards")
+        try:
+            for generation in range(generations):
+                size = len(lineage.cells) - 1 - generation * len(lineage.cells) // generations
+                scores = lineage.generation(scores, generation, candidates, size, progress)
+        finally:
+            progress.finish()
+        return run.lineages(scorer, lineage.elite[:, 0], owner, progress)
+
+    return run.execute(work, out, resume, overwrite, progress)
+
+
+def _estimate(run, progress, class_index, domain, device):
+    """Estimated increase of the losses [K, classes], with its cost on record, from the journal when it is there."""
+    images, journal, key = run.images, run.journal, f"gradient/0-1/0-{len(run.images)}"
+    found = journal.get(key) if journal is not None else None
+    if found is None:
+        estimate = estimate_removal(
+            run.model, images, class_index=class_index, domain=domain, device=device, progress=progress, check=run.check
+        )
+        found = {"total": estimate.total.numpy()}
+        if journal is not None:
+            journal.put(key, **found)
+    run.record["forwards"] += len(images)
+    run.record["backwards"] += 3 * len(images)
+    return torch.from_numpy(np.array(found["total"]))
+
+
+def _ranked(values):
+    """Ranks of each column, centred, of standard deviation `PRIOR`."""
+    place = values.argsort(0).argsort(0).double()
+    return PRIOR * (place - place.mean(0)) / place.std(0)
+
+
+class _Lineages:
+    """The elites of all classes, and how a generation makes them better."""
+
+    def __init__(self, run, scorer, owner, bins, objective, size, seed):
+        self.run, self.scorer, self.owner, self.bins = run, scorer, owner, bins
+        self.objective, self.size, self.seed = objective, size, seed
+        self.area, self.cells = torch.bincount(owner.flatten()), _cells(owner)
+        classes = len(run.searched)
+        # The searched class of each image.
+        place = torch.full((len(run.images.classes),), -1)
+        place[run.searched] = torch.arange(classes)
+        self.label = place[run.images.labels]
+        self.counts = torch.bincount(self.label, minlength=classes)
+        self.elite = torch.zeros(classes, 0, len(self.area), dtype=torch.bool)
+        # Own images: share called right, mean loss. Of others: how many were asked, and called this class.
+        self.known = {name: torch.zeros(classes, 0, dtype=torch.float64) for name in ("tpr", "loss", "asked", "called")}
+
+    def value(self):
+        """Of each elite, the objective: float64 [C, E]."""
+        known = self.known
+        if self.objective == "class-loss":
+            return -known["loss"]
+        return known["tpr"] - known["called"] / known["asked"].clamp_min(1) - TIE * known["loss"]
+
+    def generation(self, scores, number, candidates, size, progress):
+        """Draw, race, select; gives the scores of the next generation."""
+        chance = np.random.default_rng([self.seed, number])
+        drawn = self.draw(scores, candidates, size, chance)
+        classes = len(drawn)
+        # Each image goes to one other class, the same for all masks: their rates differ by the masks alone.
+        shift = torch.from_numpy(chance.integers(1, classes, len(self.label))) if classes > 1 else None
+        tpr, loss = torch.zeros(2, classes, candidates, dtype=torch.float64)
+        for k in range(candidates):
+            answers, losses = self.ask(drawn[:, k], self.label, f"own/{number}/{k}-{k + 1}", progress)
+            right = answers == self.scorer.class_index[self.run.images.labels]
+            tpr[:, k] = torch.bincount(self.label, right.double(), classes) / self.counts
+            loss[:, k] = torch.bincount(self.label, losses, classes) / self.counts
+        fresh = {"tpr": tpr, "loss": loss, "asked": torch.zeros_like(tpr), "called": torch.zeros_like(tpr)}
+        going = drawn
+        if self.objective != "class-loss":
+            half = torch.sort(tpr - TIE * loss, dim=1, descending=True, stable=True).indices[:, : -(-candidates // 2)]
+            going = drawn[torch.arange(classes)[:, None], half]
+            fresh = {name: values.gather(1, half) for name, values in fresh.items()}
+        self.elite = torch.cat([self.elite, going], 1)
+        self.known = {name: torch.cat([self.known[name], fresh[name]], 1) for name in fresh}
+        if self.objective != "class-loss":
+            other = (self.label + shift) % classes
+            asked = torch.bincount(other, minlength=classes)
+            logit = self.scorer.class_index[torch.tensor(self.run.searched)]
+            for k in range(self.elite.shape[1]):
+                answers, _ = self.ask(self.elite[:, k], other, f"others/{number}/{k}-{k + 1}", progress)
+                self.known["called"][:, k] += torch.bincount(other, (answers == logit[other]).double(), classes)
+                self.known["asked"][:, k] += asked
+        order = torch.sort(self.value(), dim=1, descending=True, stable=True).indices[:, : self.size]
+        self.elite = self.elite[torch.arange(classes)[:, None], order]
+        self.known = {name: values.gather(1, order) for name, values in self.known.items()}
+        best = self.elite.double().mean(1)
+        share = self.bins / float(self.area.sum())
+        # Log-odds of being kept among the best, shrunk towards the share that chance would keep.
+        target = torch.logit((best * self.elite.shape[1] + share) / (self.elite.shape[1] + 1))
+        return scores + STEP * (target - target.mean(1, keepdim=True) - scores)
+
+    def draw(self, scores, candidates, size, chance):
+        """bool [C, K, pairs]: masks of cells, at least a pair each, that fit the budget."""
+        cell = self.cells[size]
+        number = int(cell.max()) + 1
+        area = torch.zeros(number, dtype=torch.int64).index_add_(0, cell, self.area)
+        scores = scores[:, None, :].repeat(1, candidates, 1)
+        children = int(CHILDREN * candidates) if self.elite.shape[1] else 0
+        for k in range(children):
+            scores[:, k] += LOYALTY * self.elite[:, k % self.elite.shape[1]]
+        weight = self.area.double() / area[cell]
+        mean = torch.zeros(*scores.shape[:2], number, dtype=torch.float64).index_add_(2, cell, scores * weight)
+        order = mean + torch.from_numpy(chance.gumbel(size=tuple(mean.shape)))
+        # A cell larger than the budget would leave nothing: then its best pairs are kept.
+        kept = fill(order, area, self.bins)[:, :, cell]
+        empty = ~kept.any(2)
+        if empty.any():
+            noise = torch.from_numpy(chance.gumbel(size=tuple(scores.shape)))
+            kept[empty] = fill((scores + noise)[empty], self.area, self.bins)
+        return kept
+
+    def ask(self, masks, assignment, key, progress):
+        """Answers int64 [n] and losses float64 [n] of every image under the mask of its class in `assignment`."""
+        journal, images = self.run.journal, len(self.label)
+        key = f"{key}/0-{images}"
+        found = journal.get(key) if journal is not None else None
+        known = found is not None
+        if not known:
+            bits = mask_room.pack(masks[:, self.owner], cell=(1, 1), size=self.run.size, symmetry="hermitian")
+            samples = self.scorer.score_each(bits, assignment, per_sample=True, check=self.run.check).samples
+            found = {"answer": samples["answer"][0].numpy(), "loss": samples["loss"][0].numpy()}
+            if journal is not None:
+                journal.put(key, **found)
+        self.run.record["forwards"] += images
+        self.run.record["forwards_resumed"] += images * known
+        progress.advance(images, resumed=known)
+        return torch.from_numpy(np.array(found["answer"])).long(), torch.from_numpy(np.array(found["loss"])).double()

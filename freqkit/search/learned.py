@@ -1,0 +1,240 @@
+"""Learn each class's mask: a few dozen gradient steps on a relaxed mask under a budget of bins.
+
+Every pair {f, -f} has a score, the sum of scores of the cells of several sizes that hold it, so that what
+neighbours have in common is learned first. A step keeps the pairs of highest score that the budget allows
+(exactly: the images are filtered by a binary mask), and the gradient of the objective with respect to every
+bin's weight, kept or not, comes from one backward through `freqkit.spectral_filter`; it goes to the scores as
+if the mask were sigmoid(score - lowest kept score), the straight-through estimate. With the log-odds of class c,
+d = z_c - log sum_{j != c} exp z_j, over images of c ("own") and of other classes ("others"):
+
+    tpr-fpr     T (mean over own of sigmoid(-d/T) + mean over others of sigmoid(d/T)), T falling from 4 to 1
+    contrast    mean over own of log(1 + exp(-d)) + mean over others of log(1 + exp(d))
+    class-loss  mean over own of log(1 + exp(-d)), the cross-entropy, as in the papers
+"""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from freqkit import masks as mask_room
+from freqkit.engine.forward import Forward
+from freqkit.errors import UsageError
+from freqkit.ops import spectral_filter, spectrum
+from freqkit.search.removal import removal_cells
+from freqkit.search.run import SearchRun, budget, fill, one_of, whole_number
+
+OBJECTIVES = ("tpr-fpr", "contrast", "class-loss")
+WARM, COLD = 4.0, 1.0  # T of the first and the last step
+KEPT_EVERY = 10  # steps between entries of the journal
+FIRST, SECOND = 0.9, 0.99  # decay of Adam's moments
+LARGEST = 8  # cells per side of the largest cells, at least
+
+
+def learned(
+    model,
+    images,
+    *,
+    coverage=0.05,
+    objective="tpr-fpr",
+    steps=120,
+    own=16,
+    others=16,
+    rate=0.1,
+    levels=None,
+    seed=0,
+    domain="normalised",
+    class_index=None,
+    batch_size="auto",
+    device=None,
+    dtype=None,
+    memory=1 << 30,
+    out=None,
+    resume=False,
+    overwrite=False,
+    progress=None,
+):
+    """Find, for every class, the frequencies by which it is still told apart, by gradients; see the module.
+
+    Each class is learned by itself, from its own images and a sample of the others. A step costs three
+    forward-equivalents (a forward, and a backward that counts two) per image that it draws.
+
+    Args:
+        model: a `Classifier`; copied, never changed. images: an `ImageSet`; report rates on another one.
+        coverage: share of the bins that a mask may keep. Masks are binary, so it is their power, too.
+        objective: "tpr-fpr" (default), "contrast" or "class-loss", see the module.
+        steps: gradient steps per class.
+        own, others: images per step, of the class and of the other ones, drawn anew for each step without
+            repetition; all there are when they are fewer. "class-loss" draws no others.
+        rate: step of the scores (Adam, falling linearly to 0).
+        levels: cell sizes used, from single bins up; None: all (1, 2, 4 bins at 32 px, 1 to 16 at 224).
+        seed: of the draws.
+        domain, class_index, batch_size, device, dtype, memory: see `freqkit.engine.score`; steps run in
+            float32, the last three concern the exact scores at the end.
+        out, resume, overwrite, progress: see `freqkit.search.hfss`.
+
+    Returns:
+        `freqkit.results.SearchResult` of one stage: each class's mask, scored exactly on all images.
+
+    Raises:
+        UsageError, TypeError, ValueError: an argument does not fit, or `out` is refused.
+        FloatingPointError: a logit or gradient is NaN or infinite.
+        Interrupted: SIGINT or SIGTERM came; what was finished is in the journal.
+
+    Example:
+        >>> from freqkit.data import synthetic
+        >>> from freqkit.models import load_model
+        >>> model = load_model("small_convnet", num_classes=4)
+        >>> result = learned(model, synthetic(images_per_class=3), steps=2, batch_size=16)
+        >>> bool((result.power <= 0.05).all()), result.backwards     # 4 classes, 2 steps, 3 + 9 images
+        (True, 96)
+    """
+    one_of("learned", "objective", objective, OBJECTIVES)
+    for name, value, least in (("steps", steps, 1), ("own", own, 1), ("others", others, 1), ("seed", seed, 0)):
+        whole_number("learned", name, value, least)
+    if levels is not None:
+        whole_number("learned", "levels", levels, 1)
+    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate < math.inf:
+        raise UsageError(f"learned: rate must be a positive number; got {rate!r}.")
+    size = tuple(images.images.shape[-2:])
+    bins = budget("learned", coverage, size)
+    run = SearchRun(
+        "learned", model, images, domain=domain, class_index=class_index, batch_size=batch_size, device=device,
+        dtype=dtype, memory=memory,
+        identity={
+            "coverage": coverage, "objective": objective, "steps": steps, "own": own, "others": others,
+            "levels": levels, "rate": rate, "seed": seed,
+        },
+    )  # fmt: skip
+    if len(run.searched) < 2 and objective != "class-loss":
+        raise UsageError(f"learned: objective {objective} needs images of two classes at least.")
+
+    def work(run, progress):
+        scorer = run.scorer()
+        learner = _Learner(run, scorer.class_index, bins, objective, steps, own, others, rate, levels, seed)
+        progress.start("learned masks", 3 * sum(learner.drawn(c) for c in run.searched) * steps, "forward-equivalents")
+        try:
+            kept = torch.stack([learner.learn(c, progress) for c in run.searched])
+        finally:
+            progress.finish()
+        return run.lineages(scorer, kept, learner.owner, progress)
+
+    return run.execute(work, out, resume, overwrite, progress)
+
+
+class _Learner:
+    def __init__(self, run, class_index, bins, objective, steps, own, others, rate, levels, seed):
+        self.run, self.class_index, self.bins = run, class_index, bins
+        self.objective, self.steps, self.rate, self.seed = objective, steps, rate, seed
+        self.own, self.others = own, 0 if objective == "class-loss" else others
+        _, self.owner = removal_cells(run.size, 1)
+        self.area = torch.bincount(self.owner.flatten())
+        self.cells = _cells(self.owner)[:levels]
+        self.forward = Forward(run.model, device=run.scoring["device"], domain=run.scoring["domain"])
+        self.uncentred = mask_room.uncentred(self.owner).to(self.forward.device)
+        self.optimised = False
+
+    def drawn(self, label):
+        """Images of a step."""
+        count = int((self.run.images.labels == label).sum())
+        return min(self.own, count) + min(self.others, len(self.run.images) - count)
+
+    def learn(self, label, progress):
+        """bool [K], the pairs that a class keeps."""
+        labels, journal, each = self.run.images.labels, self.run.journal, self.drawn(label)
+        members, rest = ((labels == label).nonzero().flatten(), (labels != label).nonzero().flatten())
+        # Scores of all cells of all sizes, and Adam's two moments.
+        state = np.zeros((3, sum(int(cell.max()) + 1 for cell in self.cells)), np.float32)
+        for first in range(0, self.steps, KEPT_EVERY):
+            last = min(first + KEPT_EVERY, self.steps)
+            key = f"class-{label}/{first}-{last}/0-{each}"
+            found = journal.get(key) if journal is not None else None
+            if found is None:
+                for step in range(first, last):
+                    chance = np.random.default_rng([self.seed, label, step])
+                    chosen = [
+                        group[torch.from_numpy(chance.permutation(len(group))[:number])]
+                        for group, number in ((members, self.own), (rest, self.others))
+                    ]
+                    state = self._step(state, step, label, *chosen)
+                    self.run.check()
+                if journal is not None:
+                    journal.put(key, state=state)
+            else:
+                state = np.array(found["state"])
+                self.run.record["forwards_resumed"] += (last - first) * each
+            self.run.record["forwards"] += (last - first) * each
+            self.run.record["backwards"] += (last - first) * each
+            progress.advance(3 * (last - first) * each, resumed=found is not None)
+        return fill(self._scores(torch.from_numpy(state[0])), self.area, self.bins)
+
+    def _scores(self, values):
+        """Of each pair, the sum over its cells: [K] from the values of all cells."""
+        parts = values.split([int(cell.max()) + 1 for cell in self.cells])
+        return sum(part[cell] for part, cell in zip(parts, self.cells, strict=True))
+
+    def _step(self, state, step, label, own, others):
+        values = torch.from_numpy(state[0]).requires_grad_()
+        scores = self._scores(values)
+        kept = fill(scores.detach(), self.area, self.bins)
+        soft = torch.sigmoid(scores - scores.detach()[kept].min())
+        mask = (kept + soft - soft.detach()).to(self.forward.device)[self.uncentred]
+        logits = self._logits(torch.cat([own, others]), mask)
+        target = int(self.class_index[label])
+        rest = torch.cat([logits[:, :target], logits[:, target + 1 :]], 1)
+        odds = logits[:, target] - rest.logsumexp(1)
+        loss = self._objective(odds[: len(own)], odds[len(own) :], step)
+        (gradient,) = torch.autograd.grad(loss, values)
+        if not torch.isfinite(gradient.sum() + loss.detach().cpu()):
+            raise FloatingPointError(
+                f"learned: a logit or gradient is NaN or infinite in step {step + 1} of class "
+                f"{self.run.images.classes[label]!r}."
+            )
+        # Each size of cells has gradients of its own scale: their root mean square becomes 1.
+        parts = gradient.split([int(cell.max()) + 1 for cell in self.cells])
+        g = torch.cat([part / part.square().mean().sqrt().clamp_min(1e-30) for part in parts]).numpy()
+        value, first, second = state
+        first = FIRST * first + (1 - FIRST) * g
+        second = SECOND * second + (1 - SECOND) * g * g
+        ahead = first / (1 - FIRST ** (step + 1))
+        spread = np.sqrt(second / (1 - SECOND ** (step + 1))) + 1e-8
+        value = value - self.rate * (1 - step / self.steps) * ahead / spread
+        return np.stack([value, first, second]).astype(np.float32)
+
+    def _logits(self, chosen, mask):
+        x = self.run.images.images[chosen].to(self.forward.device).float().div_(255)
+        forward = self.forward
+        if not self.optimised:
+            sample = x
+            if forward.mean is not None:
+                mean, std = (x.new_tensor(v).view(1, 3, 1, 1) for v in (forward.mean, forward.std))
+                sample = (x - mean) / std
+            forward.optimise("folded", sample.contiguous(memory_format=torch.channels_last))
+            self.optimised = True
+        filtered = spectral_filter(
+            spectrum(x, mean=forward.mean, std=forward.std), mask[None], memory_format=torch.channels_last
+        )
+        return forward.module(filtered[0])
+
+    def _objective(self, own, others, step):
+        if self.objective == "class-loss":
+            return F.softplus(-own).mean()
+        if self.objective == "contrast":
+            return F.softplus(-own).mean() + F.softplus(others).mean()
+        temperature = WARM * (COLD / WARM) ** (step / self.steps)
+        wrong = torch.sigmoid(-own / temperature).mean() + torch.sigmoid(others / temperature).mean()
+        return temperature * wrong
+
+
+def _cells(owner):
+    """For cells of 1, 2, 4, ... bins per side (at least `LARGEST` of them per side), the cell of each pair: list of
+    int64 [K]."""
+    size, cells, side = tuple(owner.shape), [], 1
+    while side == 1 or (min(size) >= LARGEST * side and not (size[0] % side or size[1] % side)):
+        _, cell = removal_cells(size, side)
+        of_pair = torch.zeros(int(owner.max()) + 1, dtype=torch.int64)
+        of_pair[owner.flatten()] = cell.flatten()
+        cells.append(of_pair)
+        side *= 2
+    return cells

@@ -1,0 +1,205 @@
+"""What the searchers share: checked arguments, run directory, journalled scores, cost, result."""
+
+import time
+
+import torch
+
+from freqkit import masks as mask_room
+from freqkit.engine import Interrupted, RunDirectory, Scorer, Silent, ranks
+from freqkit.engine.journal import finish_tile_on_signal
+from freqkit.engine.run_directory import forwards_in
+from freqkit.errors import UsageError
+from freqkit.results import SearchResult, StageResult
+
+
+class SearchRun:
+    """One search by another method than `hfss`.
+
+    Args:
+        name: of the searcher. identity: what beside the arguments here the result depends on, JSON-ready.
+        shared: whether several ranks may share it. others: see `freqkit.engine.score`.
+
+    Attributes:
+        searched: numbers of the classes that have images; classes, counts: their names, int64 numbers of images.
+        record: becomes run.json. journal: of the run directory, or None.
+    """
+
+    def __init__(
+        self, name, model, images, *, domain, class_index, batch_size, device, dtype, memory, identity,
+        form="auto", spectra="float32", shared=False,
+    ):  # fmt: skip
+        import freqkit
+
+        if ranks.current().size > 1 and not shared:
+            raise UsageError(f"{name}: runs in one process; got {ranks.current().size} ranks, start it without torchrun.")
+        self.name, self.model, self.images = name, model, images
+        self.size = tuple(images.images.shape[-2:])
+        self.scoring = {
+            "domain": domain, "class_index": class_index, "device": device, "dtype": dtype, "memory": memory,
+            "form": form, "spectra": spectra,
+        }  # fmt: skip
+        self.batch_size = batch_size
+        counts = torch.bincount(images.labels, minlength=len(images.classes))
+        self.searched = counts.nonzero().flatten().tolist()
+        self.counts = counts[self.searched]
+        self.classes = [images.classes[c] for c in self.searched]
+        self.identity = {
+            "search": name,
+            **identity,
+            "domain": domain,
+            "class_index": None if class_index is None else [int(i) for i in class_index],
+            "batch_size": batch_size,
+            "dtype": None if dtype is None else str(dtype).removeprefix("torch."),
+            "device": None if device is None else torch.device(device).type,
+            "memory": memory,
+            "form": form,
+            "spectra": spectra,
+            # What the answer depends on, and not where the files lay.
+            "model": {key: model.record.get(key) for key in ("name", "state_sha256", "mean", "std", "num_classes")},
+            "data": {"fingerprint": images.fingerprint, "images": len(images)},
+            "versions": {"freqkit": freqkit.__version__, "torch": torch.__version__},
+        }
+        self.record = {
+            "model": dict(model.record), "data": dict(images.record),
+            "forwards": 0, "backwards": 0, "forwards_resumed": 0, "forwards_saved": 0, "seconds": 0.0,
+        }  # fmt: skip
+        self.journal = self.path = None
+
+    def note_down(self, status, **changes):
+        """Put a state and facts on record, in run.json when there is one."""
+        self.record.update(status=status, **changes)
+
+    def check(self):
+        """Raises when the run is asked to stop; set while a run directory is open."""
+
+    def scorer(self, images=None):
+        """A `Scorer` on all images or some; the first calibrates the batch size for all that follow."""
+        batch_size = self.record.get("batch_size") or self.batch_size
+        scorer = Scorer(self.model, self.images if images is None else images, batch_size=batch_size, **self.scoring)
+        self.record["batch_size"] = scorer.batch_size
+        if scorer.calibration:
+            self.record["batch_size_timings"] = scorer.calibration
+        self.record.setdefault("device", str(scorer.forward.device))
+        self.record.setdefault("ranks", ranks.current().facts(ranks.about_this_rank(scorer.forward.device)))
+        return scorer
+
+    def score(self, scorer, masks, key, progress, **how):
+        """Scores over all classes of the set, with their cost on record."""
+        self.record["form"] = scorer.form["form"]
+        scores = scorer.score(masks, progress=progress, journal=self.journal, key=key, check=self.check, **how)
+        self.record["forwards"] += scores.record["forwards"]
+        self.record["forwards_resumed"] += scores.record["forwards_resumed"]
+        self.record["forwards_saved"] += scores.record["forwards_saved"]
+        return scores
+
+    def execute(self, work, out, resume, overwrite, progress):
+        """Run `work(self, progress)`, in the directory `out` if there is one."""
+        progress = progress or Silent()
+        began = time.monotonic()
+        if out is None:
+            if resume or overwrite:
+                raise UsageError(f"{self.name}: resume and overwrite need out, the directory of the run.")
+            self.record = {"status": "running", "identity": self.identity, **self.record}
+            result = work(self, progress)
+            self.record.update(status="finished", seconds=round(time.monotonic() - began, 3))
+            return result
+        with RunDirectory(out, self.identity, resume=resume, overwrite=overwrite) as directory:
+            if directory.restarted:
+                progress.note(f"{directory.path}: started again by torchrun, going on.")
+            if directory.journal.dropped:
+                progress.note(
+                    f"{directory.path}: dropped {directory.journal.dropped} damaged bytes at the journal's end."
+                )
+            earlier = directory.previous or {}
+            before = earlier.get("seconds", 0.0)
+            self.record = {"status": "running", "identity": self.identity, **self.record}
+            self.record["sessions"] = earlier.get("sessions", 0) + 1
+            for key in ("batch_size", "batch_size_timings"):
+                if earlier.get(key) is not None:
+                    self.record[key] = earlier[key]
+
+            def note_down(status, **changes):
+                self.record.update(status=status, seconds=round(before + time.monotonic() - began, 3), **changes)
+                directory.write({key: value for key, value in self.record.items() if key != "identity"})
+
+            self.journal, self.note_down = directory.journal, note_down
+            self.path = directory.path if directory.writes else None
+            self.record["session_began"] = time.time()
+            self.record["forwards_before"] = forwards_in(self.journal)
+            note_down("running")
+            try:
+                with finish_tile_on_signal() as check:
+                    self.check = check
+                    result = work(self, progress)
+                if directory.writes:
+                    result.save_summary(directory.path)
+                note_down("finished")
+                return result
+            except BaseException as error:
+                directory.journal.flush()
+                note_down("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+                if isinstance(error, Interrupted):
+                    progress.note(f"stopped; continue with resume in {directory.path}")
+                raise
+
+    def lineages(self, scorer, kept, owner, progress):
+        """The `SearchResult` of one mask for each searched class.
+
+        Args:
+            scorer: on all images.
+            kept: bool [C, K], which pairs of bins each class keeps.
+            owner: int64 [H, W], centred, the pair of each bin.
+        """
+        bits = mask_room.pack(kept[:, owner], cell=(1, 1), size=self.size, symmetry="hermitian")
+        progress.start("exact scores", scorer.forwards(len(kept)))
+        try:
+            scores = self.score(scorer, bits, "stage-1", progress).take_classes(self.searched)
+        finally:
+            progress.finish()
+        self.note_down("running", economies=scorer.economies())
+        number = len(kept)
+        stage = StageResult(1, bits, scores, torch.arange(number)[:, None], torch.ones(number, dtype=torch.int64))
+        self.record["stages_done"] = [1]
+        if self.path is not None:
+            stage.save(self.path / "stage-1.safetensors")
+        return SearchResult.from_stages([stage], self.record)
+
+
+def whole_number(searcher, name, value, least):
+    """Refuse what is no integer of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise UsageError(f"{searcher}: {name} must be an integer of at least {least}; got {value!r}.")
+
+
+def one_of(searcher, name, value, choices):
+    """Refuse what is none of the `choices`."""
+    if value not in choices:
+        raise UsageError(f"{searcher}: {name} must be one of {', '.join(choices)}; got {value!r}.")
+
+
+def fill(scores, area, bins):
+    """The highest scores whose areas together are at most `bins`; ties go to the lower index.
+
+    Args:
+        scores: real [..., K]. area: int64 [K], bins of each.
+
+    Returns:
+        bool [..., K].
+
+    Example:
+        >>> fill(torch.tensor([0.1, 0.9, 0.5]), torch.tensor([1, 2, 2]), 4).tolist()
+        [False, True, True]
+    """
+    order = torch.sort(scores, dim=-1, descending=True, stable=True).indices
+    inside = area[order].cumsum(-1) <= bins
+    return torch.zeros_like(inside).scatter_(-1, order, inside)
+
+
+def budget(searcher, coverage, size):
+    """The bins that a share of the plane allows; a pair must fit."""
+    from freqkit.results.removal_result import bins_of
+
+    bins = bins_of(coverage, size)
+    if bins < 2:
+        raise UsageError(f"{searcher}: coverage {coverage} keeps {bins} of {size[0] * size[1]} bins, less than a pair.")
+    return bins
