@@ -380,7 +380,8 @@ def test_spectra_in_float16_take_half_the_memory_and_hardly_change_a_loss():
     assert not torch.equal(other.loss, one.loss)
     # Room for halves alone: kept. No room for them either: exact ones, computed anew.
     room = exact.memory()["spectra"] // 2
-    assert Scorer(Small(), images, batch_size=32, spectra="float16", memory=room).economies()["spectra"] == "kept in float16"
+    roomy = Scorer(Small(), images, batch_size=32, spectra="float16", memory=room)
+    assert roomy.economies()["spectra"] == "kept in float16"
     tight = Scorer(Small(), images, batch_size=32, spectra="float16", memory=room - 1)
     assert tight.economies()["spectra"] == "recomputed"
     torch.testing.assert_close(tight.score(masks).loss, one.loss, rtol=1e-6, atol=1e-6)
