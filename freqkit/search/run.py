@@ -31,9 +31,7 @@ class SearchRun:
         import freqkit
 
         if ranks.current().size > 1 and not shared:
-            raise UsageError(
-                f"{name} runs in one process; got {ranks.current().size} ranks: start it without torchrun."
-            )
+            raise UsageError(f"{name} runs in one process; got {ranks.current().size} ranks, without torchrun please.")
         self.name, self.model, self.images = name, model, images
         self.size = tuple(images.images.shape[-2:])
         self.scoring = {
