@@ -4,7 +4,7 @@
 
 Every seed draws its own images, weights and masks. Prints mean +- standard deviation over the seeds (range):
 
-- order (Syn_B1 and Syn_B4): F1 of C3 and of the best other class after 10, 20, 40 and 80 iterations, and how
+- order (Syn_B1 and Syn_B4): F1 of C3 and of the best other class after 5, 10, 20, 40 and 80 iterations, and how
   often C3 is the first to stay above 0.9;
 - maps (Syn_B1, one model per seed, the same for all methods; maps are selected on one set, rates are of
   another): planted bins in the DFM of C0 at 5 %, share of C3's DFM in B1, TPR and FPR of each method's maps;
@@ -32,7 +32,7 @@ from freqkit.results import LearningCurves  # noqa: E402
 from freqkit.search import hfss, removal  # noqa: E402
 from freqkit.training import train  # noqa: E402
 
-MOMENTS = (10, 20, 40, 80)
+MOMENTS = (5, 10, 20, 40, 80)
 STAGES = [60, 90, 120, 150]
 BUDGETS = (15, 45, 135)
 
@@ -70,7 +70,7 @@ def order(seeds, images, scratch):
 
 
 def maps(seeds, images, search):
-    """DFM and HFSS on the same models; a dict of lists over the seeds."""
+    """DFM and HFSS on the same models; a dict of lists over the seeds, given after each of them."""
     row = {}
 
     def note(name, value):
@@ -104,7 +104,7 @@ def maps(seeds, images, search):
         for name in ("HFSS published", "HFSS"):
             for what in ("mean TPR", "mean TPR-FPR"):
                 note(f"{name} - DFM: {what}", row[f"{name}: {what}"][-1] - row[f"DFM 5 %: {what}"][-1])
-    return row
+        yield row
 
 
 def budget(seeds, images, search):
@@ -120,7 +120,7 @@ def budget(seeds, images, search):
             row.setdefault(f"{count} per stage: mean TPR-FPR", []).append(float(measured.tpr_minus_fpr.mean()))
             row.setdefault(f"{count} per stage: mean loss, stage 1", []).append(float(_best(result, 0)))
             row.setdefault(f"{count} per stage: mean loss, last stage", []).append(float(_best(result, -1)))
-    return row
+        yield row
 
 
 def _dfm(result):
@@ -155,36 +155,31 @@ def main(argv=None):
     torch.set_num_threads(1)
     import tempfile
 
-    found = {}
-    with tempfile.TemporaryDirectory() as scratch:
-        for name, work in (
-            ("order", lambda: order(args.seeds, args.images, Path(scratch))),
-            ("maps", lambda: maps(args.seeds, args.images, args.search)),
-            ("budget", lambda: budget(args.seeds, args.images, args.search)),
-        ):
-            if args.only not in (None, name):
-                continue
-            began = time.perf_counter()
-            result = work()
-            if name == "order":
-                result, curves = result
-                for row in result:
-                    show(f"learning order, Syn_B{row['variant']}", row)
-                for variant, several in curves.items():
-                    if args.figure:
-                        from freqkit.report import learning_curves, save_figure
+    found, began = {}, time.perf_counter()
 
-                        path = Path(args.figure)
-                        figure = learning_curves(
-                            several, title=f"Syn_B{variant}: in which order the classes are learned"
-                        )
-                        save_figure(figure, path.with_name(f"{path.stem}-{variant}{path.suffix or '.png'}"))
-            else:
-                show(name, result)
-            found[name] = result
-            print(f"  [{time.perf_counter() - began:.0f} s]", flush=True)
-            if args.json:
-                Path(args.json).write_text(json.dumps(found, indent=1))
+    def keep(name, result):
+        found[name] = result
+        if args.json:  # after every seed: these take minutes
+            Path(args.json).write_text(json.dumps(found, indent=1))
+
+    if args.only in (None, "order"):
+        with tempfile.TemporaryDirectory() as scratch:
+            rows, curves = order(args.seeds, args.images, Path(scratch))
+        keep("order", rows)
+        for row in rows:
+            show(f"learning order, Syn_B{row['variant']}", row)
+        for variant, several in curves.items() if args.figure else ():
+            from freqkit.report import learning_curves, save_figure
+
+            path = Path(args.figure)
+            figure = learning_curves(several, title=f"Syn_B{variant}: in which order the classes are learned")
+            save_figure(figure, path.with_name(f"{path.stem}-{variant}{path.suffix or '.png'}"))
+    for name, work in (("maps", maps), ("budget", budget)):
+        if args.only in (None, name):
+            for row in work(args.seeds, args.images, args.search):
+                keep(name, row)
+            show(name, row)
+    print(f"\n{time.perf_counter() - began:.0f} s")
 
 
 if __name__ == "__main__":
