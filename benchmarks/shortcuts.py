@@ -16,6 +16,7 @@ import functools
 import json
 import statistics
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -153,8 +154,6 @@ def main(argv=None):
     parser.add_argument("--figure", help="write the learning curves here (PNG, one for each variant)")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
-    import tempfile
-
     found, began = {}, time.perf_counter()
 
     def keep(name, result):
