@@ -144,8 +144,9 @@ def train(
     )
     if history.get("learning"):
         learned = history["learning"]["learned_at"]
-        order = sorted(learned, key=lambda name: (learned[name] is None, learned[name]))
-        say("F1 of 0.8 and more from iteration: " + ", ".join(f"{n} {learned[n] or 'never'}" for n in order[:20]))
+        order = sorted((name for name in learned if learned[name] is not None), key=lambda name: learned[name])
+        named = ", ".join(f"{name} {learned[name]}" for name in order[:20]) or "none"
+        say(f"F1 of 0.8 and more from iteration: {named}; not yet: {len(learned) - len(order)} classes")
     say(f"accuracy on the training images {percent(history['train']['accuracy'])}; everything is in {out}/")
 
 

@@ -223,6 +223,26 @@ def test_train_keeps_a_run(run, images_folder, tmp_path):
     assert plan["steps"] == 6 and plan["backwards"] == 40 and plan["forwards"] == 40 + 40 + 20 + 4 * 20
 
 
+def test_train_on_arrays_against_shortcuts(run, tmp_path):
+    from freqkit.data import synthetic, write_npy
+    from freqkit.masks import DfmFile, disc, save_dfm
+
+    for part, seed in (("train", 0), ("test", 1)):
+        write_npy(synthetic(3, images_per_class=4, seed=seed), tmp_path / "set", part=part)
+    maps = tmp_path / "dfm.safetensors"
+    save_dfm(maps, DfmFile(disc(32, 6).expand(4, -1, -1).clone(), ["C0", "C1", "C2", "C3"]))
+    flags = ["--model", "small_convnet", "--data", tmp_path / "set", "--val-part", "test", "--epochs", "1"]
+    flags += ["--dfm-augment", maps, "--p", "0.4", "--remove-shortcuts", maps, "--out", tmp_path / "run"]
+    result = run("train", *flags, "--precision", "bfloat16", "--ema", "0.9")
+    assert result.exit_code == 0 and "Validation images" in result.stdout
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    names = [(one["augmentation"], one["p"]) for one in record["identity"]["spectral"]]
+    assert names == [("other-class-maps", 0.4), ("shortcut-removal", 0.5)]
+    assert record["data"]["train"]["part"] == "train" and record["data"]["val"]["part"] == "test"
+    result = run("train", *flags, "--overwrite", "--image-size", "16")
+    assert result.exit_code == 2 and "maps must be of the images' size" in sentence(result)
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [

@@ -30,5 +30,31 @@ def test_find_shortcuts(tmp_path):
     assert (tmp_path / "dfms.png").exists()
 
 
+def test_train_and_find(tmp_path):
+    flags = ("--epochs", "2", "--images", "12")
+    printed = run(ROOT / "examples" / "02_train_and_find.py", tmp_path, *flags)
+    assert "planted bins of C0 in its map" in printed and "without B" in printed
+    assert (tmp_path / "band_stop.png").exists() and (tmp_path / "dfm.safetensors").exists()
+
+
+def test_follow_learning(tmp_path):
+    flags = ("--variants", "1", "--seeds", "2", "--until", "10", "--images", "20")
+    printed = run(ROOT / "examples" / "03_follow_learning.py", tmp_path, *flags)
+    assert "Syn_B1" in printed and "C3: later, later" in printed
+    assert (tmp_path / "learning-B1.png").exists()
+
+
+def test_mitigate():
+    printed = run(
+        ROOT / "examples" / "04_mitigate.py", "--seeds", "1", "--images", "10", "--epochs", "1", "--test", "5"
+    )
+    assert all(word in printed for word in ("plain", "DFM-X", "shortcut removal", "diagonal on all"))
+
+
 def test_every_example_is_run_here():
-    assert [path.name for path in EXAMPLES] == ["01_find_shortcuts.py"]
+    assert [path.name for path in EXAMPLES] == [
+        "01_find_shortcuts.py",
+        "02_train_and_find.py",
+        "03_follow_learning.py",
+        "04_mitigate.py",
+    ]

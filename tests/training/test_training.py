@@ -33,7 +33,9 @@ def test_the_small_network_learns_the_planted_set(tmp_path):
     train_set = synthetic(1, images_per_class=300, seed=0)
     test_set = synthetic(1, images_per_class=100, seed=1)
     model = load_model("small_convnet")
-    history = train(model, train_set, val_set=test_set, epochs=10, batch_size=64, lr=0.1)
+    history = train(model, train_set, val_set=test_set, epochs=10, batch_size=64, lr=0.1, follow=40, follow_until=40)
+    # What has one band alone is learned within the first iterations (Wang et al., ICCV 2023).
+    assert history["learning"]["steps"] == [0, 40] and history["learning"]["f1"][1][3] > 0.9
     assert history["val"]["accuracy"] > 0.95 and not model.training
     assert history["val"]["classes"]["C3"]["f1"] > 0.97 and history["val"]["classes"]["C0"]["f1"] > 0.95
     save_weights(model, tmp_path / "net.safetensors")
