@@ -13,7 +13,8 @@ from freqkit.errors import UsageError
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 COMMANDS = {
-    "search": ("freqkit.cli.search", "search", "Find the frequency shortcuts of a classifier (HFSS)."),
+    "search": ("freqkit.cli.search", "search", "Find the frequency shortcuts of a classifier."),
+    "compare-searchers": ("freqkit.cli.searchers", "compare", "Searchers on equal terms, on images none saw."),
     "dfm": ("freqkit.cli.dfm", "dfm", "Rank frequencies by what removing them costs each class (DFM)."),
     "rates": ("freqkit.cli.rates", "rates", "How well each class is told apart through its frequency map."),
     "adcs": ("freqkit.cli.adcs", "adcs", "Where each class has more energy than the others (ADCS)."),
@@ -88,9 +89,10 @@ def _interrupted(args, error):
     if "--debug" in args:
         traceback.print_exception(error)
     say("freqkit: interrupted.")
-    if args[:1] in (["search"], ["dfm"]) and "--dry-run" not in args:
+    if args[:1] in (["search"], ["dfm"], ["compare-searchers"]) and "--dry-run" not in args:
         again = [arg for arg in args if arg not in ("--resume", "--overwrite")]
-        say(f"What was scored is kept; go on with: freqkit {shlex.join(again)} --resume")
+        again += [] if args[0] == "compare-searchers" else ["--resume"]
+        say(f"What was scored is kept; go on with: freqkit {shlex.join(again)}")
     signal = getattr(error.__cause__, "signal", None)
     return 128 + signal if signal else INTERRUPTED
 

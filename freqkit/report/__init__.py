@@ -12,6 +12,7 @@ _PUBLIC = {
     "Example": "freqkit.report.examples",
     "examples_of": "freqkit.report.examples",
     "search_curves": "freqkit.report.curves",
+    "plot_comparison": "freqkit.report.comparison",
     "plane_maps": "freqkit.report.planes",
     "plot_adcs": "freqkit.report.planes",
     "plot_rates": "freqkit.report.rates",
