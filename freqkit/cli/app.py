@@ -13,7 +13,8 @@ from freqkit.errors import UsageError
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 COMMANDS = {
-    "search": ("freqkit.cli.search", "search", "Find the frequency shortcuts of a classifier (HFSS)."),
+    "search": ("freqkit.cli.search", "search", "Find the frequency shortcuts of a classifier."),
+    "compare-searchers": ("freqkit.cli.searchers", "compare", "Searchers on equal terms, on images none saw."),
     "dfm": ("freqkit.cli.dfm", "dfm", "Rank frequencies by what removing them costs each class (DFM)."),
     "rates": ("freqkit.cli.rates", "rates", "How well each class is told apart through its frequency map."),
     "band-stop": ("freqkit.cli.band_stop", "band_stop", "What classes are taken for when bands are removed."),
@@ -112,10 +113,11 @@ def _interrupted(args, error, say):
     if "--debug" in args:
         traceback.print_exception(error)
     say("freqkit: interrupted.")
-    if args[:1] in (["search"], ["dfm"], ["train"]) and "--dry-run" not in args:
+    if args[:1] in (["search"], ["dfm"], ["train"], ["compare-searchers"]) and "--dry-run" not in args:
         again = [arg for arg in args if arg not in ("--resume", "--overwrite")]
+        again += [] if args[0] == "compare-searchers" else ["--resume"]
         kept = "The last finished epoch" if args[0] == "train" else "What was scored"
-        say(f"{kept} is kept; go on with: freqkit {shlex.join(again)} --resume")
+        say(f"{kept} is kept; go on with: freqkit {shlex.join(again)}")
     signal = getattr(error.__cause__, "signal", None)
     return 128 + signal if signal else INTERRUPTED
 

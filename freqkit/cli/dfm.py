@@ -7,9 +7,9 @@ import click
 
 from freqkit.cli.app import app, command, say
 from freqkit.cli.options import DATA, ENGINE, ENGINE_KEYS, JSON, LOG, MODEL, RUN, options, the_images, the_model
-from freqkit.cli.progress import amount, duration, watcher
-from freqkit.cli.search import _plain, _side
-from freqkit.cli.tables import number, percent, show_table
+from freqkit.cli.progress import watcher
+from freqkit.cli.search import _side
+from freqkit.cli.searchers import _plain, cost_of, facts_of, show_classes
 from freqkit.cli.values import Share, resolve_device
 
 
@@ -119,34 +119,7 @@ def dfm(
         save_figure(plot_removal(result), out / "dfms.png")
         save_figure(plot_removal(result, which="increase"), out / "increase.png")
         if as_json:
-            facts = {
-                "out": str(out),
-                "classes": result.table(),
-                "forwards": result.forwards,
-                "backwards": result.backwards,
-                "seconds": result.seconds,
-            }
-            click.echo(json.dumps(_plain(facts), indent=2))
+            click.echo(json.dumps(_plain(facts_of(result, out)), indent=2))
             return
-        rows = sorted(result.table(), key=lambda row: -row["TPR-FPR"])
-        show_table(
-            [
-                ("class", "left"),
-                *((name, "right") for name in ("loss", "unfiltered", "TPR", "FPR", "TPR-FPR", "kept", "power")),
-            ],
-            [
-                [
-                    row["class"],
-                    number(row["loss"]),
-                    number(row["unfiltered loss"]),
-                    *(percent(row[name]) for name in ("TPR", "FPR", "TPR-FPR", "coverage", "power")),
-                ]
-                for row in rows[:30]
-            ],
-            title=f"Each class seen only through its dominant {100 * level:g}% of the frequencies",
-            note=f"{len(rows) - 30} more classes in classes.csv" if len(rows) > 30 else None,
-        )
-        cost = f"{amount(result.forwards)} forwards"
-        if result.backwards:
-            cost += f", {amount(result.backwards)} backwards"
-        say(f"{cost} in {duration(result.seconds)}; everything is in {out}/")
+        show_classes(result, title=f"Each class seen only through its dominant {100 * level:g}% of the frequencies")
+        say(f"{cost_of(result)}; everything is in {out}/")

@@ -8,7 +8,16 @@ import click
 from freqkit.cli.app import app, command, say
 from freqkit.cli.options import DATA, ENGINE, ENGINE_KEYS, JSON, LOG, MODEL, RUN, options, the_images, the_model
 from freqkit.cli.progress import amount, duration, watcher
-from freqkit.cli.tables import number, percent, show_table
+from freqkit.cli.searchers import (
+    SEARCHER,
+    _plain,
+    cost_of,
+    facts_of,
+    refuse_foreign_flags,
+    run_searcher,
+    show_classes,
+)
+from freqkit.cli.tables import percent, show_table
 from freqkit.cli.values import Counts, Risk, Share, Stages, resolve_device
 
 
@@ -41,6 +50,7 @@ from freqkit.cli.values import Counts, Risk, Share, Stages, resolve_device
     show_default=True,
     help="Above 0, drop losing masks early; the chance to lose a true winner.",
 )
+@options(SEARCHER)
 @options(RUN)
 @click.option(
     "--dtype",
@@ -80,6 +90,7 @@ def search(
         raise UsageError("--ranks projects a --dry-run; torchrun starts the processes of a real one.")
     if out is None and not dry_run:
         raise UsageError("--out must be given, or --dry-run.")
+    refuse_foreign_flags(click.get_current_context())
     with join() as ranks:
         model = the_model(flags)
         images = the_images(flags, size=_side(model))
@@ -88,6 +99,9 @@ def search(
                 f"--data must hold the classes of the model: it has {len(images.classes)} folders, the model"
                 f" {model.num_classes} logits; give --classes FILE (the name of each logit) or --num-classes."
             )
+        if flags["searcher"] != "hfss":
+            run_searcher(model, images, click.get_current_context().params, ranks)
+            return
         settings = {
             "preset": preset,
             "stages": stages,
@@ -114,42 +128,11 @@ def search(
             return
         pictures = write_pictures(result, model, images, out)
         if as_json:
-            facts = {
-                "out": str(out),
-                "classes": result.table(),
-                "forwards": result.forwards,
-                "seconds": result.seconds,
-                "pictures": [str(path) for path in pictures],
-            }
+            facts = {**facts_of(result, out), "pictures": [str(path) for path in pictures]}
             click.echo(json.dumps(_plain(facts), indent=2))
             return
-        show_result(result)
-        say(f"{amount(result.forwards)} forwards in {duration(result.seconds)}; everything is in {Path(out)}/")
-
-
-def show_result(result, *, limit=30):
-    """Print classes, best TPR - FPR first."""
-    rows = sorted(result.table(), key=lambda row: -row["TPR-FPR"])
-    show_table(
-        [
-            ("class", "left"),
-            *((name, "right") for name in ("loss", "TPR", "FPR", "TPR-FPR", "kept", "stage")),
-        ],
-        [
-            [
-                row["class"],
-                number(row["loss"]),
-                percent(row["TPR"]),
-                percent(row["FPR"]),
-                percent(row["TPR-FPR"]),
-                percent(row["coverage"]),
-                str(row["stage"]),
-            ]
-            for row in rows[:limit]
-        ],
-        title="Each class seen only through the frequencies that serve it best",
-        note=f"{len(rows) - limit} more classes in classes.csv" if len(rows) > limit else None,
-    )
+        show_classes(result, title="Each class seen only through the frequencies that serve it best")
+        say(f"{cost_of(result)}; everything is in {Path(out)}/")
 
 
 def _show_plan(plan, as_json, ranks):
@@ -199,14 +182,3 @@ def _side(model):
     """The model's own image side, None when it takes any or is not square."""
     size = model.input_size
     return size[0] if size is not None and size[0] == size[1] else None
-
-
-def _plain(value):
-    """NaN and infinity are not JSON."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and value - value != 0:
-        return None
-    return value

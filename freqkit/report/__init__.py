@@ -14,6 +14,7 @@ _PUBLIC = {
     "search_curves": "freqkit.report.curves",
     "learning_curves": "freqkit.report.training",
     "plot_history": "freqkit.report.training",
+    "plot_comparison": "freqkit.report.comparison",
     "plane_maps": "freqkit.report.planes",
     "plot_adcs": "freqkit.report.planes",
     "plot_band_stop": "freqkit.report.band_stop",

@@ -25,7 +25,7 @@ def plot_search(result, *, planted=None, title=None):
 
 
 def write_pictures(result, model, images, folder, *, class_index=None, planted=None, title=None, per_class=4):
-    """Write dfms.png, filtered.png and curves.png of a search into `folder`, each whole or not at all.
+    """Write dfms.png, filtered.png and (of `hfss`) curves.png of a search into `folder`, each whole or not at all.
 
     Args:
         result: a `freqkit.results.SearchResult`.
@@ -45,8 +45,10 @@ def write_pictures(result, model, images, folder, *, class_index=None, planted=N
     drawn = {
         "dfms.png": plot_search(result, planted=planted, title=title),
         "filtered.png": filtered_examples(examples),
-        "curves.png": search_curves(losses, result.classes, stages=numbers),
     }
+    # The other searchers try masks that are a single class's: there is no pool to draw a curve over.
+    if result.record.get("identity", {}).get("search", "hfss") == "hfss":
+        drawn["curves.png"] = search_curves(losses, result.classes, stages=numbers)
     for name, figure in drawn.items():
         save_figure(figure, folder / name)
     return [folder / name for name in drawn]

@@ -48,6 +48,8 @@ def evolve(
     device=None,
     dtype=None,
     memory=1 << 30,
+    form="auto",
+    spectra="float32",
     out=None,
     resume=False,
     overwrite=False,
@@ -63,7 +65,7 @@ def evolve(
         generations: each with `candidates` new masks per class. elite: how many stay.
         guided: begin with the ranking by gradients (one forward and three backwards per image).
         seed: of the draws.
-        domain, class_index, batch_size, device, dtype, memory: see `freqkit.engine.score`.
+        domain, class_index, batch_size, device, dtype, memory, form, spectra: see `freqkit.engine.score`.
         out, resume, overwrite, progress: see `freqkit.search.hfss`.
 
     Returns:
@@ -91,7 +93,7 @@ def evolve(
     bins = budget("evolve", coverage, tuple(images.images.shape[-2:]))
     run = SearchRun(
         "evolve", model, images, domain=domain, class_index=class_index, batch_size=batch_size, device=device,
-        dtype=dtype, memory=memory,
+        dtype=dtype, memory=memory, form=form, spectra=spectra,
         identity={
             "coverage": coverage, "objective": objective, "generations": generations, "candidates": candidates,
             "elite": elite, "guided": guided, "seed": seed,

@@ -34,6 +34,8 @@ def greedy(
     device=None,
     dtype=None,
     memory=1 << 30,
+    form="auto",
+    spectra="float32",
     out=None,
     resume=False,
     overwrite=False,
@@ -50,7 +52,7 @@ def greedy(
             it keeps no more.
         order: "inner-first" or "outer-first".
         passes: with `coverage`, at most so many; a class that then keeps more than `coverage` is an error.
-        domain, class_index, batch_size, device, dtype, memory: see `freqkit.engine.score`.
+        domain, class_index, batch_size, device, dtype, memory, form, spectra: see `freqkit.engine.score`.
         out, resume, overwrite, progress: see `freqkit.search.hfss`.
 
     Returns:
@@ -77,7 +79,7 @@ def greedy(
     bins = None if coverage is None else budget("greedy", coverage, size)
     run = SearchRun(
         "greedy", model, images, domain=domain, class_index=class_index, batch_size=batch_size, device=device,
-        dtype=dtype, memory=memory,
+        dtype=dtype, memory=memory, form=form, spectra=spectra,
         identity={"tolerance": tolerance, "coverage": coverage, "order": order, "passes": passes},
     )  # fmt: skip
 

@@ -50,6 +50,8 @@ def learned(
     device=None,
     dtype=None,
     memory=1 << 30,
+    form="auto",
+    spectra="float32",
     out=None,
     resume=False,
     overwrite=False,
@@ -70,7 +72,7 @@ def learned(
         rate: step of the scores (Adam, falling linearly to 0).
         levels: cell sizes used, from single bins up; None: all (1, 2, 4 bins at 32 px, 1 to 16 at 224).
         seed: of the draws.
-        domain, class_index, batch_size, device, dtype, memory: see `freqkit.engine.score`; steps run in
+        domain, class_index, batch_size, device, dtype, memory, form, spectra: see `freqkit.engine.score`; steps run in
             float32, the last three concern the exact scores at the end.
         out, resume, overwrite, progress: see `freqkit.search.hfss`.
 
@@ -101,7 +103,7 @@ def learned(
     bins = budget("learned", coverage, size)
     run = SearchRun(
         "learned", model, images, domain=domain, class_index=class_index, batch_size=batch_size, device=device,
-        dtype=dtype, memory=memory,
+        dtype=dtype, memory=memory, form=form, spectra=spectra,
         identity={
             "coverage": coverage, "objective": objective, "steps": steps, "own": own, "others": others,
             "levels": levels, "rate": rate, "seed": seed,

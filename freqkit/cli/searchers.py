@@ -1,0 +1,216 @@
+"""`freqkit search --searcher ...` beside `hfss`, and `freqkit compare-searchers`."""
+
+import json
+from pathlib import Path
+
+import click
+
+from freqkit.cli.app import app, command, say
+from freqkit.cli.options import DATA, ENGINE_KEYS, JSON, MODEL, RUN, options, the_images, the_model
+from freqkit.cli.progress import amount, duration, watcher
+from freqkit.cli.tables import number, percent, show_table
+from freqkit.cli.values import Share, resolve_device
+
+# searcher -> the flags of `freqkit search` that are its own
+OWN_FLAGS = {
+    "hfss": ("preset", "stages", "candidates", "keep", "top", "seed", "risk", "dry_run"),
+    "learned": ("coverage", "objective", "steps", "seed"),
+    "evolve": ("coverage", "objective", "generations", "seed"),
+    "greedy": ("coverage", "tolerance"),
+    "gradient": ("coverage", "patch", "rescore", "seed"),
+    "removal": ("coverage", "patch"),
+}
+SEARCHER = (
+    click.option(
+        "--searcher",
+        type=click.Choice(list(OWN_FLAGS)),
+        default="hfss",
+        show_default=True,
+        help="hfss: random masks, refined; learned: by gradients; evolve: by answers alone; greedy, gradient, removal:"
+        " one frequency after the other.",
+    ),
+    click.option(
+        "--coverage", type=Share(), default=0.05, show_default=True, help="all but hfss: share of the bins to keep."
+    ),
+    click.option(
+        "--objective",
+        type=click.Choice(["tpr-fpr", "contrast", "class-loss"]),
+        default="tpr-fpr",
+        show_default=True,
+        help="learned, evolve: what is sought; class-loss is the papers'.",
+    ),
+    click.option("--steps", type=click.IntRange(1), default=120, show_default=True, help="learned: gradient steps."),
+    click.option("--generations", type=click.IntRange(1), default=12, show_default=True, help="evolve: how many."),
+    click.option(
+        "--tolerance", type=click.IntRange(0), help="greedy: images a removal may cost.  [default: 0.6% of the class]"
+    ),
+    click.option("--patch", type=click.IntRange(1), default=1, show_default=True, help="removal, gradient: bins."),
+    click.option(
+        "--rescore", type=click.FloatRange(0, 1), default=0.2, show_default=True, help="gradient: share to measure."
+    ),
+)
+
+
+def refuse_foreign_flags(context):
+    """A flag of another searcher on the command line is an error: it would do nothing."""
+    from click.core import ParameterSource
+
+    from freqkit.errors import UsageError
+
+    chosen = context.params["searcher"]
+    all_own = {name for names in OWN_FLAGS.values() for name in names}
+    for name in sorted(all_own - set(OWN_FLAGS[chosen])):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            owners = [searcher for searcher, names in OWN_FLAGS.items() if name in names]
+            raise UsageError(
+                f"--{name.replace('_', '-')} is a flag of {' and '.join(owners)}; --searcher {chosen} has none."
+            )
+
+
+def run_searcher(model, images, flags, ranks):
+    """What `freqkit search` does for a searcher that is not hfss; `flags` are the values of all its options."""
+    from freqkit import search as searchers
+    from freqkit.report import plot_removal, save_figure, write_pictures
+
+    name, out = flags["searcher"], Path(flags["out"])
+    settings = {key: flags[key] for key in OWN_FLAGS[name]}
+    if name in ("gradient", "removal"):
+        share = settings.pop("coverage")
+        settings.update(levels=(share,), level=share)
+    with watcher(log=flags["log_json"]) as progress:
+        result = getattr(searchers, name)(
+            model, images, out=out, resume=flags["resume"], overwrite=flags["overwrite"], progress=progress,
+            batch_size=flags["batch_size"], device=resolve_device(flags["device"]), dtype=flags["dtype"],
+            **{key: flags[key] for key in ENGINE_KEYS}, **settings,
+        )  # fmt: skip
+    if not ranks.first:
+        return
+    if name in ("gradient", "removal"):
+        save_figure(plot_removal(result), out / "dfms.png")
+        save_figure(plot_removal(result, which="increase"), out / "increase.png")
+    else:
+        write_pictures(result, model, images, out)
+    if flags["as_json"]:
+        click.echo(json.dumps(_plain(facts_of(result, out)), indent=2))
+        return
+    show_classes(result, title=f"Each class seen only through the {100 * flags['coverage']:g}% of the frequencies kept")
+    say(f"{cost_of(result)}; everything is in {out}/")
+
+
+def facts_of(result, out):
+    """What --json prints of any search."""
+    names = ("forwards", "backwards", "forward_equivalents", "seconds")
+    return {"out": str(out), "classes": result.table(), **{name: getattr(result, name) for name in names}}
+
+
+def cost_of(result):
+    """A sentence about the cost of any search."""
+    cost = f"{amount(result.forwards)} forwards"
+    if result.backwards:
+        cost += f", {amount(result.backwards)} backwards"
+    return f"{cost} in {duration(result.seconds)}"
+
+
+def show_classes(result, *, title, limit=30):
+    """Print the classes of any search's result, best TPR - FPR first."""
+    rows = sorted(result.table(), key=lambda row: -row["TPR-FPR"])
+    extra = "stage" if "stage" in rows[0] else "unfiltered loss"
+    show_table(
+        [("class", "left"), *((name, "right") for name in ("loss", "TPR", "FPR", "TPR-FPR", "kept", "power", extra))],
+        [
+            [
+                row["class"],
+                number(row["loss"]),
+                *(percent(row[name]) for name in ("TPR", "FPR", "TPR-FPR", "coverage", "power")),
+                str(row[extra]) if extra == "stage" else number(row[extra]),
+            ]
+            for row in rows[:limit]
+        ],
+        title=title,
+        note=f"{len(rows) - limit} more classes in classes.csv" if len(rows) > limit else None,
+    )
+
+
+@command(app, "compare-searchers")
+@options(MODEL, DATA)
+@click.option(
+    "--held-out", required=True, type=click.Path(exists=True, file_okay=False), metavar="DIR",
+    help="Images that no searcher sees, as DIR/class/file; rates and losses are theirs.",
+)  # fmt: skip
+@click.option("--out", required=True, type=click.Path(file_okay=False), metavar="DIR", help="Where the results go.")
+@click.option("--searchers", metavar="NAME[,NAME...]", help="Some of them.  [default: all]")
+@click.option(
+    "--effort", "efforts", multiple=True, metavar="NAME=N[,N...]",
+    help="Efforts of a searcher: hfss masks per stage, evolve generations, learned steps. May be repeated.",
+)  # fmt: skip
+@click.option("--per-class", type=click.IntRange(1), default=30, show_default=True, help="Images to select on.")
+@click.option("--coverage", type=Share(), default=0.05, show_default=True, help="Share of the bins to keep.")
+@click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="Draws of images, and runs.")
+@click.option("--slow-seeds", type=click.IntRange(1), help="Of hfss, removal, greedy.  [default: as many]")
+@options(RUN, JSON)
+def compare(out, held_out, searchers, efforts, per_class, coverage, seeds, slow_seeds, as_json, **flags):
+    """Searchers on equal terms: same model, same images to select on, same other images to judge on.
+
+    Writes comparison.csv (every run), comparison.json (means and spread), comparison.png (held-out TPR - FPR and class
+    loss against the cost), and a folder for every search into DIR. The same command goes on where it was stopped.
+
+    \b
+    freqkit compare-searchers --model cifar_resnet20 --weights resnet20.safetensors \\
+            --data cifar10/train --held-out cifar10/test --slow-seeds 1 --out runs/compared
+    """
+    from freqkit.errors import UsageError
+    from freqkit.report import plot_comparison, save_figure
+    from freqkit.search import compare_searchers
+
+    tried = {}
+    for text in efforts:
+        name, _, counts = text.partition("=")
+        parts = counts.split(",")
+        if not name or not all(part.strip().isdecimal() for part in parts):
+            raise UsageError(f"--effort must look like learned=40,120; got {text!r}.")
+        tried[name.strip()] = tuple(int(part) for part in parts)
+    model = the_model(flags)
+    size = model.input_size
+    side = size[0] if size is not None and size[0] == size[1] else None
+    pool = the_images(flags, size=side)
+    held = the_images({**flags, "data": held_out, "limit_per_class": None, "split_fraction": None}, size=side)
+    settings = {} if searchers is None else {"searchers": [name.strip() for name in searchers.split(",")]}
+    with watcher() as progress:
+        found = compare_searchers(
+            model, pool, held, efforts=tried, per_class=per_class, coverage=coverage, seeds=seeds,
+            slow_seeds=slow_seeds, batch_size=flags["batch_size"], device=resolve_device(flags["device"]), out=out,
+            progress=progress, **settings,
+        )  # fmt: skip
+    save_figure(plot_comparison(found), Path(out) / "comparison.png")
+    rows = found.table()
+    if as_json:
+        click.echo(json.dumps(_plain({"out": str(out), "means": rows, "rows": found.rows}), indent=2))
+        return
+    show_table(
+        [
+            ("searcher", "left"),
+            *((name, "right") for name in ("effort", "seeds", "forward equivalents", "power", "touched")),
+            *((name, "right") for name in ("TPR", "FPR", "TPR-FPR", "sd", "loss", "loss sd")),
+        ],
+        [
+            [
+                row["searcher"], str(row["effort"]), str(row["seeds"]), amount(row["forward equivalents"]),
+                *(percent(row[name]) for name in ("power", "touched", "TPR", "FPR", "TPR-FPR", "TPR-FPR sd")),
+                number(row["loss"]), number(row["loss sd"]),
+            ]
+            for row in rows
+        ],
+        title=f"{len(held)} held-out images, each class seen only through its mask; means over classes and seeds",
+    )  # fmt: skip
+    say(f"Everything is in {Path(out)}/")
+
+
+def _plain(value):
+    """NaN and infinity are not JSON."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and value - value != 0:
+        return None
+    return value
