@@ -10,7 +10,7 @@ PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv build test lint format pytest demo bench cuda-matrix clean
+.PHONY: help venv build test lint format pytest demo bench cuda-matrix gpu-check clean
 
 RUN    := $(VENV)/bin/python
 PIP    := $(RUN) -m pip --disable-pip-version-check --quiet
@@ -53,6 +53,9 @@ format: $(STAMPS)/install ## ruff and clang-format, writing
 
 bench: $(STAMPS)/build ## time spectral_filter against torch
 	$(RUN) benchmarks/run.py spectral_filter
+
+gpu-check: $(STAMPS)/build ## tests, compute-sanitizer and benchmarks on a GPU, into gpu-check.json
+	$(RUN) benchmarks/gpu_check.py --json gpu-check.json
 
 cuda-matrix: $(STAMPS)/install ## compile the kernels for every CUDA architecture (needs nvcc, no GPU)
 	@command -v nvcc >/dev/null || { echo "make cuda-matrix: nvcc is not on PATH; install the CUDA toolkit first" >&2; exit 1; }

@@ -45,7 +45,7 @@ def entries(sizes=None, threads=1):
             yield Entry("filter-backward", (n, n), images=2, masks=2, backward=True, threads=threads)
 
 
-def prepare(entry):
+def prepare(entry, device="cpu"):
     """(ours, {baseline: function}, check) with warm, preallocated outputs on both sides where torch has `out=`."""
     h, w = entry.size
     generator = torch.Generator().manual_seed(0)
@@ -59,7 +59,8 @@ def prepare(entry):
     half[:, :, 0] = torch.maximum(half[:, :, 0], half[:, (-torch.arange(h)) % h, 0])
     if w % 2 == 0:
         half[:, :, -1] = torch.maximum(half[:, :, -1], half[:, (-torch.arange(h)) % h, -1])
-    full = reference.full_plane(half.double(), w).float()
+    full = reference.full_plane(half.double(), w).float().to(device)
+    x, half = x.to(device), half.to(device)
     each = entry.pairing == "each"
     transformed = freqkit.spectrum(x)
     cached, cached_full = torch.fft.rfft2(x), torch.fft.fft2(x)
@@ -75,8 +76,8 @@ def prepare(entry):
     def ours():
         return freqkit.spectral_filter(transformed, half, pairing=entry.pairing, out=out)
 
-    product = torch.empty((*lead, 3, h, w // 2 + 1), dtype=torch.complex64)
-    real = torch.empty(*lead, 3, h, w)
+    product = torch.empty((*lead, 3, h, w // 2 + 1), dtype=torch.complex64, device=device)
+    real = torch.empty(*lead, 3, h, w, device=device)
 
     def finish(y):
         if entry.dtype == torch.float32 and not entry.channels_last:
@@ -98,7 +99,7 @@ def prepare(entry):
         return finish(torch.fft.ifft2(torch.fft.ifftshift(shifted, dim=(-2, -1))).real)
 
     def check():
-        expected = reference.spectral_filter(x, half, entry.pairing)
+        expected = reference.spectral_filter(x.cpu(), half.cpu(), entry.pairing)
         tolerance = 3e-7 if entry.dtype == torch.float32 else 2e-3
         return _relative(ours(), expected) <= tolerance
 
@@ -108,7 +109,7 @@ def prepare(entry):
 
 def _prepare_backward(entry, x, half, h, w):
     x = x.requires_grad_()
-    grad = torch.randn(entry.masks, entry.images, 3, h, w, generator=torch.Generator().manual_seed(1))
+    grad = torch.randn(entry.masks, entry.images, 3, h, w, generator=torch.Generator().manual_seed(1)).to(x.device)
 
     def ours():
         (g,) = torch.autograd.grad(freqkit.spectral_filter(x, half), x, grad)
@@ -120,11 +121,13 @@ def _prepare_backward(entry, x, half, h, w):
         return g
 
     def check():
-        expected = reference.spectral_filter(grad.flatten(0, 1), half.repeat_interleave(entry.images, 0), "each")
+        expected = reference.spectral_filter(
+            grad.flatten(0, 1).cpu(), half.repeat_interleave(entry.images, 0).cpu(), "each"
+        )
         return _relative(ours(), expected.unflatten(0, grad.shape[:2]).sum(0)) <= 5e-7
 
     return ours, {"fair": fair}, check
 
 
 def _relative(y, expected):
-    return ((y.double() - expected).norm() / expected.norm()).item()
+    return ((y.cpu().double() - expected).norm() / expected.norm()).item()

@@ -90,7 +90,7 @@ __device__ FREQKIT_INLINE Several<T, kBankWidth<T>> bank_values(const BankSum<T>
 // SHARED: the tile of the bank fits shared memory; else it is read from global memory for every few masks.
 // VECTORS: every row of bank and out is aligned to 16 bytes of T and as many numbers of E.
 template <class T, class E, bool VECTORS, bool SHARED>
-__global__ void __launch_bounds__(kThreads, 3) bank_sum_kernel(BankSum<T> p) {
+__global__ void __launch_bounds__(kThreads, sizeof(T) == 4 ? 3 : 2) bank_sum_kernel(BankSum<T> p) {
   using Values = Several<T, kBankWidth<T>>;
   constexpr int N = kBankWidth<T>, tile = kBankTile<T>;
   DYNAMIC_SHARED(Values, bank);  // [cells][kBankTeam]
