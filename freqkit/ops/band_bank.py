@@ -17,9 +17,9 @@ _kept = threading.local()
 
 # (share, fixed, per_cell): K masks on P free cells cost share*P + (fixed + per_cell*P)*K, against K by transforms; the
 # unit is one filtering by transform. Measured on the CPU and predicted on CUDA (benchmarks/README.md).
-_COSTS = {"cpu": (0.8, 0.1, 0.008), "cuda": (1.0, 0.25, 0.024)}
+_COSTS = {"cpu": (0.9, 0.1, 0.008), "cuda": (1.0, 0.25, 0.024)}
 _MOST_CELLS = 64  # beyond these the tables leave the first-level cache
-_GAIN = 0.8  # the bank is taken where it is expected to need at most this share of the time
+_GAIN = 0.75  # the bank is taken where it is expected to need at most this share of the time
 
 
 def choose(cells, masks, device_type):
@@ -32,7 +32,7 @@ def choose(cells, masks, device_type):
 
     Example:
         >>> [min(k for k in range(1000) if choose(cells, k, "cpu") == "bank") for cells in (8, 16, 28, 49, 64)]
-        [11, 23, 48, 128, 273]
+        [13, 28, 60, 171, 418]
         >>> choose(65, 10**6, "cpu")
         'fft'
     """
