@@ -35,7 +35,7 @@ def read(folder, part):
     return ImageSet(images, labels, list(NAMES), [str(i) for i in range(len(labels))])
 
 
-def trained(folder, seed=0, examples=20_000):
+def trained(folder, seed=0, examples=8_000):
     """A small network after an epoch of the training set's first images, and its accuracy."""
     from freqkit.models import load_model
     from freqkit.training import evaluate, train
