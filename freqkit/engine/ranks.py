@@ -130,12 +130,12 @@ class Ranks:
 
         self.rank, self.size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         self.first = self.rank == 0
-        agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+        self.hosting = self.first and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
         store = dist.TCPStore(
             os.environ["MASTER_ADDR"],
             int(os.environ["MASTER_PORT"]),
             self.size,
-            is_master=self.first and not agent,
+            is_master=self.hosting,
             timeout=timedelta(minutes=10),
             wait_for_workers=False,
             multi_tenant=True,
@@ -266,7 +266,12 @@ class Ranks:
 
     def failed(self):
         try:
-            return self.store.add("failed", 1) == 1
+            count = self.store.add("failed", 1)
+            end = time.monotonic() + 2
+            # Without torchrun's agent the store dies with rank 0: let the others ask it who was first.
+            while self.hosting and self.store.add("failed", 0) < self.size and time.monotonic() < end:
+                time.sleep(0.02)
+            return count == 1
         except Exception:
             return True  # the store is gone: better twice than not at all
 

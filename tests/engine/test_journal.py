@@ -128,3 +128,25 @@ def test_a_second_interrupt_stops_at_once():
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
     assert not isinstance(caught.value, Interrupted)
+
+
+def test_another_journals_records_are_taken_in_whole_and_once(tmp_path):
+    arrays, ends = fill(tmp_path / "part")
+    with Journal(tmp_path / "part") as part, Journal(tmp_path / "whole") as whole:
+        whole.put("stage/7", **arrays[7])
+        whole.put("own", x=[1])
+        whole.append(part.records(), "a")
+        whole.append(part.records(), "a")
+        assert len(whole) == 21
+        damaged = bytearray(part.records())
+        damaged[len(damaged) // 2] ^= 1
+        with pytest.raises(OSError, match="b arrived damaged"):
+            whole.append(damaged, "b")
+    (tmp_path / "part").write_bytes((tmp_path / "part").read_bytes()[: ends[4] + 3])
+    with Journal(tmp_path / "other") as other:
+        other.absorb(tmp_path / "part")
+        assert len(other) == 5
+    for name, count in (("whole", 20), ("other", 5)):
+        with Journal(tmp_path / name) as journal:
+            assert journal.dropped == 0
+            assert all(same(journal.get(f"stage/{i}"), arrays[i]) for i in range(count))

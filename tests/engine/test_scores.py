@@ -13,6 +13,7 @@ from torch import nn
 from freqkit.engine import Scorer, forward, score
 from freqkit.engine.batches import tiling
 from freqkit.errors import UsageError
+from freqkit.masks import pack
 from freqkit.ops import BitMasks
 
 
@@ -394,7 +395,8 @@ def test_each_image_is_transformed_once_while_its_spectrum_is_kept():
     scorer = Scorer(Small(), images, batch_size=16)
     scorer.score(masks[:10])
     scorer.score(masks[10:])
-    twins = scorer.score(torch.cat([masks[:3], masks[:2]])).record
+    cells = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0)) < 0.5
+    twins = scorer.score(pack(cells[[0, 1, 2, 1, 0]], cell=(1, 1), size=(8, 8), symmetry="hermitian")).record
     assert (twins["forwards"], twins["forwards_saved_twins"], twins["forwards_saved_racing"]) == (150, 100, 0)
     found = scorer.economies()
     assert found["transforms"] == 50 and found["forwards"] == 50 * (10 + 10 + 3)
