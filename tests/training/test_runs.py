@@ -66,7 +66,7 @@ def test_two_processes_share_the_images(tmp_path):
     files = [tmp_path / f"rank{rank}.json" for rank in (0, 1)]
     ranks = [start("rank", tmp_path, files[i], RANK=str(i), LOCAL_RANK=str(i), **where) for i in (0, 1)]
     alone = json.loads(json.dumps(processes.shared(tmp_path / "alone")))
-    assert [process.wait(timeout=120) for process in ranks] == [0, 0]
+    assert [process.wait(timeout=600) for process in ranks] == [0, 0]
     (both, again), others = (json.loads(file.read_text()) for file in files)
     assert both["weights"] == others[0]["weights"] == again["weights"], "the same bits on all ranks, every time"
     for mine, theirs in zip(alone["weights"], both["weights"], strict=True):
