@@ -21,6 +21,9 @@ COMMANDS = {
     "adcs": ("freqkit.cli.adcs", "adcs", "Where each class has more energy than the others (ADCS)."),
     "status": ("freqkit.cli.status", "status", "How far a run is, live or dead."),
     "demo": ("freqkit.cli.demo", "demo", "Plant a frequency shortcut, train on it, find it again."),
+    "evaluate": ("freqkit.cli.evaluate", "evaluate", "Shortcut classes on every test set, also attacked and filtered."),
+    "doctor": ("freqkit.cli.doctor", "doctor", "Check test sets on disk, and a model's preprocessing."),
+    "table": ("freqkit.cli.table", "table", "Tables of evaluations; imports timm and RobustBench."),
     "info": ("freqkit.cli.info", "info", "Versions, what was built, what will run here."),
     "masks": ("freqkit.cli.masks", "masks", "Import and look at frequency maps."),
     "data": ("freqkit.cli.data", "data", "Make image sets."),
@@ -113,7 +116,7 @@ def _interrupted(args, error, say):
     if "--debug" in args:
         traceback.print_exception(error)
     say("freqkit: interrupted.")
-    if args[:1] in (["search"], ["dfm"], ["train"], ["compare-searchers"]) and "--dry-run" not in args:
+    if args[:1] in (["search"], ["dfm"], ["train"], ["compare-searchers"], ["evaluate"]) and "--dry-run" not in args:
         again = [arg for arg in args if arg not in ("--resume", "--overwrite")]
         again += [] if args[0] == "compare-searchers" else ["--resume"]
         kept = "The last finished epoch" if args[0] == "train" else "What was scored"

@@ -13,8 +13,9 @@ from freqkit.results.files import write_json
 # Every name that freqkit writes into a run directory; nothing else is ever removed.
 _WRITTEN = (
     r"run\.json|stage-\d+\.safetensors|dfm(-[\d.]+)?\.safetensors|removal\.safetensors"
-    r"|classes\.csv|(dfms|filtered|curves|increase)\.png|report\.html"
+    r"|classes\.csv|results\.csv|(dfms|filtered|curves|increase)\.png|report\.html"
     r"|(weights(-\d+)?|checkpoint|learning)\.safetensors|(history|learning)\.csv|(history|learning)\.png"
+    r"|(groups|corruptions|scatter|gallery)-[\w.-]+\.png"
 )
 _JOURNAL = r"journal(-\d+)?\.bin"
 OWN_FILES = re.compile(rf"{_JOURNAL}|{_WRITTEN}|\.({_WRITTEN})\..*\.part")

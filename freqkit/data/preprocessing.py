@@ -1,0 +1,102 @@
+"""How a file becomes a square of pixels, on record and in one place."""
+
+import io
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from freqkit.errors import UsageError
+
+RESIZES = ("squash", "center-crop", "own")
+INTERPOLATIONS = ("bilinear", "bicubic")
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Decode, resize, crop; the same for every set of an evaluation.
+
+    Args:
+        image_size: N, the side of the square output.
+        resize: "squash": both sides to N; "center-crop": shorter side to `N*256//224`, then the middle N x N; both
+            bilinear, as `load_images` does; "own": shorter side to `resized_side` by `interpolation`, then the middle
+            (a model's published transform, see `of_model`).
+        resized_side, interpolation: for "own".
+
+    Raises:
+        UsageError: an argument does not fit.
+
+    Example:
+        >>> Preprocessing(224, "center-crop").side
+        256
+    """
+
+    image_size: int
+    resize: str = "squash"
+    resized_side: int | None = None
+    interpolation: str = "bilinear"
+
+    def __post_init__(self):
+        if isinstance(self.image_size, bool) or not isinstance(self.image_size, int) or self.image_size < 1:
+            raise UsageError(f"preprocessing: image_size must be a positive integer; got {self.image_size!r}.")
+        if self.resize not in RESIZES:
+            raise UsageError(f"preprocessing: resize must be one of {', '.join(RESIZES)}; got {self.resize!r}.")
+        if self.interpolation not in INTERPOLATIONS:
+            raise UsageError(
+                f"preprocessing: interpolation must be one of {', '.join(INTERPOLATIONS)}; got {self.interpolation!r}."
+            )
+        if self.resize == "own" and (self.resized_side is None or self.resized_side < self.image_size):
+            raise UsageError(
+                f"preprocessing: 'own' needs resized_side >= image_size={self.image_size}; got {self.resized_side}."
+            )
+
+    @property
+    def side(self):
+        """Length of the shorter side before the crop; None for "squash"."""
+        return {"squash": None, "center-crop": self.image_size * 256 // 224, "own": self.resized_side}[self.resize]
+
+    @property
+    def record(self):
+        """Facts for run.json."""
+        return asdict(self)
+
+    def decode(self, source):
+        """uint8 [3, N, N] of a file name or of the bytes of a file; errors are the decoder's own."""
+        from PIL import Image, ImageFile
+
+        from freqkit.data.folder import _to_rgb
+
+        if ImageFile.LOAD_TRUNCATED_IMAGES:
+            raise RuntimeError("PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set, so truncated files would go unnoticed")
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
+            opened.load()
+            return self.fit(_to_rgb(opened))
+
+    def fit(self, image):
+        """uint8 [3, N, N] of an RGB Pillow image."""
+        from freqkit.data.folder import fit
+
+        if self.resize != "own":
+            return np.ascontiguousarray(fit(image, self.image_size, self.resize))
+        from PIL import Image
+
+        size, (width, height) = self.image_size, image.size
+        target = tuple(self.side * side // min(width, height) for side in (width, height))
+        image = image.resize(target, getattr(Image.Resampling, self.interpolation.upper()))
+        left, top = (round((side - size) / 2) for side in target)
+        return np.ascontiguousarray(np.asarray(image.crop((left, top, left + size, top + size))).transpose(2, 0, 1))
+
+
+def of_model(model, image_size):
+    """The transform a timm model was published with, or None when the model does not say.
+
+    Args:
+        model: a `freqkit.models.Classifier`; its network's `pretrained_cfg` (timm) is read: `crop_pct` (shorter side
+            `floor(N / crop_pct)`), `interpolation`.
+        image_size: N.
+    """
+    config = getattr(model.network, "pretrained_cfg", None) or {}
+    if not config.get("crop_pct") or config.get("interpolation") not in INTERPOLATIONS:
+        return None
+    side = max(image_size, math.floor(image_size / config["crop_pct"]))
+    return Preprocessing(image_size, "own", side, config["interpolation"])

@@ -1,0 +1,437 @@
+"""Adversarial attacks on whole and on filtered images, free or limited to a band of frequencies.
+
+Fast gradient sign (Goodfellow et al., ICLR 2015, arXiv 1412.6572) and projected gradient descent (Madry et al., ICLR
+2018, arXiv 1706.06083), in pixels: x in the model's own range, `|delta|` at most eps.
+"""
+
+import hashlib
+import math
+import re
+from dataclasses import dataclass, fields
+
+import torch
+import torch.nn.functional as F
+
+from freqkit.errors import UsageError
+from freqkit.ops import spectral_filter
+
+KINDS = ("fgsm", "pgd", "autoattack")
+NORMS = ("linf", "l2")
+LOSSES = ("ce", "logit")
+
+
+@dataclass(frozen=True)
+class Attack:
+    """What is done to an image.
+
+    Args:
+        kind: "fgsm" (one step of length eps), "pgd"; with a package of that name "autoattack", or "foolbox.CLASS".
+        eps: largest change: for linf in units of 1/255, for l2 the length of the change of pixels in [0, 1].
+        norm: "linf" or "l2".
+        steps, step: of pgd; step in the units of eps, default 2.5 eps / steps.
+        restarts: pgd runs from so many random starts in the ball; 0: one run that starts at the image itself.
+        loss: what is raised: "ce": the cross-entropy; "logit": minus the true class's logit, whose gradient is that of
+            the negative log-likelihood taken of raw logits, as the published FGSM evaluation does.
+        band: "" free; "own": the change is limited to the frequencies of the class's mask; "low-R", "high-R" or
+            "A-B": to frequencies |f| < R, >= R, A <= |f| < B in cycles/image.
+        refilter: with a mask, attack the image *before* the filter, through the filter; default: filter first, attack
+            the filtered image, and do not filter again.
+        clamp: with a mask and no refilter: "widen": the range of pixels is widened to hold the filtered image, so that
+            eps = 0 changes nothing; "clip": clipped to the model's range, as the published code does, which alone
+            changes filtered images.
+        seed: of random starts.
+
+    Raises:
+        UsageError: an argument does not fit.
+
+    Example:
+        >>> Attack.parse("pgd:eps=4:steps=10").title
+        'pgd linf 4/255, 10 steps, restarts 1'
+        >>> Attack.parse("fgsm:eps=8:band=low-16").title
+        'fgsm linf 8/255, band low-16'
+    """
+
+    kind: str = "fgsm"
+    eps: float = 4.0
+    norm: str = "linf"
+    steps: int = 20
+    step: float | None = None
+    restarts: int = 1
+    loss: str = "ce"
+    band: str = ""
+    refilter: bool = False
+    clamp: str = "widen"
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.kind not in KINDS and not re.fullmatch(r"foolbox\.\w+", self.kind):
+            raise UsageError(f"attack: kind must be one of {', '.join(KINDS)} or foolbox.CLASS; got {self.kind!r}.")
+        for name, value, allowed in (
+            ("norm", self.norm, NORMS),
+            ("loss", self.loss, LOSSES),
+            ("clamp", self.clamp, ("widen", "clip")),
+        ):
+            if value not in allowed:
+                raise UsageError(f"attack: {name} must be one of {', '.join(allowed)}; got {value!r}.")
+        for name in ("eps", "step"):
+            value = getattr(self, name)
+            if value is not None and (
+                isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf
+            ):
+                raise UsageError(f"attack: {name} must be a number of at least 0; got {value!r}.")
+        for name, least in (("steps", 1), ("restarts", 0), ("seed", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise UsageError(f"attack: {name} must be an integer of at least {least}; got {value!r}.")
+        if (
+            self.band
+            and self.band != "own"
+            and not re.fullmatch(r"(low|high)-\d+(\.\d+)?|\d+(\.\d+)?-\d+(\.\d+)?", self.band)
+        ):
+            raise UsageError(f"attack: band must be own, low-R, high-R or A-B; got {self.band!r}.")
+        if self.kind not in ("fgsm", "pgd") and (self.band or self.refilter):
+            raise UsageError(f"attack: {self.kind} knows neither band nor refilter.")
+
+    @classmethod
+    def parse(cls, text):
+        """From `kind:name=value:...`; `pgd-l2` and `fgsm-l2` stand for norm=l2, with eps 0.5 unless given."""
+        kind, *parts = text.split(":")
+        given = {"kind": kind}
+        if kind.endswith("-l2"):
+            given.update(kind=kind[:-3], norm="l2")
+        kinds = {each.name: each.type for each in fields(cls)}
+        for part in parts:
+            name, _, value = part.partition("=")
+            if name not in kinds or name == "kind":
+                raise UsageError(f"attack {text!r}: {name!r} is none of {', '.join(list(kinds)[1:])}.")
+            try:
+                if name in ("steps", "restarts", "seed"):
+                    given[name] = int(value)
+                elif name in ("eps", "step"):
+                    given[name] = float(value)
+                else:
+                    given[name] = (
+                        {"yes": True, "true": True, "no": False, "false": False}[value.lower()]
+                        if name == "refilter"
+                        else value
+                    )
+            except (ValueError, KeyError) as error:
+                raise UsageError(f"attack {text!r}: {value!r} is no value of {name}.") from error
+        if given.get("norm") == "l2":
+            given.setdefault("eps", 0.5)
+        return cls(**given)
+
+    @property
+    def radius(self):
+        """eps in pixels of [0, 1]."""
+        return self.eps / 255 if self.norm == "linf" else float(self.eps)
+
+    @property
+    def stride(self):
+        """Length of a step in pixels of [0, 1]."""
+        if self.kind == "fgsm":
+            return self.radius
+        if self.step is None:
+            return 2.5 * self.radius / self.steps
+        return self.step / 255 if self.norm == "linf" else float(self.step)
+
+    @property
+    def title(self):
+        """All that tells it from other attacks, in words."""
+        words = [f"{self.kind} {self.norm} {self.eps:g}{'/255' if self.norm == 'linf' else ''}"]
+        if self.kind == "pgd":
+            step = "" if self.step is None else f" of {self.step:g}"
+            words.append(f"{self.steps} steps{step}")
+            words.append(f"restarts {self.restarts}")
+        if self.loss != "ce":
+            words.append(f"loss {self.loss}")
+        if self.band:
+            words.append(f"band {self.band}")
+        if self.refilter:
+            words.append("through the filter")
+        if self.clamp != "widen":
+            words.append("clipped")
+        return ", ".join(words)
+
+    def band_mask(self, size):
+        """float32 [H, W//2+1], the band in torch's layout, or None for "" and "own"."""
+        if self.band in ("", "own"):
+            return None
+        from freqkit import masks
+
+        first, last = self.band.split("-")
+        if first == "low":
+            plane = masks.low_pass(size, float(last), layout="torch")
+        elif first == "high":
+            plane = masks.high_pass(size, float(last), layout="torch")
+        else:
+            plane = masks.ring(size, float(first), float(last), layout="torch")
+        return plane[:, : size[1] // 2 + 1].contiguous()
+
+
+@dataclass
+class Attacked:
+    """What an attack found for n images.
+
+    Attributes:
+        answers: int64 [n], the logit that wins on the worst image found; the clean answer where the image was not
+            changed.
+        images: [n, 3, H, W], that image in pixels.
+        forwards, backwards: images that went through the model, and back.
+        outside: mean share of the change's energy outside the band (what clipping to the pixel range put there); NaN
+            for free attacks.
+    """
+
+    answers: torch.Tensor
+    images: torch.Tensor
+    forwards: int
+    backwards: int
+    outside: float
+
+
+def attack(network, pixels, targets, spec, *, mean, std, answers, keys, masks=None, bounds=(0.0, 1.0), batch_size=64):
+    """Attack images that are recognised; the others are wrong already and stay as they are.
+
+    Every image stops by itself as soon as it is no longer recognised; of those that never are lost the iterate of the
+    highest loss is kept.
+
+    Args:
+        network: maps normalised images [b, 3, H, W] to logits [b, L], differentiable.
+        pixels: float [n, 3, H, W] in `bounds`. With `masks` and `spec.refilter` unset these are the filtered images.
+        targets: int64 [n], the true logit.
+        spec: an `Attack`.
+        mean, std: normalisation, three numbers each.
+        answers: int64 [n], what the network says without an attack.
+        keys: n strings that decide the random starts.
+        masks: float [n, H, W//2+1] in torch's layout, for band="own" and refilter; else None.
+        bounds: the model's range of pixels.
+        batch_size: images per forward.
+
+    Returns:
+        `Attacked`.
+
+    Raises:
+        UsageError: a package is missing, or masks are.
+
+    Example:
+        >>> import torch
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 2))
+        >>> x = torch.rand(4, 3, 4, 4)
+        >>> said = net((x - 0.5) / 0.5).argmax(1)
+        >>> free = attack(net, x, said, Attack(eps=0), mean=(0.5,) * 3, std=(0.5,) * 3, answers=said, keys="abcd")
+        >>> bool((free.answers == said).all()), bool((free.images == x).all())
+        (True, True)
+    """
+    if (spec.band == "own" or spec.refilter) and masks is None:
+        raise UsageError(f"attack {spec.title}: needs the masks of the images' classes.")
+    if spec.kind not in ("fgsm", "pgd"):
+        return _foreign(network, pixels, targets, spec, mean, std, answers, bounds, batch_size)
+    runner = _Runner(network, spec, mean, std, pixels, bounds)
+    result = Attacked(answers.clone(), pixels.clone(), 0, 0, math.nan)
+    todo = (answers == targets).nonzero().flatten()
+    outside = []
+    if spec.radius > 0:
+        for some in todo.split(batch_size):
+            own = None if masks is None else masks[some]
+            found, images, leak = runner.run(pixels[some], targets[some], [keys[i] for i in some.tolist()], own)
+            result.answers[some], result.images[some] = found, images
+            outside += leak
+    result.forwards, result.backwards = runner.forwards, runner.backwards
+    if spec.band:
+        result.outside = sum(outside) / len(outside) if outside else 0.0
+    return result
+
+
+class _Runner:
+    """One attack on batches of recognised images."""
+
+    def __init__(self, network, spec, mean, std, pixels, bounds):
+        self.network, self.spec, self.bounds = network, spec, bounds
+        self.mean, self.std = (
+            torch.tensor(v, dtype=pixels.dtype, device=pixels.device).view(1, 3, 1, 1) for v in (mean, std)
+        )
+        band = spec.band_mask(tuple(pixels.shape[-2:]))
+        self.band = None if band is None else band.to(pixels)
+        self.forwards = self.backwards = 0
+
+    def run(self, x, targets, keys, masks):
+        spec, count = self.spec, len(x)
+        answers, best = targets.clone(), x.clone()
+        highest = torch.full((count,), -math.inf, dtype=torch.float64, device=x.device)
+        open_ = torch.ones(count, dtype=torch.bool, device=x.device)
+        steps = 1 if spec.kind == "fgsm" else spec.steps
+        for restart in range(max(1, spec.restarts if spec.kind == "pgd" else 1)):
+            alive = open_.nonzero().flatten()
+            delta = self.start(x[alive], [keys[i] for i in alive.tolist()], restart, _some(masks, alive))
+            for step in range(steps + 1):
+                if len(alive) == 0:
+                    break
+                own, mask = x[alive], _some(masks, alive)
+                grow = step < steps
+                loss, logits, gradient = self.look(own + delta, targets[alive], mask, grow)
+                said = logits.argmax(1)
+                changed = (delta != 0).flatten(1).any(1)
+                lost = (said != targets[alive]) & changed
+                better = changed & (lost | (loss > highest[alive]))
+                highest[alive[better]] = loss[better]
+                best[alive[better]] = (own + delta)[better]
+                answers[alive[lost]] = said[lost]
+                open_[alive[lost]] = False
+                stay = ~lost
+                if not grow:
+                    break
+                delta = self.step(own[stay], delta[stay], gradient[stay], _some(mask, stay))
+                alive = alive[stay]
+        return answers, best, self.leak(best - x, masks)
+
+    def look(self, images, targets, masks, gradient):
+        """Loss (float64), logits, gradient of the loss."""
+        spec = self.spec
+        with torch.enable_grad():
+            images = images.detach().requires_grad_(gradient)
+            z = (images - self.mean) / self.std
+            if spec.refilter:
+                z = spectral_filter(z, masks, pairing="each")
+            logits = self.network(z.contiguous(memory_format=torch.channels_last))
+            if spec.loss == "ce":
+                loss = F.cross_entropy(logits, targets, reduction="none")
+            else:
+                loss = -logits.gather(1, targets[:, None])[:, 0]
+            self.forwards += len(images)
+            if not torch.isfinite(logits).all():
+                raise FloatingPointError(f"attack {spec.title}: the model gave a NaN or infinite logit.")
+            if not gradient:
+                return loss.detach().double(), logits.detach(), None
+            (slope,) = torch.autograd.grad(loss.sum(), images)
+        self.backwards += len(images)
+        return loss.detach().double(), logits.detach(), slope
+
+    def start(self, x, keys, restart, masks):
+        spec = self.spec
+        if spec.kind == "fgsm" or spec.restarts == 0:
+            return torch.zeros_like(x)
+        drawn = []
+        for key in keys:
+            number = hashlib.sha256(f"{spec.seed} {restart} {key}".encode()).digest()
+            generator = torch.Generator().manual_seed(int.from_bytes(number[:8], "little") >> 1)
+            if spec.norm == "linf":
+                drawn.append(torch.rand(x.shape[1:], generator=generator) * 2 - 1)
+            else:
+                point = torch.randn(x.shape[1:], generator=generator)
+                share = torch.rand((), generator=generator).item() ** (1 / point.numel())
+                drawn.append(point / point.norm() * share)
+        delta = torch.stack(drawn).to(x) * spec.radius if drawn else torch.zeros_like(x)
+        return self.project(x, self.limit(delta, masks))
+
+    def step(self, x, delta, gradient, masks):
+        spec = self.spec
+        if spec.norm == "linf":
+            way = self.limit(gradient.sign(), masks)
+            if spec.band:
+                way = way / _largest(way).clamp_min(1e-30)
+        else:
+            way = self.limit(gradient, masks)
+            way = way / _length(way).clamp_min(1e-30)
+        return self.project(x, delta + spec.stride * way)
+
+    def limit(self, delta, masks):
+        """The part of a change that lies in the band, by one fused pass."""
+        if not self.spec.band:
+            return delta
+        own = masks if self.spec.band == "own" else self.band.expand(len(delta), -1, -1)
+        return spectral_filter(delta, own.to(delta), pairing="each")
+
+    def project(self, x, delta):
+        """Back into the ball (within the band by shrinking as a whole), then into the range of pixels."""
+        spec, radius = self.spec, self.spec.radius
+        if spec.norm == "l2" or spec.band:
+            size = _length(delta) if spec.norm == "l2" else _largest(delta)
+            delta = delta * (radius / size.clamp_min(1e-30)).clamp_max(1.0)
+        else:
+            delta = delta.clamp(-radius, radius)
+        low, high = self.bounds
+        if spec.clamp == "widen":
+            low, high = x.clamp_max(low), x.clamp_min(high)
+            return torch.minimum(torch.maximum(x + delta, low), high) - x
+        return (x + delta).clamp(low, high) - x
+
+    def leak(self, delta, masks):
+        """Share of each change's energy outside the band, for changed images."""
+        if not self.spec.band:
+            return []
+        changed = (delta != 0).flatten(1).any(1)
+        inside = self.limit(delta[changed], _some(masks, changed))
+        return ((delta[changed] - inside).square().sum((1, 2, 3)) / delta[changed].square().sum((1, 2, 3))).tolist()
+
+
+def _some(values, index):
+    return None if values is None else values[index]
+
+
+def _length(delta):
+    return delta.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+
+
+def _largest(delta):
+    return delta.flatten(1).abs().amax(1).view(-1, 1, 1, 1)
+
+
+def _foreign(network, pixels, targets, spec, mean, std, answers, bounds, batch_size):
+    """AutoAttack or one of foolbox's attacks on the recognised images."""
+    network = _Pixels(network, mean, std, pixels)
+    result = Attacked(answers.clone(), pixels.clone(), 0, 0, math.nan)
+    todo = (answers == targets).nonzero().flatten()
+    radius = spec.radius
+    for some in todo.split(batch_size):
+        x, y = pixels[some], targets[some]
+        if spec.kind == "autoattack":
+            try:
+                from autoattack import AutoAttack
+            except ImportError as error:
+                raise UsageError(
+                    "attack autoattack needs the package autoattack: pip install "
+                    "git+https://github.com/fra31/auto-attack."
+                ) from error
+            norm = {"linf": "Linf", "l2": "L2"}[spec.norm]
+            found = AutoAttack(
+                network, norm=norm, eps=radius, version="standard", verbose=False, seed=spec.seed, device=str(x.device)
+            )
+            images = found.run_standard_evaluation(x, y, bs=batch_size)
+        else:
+            try:
+                import foolbox
+            except ImportError as error:
+                raise UsageError(f"attack {spec.kind} needs the package foolbox: pip install foolbox.") from error
+            maker = getattr(foolbox.attacks, spec.kind.partition(".")[2], None)
+            if maker is None:
+                raise UsageError(f"attack: foolbox.attacks has no {spec.kind.partition('.')[2]!r}.")
+            wrapped = foolbox.PyTorchModel(network, bounds=bounds, device=x.device)
+            _, images, _ = maker()(wrapped, x, y, epsilons=radius)
+        size = _largest(images - x) if spec.norm == "linf" else _length(images - x)
+        if (size.flatten() > radius * 1.001 + 1e-6).any():
+            raise UsageError(
+                f"attack {spec.kind}: it left the {spec.norm} ball of {spec.eps:g}; choose the norm it works in."
+            )
+        result.images[some] = images
+        with torch.no_grad():
+            said = network(images).argmax(1)
+        same = (images == x).flatten(1).all(1)
+        result.answers[some] = torch.where(same, answers[some], said)
+    result.forwards, result.backwards = network.forwards, network.forwards
+    return result
+
+
+class _Pixels(torch.nn.Module):
+    """The network as one that takes pixels, counting images."""
+
+    def __init__(self, network, mean, std, like):
+        super().__init__()
+        self.network, self.forwards = network, 0
+        self.mean, self.std = (
+            torch.tensor(v, dtype=like.dtype, device=like.device).view(1, 3, 1, 1) for v in (mean, std)
+        )
+        self.eval()
+
+    def forward(self, x):
+        self.forwards += len(x)
+        return self.network((x - self.mean) / self.std)

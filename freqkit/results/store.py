@@ -1,0 +1,315 @@
+"""Results of many runs in one file, only ever added to.
+
+SQLite: in Python's standard library, one file, safe when several processes add at once, and asked with SQL. Triggers in
+the file refuse updates and deletions; a run that is added again changes nothing.
+"""
+
+import csv
+import hashlib
+import json
+import re
+import sqlite3
+from contextlib import closing
+from datetime import datetime, timezone
+from pathlib import Path
+
+from freqkit.errors import UsageError
+
+COLUMNS = ("model", "set", "condition", "class", "metric", "value", "ci_low", "ci_high", "n", "definition")
+NUMBERS = ("value", "ci_low", "ci_high")
+FORMAT = "freqkit-results-1"
+_SCHEMA = f"""
+PRAGMA application_id = 1718906481;
+CREATE TABLE about (format TEXT NOT NULL);
+INSERT INTO about VALUES ('{FORMAT}');
+CREATE TABLE runs (run TEXT PRIMARY KEY, added TEXT NOT NULL, source TEXT NOT NULL, record TEXT NOT NULL);
+CREATE TABLE results (
+    run TEXT NOT NULL REFERENCES runs, model TEXT NOT NULL, "set" TEXT NOT NULL, condition TEXT NOT NULL,
+    class TEXT NOT NULL, metric TEXT NOT NULL, value REAL, ci_low REAL, ci_high REAL, n INTEGER,
+    definition TEXT NOT NULL
+);
+CREATE INDEX of_sets ON results (class, metric, "set", condition, model);
+""" + "".join(
+    f"CREATE TRIGGER {table}_{verb} BEFORE {verb.upper()} ON {table} "
+    f"BEGIN SELECT RAISE(ABORT, 'results are only ever added to'); END;\n"
+    for table in ("runs", "results")
+    for verb in ("update", "delete")
+)
+
+
+class Store:
+    """An append-only file of results.
+
+    Args:
+        path: the SQLite file; created when absent.
+
+    Raises:
+        UsageError: the file is something else.
+
+    Example:
+        >>> import tempfile
+        >>> store = Store(tempfile.mkdtemp() + "/results.sqlite")
+        >>> row = {"model": "m", "set": "imagenet", "metric": "top-1", "value": 0.5, "n": 10}
+        >>> store.add([row], source="a test"), store.add([row], source="a test")
+        (1, 0)
+        >>> store.rows(metric="top-1")[0]["value"]
+        0.5
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+        if not self.path.parent.is_dir():
+            raise UsageError(f"store: {str(self.path.parent)!r} is not a folder.")
+        new = not self.path.exists() or self.path.stat().st_size == 0
+        try:
+            with closing(self._connect()) as base:
+                if new:
+                    base.executescript("BEGIN IMMEDIATE;" + _SCHEMA + "COMMIT;")
+                found = base.execute("SELECT format FROM about").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            if not (new and "already exists" in str(error)):  # another process made it meanwhile
+                raise UsageError(f"store: {str(self.path)!r} is no store of freqkit ({error}).") from error
+            found = FORMAT
+        except sqlite3.DatabaseError as error:
+            raise UsageError(f"store: {str(self.path)!r} is no store of freqkit ({error}).") from error
+        if found != FORMAT:
+            raise UsageError(f"store: {str(self.path)!r} is of format {found!r}; this version reads {FORMAT!r}.")
+
+    def _connect(self):
+        return sqlite3.connect(self.path, timeout=60, isolation_level=None)
+
+    def add(self, rows, *, source, record=None):
+        """Add rows (dicts of `COLUMNS`), all or none; the same rows from the same source are added once.
+
+        Args:
+            source: where they come from, e.g. the run directory's name.
+            record: JSON-ready facts of the run.
+
+        Returns:
+            How many rows were added.
+        """
+        values = [tuple(_clean(name, row.get(name)) for name in COLUMNS) for row in rows]
+        text = json.dumps([source, values], sort_keys=True, allow_nan=False)
+        run = hashlib.sha256(text.encode()).hexdigest()[:32]
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        with closing(self._connect()) as base:
+            base.execute("BEGIN IMMEDIATE")
+            try:
+                if base.execute("SELECT 1 FROM runs WHERE run = ?", (run,)).fetchone():
+                    base.execute("ROLLBACK")
+                    return 0
+                base.execute("INSERT INTO runs VALUES (?, ?, ?, ?)", (run, now, str(source), json.dumps(record or {})))
+                base.executemany(
+                    f"INSERT INTO results VALUES (?{', ?' * len(COLUMNS)})", [(run, *value) for value in values]
+                )
+                base.execute("COMMIT")
+            except BaseException:
+                if base.in_transaction:
+                    base.execute("ROLLBACK")
+                raise
+        return len(values)
+
+    def rows(self, **where):
+        """Rows as dicts of `COLUMNS`, in the order in which they were added.
+
+        Args:
+            where: column = value, or a list of values; `class_` for class.
+        """
+        parts, values = [], []
+        for name, wanted in where.items():
+            name = name.rstrip("_")
+            if name not in COLUMNS:
+                raise UsageError(f"store: there is no column {name!r}; there are {', '.join(COLUMNS)}.")
+            wanted = [wanted] if isinstance(wanted, (str, int, float)) else list(wanted)
+            parts.append(f'"{name}" IN ({", ".join("?" * len(wanted))})')
+            values += wanted
+        columns = ", ".join(f'"{name}"' for name in COLUMNS)
+        text = f"SELECT {columns} FROM results" + (" WHERE " + " AND ".join(parts) if parts else "") + " ORDER BY rowid"
+        with closing(self._connect()) as base:
+            return [dict(zip(COLUMNS, row, strict=True)) for row in base.execute(text, values)]
+
+    def runs(self):
+        """List of dicts run, added, source."""
+        with closing(self._connect()) as base:
+            return [
+                dict(zip(("run", "added", "source"), row, strict=True))
+                for row in base.execute("SELECT run, added, source FROM runs ORDER BY rowid")
+            ]
+
+
+def _clean(name, value):
+    if name in NUMBERS:
+        return None if value in (None, "") or value != value else float(value)
+    if name == "n":
+        return None if value in (None, "") else int(value)
+    return "" if value is None else str(value)
+
+
+def read_results(path):
+    """Rows of a results.csv, numbers as numbers, undefined values None.
+
+    Raises:
+        UsageError: the file has other columns.
+    """
+    with open(path, newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise UsageError(
+                f"{path}: the columns must be {', '.join(COLUMNS)}; got {', '.join(reader.fieldnames or ())}."
+            )
+        return [{name: _clean(name, row[name]) for name in COLUMNS} for row in reader]
+
+
+def read_timm(path, set_name=None):
+    """Rows of a results CSV of timm (`results-imagenet-a.csv`: model, top1, top5, ...).
+
+    Args:
+        set_name: of the set; default from the file's name.
+
+    Raises:
+        UsageError: the file has other columns.
+    """
+    path = Path(path)
+    name = set_name or re.sub(r"^results-", "", path.stem)
+    name = {
+        "sketch": "imagenet-sketch", "imagenet-real": "imagenet", "inv2-matched-frequency": "imagenet-v2",
+        "imagenetv2-matched-frequency": "imagenet-v2",
+    }.get(name, name)  # fmt: skip
+    condition = "matched-frequency" if name == "imagenet-v2" else "all"
+    if name in ("imagenet-a", "imagenet-r"):
+        condition = "all, 200 logits"  # timm scores these among the 200 classes
+    rows = []
+    with open(path, newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if not {"model", "top1", "top5"} <= set(reader.fieldnames or ()):
+            raise UsageError(
+                f"{path}: a results CSV of timm has the columns model, top1, top5; "
+                f"got {', '.join(reader.fieldnames or ())}."
+            )
+        for line in reader:
+            size = f", {line['img_size']} px" if line.get("img_size") else ""
+            for metric, column in (("top-1", "top1"), ("top-5", "top5")):
+                if "real" in path.stem:
+                    metric = f"ReaL {metric}"
+                rows.append(
+                    _row(
+                        line["model"],
+                        name,
+                        condition,
+                        metric,
+                        float(line[column]) / 100,
+                        f"published by timm ({path.name}{size})",
+                    )
+                )
+    return rows
+
+
+def read_robustbench(paths):
+    """Rows of RobustBench's model_info JSON files (clean_acc, autoattack_acc, corruptions_acc, ...).
+
+    Raises:
+        UsageError: a file is no such JSON.
+    """
+    rows = []
+    for path in map(Path, paths):
+        try:
+            found = json.loads(path.read_text("utf-8"))
+            data, name = found["dataset"], path.stem
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageError(
+                f"{path}: is no model_info JSON of RobustBench ({type(error).__name__}: {error})."
+            ) from error
+        norm = next((part.lower() for part in path.parts if part in ("Linf", "L2")), "linf")
+        eps = f" eps {found['eps']}" if found.get("eps") else ""
+        about = f"published by RobustBench ({found.get('name', name)})"
+        for key, condition, metric, scale in (
+            ("clean_acc", "all", "top-1", 100),
+            ("autoattack_acc", f"autoattack {norm}{eps}", "top-1", 100),
+            ("reported", f"as reported {norm}{eps}", "top-1", 100),
+            ("external", f"external {norm}{eps}", "top-1", 100),
+            ("corruptions_acc", "corruptions", "mean top-1", 100),
+            ("corruptions_mce", "corruptions", "mCE", 1),
+        ):
+            if found.get(key) not in (None, "", "-"):
+                rows.append(_row(name, data, condition, metric, float(found[key]) / scale, about))
+    return rows
+
+
+def _row(model, set_name, condition, metric, value, definition):
+    row = dict.fromkeys(COLUMNS)
+    return {
+        **row, "model": model, "set": set_name, "condition": condition, "class": "", "metric": metric, "value": value,
+        "definition": definition,
+    }  # fmt: skip
+
+
+def pivot(rows, *, lines="model", columns=("set", "condition"), metric="top-1"):
+    """One line per value of `lines`, one column per value of `columns`.
+
+    Args:
+        rows: of whole sets (class ""); of several that fall into one cell the last counts, as the newest.
+        lines, columns: names of columns, or tuples of them.
+        metric: which one, or a list; several become columns.
+
+    Returns:
+        (list of column names, list of dicts with "" + those names).
+
+    Example:
+        >>> row = {"model": "m", "set": "a", "condition": "all", "metric": "top-1", "value": 0.5}
+        >>> pivot([row]) == (["model", "a all"], [{"model": "m", "a all": 0.5}])
+        True
+    """
+    lines = (lines,) if isinstance(lines, str) else tuple(lines)
+    columns = (columns,) if isinstance(columns, str) else tuple(columns)
+    metrics = [metric] if isinstance(metric, str) else list(metric)
+    for name in (*lines, *columns):
+        if name not in COLUMNS:
+            raise UsageError(f"pivot: there is no column {name!r}; there are {', '.join(COLUMNS)}.")
+    heads, table = [], {}
+    for row in rows:
+        if row["metric"] not in metrics:
+            continue
+        head = " ".join(str(row[name]) for name in columns if row[name] != "")
+        head = f"{head} {row['metric']}".strip() if len(metrics) > 1 else head
+        if head not in heads:
+            heads.append(head)
+        line = table.setdefault(
+            tuple(row[name] for name in lines), dict(zip(lines, (row[n] for n in lines), strict=True))
+        )
+        line[head] = row["value"]
+    return [*lines, *heads], [{**dict.fromkeys(heads), **line} for line in table.values()]
+
+
+def timm_table(rows, set_name, condition="all"):
+    """(columns, rows) as timm's results CSVs: model, top1, top1_err, top5, top5_err in percent."""
+    own = {}
+    for row in rows:
+        if (
+            row["set"] == set_name
+            and row["condition"] == condition
+            and row["class"] == ""
+            and row["metric"] in ("top-1", "top-5")
+        ):
+            own.setdefault(row["model"], {})[row["metric"]] = row["value"]
+    found = []
+    for model, values in own.items():
+        line = {"model": model}
+        for metric, name in (("top-1", "top1"), ("top-5", "top5")):
+            value = values.get(metric)
+            line[name] = None if value is None else round(100 * value, 3)
+            line[f"{name}_err"] = None if value is None else round(100 - 100 * value, 3)
+        found.append(line)
+    found.sort(key=lambda line: -(line["top1"] or 0))
+    return ["model", "top1", "top1_err", "top5", "top5_err"], found
+
+
+def markdown(columns, rows, digits=3):
+    """A Markdown table; undefined values are a dash."""
+
+    def cell(value):
+        if value is None:
+            return "–"
+        return f"{value:.{digits}f}" if isinstance(value, float) else str(value).replace("|", "\\|")
+
+    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    return "\n".join([*lines, *("| " + " | ".join(cell(row.get(name)) for name in columns) + " |" for row in rows)])

@@ -1,0 +1,300 @@
+"""Trees whose every image says what the model will answer: all numbers are known in advance."""
+
+import csv
+import json
+
+import pytest
+import torch
+from oracle import SIDE, Oracle, no_mean, oracle, put
+
+from freqkit.data import class_list, open_sets
+from freqkit.engine import Silent
+from freqkit.errors import UsageError
+from freqkit.masks import DfmFile
+from freqkit.measures import Attack, evaluate
+from freqkit.measures.evaluation import parse_on
+from freqkit.models import Classifier
+
+WNIDS = class_list("imagenet")
+ROBUST = class_list("imagenet-r")
+A, B, C = WNIDS[1], WNIDS[2], WNIDS[4]  # all three are in ImageNet-R
+
+
+def maps(names):
+    return DfmFile(no_mean().repeat(len(names), 1, 1), list(names))
+
+
+class Notes(Silent):
+    def __init__(self):
+        self.notes = []
+
+    def note(self, sentence):
+        self.notes.append(sentence)
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """imagenet (3 classes x 4), c (fog, 5 severities), r, v2, sct; `a` of filtered answers right in A, none in B, C."""
+    root = tmp_path_factory.mktemp("data")
+    for label, wnid, right in ((1, A, 4), (2, B, 1), (4, C, 0)):
+        for i in range(4):
+            # clean: all right; through the map: `right` of 4 right, else called 1
+            put(root / f"imagenet/val/{wnid}/ILSVRC2012_val_{label:04d}{i:04d}.JPEG", label, label if i < right else 1)
+        for severity in range(1, 6):
+            for i in range(5):  # severity s: s of 5 wrong, called 900
+                name = root / f"imagenet-c/weather/fog/{severity}/{wnid}/{i}.JPEG"
+                put(name, 900 if i < severity else label, label)
+        put(root / f"imagenet-r/{wnid}/art_0.jpg", label)
+        put(root / f"imagenet-r/{wnid}/art_1.jpg", label - 1)  # second choice is the label
+    return root
+
+
+def test_every_number_of_a_small_world(tree):
+    sets = open_sets(["imagenet", "c", "r"], tree, relaxed=True)
+    model = oracle()
+    result = evaluate([("oracle", model)], sets, maps([A, B, C]), image_size=SIDE, form="eager", cross=0.5)
+    assert result.failures == []
+    say = {"model": "oracle", "condition": "all", "set": "imagenet"}
+    assert result.value("top-1", **say) == 1
+    assert result.value("filtered top-1", **say) == 5 / 12
+    assert result.value("filtered mean TPR", **say) == pytest.approx((1 + 0.25 + 0) / 3)
+    assert result.rates("filtered TPR", **say) == {A: 1, B: 0.25, C: 0}
+    assert result.rates("FPR", **say) == {A: 0, B: 0, C: 0}
+    [row] = [r for r in result.rows if r["class"] == B and r["metric"] == "filtered TPR" and r["set"] == "imagenet"
+             and r["condition"] == "all"]  # fmt: skip
+    assert (row["n"], round(row["ci_low"], 4), round(row["ci_high"], 4)) == (4, 0.0456, 0.6994)  # Wilson, by hand
+    # Half of the images were asked through another class's map: the answer there is what the picture says.
+    crossed = [
+        r for r in result.rows if r["metric"] == "filtered FPR" and r["condition"] == "all" and r["set"] == "imagenet"
+    ]
+    assert sum(r["n"] for r in crossed if r["class"]) == 6 == next(r["n"] for r in crossed if not r["class"])
+    for severity in range(1, 6):
+        found = {"set": "imagenet-c", "condition": f"fog/{severity}"}
+        assert result.value("top-1", **found) == pytest.approx(1 - severity / 5)
+        assert result.value("filtered top-1", **found) == 1
+    mean = {"set": "imagenet-c", "condition": "mean of 5 conditions"}
+    assert result.value("mean error", **mean) == pytest.approx(0.6)
+    assert result.value("CE", set="imagenet-c", condition="fog") == pytest.approx(60 / 0.819324)
+    assert not [row for row in result.rows if row["metric"] == "mCE"]  # one corruption is not fifteen
+    # Groups: by the in-distribution rates everywhere, strictly above t.
+    assert result.value("AvgTPR shortcut@0.2", **mean) == pytest.approx(0.4)
+    sizes = {r["metric"]: r["n"] for r in result.rows if "AvgTPR" in r["metric"] and r["set"] == "imagenet-c"}
+    assert (sizes["AvgTPR shortcut@0.2"], sizes["AvgTPR shortcut@0.3"], sizes["AvgTPR other@0.3"]) == (2, 1, 2)
+    assert result.value("filtered AvgTPR shortcut@0.2", **say) == pytest.approx((1 + 0.25) / 2)
+    # ImageNet-R among all logits, and among its own 200: there the second choice wins where the first is outside.
+    outside = [label - 1 for label in (1, 2, 4) if WNIDS[label - 1] not in ROBUST]
+    assert outside == [0, 3]
+    assert result.value("top-1", set="imagenet-r", condition="all") == 0.5
+    assert result.value("top-1", set="imagenet-r", condition="all, 200 logits") == pytest.approx((3 + 2) / 6)
+    assert result.value("top-1", set="imagenet", condition="all, 200 logits of imagenet-r") == 1
+
+
+def test_it_costs_two_forwards_and_one_decode(tree, tmp_path):
+    sets = open_sets(["imagenet", "c"], tree, relaxed=True)
+    images = sum(map(len, sets))
+    network = Oracle(1000)
+    model = Classifier(network, mean=(0.0,) * 3, std=(1.0,) * 3, num_classes=1000, input_size=(SIDE, SIDE))
+    asked = []
+    handle = torch.nn.modules.module.register_module_forward_hook(
+        lambda module, args, out: asked.append(len(args[0])) if isinstance(module, Oracle) else None
+    )
+    try:
+        result = evaluate(
+            [("oracle", model)], sets, maps([A, B, C]), image_size=SIDE, form="eager", generated=[("contrast", 1)]
+        )
+    finally:
+        handle.remove()
+    conditions = images + len(sets[0])  # the generated corruption asks about imagenet's images once more, undecoded
+    assert sum(asked) == result.record["forwards"] <= 2.2 * conditions
+    assert result.record["decoded"] == images
+
+
+def test_attacks_come_from_the_pictures_answers(tree):
+    sets = open_sets(["imagenet"], tree, relaxed=True)
+    attacks = [
+        Attack(eps=0),
+        Attack("pgd", eps=0, steps=3),
+        Attack(eps=0, refilter=True),
+        Attack(eps=0, loss="logit", clamp="clip"),
+    ]
+    result = evaluate([("oracle", oracle())], sets, maps([A, B, C]), image_size=SIDE, attacks=attacks)
+    assert result.failures == []
+    for attack in attacks:
+        for metric in ("top-1", "filtered top-1"):
+            clean = result.value(metric, set="imagenet", condition="all")
+            assert result.value(metric, set="imagenet", condition=attack.title) == clean
+
+
+def test_killed_runs_resume_to_the_same_bytes(tree, tmp_path, monkeypatch):
+    monkeypatch.setattr("freqkit.measures.evaluation.BLOCK", 5)
+    sets = open_sets(["imagenet", "c/fog/3"], tree, relaxed=True)
+    how = {
+        "image_size": SIDE, "attacks": [Attack("pgd", eps=1, steps=2)], "generated": [("gaussian_noise", 2)],
+        "form": "eager",
+    }  # fmt: skip
+    whole = tmp_path / "whole"
+    evaluate([("o", oracle())], sets, maps([A, B, C]), out=whole, **how)
+    cut = tmp_path / "cut"
+
+    class Stop(Exception):
+        pass
+
+    class Killer(Silent):
+        left = 7
+
+        def advance(self, amount, **facts):
+            self.left -= 1
+            if self.left == 0:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate([("o", oracle())], sets, maps([A, B, C]), out=cut, progress=Killer(), **how)
+    assert json.loads((cut / "run.json").read_text())["status"] == "interrupted"
+    result = evaluate([("o", oracle())], sets, maps([A, B, C]), out=cut, resume=True, **how)
+    assert result.record["forwards_resumed"] > 0
+    assert (cut / "results.csv").read_bytes() == (whole / "results.csv").read_bytes()
+    with pytest.raises(UsageError, match="differs in cross"):
+        evaluate([("o", oracle())], sets, maps([A, B, C]), out=cut, resume=True, cross=0.1, **how)
+    other = oracle()
+    other.network.wave += 1e-3
+    with pytest.raises(UsageError, match="other weights"):
+        evaluate([("o", other)], sets, maps([A, B, C]), out=cut, resume=True, **how)
+    rows = list(csv.DictReader(open(whole / "results.csv")))
+    assert list(rows[0]) == [
+        "model",
+        "set",
+        "condition",
+        "class",
+        "metric",
+        "value",
+        "ci_low",
+        "ci_high",
+        "n",
+        "definition",
+    ]
+
+
+def test_a_fault_ends_what_it_touches_and_nothing_else(tree, tmp_path):
+    for i in range(2):
+        put(tmp_path / f"bad/{A}/{i}.png", 1)
+    (tmp_path / f"bad/{A}/1.png").write_bytes(b"no image")
+    put(tmp_path / f"nan/{A}/0.png", 777)
+    sets = open_sets([f"bad={tmp_path / 'bad'}", f"nan={tmp_path / 'nan'}", "imagenet"], tree, relaxed=True)
+
+    def broken():
+        raise UsageError("load_model: no such weights.")
+
+    models = [("gone", broken), ("wide", oracle(wrong_width=7)), ("o", oracle(nan_at=777))]
+    progress = Notes()
+    result = evaluate(models, sets, maps([A, B, C]), image_size=SIDE, progress=progress)
+    said = {(f["model"], f["set"]): f["error"] for f in result.failures}
+    assert said["gone", ""] == "load_model: no such weights."
+    assert "1.png cannot be decoded (not an image)" in said["o", "bad"]
+    assert said["o", "nan"] == f"the model gave a NaN or infinite logit for image {A}/0.png."
+    assert said["wide", "imagenet"] == "evaluate: the model must give 1000 logits as it says; it gave 7."
+    assert len(progress.notes) == len(result.failures) == 6
+    assert result.value("top-1", set="imagenet", condition="all", model="o") == 1
+    skipped = evaluate([("o", oracle(nan_at=777))], sets, maps([A]), image_size=SIDE, on_bad_image="skip")
+    [row] = [r for r in skipped.rows if r["set"] == "bad" and r["metric"] == "top-1"]
+    assert (row["value"], row["n"]) == (1, 1)
+    with pytest.raises(UsageError, match="nothing could be evaluated: gone : load_model"):
+        evaluate([("gone", broken)], sets, image_size=SIDE)
+
+
+def test_published_protocol(tree):
+    """The published preset: no FPR, an empty group counts 0, the crop by set, FGSM of 8/255 on the raw logit."""
+    sets = open_sets(["imagenet", "c/fog/1", "r"], tree, relaxed=True)
+    result = evaluate([("o", oracle())], sets, maps([A, B, C]), image_size=SIDE, preset="cvpr2025", attacks=[Attack()])
+    assert not [row for row in result.rows if row["metric"] == "filtered FPR"]
+    assert next(row["condition"] for row in result.rows if row["condition"].startswith("fgsm")) == (
+        "fgsm linf 8/255, loss logit, clipped"
+    )
+    strict = evaluate([("o", oracle())], sets, maps([B]), image_size=SIDE)
+    published = evaluate([("o", oracle())], sets, maps([B]), image_size=SIDE, preset="cvpr2025")
+    where = {"set": "imagenet", "condition": "all"}
+    assert strict.value("AvgTPR shortcut@0.9", **where) is None
+    assert published.value("AvgTPR shortcut@0.9", **where) == 0
+    from freqkit.measures.evaluation import _Settings
+
+    how = [
+        maps([A]),
+        (),
+        (),
+        None,
+        "cvpr2025",
+        SIDE,
+        "squash",
+        None,
+        0.2,
+        (0.1,),
+        0.95,
+        "error",
+        (0, 1),
+        0,
+        4,
+        None,
+        "eager",
+    ]
+    settings = _Settings(sets, *how)
+    assert [settings.preprocessing(each, oracle()).resize for each in sets] == ["center-crop", "squash", "center-crop"]
+
+
+def test_filtering_before_normalising_is_the_published_way_on_imagenet_r(tree):
+    """With the mean removed the two orders differ by -mean/std; the oracle with a mean sees it."""
+    model = oracle()
+    model = Classifier(Oracle(1000), mean=(0.2, 0.2, 0.2), std=(1.0,) * 3, num_classes=1000, input_size=(SIDE, SIDE))
+    sets = open_sets(["imagenet", "r"], tree, relaxed=True)
+    seen = []
+    handle = torch.nn.modules.module.register_module_forward_hook(
+        lambda module, args, out: seen.append(args[0].mean((1, 2, 3))) if isinstance(module, Oracle) else None
+    )
+    try:
+        for preset in ("default", "cvpr2025"):
+            evaluate([("o", model)], sets[1:], maps([A, B, C]), image_size=SIDE, preset=preset, cross=0, form="eager")
+    finally:
+        handle.remove()
+    (_, default), (_, published) = seen[:2], seen[2:]
+    assert default.abs().max() < 1e-5
+    assert torch.allclose(published, torch.full_like(published, -0.2), atol=1e-5)
+
+
+def test_answers_do_not_depend_on_batches(tree):
+    """The last, ragged batch weighs no more than its images."""
+    sets = open_sets(["imagenet", "c"], tree, relaxed=True)
+    tables = [
+        evaluate([("o", oracle())], sets, maps([A, B, C]), image_size=SIDE, batch_size=size).rows for size in (1, 5, 64)
+    ]
+    assert tables[0] == tables[1] == tables[2]
+
+
+def test_real_labels(tmp_path):
+    for number, said in ((1, 1), (2, 2), (3, 5), (4, 1)):
+        put(tmp_path / f"val/{A}/ILSVRC2012_val_{number:08d}.JPEG", said)
+    (tmp_path / "real.json").write_text(json.dumps([[1, 7], [1, 7], [5], []]))
+    sets = open_sets(["imagenet"], tmp_path, relaxed=True)
+    result = evaluate([("o", oracle())], sets, image_size=SIDE)
+    assert result.value("top-1", set="imagenet") == 0.5
+    assert result.value("ReaL top-1", set="imagenet") == pytest.approx(2 / 3)
+
+
+def test_what_is_on():
+    sets, attacks, generated = parse_on("imagenet,v2, fgsm:eps=2 ,pgd-l2,generated/contrast")
+    assert (sets, [a.title for a in attacks]) == (
+        ["imagenet", "v2"], ["fgsm linf 2/255", "pgd l2 0.5, 20 steps, restarts 1"],
+    )  # fmt: skip
+    assert generated == [("contrast", s) for s in range(1, 6)]
+    with pytest.raises(UsageError, match="everything once"):
+        parse_on("fgsm,fgsm:eps=4")
+
+
+def test_subsets_of_classes(tree, tmp_path):
+    """A model of two of the classes is asked about their images alone, and its logits are its own."""
+    sets = open_sets(["imagenet"], tree, relaxed=True)
+    with pytest.raises(UsageError, match="which class each of the model's 2 logits is"):
+        evaluate([("two", oracle(2))], sets, image_size=SIDE)
+    result = evaluate([("two", oracle(2))], sets, image_size=SIDE, classes=[B, A])
+    [row] = [r for r in result.rows if r["metric"] == "top-1"]
+    # picture 1 -> logit 1 = A (right), picture 2 -> logit 2 % 2 = 0 = B (right)
+    assert (row["value"], row["n"]) == (1, 8)
+    with pytest.raises(UsageError, match="none of its classes"):
+        evaluate([("two", oracle(2))], sets, image_size=SIDE, classes=["x", "y"])
