@@ -108,7 +108,7 @@ void pass_in_place(S* __restrict re, S* __restrict im, const Blocks blocks, int 
     }
 }
 
-template <int R, int L, class S>
+template <int R, int L, bool STREAM, class S>
 void pass_last(const S* __restrict re, const S* __restrict im, S* out_re, S* out_im, int64_t stride,
                const int* __restrict order, const Blocks blocks) {
   using V = Vec<S, L>;
@@ -124,8 +124,13 @@ void pass_last(const S* __restrict re, const S* __restrict im, S* out_re, S* out
         },
         [&](auto ki, const C& v) FREQKIT_LAMBDA {
           constexpr int K = decltype(ki)::value;
-          store<L>(to_re + K * step, v.re);
-          store<L>(to_im + K * step, v.im);
+          if constexpr (STREAM) {
+            store_streaming<L>(to_re + K * step, v.re);
+            store_streaming<L>(to_im + K * step, v.im);
+          } else {
+            store<L>(to_re + K * step, v.re);
+            store<L>(to_im + K * step, v.im);
+          }
         });
   }
 }
@@ -238,7 +243,7 @@ void run_in_place(const Plan<S>& plan, int i, int pitch, S* re, S* im, S* scratc
   }
 }
 
-template <int L, class S>
+template <int L, bool STREAM, class S>
 void run_last(const Plan<S>& plan, int pitch, const S* re, const S* im, S* out_re, S* out_im, int64_t stride,
               S* scratch) {
   const Pass<S>& pass = plan.pass[plan.passes - 1];
@@ -250,7 +255,7 @@ void run_last(const Plan<S>& plan, int pitch, const S* re, const S* im, S* out_r
       store<L>(out_im, load<L>(im));
       return;
 #define FREQKIT_CASE(R) \
-  case R: return pass_last<R, L>(re, im, out_re, out_im, stride, plan.order, blocks);
+  case R: return pass_last<R, L, STREAM>(re, im, out_re, out_im, stride, plan.order, blocks);
       FREQKIT_EACH_RADIX(FREQKIT_CASE)
 #undef FREQKIT_CASE
   }
@@ -277,11 +282,11 @@ bool run_masked(const Plan<S>& plan, const S* x, const S* w, const S* nyquist, S
 
 // All passes from z (in place, so z is lost) to out. `pitch`: plan.pitch where z was filled by plan.position, and
 // pass[0].inner where its elements are contiguous.
-template <int L, class S>
+template <int L, bool STREAM = false, class S>
 void transform(const Plan<S>& plan, int pitch, S* re, S* im, S* out_re, S* out_im, int64_t stride, S* scratch,
                int first = 0) {
   for (int i = first; i + 1 < plan.passes; ++i) run_in_place<L>(plan, i, pitch, re, im, scratch);
-  run_last<L>(plan, pitch, re, im, out_re, out_im, stride, scratch);
+  run_last<L, STREAM>(plan, pitch, re, im, out_re, out_im, stride, scratch);
 }
 
 // ---- conversions ----------------------------------------------------------------------------------------------------
@@ -313,11 +318,19 @@ FREQKIT_INLINE V interleave_part(const V& r, const V& g, const V& b, Lane<I...>)
 }
 
 template <class T, int L>
-FREQKIT_INLINE void store_interleaved(T* to, const Vec<T, L>& r, const Vec<T, L>& g, const Vec<T, L>& b) {
+FREQKIT_INLINE void store_interleaved(T* to, const Vec<T, L>& r, const Vec<T, L>& g, const Vec<T, L>& b, bool stream) {
   using Order = typename MakeLane<L>::type;
-  store<L>(to, interleave_part<0>(r, g, b, Order{}));
-  store<L>(to + L, interleave_part<1>(r, g, b, Order{}));
-  store<L>(to + 2 * L, interleave_part<2>(r, g, b, Order{}));
+  const Vec<T, L> first = interleave_part<0>(r, g, b, Order{}), second = interleave_part<1>(r, g, b, Order{}),
+                  third = interleave_part<2>(r, g, b, Order{});
+  if (stream) {
+    store_streaming<L>(to, first);
+    store_streaming<L>(to + L, second);
+    store_streaming<L>(to + 2 * L, third);
+  } else {
+    store<L>(to, first);
+    store<L>(to + L, second);
+    store<L>(to + 2 * L, third);
+  }
 }
 
 FREQKIT_INLINE uint16_t to_half(float value) {
@@ -558,18 +571,28 @@ void masked_rows(const PlaneShape& shape, const Plan<S>& rows, const S* packed, 
   }
 }
 
+// Whether every vector of an output row is aligned to its size and vectors fill cache lines in pairs or alone.
+FREQKIT_INLINE bool whole_lines(const PlaneOutput& out, int lanes) {
+  const int64_t item = out.dtype == Dtype::kDouble ? 8 : out.dtype == Dtype::kFloat ? 4 : 2;
+  return reinterpret_cast<uintptr_t>(out.data) % 64 == 0 && out.row_stride * item % 64 == 0 && lanes * item % 16 == 0;
+}
+
 template <class S, int L>
 void inverse(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>& columns, const S* packed, const S* weights,
              const uint8_t* live, const PlaneOutput& out, S* memory) {
   const Scratch<S, L> s(shape, longest_of(rows, columns), 1, memory);
   const int width = shape.width, height = shape.height;
+  const bool stream = out.stream && whole_lines(out, L);
   masked_rows<S, L>(shape, rows, packed, weights, live, s, s.t);
   for (int x0 = 0; x0 < width; x0 += 2 * L) {
     join_columns<S, L>(shape, columns.position, s, live, s.t, x0);
     const int count = smaller(2 * L, width - x0);
     if (count == 2 * L && out.dtype == dtype_of<S>() && out.column_stride == 1 && out.scale == 1) {
       S* to = static_cast<S*>(out.data) + x0;
-      transform<L>(columns, columns.pitch, s.z, s.z + L, to, to + L, out.row_stride, s.rest);
+      if (stream)
+        transform<L, true>(columns, columns.pitch, s.z, s.z + L, to, to + L, out.row_stride, s.rest);
+      else
+        transform<L>(columns, columns.pitch, s.z, s.z + L, to, to + L, out.row_stride, s.rest);
       continue;
     }
     transform<L>(columns, columns.pitch, s.z, s.z + L, s.y, s.y + L, 2 * L, s.rest);
@@ -580,6 +603,7 @@ void inverse(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>& column
     for (int y = 0; y < height; ++y)
       write_row(out, y * out.row_stride + x0 * out.column_stride, s.y + int64_t(y) * 2 * L, count);
   }
+  if (stream) fence_streams();
 }
 
 // Three channels of one image into interleaved pixels: whole cache lines are written instead of every third number.
@@ -588,6 +612,7 @@ void inverse_rgb(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>& co
                  const S* weights, const uint8_t* live, const PlaneOutput& out, S* memory) {
   const Scratch<S, L> s(shape, longest_of(rows, columns), 3, memory);
   const int width = shape.width, height = shape.height;
+  const bool stream = out.stream && whole_lines(out, L);
   for (int c = 0; c < 3; ++c)
     masked_rows<S, L>(shape, rows, packed + c * shape.size(), weights, live, s, s.t + c * s.plane);
   const bool fast = out.dtype == dtype_of<S>() || (out.dtype == Dtype::kBfloat16 && sizeof(S) == 4);
@@ -613,14 +638,15 @@ void inverse_rgb(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>& co
         const S* v = from + part * L;
         if (out.dtype == dtype_of<S>())
           store_interleaved<S, L>(static_cast<S*>(out.data) + at + part * 3 * L, load<L>(v), load<L>(v + s.line),
-                                  load<L>(v + 2 * s.line));
+                                  load<L>(v + 2 * s.line), stream);
         else if constexpr (sizeof(S) == 4)
           store_interleaved<uint16_t, L>(static_cast<uint16_t*>(out.data) + at + part * 3 * L,
                                          to_bfloat16<L>(load<L>(v)), to_bfloat16<L>(load<L>(v + s.line)),
-                                         to_bfloat16<L>(load<L>(v + 2 * s.line)));
+                                         to_bfloat16<L>(load<L>(v + 2 * s.line)), stream);
       }
     }
   }
+  if (stream) fence_streams();
 }
 
 // ---- forward --------------------------------------------------------------------------------------------------------
@@ -808,16 +834,43 @@ void effective_row(const PlaneShape& shape, const MaskView& mask, int ky, S scal
   for (; kx < width; ++kx) out[kx] = (near[kx] + far[width - kx]) * half;
 }
 
+// 0 or 1 where every cell of a bit mask is that, else -1.
+FREQKIT_INLINE int constant_bits(const PlaneShape& shape, const MaskView& mask) {
+  if (mask.kind != MaskKind::kBitsAverage && mask.kind != MaskKind::kBitsHermitian) return -1;
+  const uint8_t* bits = static_cast<const uint8_t*>(mask.data);
+  const int cells = shape.width / mask.cell_w, whole = cells / 8;
+  const unsigned rest = (1u << cells % 8) - 1, value = bits[0] & 1, byte = value ? 0xff : 0;
+  for (int row = 0; row < shape.height / mask.cell_h; ++row, bits += mask.row_bytes) {
+    for (int i = 0; i < whole; ++i)
+      if (bits[i] != byte) return -1;
+    if (rest && (bits[whole] & rest) != (byte & rest)) return -1;
+  }
+  return int(value);
+}
+
 template <class S, int L>
 bool weights_of(const PlaneShape& shape, const MaskView& mask, double scale, S* weights, uint8_t* live, S* memory) {
   using V = Vec<S, L>;
   const int width = shape.width, rows = shape.rows();
+  const int constant = constant_bits(shape, mask);
+  if (constant >= 0) {
+    for (int group = 0; group < shape.groups(); ++group) {
+      V value = {};
+      for (int j = 0; j < L && group * L + j < rows; ++j) value[j] = S(constant ? scale : 0);
+      for (int64_t i = int64_t(group) * width; i < int64_t(group + 1) * width; ++i) store<L>(weights + i * L, value);
+      live[group] = uint8_t(constant);
+    }
+    for (int64_t i = shape.weight_nyquist(); i < shape.weight_size(); ++i)
+      weights[i] = S(constant && shape.has_nyquist() && i < shape.weight_nyquist() + width ? scale : 0);
+    return true;
+  }
   const int64_t pitch = width + 2 * L + 8;
   BitRows<S, L> a{mask, width, memory, memory + 2 * pitch}, b{mask, width, memory + pitch, memory + 2 * pitch};
   S* row = memory + 3 * pitch;
-  V suspicious = {};
+  typedef decltype(V{} < V{}) Bits;
+  V suspicious = {};  // 0 times every weight: NaN where one is not finite
   for (int group = 0; group < shape.groups(); ++group) {
-    V any = {};
+    Bits any = {};
     for (int j = 0; j < L; ++j) {
       S* to = row + j * pitch;
       if (group * L + j < rows)
@@ -836,22 +889,21 @@ bool weights_of(const PlaneShape& shape, const MaskView& mask, double scale, S* 
 #pragma GCC unroll 64
         for (int j = 0; j < L; ++j) {
           store<L>(to + int64_t(kx + j) * L, block[j]);
-          any += block[j] < 0 ? -block[j] : block[j];
-          suspicious += block[j] - block[j];  // 0 unless NaN or infinite
+          any |= Bits(block[j]);
+          suspicious += block[j] * S(0);
         }
       } else {
         for (int i = kx; i < width; ++i)
           for (int j = 0; j < L; ++j) {
             const S value = row[j * pitch + i];
             to[int64_t(i) * L + j] = value;
-            any[j] += value < 0 ? -value : value;
-            suspicious[j] += value - value;
+            any[j] |= value != 0 ? 1 : 0;
+            suspicious[j] += value * S(0);
           }
       }
     }
-    S sum = 0;
-    for (int j = 0; j < L; ++j) sum += any[j];
-    live[group] = !(sum == 0);
+    live[group] = 0;
+    for (int j = 0; j < L; ++j) live[group] |= any[j] << 1 != 0;  // but for the sign of a zero
   }
   S doubt = 0;
   for (int j = 0; j < L; ++j) doubt += suspicious[j];
@@ -863,7 +915,7 @@ bool weights_of(const PlaneShape& shape, const MaskView& mask, double scale, S* 
     for (int kx = 0; kx < width; ++kx) {
       to[kx] = row[kx];
       any = any || row[kx] != 0;
-      doubt += row[kx] - row[kx];
+      doubt += row[kx] * S(0);
     }
     live[0] = live[0] || any;
   }
