@@ -28,6 +28,29 @@ FREQKIT_INLINE void store(S* to, const Vec<S, L>& value) {
   *reinterpret_cast<typename Lanes<S, L>::Unaligned*>(to) = value;
 }
 
+// A store past the caches, of data that nobody reads soon; `to` is aligned to its size. A plain store where the
+// processor has no such thing. fence_streams() before another thread may read.
+template <int L, class S>
+FREQKIT_INLINE void store_streaming(S* to, const Vec<S, L>& value) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(value) == 64)
+    return __builtin_ia32_movntps512(reinterpret_cast<float*>(to), Vec<float, 16>(value));
+#endif
+#if defined(__AVX__)
+  if constexpr (sizeof(value) == 32)
+    return __builtin_ia32_movntps256(reinterpret_cast<float*>(to), Vec<float, 8>(value));
+#endif
+#if defined(__SSE2__)
+  if constexpr (sizeof(value) == 16) return __builtin_ia32_movntps(reinterpret_cast<float*>(to), Vec<float, 4>(value));
+#endif
+  store<L>(to, value);
+}
+FREQKIT_INLINE void fence_streams() {
+#if defined(__SSE2__)
+  __builtin_ia32_sfence();
+#endif
+}
+
 template <int... I>
 struct Lane {};
 template <int N, int... I>

@@ -190,23 +190,28 @@ constexpr int split(int r) {
   }
 }
 
-template <int R, class T>
-FREQKIT_HD FREQKIT_INLINE void fft(Complex<T>* v);
+// v[k] <- sum_n v[n] exp(+2 pi i n k / R), taking each input from in(Index<n>) and handing each output to
+// out(Index<k>, value) as soon as it is known, so that few values are alive at once. Every input is taken before the
+// first output is handed over, so both may be the same memory.
+template <int R, class T, class In, class Out>
+FREQKIT_HD FREQKIT_INLINE void fft(In&& in, Out&& out);
 
 // Odd primes by symmetric and antisymmetric sums: (R-1)^2 real multiplications.
-template <int R, class T>
-FREQKIT_HD FREQKIT_INLINE void fft_prime(Complex<T>* v) {
+template <int R, class T, class In, class Out>
+FREQKIT_HD FREQKIT_INLINE void fft_prime(In&& in, Out&& out) {
   using E = typename Element<T>::type;
   constexpr int h = (R - 1) / 2;
   Complex<T> s[h], d[h];
-  Complex<T> total = v[0];
+  const Complex<T> first = in(Index<0>{});
+  Complex<T> total = first;
   unroll<h>([&](auto j) FREQKIT_LAMBDA {
     constexpr int J = decltype(j)::value;
-    s[J] = {v[J + 1].re + v[R - 1 - J].re, v[J + 1].im + v[R - 1 - J].im};
-    d[J] = {v[J + 1].re - v[R - 1 - J].re, v[J + 1].im - v[R - 1 - J].im};
+    const Complex<T> a = in(Index<J + 1>{}), b = in(Index<R - 1 - J>{});
+    s[J] = {a.re + b.re, a.im + b.im};
+    d[J] = {a.re - b.re, a.im - b.im};
     total = {total.re + s[J].re, total.im + s[J].im};
   });
-  const Complex<T> first = v[0];
+  out(Index<0>{}, total);
   unroll<h>([&](auto k) FREQKIT_LAMBDA {
     constexpr int K = decltype(k)::value;
     T ar = first.re, ai = first.im;
@@ -223,73 +228,78 @@ FREQKIT_HD FREQKIT_INLINE void fft_prime(Complex<T>* v) {
         bi = bi + d[J].im * si;
       }
     });
-    v[K + 1] = {ar - bi, ai + br};
-    v[R - 1 - K] = {ar + bi, ai - br};
+    out(Index<K + 1>{}, Complex<T>{ar - bi, ai + br});
+    out(Index<R - 1 - K>{}, Complex<T>{ar + bi, ai - br});
   });
-  v[0] = total;
 }
 
-template <int R, class T>
-FREQKIT_HD FREQKIT_INLINE void fft(Complex<T>* v) {
+template <int R, class T, class In, class Out>
+FREQKIT_HD FREQKIT_INLINE void fft(In&& in, Out&& out) {
   using E = typename Element<T>::type;
+  using C = Complex<T>;
   if constexpr (R == 1) {
+    out(Index<0>{}, in(Index<0>{}));
   } else if constexpr (R == 2) {
-    const Complex<T> a = v[0], b = v[1];
-    v[0] = {a.re + b.re, a.im + b.im};
-    v[1] = {a.re - b.re, a.im - b.im};
+    const C a = in(Index<0>{}), b = in(Index<1>{});
+    out(Index<0>{}, C{a.re + b.re, a.im + b.im});
+    out(Index<1>{}, C{a.re - b.re, a.im - b.im});
   } else if constexpr (R == 3) {
     constexpr E half = E(0.5), s = E(0.86602540378443864676);
-    const Complex<T> t = {v[1].re + v[2].re, v[1].im + v[2].im};
-    const Complex<T> d = {(v[1].re - v[2].re) * s, (v[1].im - v[2].im) * s};
-    const Complex<T> m = {v[0].re - t.re * half, v[0].im - t.im * half};
-    v[0] = {v[0].re + t.re, v[0].im + t.im};
-    v[1] = {m.re - d.im, m.im + d.re};
-    v[2] = {m.re + d.im, m.im - d.re};
+    const C a = in(Index<0>{}), b = in(Index<1>{}), c = in(Index<2>{});
+    const C t = {b.re + c.re, b.im + c.im};
+    const C d = {(b.re - c.re) * s, (b.im - c.im) * s};
+    const C m = {a.re - t.re * half, a.im - t.im * half};
+    out(Index<0>{}, C{a.re + t.re, a.im + t.im});
+    out(Index<1>{}, C{m.re - d.im, m.im + d.re});
+    out(Index<2>{}, C{m.re + d.im, m.im - d.re});
   } else if constexpr (R == 4) {
-    const Complex<T> a = {v[0].re + v[2].re, v[0].im + v[2].im}, b = {v[0].re - v[2].re, v[0].im - v[2].im};
-    const Complex<T> c = {v[1].re + v[3].re, v[1].im + v[3].im}, d = {v[1].re - v[3].re, v[1].im - v[3].im};
-    v[0] = {a.re + c.re, a.im + c.im};
-    v[1] = {b.re - d.im, b.im + d.re};
-    v[2] = {a.re - c.re, a.im - c.im};
-    v[3] = {b.re + d.im, b.im - d.re};
+    const C v0 = in(Index<0>{}), v1 = in(Index<1>{}), v2 = in(Index<2>{}), v3 = in(Index<3>{});
+    const C a = {v0.re + v2.re, v0.im + v2.im}, b = {v0.re - v2.re, v0.im - v2.im};
+    const C c = {v1.re + v3.re, v1.im + v3.im}, d = {v1.re - v3.re, v1.im - v3.im};
+    out(Index<0>{}, C{a.re + c.re, a.im + c.im});
+    out(Index<1>{}, C{b.re - d.im, b.im + d.re});
+    out(Index<2>{}, C{a.re - c.re, a.im - c.im});
+    out(Index<3>{}, C{b.re + d.im, b.im - d.re});
   } else if constexpr (split(R) == R) {
-    fft_prime<R>(v);
+    fft_prime<R, T>(in, out);
   } else {
     constexpr int A = split(R), B = R / split(R);
-    Complex<T> t[R];
+    C t[R];
     if constexpr (gcd(A, B) == 1) {  // Good-Thomas: no twiddles
       unroll<B>([&](auto bi) FREQKIT_LAMBDA {
         constexpr int b = decltype(bi)::value;
-        Complex<T> u[A];
-        unroll<A>([&](auto a) FREQKIT_LAMBDA { u[decltype(a)::value] = v[(decltype(a)::value * B + b * A) % R]; });
-        fft<A>(u);
-        unroll<A>([&](auto a) FREQKIT_LAMBDA { t[decltype(a)::value * B + b] = u[decltype(a)::value]; });
+        fft<A, T>([&](auto a) FREQKIT_LAMBDA { return in(Index<(decltype(a)::value * B + b * A) % R>{}); },
+                  [&](auto a, const C& value) FREQKIT_LAMBDA { t[decltype(a)::value * B + b] = value; });
       });
       unroll<A>([&](auto ai) FREQKIT_LAMBDA {
         constexpr int a = decltype(ai)::value;
-        fft<B>(t + a * B);
-        unroll<B>([&](auto b) FREQKIT_LAMBDA {
-          constexpr int k = (a * B * inverse_mod(B % A, A) + decltype(b)::value * A * inverse_mod(A % B, B)) % R;
-          v[k] = t[a * B + decltype(b)::value];
-        });
+        fft<B, T>([&](auto b) FREQKIT_LAMBDA { return t[a * B + decltype(b)::value]; },
+                  [&](auto b, const C& value) FREQKIT_LAMBDA {
+                    out(Index<(a * B * inverse_mod(B % A, A) + decltype(b)::value * A * inverse_mod(A % B, B)) % R>{},
+                        value);
+                  });
       });
     } else {
       unroll<B>([&](auto bi) FREQKIT_LAMBDA {
         constexpr int b = decltype(bi)::value;
-        Complex<T> u[A];
-        unroll<A>([&](auto a) FREQKIT_LAMBDA { u[decltype(a)::value] = v[decltype(a)::value * B + b]; });
-        fft<A>(u);
-        unroll<A>([&](auto a) FREQKIT_LAMBDA {
-          t[decltype(a)::value * B + b] = rotate<decltype(a)::value * b, R>(u[decltype(a)::value]);
-        });
+        fft<A, T>([&](auto a) FREQKIT_LAMBDA { return in(Index<decltype(a)::value * B + b>{}); },
+                  [&](auto a, const C& value)
+                      FREQKIT_LAMBDA { t[decltype(a)::value * B + b] = rotate<decltype(a)::value * b, R>(value); });
       });
       unroll<A>([&](auto ai) FREQKIT_LAMBDA {
         constexpr int a = decltype(ai)::value;
-        fft<B>(t + a * B);
-        unroll<B>([&](auto b) FREQKIT_LAMBDA { v[a + A * decltype(b)::value] = t[a * B + decltype(b)::value]; });
+        fft<B, T>([&](auto b) FREQKIT_LAMBDA { return t[a * B + decltype(b)::value]; },
+                  [&](auto b, const C& value) FREQKIT_LAMBDA { out(Index<a + A* decltype(b)::value>{}, value); });
       });
     }
   }
+}
+
+// The same on an array in registers.
+template <int R, class T>
+FREQKIT_HD FREQKIT_INLINE void fft(Complex<T>* v) {
+  fft<R, T>([&](auto n) FREQKIT_LAMBDA { return v[decltype(n)::value]; },
+            [&](auto k, const Complex<T>& value) FREQKIT_LAMBDA { v[decltype(k)::value] = value; });
 }
 
 }  // namespace FREQKIT_SIMD_NAMESPACE

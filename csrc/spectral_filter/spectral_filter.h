@@ -49,6 +49,7 @@ struct PlaneOutput {
   Dtype dtype;
   int64_t row_stride, column_stride;  // in elements
   double scale;                       // multiplies the result; 1 unless a transform's transpose asks for it
+  bool stream;                        // past the caches, where the kernel can
 };
 
 template <class S>

@@ -1,10 +1,15 @@
 // The CPU operators: tensors in, tensors out; work shared between torch's threads over (mask, plane).
 //
-// Memory of a call beyond its result: the weights of one block of masks (at most 4 MiB or one mask) and one scratch per
-// thread (one plane between its two transforms, three columns' worth of lines), whatever K and B are.
+// Memory of a call beyond its result, whatever K and B are: the weights of one block of masks (at most 4 MiB or one
+// mask), 32 bytes per mask to find equal ones, and one scratch per thread (one plane between its two transforms, or the
+// three of an interleaved image; two columns' worth of lines for each, and one more).
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <new>
+#include <numeric>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "../common/aligned.h"
@@ -129,6 +134,24 @@ void check_masks(const Tensor& mask, int64_t kind, const std::vector<int64_t>& c
   }
 }
 
+// For each mask the first one with the same bits; itself for dense masks, which are not looked at.
+std::vector<int64_t> first_equal(const Masks& masks) {
+  std::vector<int64_t> first(masks.count);
+  std::iota(first.begin(), first.end(), 0);
+  if (masks.count < 2 || masks.kind == MaskKind::kFull || masks.kind == MaskKind::kHalf) return first;
+  const auto bits = [&](int64_t k) {
+    return std::string_view(static_cast<const char*>(masks.view.data) + k * masks.bytes, masks.bytes);
+  };
+  std::vector<std::pair<size_t, int64_t>> hashes(masks.count);
+  for (int64_t k = 0; k < masks.count; ++k) hashes[k] = {std::hash<std::string_view>()(bits(k)), k};
+  std::sort(hashes.begin(), hashes.end());
+  for (int64_t i = 1; i < masks.count; ++i) {
+    const int64_t before = first[hashes[i - 1].second], k = hashes[i].second;
+    if (hashes[i].first == hashes[i - 1].first && bits(before) == bits(k)) first[k] = before;
+  }
+  return first;
+}
+
 PlaneInput plane_input(const Tensor& x, int64_t b, int64_t c, double mean, double scale) {
   const int64_t offset = b * x.stride(0) + c * x.stride(1);
   return {static_cast<const char*>(x.const_data_ptr()) + offset * int64_t(x.element_size()),
@@ -196,7 +219,8 @@ Tensor spectrum_backward(const Tensor& grad, int64_t height, int64_t width, cons
     torch::stable::parallel_for(0, batch * channels, 1, [&](int64_t begin, int64_t end) {
       ThreadScratch<S> scratch(t.scratch);
       for (int64_t p = begin; p < end; ++p) {
-        const PlaneOutput out{to + p * height * width, dtype_of(grad.scalar_type()), width, 1, 1 / stds[p % channels]};
+        const PlaneOutput out{
+            to + p * height * width, dtype_of(grad.scalar_type()), width, 1, 1 / stds[p % channels], false};
         t.kernels.inverse(t.shape, t.rows, t.columns, from + p * t.shape.size(), weights.data, live.data(), out,
                           scratch.get());
       }
@@ -209,43 +233,49 @@ Tensor spectrum_backward(const Tensor& grad, int64_t height, int64_t width, cons
 
 namespace {
 
-// The weights of one block of masks at a time, at most 4 MiB of them or one mask.
+// The weights of one block of the chosen masks at a time, at most 4 MiB of them or one mask.
 template <class S>
 class MaskBlock {
  public:
-  MaskBlock(const Transforms<S>& transforms, const Masks& masks)
-      : most(std::max<int64_t>(
-            1, std::min((int64_t(4) << 20) / (transforms.shape.weight_size() * int64_t(sizeof(S))), masks.count))),
+  MaskBlock(const Transforms<S>& transforms, const Masks& masks, const std::vector<int64_t>& chosen)
+      : most(std::max<int64_t>(1, std::min((int64_t(4) << 20) / (transforms.shape.weight_size() * int64_t(sizeof(S))),
+                                           int64_t(chosen.size())))),
         t_(transforms),
         masks_(masks),
+        chosen_(chosen),
         weights_(most * t_.shape.weight_size()),
         live_(most * t_.shape.groups()),
         finite_(most) {}
 
-  // Prepares masks first, first + 1, ... on all threads; gives their number.
+  // Prepares chosen masks first, first + 1, ... on all threads; gives their number.
   int64_t prepare(int64_t first) {
     const int64_t height = t_.shape.height, width = t_.shape.width;
-    const int64_t count = std::min(most, masks_.count - first);
+    const int64_t count = std::min(most, int64_t(chosen_.size()) - first);
     const double scale = 1.0 / (double(height) * double(width));
     torch::stable::parallel_for(0, count, std::max<int64_t>(1, 4096 / width / height), [&](int64_t begin, int64_t end) {
       ThreadScratch<S> scratch(t_.scratch);
       for (int64_t k = begin; k < end; ++k)
-        finite_[k] =
-            t_.kernels.weights(t_.shape, masks_.at(first + k), scale, weights_.data + k * t_.shape.weight_size(),
-                               live_.data() + k * t_.shape.groups(), scratch.get());
+        finite_[k] = t_.kernels.weights(t_.shape, masks_.at(chosen_[first + k]), scale,
+                                        weights_.data + k * t_.shape.weight_size(),
+                                        live_.data() + k * t_.shape.groups(), scratch.get());
     });
     for (int64_t k = 0; k < count; ++k)
-      STD_TORCH_CHECK(finite_[k], "spectral_filter: masks must be finite; mask ", first + k, " holds NaN or infinity.");
+      STD_TORCH_CHECK(finite_[k], "spectral_filter: masks must be finite; mask ", chosen_[first + k],
+                      " holds NaN or infinity.");
     return count;
   }
   const S* weights(int64_t k) const { return weights_.data + k * t_.shape.weight_size(); }
   const uint8_t* live(int64_t k) const { return live_.data() + k * t_.shape.groups(); }
+  bool all_off(int64_t k) const {
+    return std::all_of(live(k), live(k) + t_.shape.groups(), [](uint8_t group) { return group == 0; });
+  }
 
   const int64_t most;
 
  private:
   const Transforms<S>& t_;
   const Masks& masks_;
+  const std::vector<int64_t>& chosen_;
   Aligned<S> weights_;
   std::vector<uint8_t> live_, finite_;
 };
@@ -276,29 +306,59 @@ void filter_into(const Tensor& packed, int64_t height, int64_t width, const Mask
   const int64_t item = int64_t(out.element_size());
   const Dtype dtype = dtype_of(out.scalar_type());
 
-  const auto run = [&](int64_t image_slot, int64_t unit, const S* weights, const uint8_t* live, S* scratch) {
+  // Rows are written in pieces of one or two cache lines; where no cache holds the result, that is several times
+  // faster past the caches.
+  constexpr int64_t kHeldByCaches = int64_t(6) << 20;
+  const bool stream = out.numel() * item > kHeldByCaches;
+
+  const auto run = [&](int64_t image_slot, int64_t unit, const MaskBlock<S>& prepared, int64_t k, S* scratch) {
     const int64_t c = unit % per_image;
     const int64_t at = image_slot * channels * plane_size + (channels_last ? c : c * plane_size);
     const int64_t step = channels_last ? channels : 1;
-    const PlaneOutput target{to + at * item, dtype, width * step, step, 1};
+    if (prepared.all_off(k)) {
+      if (rgb || step == 1)
+        std::memset(to + at * item, 0, plane_size * (rgb ? channels : 1) * item);
+      else
+        for (int64_t i = 0; i < plane_size; ++i) std::memset(to + (at + i * step) * item, 0, item);
+      return;
+    }
+    const PlaneOutput target{to + at * item, dtype, width * step, step, 1, stream};
     const auto kernel = rgb ? t.kernels.inverse_rgb : t.kernels.inverse;
-    kernel(t.shape, t.rows, t.columns, from + unit * (channels / per_image) * t.shape.size(), weights, live, target,
-           scratch);
+    kernel(t.shape, t.rows, t.columns, from + unit * (channels / per_image) * t.shape.size(), prepared.weights(k),
+           prepared.live(k), target, scratch);
   };
+
+  // Equal masks are computed once: with every image, the others are copies; with one image each, they share weights.
+  const std::vector<int64_t> first_of = first_equal(masks);
+  std::vector<int64_t> chosen, slot(masks.count);
+  for (int64_t k = 0; k < masks.count; ++k) {
+    if (first_of[k] == k) chosen.push_back(k);
+    slot[k] = first_of[k] == k ? int64_t(chosen.size()) - 1 : slot[first_of[k]];
+  }
+  std::vector<int64_t> images;  // of paired masks, in the order of their slots
+  if (paired) {
+    images.resize(masks.count);
+    std::iota(images.begin(), images.end(), 0);
+    std::stable_sort(images.begin(), images.end(), [&](int64_t a, int64_t b) { return slot[a] < slot[b]; });
+  }
 
   // Masks go in blocks: all threads prepare a block's weights, then share (few masks) x (some planes) tiles of it, so
   // that a tile's weights and the spectrum at hand stay in the second-level cache.
-  MaskBlock<S> prepared(t, masks);
-  for (int64_t first = 0; first < masks.count; first += prepared.most) {
+  MaskBlock<S> prepared(t, masks, chosen);
+  int64_t image0 = 0;
+  for (int64_t first = 0; first < int64_t(chosen.size()); first += prepared.most) {
     const int64_t block = prepared.prepare(first);
     if (paired) {
-      torch::stable::parallel_for(0, block * per_image, 1, [&](int64_t begin, int64_t end) {
+      int64_t image1 = image0;
+      while (image1 < masks.count && slot[images[image1]] < first + block) ++image1;
+      torch::stable::parallel_for(0, (image1 - image0) * per_image, 1, [&](int64_t begin, int64_t end) {
         ThreadScratch<S> scratch(t.scratch);
         for (int64_t i = begin; i < end; ++i) {
-          const int64_t k = i / per_image;
-          run(first + k, first * per_image + i, prepared.weights(k), prepared.live(k), scratch.get());
+          const int64_t image = images[image0 + i / per_image];
+          run(image, image * per_image + i % per_image, prepared, slot[image] - first, scratch.get());
         }
       });
+      image0 = image1;
       continue;
     }
     const int64_t tile_masks = std::clamp<int64_t>((int64_t(256) << 10) / (weight_size * int64_t(sizeof(S))), 1, block);
@@ -311,8 +371,16 @@ void filter_into(const Tensor& packed, int64_t height, int64_t width, const Mask
         const int64_t k0 = tile % mask_tiles * tile_masks, u0 = tile / mask_tiles * tile_units;
         for (int64_t u = u0; u < std::min(units, u0 + tile_units); ++u)
           for (int64_t k = k0; k < std::min(block, k0 + tile_masks); ++k)
-            run((first + k) * batch + u / per_image, u, prepared.weights(k), prepared.live(k), scratch.get());
+            run(chosen[first + k] * batch + u / per_image, u, prepared, k, scratch.get());
       }
+    });
+  }
+  if (!paired && int64_t(chosen.size()) < masks.count) {
+    const int64_t bytes = channels * plane_size * item;
+    torch::stable::parallel_for(0, masks.count * batch, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i)
+        if (first_of[i / batch] != i / batch)
+          std::memcpy(to + i * bytes, to + (first_of[i / batch] * batch + i % batch) * bytes, bytes);
     });
   }
 }
@@ -369,7 +437,9 @@ Tensor spectral_filter_backward_spectrum(const Tensor& grad, int64_t height, int
     const Masks masks = masks_of(mask, kind, cell);
     Tensor result = zeros_on(grad, {batch, channels, t.shape.size()}, dtype);
     S* to = static_cast<S*>(result.mutable_data_ptr());
-    MaskBlock<S> prepared(t, masks);
+    std::vector<int64_t> every(masks.count);
+    std::iota(every.begin(), every.end(), 0);
+    MaskBlock<S> prepared(t, masks, every);
     for (int64_t first = 0; first < masks.count; first += prepared.most) {
       const int64_t block = prepared.prepare(first);
       const int64_t image0 = paired ? first : 0, images = paired ? block : batch;

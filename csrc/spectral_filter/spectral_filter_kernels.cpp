@@ -33,40 +33,41 @@ FREQKIT_INLINE S larger(S a, S b) {
 
 // ---- passes ---------------------------------------------------------------------------------------------------------
 
-template <int R, class V, class S>
-FREQKIT_INLINE void turn(Complex<V>* v, const S* twiddles) {
-#pragma GCC unroll 64
-  for (int k = 1; k < R; ++k) {
-    const S c = twiddles[2 * k - 2], s = twiddles[2 * k - 1];
-    v[k] = {v[k].re * c - v[k].im * s, v[k].re * s + v[k].im * c};
+// v times the K-th twiddle of an element; twiddles[0] belongs to K = 1.
+template <int K, class V, class S>
+FREQKIT_INLINE Complex<V> turned(const Complex<V>& v, const S* twiddles) {
+  if constexpr (K == 0) {
+    return v;
+  } else {
+    const S c = twiddles[2 * K - 2], s = twiddles[2 * K - 1];
+    return {v.re * c - v.im * s, v.re * s + v.im * c};
   }
 }
 
-// First pass along kx, multiplying by the mask on the way in. `nyquist` (with its weights) is the row H/2, which joins
-// lane 0 turned by 90 degrees.
-template <int R, int L, bool NYQUIST, class S>
-void pass_masked(const S* __restrict x, const S* __restrict w, const S* __restrict nyquist, const S* __restrict wn,
-                 S* __restrict z, int inner, int pitch, const S* __restrict twiddles) {
+// First pass along kx, multiplying by the mask on the way in. `nyquist` is the masked row H/2, turned by 90 degrees,
+// which joins lane 0.
+template <int R, int INNER, int L, bool NYQUIST, class S>
+void pass_masked(const S* __restrict x, const S* __restrict w, const S* __restrict nyquist, S* __restrict z,
+                 int any_inner, int any_pitch, const S* __restrict twiddles) {
   using V = Vec<S, L>;
-  for (int b = 0; b < inner; ++b) {
-    Complex<V> v[R];
-#pragma GCC unroll 64
-    for (int a = 0; a < R; ++a) {
-      const int i = a * inner + b;
-      const V weight = load<L>(w + int64_t(i) * L);
-      v[a] = {load<L>(x + int64_t(i) * 2 * L) * weight, load<L>(x + int64_t(i) * 2 * L + L) * weight};
-      if constexpr (NYQUIST) {
-        const S re = nyquist[2 * i] * wn[i], im = nyquist[2 * i + 1] * wn[i];
-        v[a] = {v[a].re - V{im}, v[a].im + V{re}};
-      }
-    }
-    fft<R>(v);
-    turn<R>(v, twiddles + int64_t(b) * 2 * (R - 1));
-#pragma GCC unroll 64
-    for (int k = 0; k < R; ++k) {
-      store<L>(z + int64_t(k * pitch + b) * 2 * L, v[k].re);
-      store<L>(z + int64_t(k * pitch + b) * 2 * L + L, v[k].im);
-    }
+  using C = Complex<V>;
+  const int inner = INNER ? INNER : any_inner, pitch = INNER ? INNER + 1 : any_pitch;
+  for (int b = 0; b < inner; ++b, x += 2 * L, w += L, z += 2 * L, twiddles += 2 * (R - 1)) {
+    if constexpr (NYQUIST) nyquist += b > 0 ? 2 : 0;
+    fft<R, V>(
+        [&](auto ai) FREQKIT_LAMBDA {
+          const int64_t i = int64_t(decltype(ai)::value) * inner;
+          const V weight = load<L>(w + i * L);
+          C v = {load<L>(x + i * 2 * L) * weight, load<L>(x + i * 2 * L + L) * weight};
+          if constexpr (NYQUIST) v.re += V{nyquist[2 * i]}, v.im += V{nyquist[2 * i + 1]};
+          return v;
+        },
+        [&](auto ki, const C& value) FREQKIT_LAMBDA {
+          constexpr int K = decltype(ki)::value;
+          const C v = turned<K>(value, twiddles);
+          store<L>(z + int64_t(K) * pitch * 2 * L, v.re);
+          store<L>(z + int64_t(K) * pitch * 2 * L + L, v.im);
+        });
   }
 }
 
@@ -82,46 +83,55 @@ FREQKIT_INLINE Blocks blocks_of(const Plan<S>& plan, int i, int pitch) {
   return {pass.blocks, i == 0 ? 1 : pass.blocks / plan.pass[0].radix, pass.radix * pass.inner, pitch};
 }
 
-template <int R, int L, class S>
-void pass_in_place(S* __restrict re, S* __restrict im, const Blocks blocks, int inner, int step,
+template <int R, int INNER, int L, class S>
+void pass_in_place(S* __restrict re, S* __restrict im, const Blocks blocks, int any_inner, int any_step,
                    const S* __restrict twiddles) {
   using V = Vec<S, L>;
+  using C = Complex<V>;
+  const int inner = INNER ? INNER : any_inner, step = INNER ? INNER + 1 : any_step;
   for (int block = 0; block < blocks.count; ++block)
     for (int b = 0; b < inner; ++b) {
       const int64_t base = (blocks[block] + b) * 2 * L;
-      Complex<V> v[R];
-#pragma GCC unroll 64
-      for (int a = 0; a < R; ++a) {
-        const int64_t i = base + int64_t(a) * step * 2 * L;
-        v[a] = {load<L>(re + i), load<L>(im + i)};
-      }
-      fft<R>(v);
-      turn<R>(v, twiddles + int64_t(b) * 2 * (R - 1));
-#pragma GCC unroll 64
-      for (int a = 0; a < R; ++a) {
-        const int64_t i = base + int64_t(a) * step * 2 * L;
-        store<L>(re + i, v[a].re);
-        store<L>(im + i, v[a].im);
-      }
+      S *const zr = re + base, *const zi = im + base;
+      const S* const turns = twiddles + int64_t(b) * 2 * (R - 1);
+      fft<R, V>(
+          [&](auto ai) FREQKIT_LAMBDA {
+            const int64_t i = int64_t(decltype(ai)::value) * step * 2 * L;
+            return C{load<L>(zr + i), load<L>(zi + i)};
+          },
+          [&](auto ki, const C& value) FREQKIT_LAMBDA {
+            constexpr int K = decltype(ki)::value;
+            const C v = turned<K>(value, turns);
+            store<L>(zr + int64_t(K) * step * 2 * L, v.re);
+            store<L>(zi + int64_t(K) * step * 2 * L, v.im);
+          });
     }
 }
 
-template <int R, int L, class S>
+template <int R, int L, bool STREAM, class S>
 void pass_last(const S* __restrict re, const S* __restrict im, S* out_re, S* out_im, int64_t stride,
                const int* __restrict order, const Blocks blocks) {
   using V = Vec<S, L>;
+  using C = Complex<V>;
+  const int64_t step = blocks.count * stride;
   for (int block = 0; block < blocks.count; ++block) {
-    const int64_t base = blocks[block] * 2 * L;
-    Complex<V> v[R];
-#pragma GCC unroll 64
-    for (int a = 0; a < R; ++a) v[a] = {load<L>(re + base + a * 2 * L), load<L>(im + base + a * 2 * L)};
-    fft<R>(v);
-    const int64_t first = order[block];
-#pragma GCC unroll 64
-    for (int k = 0; k < R; ++k) {
-      store<L>(out_re + (first + int64_t(k) * blocks.count) * stride, v[k].re);
-      store<L>(out_im + (first + int64_t(k) * blocks.count) * stride, v[k].im);
-    }
+    const S *const zr = re + blocks[block] * 2 * L, *const zi = im + blocks[block] * 2 * L;
+    S *const to_re = out_re + order[block] * stride, *const to_im = out_im + order[block] * stride;
+    fft<R, V>(
+        [&](auto ai) FREQKIT_LAMBDA {
+          constexpr int A = decltype(ai)::value;
+          return C{load<L>(zr + A * 2 * L), load<L>(zi + A * 2 * L)};
+        },
+        [&](auto ki, const C& v) FREQKIT_LAMBDA {
+          constexpr int K = decltype(ki)::value;
+          if constexpr (STREAM) {
+            store_streaming<L>(to_re + K * step, v.re);
+            store_streaming<L>(to_im + K * step, v.im);
+          } else {
+            store<L>(to_re + K * step, v.re);
+            store<L>(to_im + K * step, v.im);
+          }
+        });
   }
 }
 
@@ -206,6 +216,9 @@ void direct_pass(const Pass<S>& pass, const Blocks blocks, int step, const S* re
     }
 }
 
+// First passes (radix, inner) whose strides are known to the compiler: those of the tuned lengths in plan.cpp.
+#define FREQKIT_EACH_TUNED(DO) \
+  DO(4, 8) DO(6, 8) DO(8, 8) DO(8, 12) DO(8, 16) DO(14, 16) DO(16, 16) DO(16, 18) DO(16, 20) DO(16, 24)
 #define FREQKIT_EACH_FIRST_RADIX(DO) \
   DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11) DO(12) DO(13) DO(14) DO(15) DO(16)
 #define FREQKIT_EACH_RADIX(DO) FREQKIT_EACH_FIRST_RADIX(DO) DO(17) DO(18) DO(19) DO(20) DO(23) DO(24) DO(32)
@@ -216,15 +229,21 @@ void run_in_place(const Plan<S>& plan, int i, int pitch, S* re, S* im, S* scratc
   const Blocks blocks = blocks_of(plan, i, pitch);
   const int step = i == 0 ? pitch : pass.inner;
   if (!pass.codelet) return direct_pass<L>(pass, blocks, step, re, im, re, im, 0, nullptr, scratch);
+  if (i == 0 && pitch == pass.inner + 1) switch (pass.radix * 100 + pass.inner) {
+#define FREQKIT_CASE(R, INNER) \
+  case R * 100 + INNER: return pass_in_place<R, INNER, L>(re, im, blocks, 0, 0, pass.twiddles);
+      FREQKIT_EACH_TUNED(FREQKIT_CASE)
+#undef FREQKIT_CASE
+    }
   switch (pass.radix) {
 #define FREQKIT_CASE(R) \
-  case R: return pass_in_place<R, L>(re, im, blocks, pass.inner, step, pass.twiddles);
+  case R: return pass_in_place<R, 0, L>(re, im, blocks, pass.inner, step, pass.twiddles);
     FREQKIT_EACH_RADIX(FREQKIT_CASE)
 #undef FREQKIT_CASE
   }
 }
 
-template <int L, class S>
+template <int L, bool STREAM, class S>
 void run_last(const Plan<S>& plan, int pitch, const S* re, const S* im, S* out_re, S* out_im, int64_t stride,
               S* scratch) {
   const Pass<S>& pass = plan.pass[plan.passes - 1];
@@ -236,19 +255,25 @@ void run_last(const Plan<S>& plan, int pitch, const S* re, const S* im, S* out_r
       store<L>(out_im, load<L>(im));
       return;
 #define FREQKIT_CASE(R) \
-  case R: return pass_last<R, L>(re, im, out_re, out_im, stride, plan.order, blocks);
+  case R: return pass_last<R, L, STREAM>(re, im, out_re, out_im, stride, plan.order, blocks);
       FREQKIT_EACH_RADIX(FREQKIT_CASE)
 #undef FREQKIT_CASE
   }
 }
 
 template <int L, bool NYQUIST, class S>
-bool run_masked(const Plan<S>& plan, const S* x, const S* w, const S* nyquist, const S* wn, S* z) {
+bool run_masked(const Plan<S>& plan, const S* x, const S* w, const S* nyquist, S* z) {
   const Pass<S>& pass = plan.pass[0];
   if (!pass.codelet) return false;
+  switch (pass.radix * 100 + pass.inner) {
+#define FREQKIT_CASE(R, INNER) \
+  case R * 100 + INNER: pass_masked<R, INNER, L, NYQUIST>(x, w, nyquist, z, 0, 0, pass.twiddles); return true;
+    FREQKIT_EACH_TUNED(FREQKIT_CASE)
+#undef FREQKIT_CASE
+  }
   switch (pass.radix) {
 #define FREQKIT_CASE(R) \
-  case R: pass_masked<R, L, NYQUIST>(x, w, nyquist, wn, z, pass.inner, plan.pitch, pass.twiddles); return true;
+  case R: pass_masked<R, 0, L, NYQUIST>(x, w, nyquist, z, pass.inner, plan.pitch, pass.twiddles); return true;
     FREQKIT_EACH_FIRST_RADIX(FREQKIT_CASE)
 #undef FREQKIT_CASE
   }
@@ -257,11 +282,11 @@ bool run_masked(const Plan<S>& plan, const S* x, const S* w, const S* nyquist, c
 
 // All passes from z (in place, so z is lost) to out. `pitch`: plan.pitch where z was filled by plan.position, and
 // pass[0].inner where its elements are contiguous.
-template <int L, class S>
+template <int L, bool STREAM = false, class S>
 void transform(const Plan<S>& plan, int pitch, S* re, S* im, S* out_re, S* out_im, int64_t stride, S* scratch,
                int first = 0) {
   for (int i = first; i + 1 < plan.passes; ++i) run_in_place<L>(plan, i, pitch, re, im, scratch);
-  run_last<L>(plan, pitch, re, im, out_re, out_im, stride, scratch);
+  run_last<L, STREAM>(plan, pitch, re, im, out_re, out_im, stride, scratch);
 }
 
 // ---- conversions ----------------------------------------------------------------------------------------------------
@@ -293,11 +318,19 @@ FREQKIT_INLINE V interleave_part(const V& r, const V& g, const V& b, Lane<I...>)
 }
 
 template <class T, int L>
-FREQKIT_INLINE void store_interleaved(T* to, const Vec<T, L>& r, const Vec<T, L>& g, const Vec<T, L>& b) {
+FREQKIT_INLINE void store_interleaved(T* to, const Vec<T, L>& r, const Vec<T, L>& g, const Vec<T, L>& b, bool stream) {
   using Order = typename MakeLane<L>::type;
-  store<L>(to, interleave_part<0>(r, g, b, Order{}));
-  store<L>(to + L, interleave_part<1>(r, g, b, Order{}));
-  store<L>(to + 2 * L, interleave_part<2>(r, g, b, Order{}));
+  const Vec<T, L> first = interleave_part<0>(r, g, b, Order{}), second = interleave_part<1>(r, g, b, Order{}),
+                  third = interleave_part<2>(r, g, b, Order{});
+  if (stream) {
+    store_streaming<L>(to, first);
+    store_streaming<L>(to + L, second);
+    store_streaming<L>(to + 2 * L, third);
+  } else {
+    store<L>(to, first);
+    store<L>(to + L, second);
+    store<L>(to + 2 * L, third);
+  }
 }
 
 FREQKIT_INLINE uint16_t to_half(float value) {
@@ -429,49 +462,79 @@ int64_t scratch_size(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>
 
 // ---- inverse --------------------------------------------------------------------------------------------------------
 
-// Rows of one block of 2L columns from T, as lanes of x joined in pairs: z[ky] for all ky.
+// Rows first .. first + L of one block of 2L columns, from T to lanes of x: columns x and x + L become real and
+// imaginary part of z[ky]. They are joined before they are transposed, so that one block of L vectors is alive at a
+// time. Lane 0 of the first group holds row 0 + i row H/2, both real: these have no mirror and are taken apart.
+template <class S, int L, bool FIRST, bool FULL>
+FREQKIT_INLINE void join_group(const S* t, const int* position, int height, int first, int rows, S* z) {
+  using V = Vec<S, L>;
+  typedef decltype(V{} < V{}) Choice;
+  Choice mirrored = Choice{} - 1;
+  if constexpr (FIRST) mirrored[0] = 0;
+  const auto part = [&](bool high, int64_t offset, auto value) FREQKIT_LAMBDA {
+    V r[L];
+#pragma GCC unroll 64
+    for (int j = 0; j < L; ++j) {
+      const S *a = t + j * 2 * L, *b = a + L * 2 * L;
+      r[j] = value(load<L>(a), load<L>(a + L), load<L>(b), load<L>(b + L));
+    }
+    transpose<S, L>(r);
+#pragma GCC unroll 64
+    for (int j = 0; j < L; ++j)
+      if (FULL || first + j < rows) {
+        int row = high ? height - first - j : first + j;
+        if (FIRST && j == 0 && high) {
+          if (height % 2) continue;
+          row = height / 2;
+        }
+        store<L>(z + int64_t(position[row]) * 2 * L + offset, r[j]);
+      }
+  };
+  const auto choose = [&](V value, V real_row) FREQKIT_LAMBDA { return FIRST ? (mirrored ? value : real_row) : value; };
+  part(false, 0, [&](V ar, V, V, V bi) FREQKIT_LAMBDA { return choose(ar - bi, ar); });
+  part(false, L, [&](V, V ai, V br, V) FREQKIT_LAMBDA { return choose(br + ai, br); });
+  part(true, 0, [&](V ar, V ai, V, V bi) FREQKIT_LAMBDA { return choose(ar + bi, ai); });
+  part(true, L, [&](V, V ai, V br, V bi) FREQKIT_LAMBDA { return choose(br - ai, bi); });
+}
+
+// All rows of one block of columns: z[ky] for all ky. Nothing of a group that is off is read.
 template <class S, int L>
-FREQKIT_INLINE void join_columns(const PlaneShape& shape, const int* position, const Scratch<S, L>& s, const S* plane,
-                                 int x0) {
+void join_columns(const PlaneShape& shape, const int* position, const Scratch<S, L>& s, const uint8_t* live,
+                  const S* plane, int x0) {
   using V = Vec<S, L>;
   const int height = shape.height, rows = shape.rows();
   for (int group = 0; group < shape.groups(); ++group) {
     const S* t = plane + group * s.pitch + int64_t(x0) * 2 * L;
-    V ar[L], ai[L], br[L], bi[L];
-#pragma GCC unroll 64
-    for (int j = 0; j < L; ++j) {
-      ar[j] = load<L>(t + j * 2 * L);
-      br[j] = load<L>(t + (j + L) * 2 * L);
-    }
-    transpose<S, L>(ar);
-    transpose<S, L>(br);
-#pragma GCC unroll 64
-    for (int j = 0; j < L; ++j) {
-      ai[j] = load<L>(t + j * 2 * L + L);
-      bi[j] = load<L>(t + (j + L) * 2 * L + L);
-    }
-    transpose<S, L>(ai);
-    transpose<S, L>(bi);
-    const int first = group * L, count = smaller(L, rows - first);
-    int j = 0;
-    if (group == 0) {  // rows 0 and H/2 are real: no mirror
-      store<L>(s.z, ar[0]);
-      store<L>(s.z + L, br[0]);
-      if (shape.has_nyquist()) {
-        S* middle = s.z + int64_t(position[height / 2]) * 2 * L;
-        store<L>(middle, ai[0]);
-        store<L>(middle + L, bi[0]);
+    const int first = group * L;
+    if (!live[group]) {
+      const auto clear = [&](int row) FREQKIT_LAMBDA {
+        store<L>(s.z + int64_t(position[row]) * 2 * L, V{});
+        store<L>(s.z + int64_t(position[row]) * 2 * L + L, V{});
+      };
+      for (int ky = first; ky < smaller(first + L, rows); ++ky) {
+        clear(ky);
+        if (ky > 0) clear(height - ky);
       }
-      j = 1;
+      if (group == 0 && shape.has_nyquist()) clear(height / 2);
+    } else if (group == 0) {
+      if (rows >= L)
+        join_group<S, L, true, true>(t, position, height, first, rows, s.z);
+      else
+        join_group<S, L, true, false>(t, position, height, first, rows, s.z);
+    } else if (first + L <= rows) {
+      join_group<S, L, false, true>(t, position, height, first, rows, s.z);
+    } else {
+      join_group<S, L, false, false>(t, position, height, first, rows, s.z);
     }
-    for (; j < count; ++j) {
-      S* low = s.z + int64_t(position[first + j]) * 2 * L;
-      S* high = s.z + int64_t(position[height - first - j]) * 2 * L;
-      store<L>(low, V(ar[j] - bi[j]));
-      store<L>(low + L, V(ai[j] + br[j]));
-      store<L>(high, V(ar[j] + bi[j]));
-      store<L>(high + L, V(br[j] - ai[j]));
-    }
+  }
+}
+
+// The row H/2, masked and turned by 90 degrees.
+template <class S>
+void masked_nyquist(const S* __restrict x, const S* __restrict w, int width, S* __restrict to) {
+  for (int i = 0; i < width; ++i) {
+    to[2 * i] = -x[2 * i + 1] * w[i];
+    to[2 * i + 1] = x[2 * i] * w[i];
   }
 }
 
@@ -487,22 +550,20 @@ void masked_rows(const PlaneShape& shape, const Plan<S>& rows, const S* packed, 
       std::memset(plane + group * s.pitch + int64_t(width) * 2 * L, 0, sizeof(S) * (2 * L - width % (2 * L)) * 2 * L);
   for (int group = 0; group < shape.groups(); ++group) {
     S* t = plane + group * s.pitch;
-    if (!live[group]) {
-      std::memset(t, 0, sizeof(S) * width * 2 * L);
-      continue;
-    }
+    if (!live[group]) continue;
     const S* x = packed + group * shape.group_size();
     const S* w = weights + int64_t(group) * width * L;
     const bool nyquist = group == 0 && shape.has_nyquist();
-    const S *xn = packed + shape.nyquist(), *wn = weights + shape.weight_nyquist();
+    const S* n = s.y;
+    if (nyquist) masked_nyquist(packed + shape.nyquist(), weights + shape.weight_nyquist(), width, s.y);
     bool fused = false;
     if (rows.passes > 1)
-      fused = nyquist ? run_masked<L, true>(rows, x, w, xn, wn, s.z) : run_masked<L, false>(rows, x, w, xn, wn, s.z);
+      fused = nyquist ? run_masked<L, true>(rows, x, w, n, s.z) : run_masked<L, false>(rows, x, w, n, s.z);
     if (!fused)
       for (int i = 0; i < width; ++i) {
         const V weight = load<L>(w + int64_t(i) * L);
         V re = load<L>(x + int64_t(i) * 2 * L) * weight, im = load<L>(x + int64_t(i) * 2 * L + L) * weight;
-        if (nyquist) re -= V{xn[2 * i + 1] * wn[i]}, im += V{xn[2 * i] * wn[i]};
+        if (nyquist) re += V{n[2 * i]}, im += V{n[2 * i + 1]};
         store<L>(s.z + int64_t(rows.position[i]) * 2 * L, re);
         store<L>(s.z + int64_t(rows.position[i]) * 2 * L + L, im);
       }
@@ -510,18 +571,28 @@ void masked_rows(const PlaneShape& shape, const Plan<S>& rows, const S* packed, 
   }
 }
 
+// Whether every vector of an output row is aligned to its size and vectors fill cache lines in pairs or alone.
+FREQKIT_INLINE bool whole_lines(const PlaneOutput& out, int lanes) {
+  const int64_t item = out.dtype == Dtype::kDouble ? 8 : out.dtype == Dtype::kFloat ? 4 : 2;
+  return reinterpret_cast<uintptr_t>(out.data) % 64 == 0 && out.row_stride * item % 64 == 0 && lanes * item % 16 == 0;
+}
+
 template <class S, int L>
 void inverse(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>& columns, const S* packed, const S* weights,
              const uint8_t* live, const PlaneOutput& out, S* memory) {
   const Scratch<S, L> s(shape, longest_of(rows, columns), 1, memory);
   const int width = shape.width, height = shape.height;
+  const bool stream = out.stream && whole_lines(out, L);
   masked_rows<S, L>(shape, rows, packed, weights, live, s, s.t);
   for (int x0 = 0; x0 < width; x0 += 2 * L) {
-    join_columns<S, L>(shape, columns.position, s, s.t, x0);
+    join_columns<S, L>(shape, columns.position, s, live, s.t, x0);
     const int count = smaller(2 * L, width - x0);
     if (count == 2 * L && out.dtype == dtype_of<S>() && out.column_stride == 1 && out.scale == 1) {
       S* to = static_cast<S*>(out.data) + x0;
-      transform<L>(columns, columns.pitch, s.z, s.z + L, to, to + L, out.row_stride, s.rest);
+      if (stream)
+        transform<L, true>(columns, columns.pitch, s.z, s.z + L, to, to + L, out.row_stride, s.rest);
+      else
+        transform<L>(columns, columns.pitch, s.z, s.z + L, to, to + L, out.row_stride, s.rest);
       continue;
     }
     transform<L>(columns, columns.pitch, s.z, s.z + L, s.y, s.y + L, 2 * L, s.rest);
@@ -532,6 +603,7 @@ void inverse(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>& column
     for (int y = 0; y < height; ++y)
       write_row(out, y * out.row_stride + x0 * out.column_stride, s.y + int64_t(y) * 2 * L, count);
   }
+  if (stream) fence_streams();
 }
 
 // Three channels of one image into interleaved pixels: whole cache lines are written instead of every third number.
@@ -540,13 +612,14 @@ void inverse_rgb(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>& co
                  const S* weights, const uint8_t* live, const PlaneOutput& out, S* memory) {
   const Scratch<S, L> s(shape, longest_of(rows, columns), 3, memory);
   const int width = shape.width, height = shape.height;
+  const bool stream = out.stream && whole_lines(out, L);
   for (int c = 0; c < 3; ++c)
     masked_rows<S, L>(shape, rows, packed + c * shape.size(), weights, live, s, s.t + c * s.plane);
   const bool fast = out.dtype == dtype_of<S>() || (out.dtype == Dtype::kBfloat16 && sizeof(S) == 4);
   for (int x0 = 0; x0 < width; x0 += 2 * L) {
     const int count = smaller(2 * L, width - x0);
     for (int c = 0; c < 3; ++c) {
-      join_columns<S, L>(shape, columns.position, s, s.t + c * s.plane, x0);
+      join_columns<S, L>(shape, columns.position, s, live, s.t + c * s.plane, x0);
       S* to = s.y + c * s.line;
       transform<L>(columns, columns.pitch, s.z, s.z + L, to, to + L, 2 * L, s.rest);
     }
@@ -565,14 +638,15 @@ void inverse_rgb(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>& co
         const S* v = from + part * L;
         if (out.dtype == dtype_of<S>())
           store_interleaved<S, L>(static_cast<S*>(out.data) + at + part * 3 * L, load<L>(v), load<L>(v + s.line),
-                                  load<L>(v + 2 * s.line));
+                                  load<L>(v + 2 * s.line), stream);
         else if constexpr (sizeof(S) == 4)
           store_interleaved<uint16_t, L>(static_cast<uint16_t*>(out.data) + at + part * 3 * L,
                                          to_bfloat16<L>(load<L>(v)), to_bfloat16<L>(load<L>(v + s.line)),
-                                         to_bfloat16<L>(load<L>(v + 2 * s.line)));
+                                         to_bfloat16<L>(load<L>(v + 2 * s.line)), stream);
       }
     }
   }
+  if (stream) fence_streams();
 }
 
 // ---- forward --------------------------------------------------------------------------------------------------------
@@ -760,16 +834,43 @@ void effective_row(const PlaneShape& shape, const MaskView& mask, int ky, S scal
   for (; kx < width; ++kx) out[kx] = (near[kx] + far[width - kx]) * half;
 }
 
+// 0 or 1 where every cell of a bit mask is that, else -1.
+FREQKIT_INLINE int constant_bits(const PlaneShape& shape, const MaskView& mask) {
+  if (mask.kind != MaskKind::kBitsAverage && mask.kind != MaskKind::kBitsHermitian) return -1;
+  const uint8_t* bits = static_cast<const uint8_t*>(mask.data);
+  const int cells = shape.width / mask.cell_w, whole = cells / 8;
+  const unsigned rest = (1u << cells % 8) - 1, value = bits[0] & 1, byte = value ? 0xff : 0;
+  for (int row = 0; row < shape.height / mask.cell_h; ++row, bits += mask.row_bytes) {
+    for (int i = 0; i < whole; ++i)
+      if (bits[i] != byte) return -1;
+    if (rest && (bits[whole] & rest) != (byte & rest)) return -1;
+  }
+  return int(value);
+}
+
 template <class S, int L>
 bool weights_of(const PlaneShape& shape, const MaskView& mask, double scale, S* weights, uint8_t* live, S* memory) {
   using V = Vec<S, L>;
   const int width = shape.width, rows = shape.rows();
+  const int constant = constant_bits(shape, mask);
+  if (constant >= 0) {
+    for (int group = 0; group < shape.groups(); ++group) {
+      V value = {};
+      for (int j = 0; j < L && group * L + j < rows; ++j) value[j] = S(constant ? scale : 0);
+      for (int64_t i = int64_t(group) * width; i < int64_t(group + 1) * width; ++i) store<L>(weights + i * L, value);
+      live[group] = uint8_t(constant);
+    }
+    for (int64_t i = shape.weight_nyquist(); i < shape.weight_size(); ++i)
+      weights[i] = S(constant && shape.has_nyquist() && i < shape.weight_nyquist() + width ? scale : 0);
+    return true;
+  }
   const int64_t pitch = width + 2 * L + 8;
   BitRows<S, L> a{mask, width, memory, memory + 2 * pitch}, b{mask, width, memory + pitch, memory + 2 * pitch};
   S* row = memory + 3 * pitch;
-  V suspicious = {};
+  typedef decltype(V{} < V{}) Bits;
+  V suspicious = {};  // 0 times every weight: NaN where one is not finite
   for (int group = 0; group < shape.groups(); ++group) {
-    V any = {};
+    Bits any = {};
     for (int j = 0; j < L; ++j) {
       S* to = row + j * pitch;
       if (group * L + j < rows)
@@ -788,22 +889,21 @@ bool weights_of(const PlaneShape& shape, const MaskView& mask, double scale, S* 
 #pragma GCC unroll 64
         for (int j = 0; j < L; ++j) {
           store<L>(to + int64_t(kx + j) * L, block[j]);
-          any += block[j] < 0 ? -block[j] : block[j];
-          suspicious += block[j] - block[j];  // 0 unless NaN or infinite
+          any |= Bits(block[j]);
+          suspicious += block[j] * S(0);
         }
       } else {
         for (int i = kx; i < width; ++i)
           for (int j = 0; j < L; ++j) {
             const S value = row[j * pitch + i];
             to[int64_t(i) * L + j] = value;
-            any[j] += value < 0 ? -value : value;
-            suspicious[j] += value - value;
+            any[j] |= value != 0 ? 1 : 0;
+            suspicious[j] += value * S(0);
           }
       }
     }
-    S sum = 0;
-    for (int j = 0; j < L; ++j) sum += any[j];
-    live[group] = !(sum == 0);
+    live[group] = 0;
+    for (int j = 0; j < L; ++j) live[group] |= any[j] << 1 != 0;  // but for the sign of a zero
   }
   S doubt = 0;
   for (int j = 0; j < L; ++j) doubt += suspicious[j];
@@ -815,7 +915,7 @@ bool weights_of(const PlaneShape& shape, const MaskView& mask, double scale, S* 
     for (int kx = 0; kx < width; ++kx) {
       to[kx] = row[kx];
       any = any || row[kx] != 0;
-      doubt += row[kx] - row[kx];
+      doubt += row[kx] * S(0);
     }
     live[0] = live[0] || any;
   }

@@ -187,11 +187,25 @@ def spectral_filter(x, masks, *, pairing="all", out=None, dtype=None, memory_for
             error on the CPU; on CUDA it is not looked for (that would wait for the device) and spreads into the output.
 
     Notes:
-        A NaN or infinity in an image spreads over its whole channel. A mask bin of weight 0 still multiplies the
-        spectrum, except where whole groups of columns are off, which are skipped; for finite images that is the same.
-        Memory beyond input and output is bounded per thread, whatever K and B are. The bank, a filtered image per free
-        cell, is made for as many images at a time as fit 16 MiB, at least one; on the CPU a thread keeps that memory.
-        Gradients take the transforms under either method.
+        What is not finite: a NaN or infinity in an image makes every pixel of that image's channel NaN or infinite, for
+        each mask that is not all off; other channels, images and masks keep their bits. A mask that is all off gives
+        zeros of anything (on the CPU). A bin of weight 0 may still be multiplied, which matters to no finite image.
+
+        Skipped on the CPU: groups of 4 to 16 rows `ky` of the half plane that are all off, and masks that are all off.
+        Bit masks that are equal are computed once in a call and copied ("all") or prepared once ("each"), and an all-on
+        mask is not expanded; the result has the same bits as without. Columns that are off save nothing.
+
+        Memory on the CPU beyond input and result, whatever K and B are: 4 MiB (or one mask, if that is more) and 32
+        bytes per mask for each call, and for each thread at most
+        `itemsize * (P*(H + 2*L + 1)*(W + 2*L + 4) + (2*P + 8)*L*(max(H, W) + 2*L + 64))` bytes, kept between calls, with
+        L lanes (4, 8 or 16 for float32, half of it for float64; `lanes` in the build info) and P = 3 for a channels-last
+        result of three channels, else 1: 0.5 MB at 224. Dense masks of another dtype than the spectrum, and masks or
+        spectra that are not contiguous, are copied whole.
+
+        A result of more than 6 MiB is written past the caches.
+
+        The bank, a filtered image per free cell, is made for as many images at a time as fit 16 MiB, at least one; on
+        the CPU a thread keeps that memory. Gradients take the transforms under either method.
 
     Example:
         >>> import torch, freqkit
@@ -239,8 +253,10 @@ def spectral_filter(x, masks, *, pairing="all", out=None, dtype=None, memory_for
         return out
     try:
         if out is None:
-            return torch.ops.freqkit.spectral_filter(packed, h, w, mask, kind, cell, paired, dtype, channels_last)
-        torch.ops.freqkit.spectral_filter_out(packed, h, w, mask, kind, cell, paired, channels_last, out)
+            return torch.ops.freqkit.spectral_filter.default(
+                packed, h, w, mask, kind, cell, paired, dtype, channels_last
+            )
+        torch.ops.freqkit.spectral_filter_out.default(packed, h, w, mask, kind, cell, paired, channels_last, out)
         return out
     except RuntimeError as error:  # the one check of values that the native side makes
         found = _NOT_FINITE.search(str(error))
@@ -325,7 +341,7 @@ def _output_format(out, dtype, memory_format, shape, packed):
         if dtype not in _OUTPUT_DTYPES:
             raise TypeError(f"spectral_filter: dtype must be float32, float64, bfloat16 or float16; got {dtype}.")
         return dtype, memory_format == torch.channels_last
-    if not isinstance(out, Tensor) or tuple(out.shape) != tuple(shape):
+    if not isinstance(out, Tensor) or out.shape != shape:
         raise ValueError(f"spectral_filter: out must have shape {list(shape)}; got {list(getattr(out, 'shape', ()))}.")
     if out.dtype not in _OUTPUT_DTYPES or (dtype is not None and out.dtype != dtype):
         raise TypeError(f"spectral_filter: out must be of the output dtype {dtype or 'float'}; got {out.dtype}.")
@@ -335,8 +351,11 @@ def _output_format(out, dtype, memory_format, shape, packed):
         raise ValueError(
             "spectral_filter: out= does not record gradients; call it without out, or under torch.no_grad()."
         )
-    images = out.reshape(-1, *out.shape[-3:]) if out.is_contiguous() else out.flatten(0, -4)
-    contiguous, last = out.is_contiguous(), images.is_contiguous(memory_format=torch.channels_last)
+    contiguous = out.is_contiguous()
+    if contiguous and memory_format in (None, torch.contiguous_format):  # the common case, without a view
+        return out.dtype, False
+    images = out.reshape(-1, *out.shape[-3:]) if contiguous else out.flatten(0, -4)
+    last = images.is_contiguous(memory_format=torch.channels_last)
     if memory_format is None:
         channels_last = not contiguous
     else:

@@ -279,11 +279,102 @@ def test_one_frequency_is_a_cosine():
     assert torch.allclose(y, torch.cos(2 * torch.pi * (3 * row - 2 * column)) / (h * w), atol=1e-15)
 
 
-def test_nan_in_an_image_stays_in_its_channel():
-    x, m = sample(16, 16)
-    x[0, 1, 3, 3] = float("nan")
-    y = freqkit.spectral_filter(x, m)
-    assert y[:, 0, 1].isnan().all() and y[:, 0, [0, 2]].isfinite().all() and y[:, 1].isfinite().all()
+# ---- what a call skips, and what it does not ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("symmetry", ["average", "hermitian"])
+@pytest.mark.parametrize("size,cell", [((40, 36), (2, 1)), ((9, 15), (3, 5)), ((64, 96), (4, 4))], ids=str)
+def test_equal_and_constant_masks_give_the_bits_of_ordinary_ones(size, cell, symmetry):
+    rng = np.random.default_rng(3)
+    rows, columns = size[0] // cell[0], size[1] // cell[1]
+    drawn = rng.integers(0, 2, (8, rows, columns), dtype=np.uint8)
+    drawn[1], drawn[2], drawn[6] = 1, 0, 1
+    drawn[3] = drawn[5] = drawn[0]
+    bits = torch.from_numpy(np.packbits(drawn, axis=2, bitorder="little"))
+    if columns % 8:
+        bits[6, :, -1] |= 0x80  # beyond the last cell: not part of the mask
+    masks = freqkit.BitMasks(bits, cell, size, symmetry)
+    dense = reference.bit_masks(masks).float()  # dense masks are taken as they come
+    x = torch.randn(8, 3, *size)
+    for options in ({}, {"memory_format": torch.channels_last, "dtype": torch.bfloat16}, {"pairing": "each"}):
+        y, expected = freqkit.spectral_filter(x, masks, **options), freqkit.spectral_filter(x, dense, **options)
+        assert torch.equal(y, expected)
+        assert not y[2].any() and not y[2].signbit().any()
+    assert freqkit.spectral_filter(x, masks).stride() == freqkit.spectral_filter(x, dense).stride()
+
+
+@pytest.mark.parametrize("size", [(64, 32), (130, 48), (37, 20), (33, 65)], ids=ident)
+def test_rows_that_are_off_leave_the_bits_of_what_is_on(size):
+    h, w = size
+    x, m = sample(h, w, masks=3)
+    ky = torch.arange(h).minimum(h - torch.arange(h))
+    m[0, ky >= 5] = 0  # low rows alone
+    m[1, ky < h // 4] = 0  # and their opposite
+    m[2, :, w // 4 : w - w // 4 + 1] = 0
+    assert relative(freqkit.spectral_filter(x, m), reference.spectral_filter(x, m)) <= 3e-7
+    tiny = m.clone()
+    tiny[:, ky >= 5] += 1e-38 * (tiny[:, ky >= 5] == 0)  # on, but beyond float32's resolution
+    assert relative(freqkit.spectral_filter(x, tiny), freqkit.spectral_filter(x, m)) <= 1e-7
+
+
+@pytest.mark.parametrize("options", [{}, {"dtype": torch.bfloat16, "memory_format": torch.channels_last}], ids=str)
+def test_results_beyond_the_caches_have_the_same_bits(options):
+    x, m = sample(96, 96, images=70 if not options else 140, masks=1)
+    spectrum = freqkit.spectrum(x)
+    y = freqkit.spectral_filter(spectrum, m, **options)
+    assert y.numel() * y.element_size() > 6 << 20
+    for start in range(0, len(x), 35):
+        part = freqkit.spectral_filter(spectrum[start : start + 35], m, **options)
+        assert torch.equal(y[:, start : start + 35], part)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")], ids=str)
+@pytest.mark.parametrize("size", [(16, 16), (33, 35), (7, 9), (225, 33), (1, 5), (48, 80)], ids=ident)
+def test_what_is_not_finite_stays_in_its_plane(size, value):
+    h, w = size
+    x, m = sample(h, w, images=3, masks=3)
+    m[1] = 0
+    m[2] = 0
+    m[2, 0, 0] = 1
+    clean = freqkit.spectral_filter(x, m)
+    dirty = x.clone()
+    dirty[1, 1, h // 2, w // 3] = value
+    for options in ({}, {"memory_format": torch.channels_last}, {"pairing": "each"}):
+        expected = clean[torch.arange(3), torch.arange(3)] if "pairing" in options else clean
+        y = freqkit.spectral_filter(dirty, m, **options)
+        touched = torch.zeros(expected.shape, dtype=torch.bool)
+        if "pairing" not in options:
+            touched[[0, 2], 1, 1] = True  # a mask that is all off gives zeros of anything
+        assert not y[touched].isfinite().any()
+        assert torch.equal(y[~touched], expected[~touched])
+        assert torch.equal(freqkit.spectral_filter(x, m, **options), expected)  # nothing is left behind
+
+
+def test_memory_of_a_call_is_bounded():
+    if not os.path.exists("/proc/self/clear_refs"):
+        pytest.skip("needs /proc/self/clear_refs to reset the peak")
+    code = """
+import torch, freqkit
+from freqkit.ops.extension import build_info
+torch.set_num_threads(1)
+h = w = 64
+spectrum = freqkit.spectrum(torch.randn(2, 3, h, w))
+masks = freqkit.BitMasks(torch.randint(0, 256, (1000, h, w // 8), dtype=torch.uint8), (1, 1), (h, w), "average")
+out = torch.zeros(1000, 2, 3, h, w).fill_(1)
+freqkit.spectral_filter(freqkit.spectrum(torch.randn(1, 3, 8, 8)), torch.ones(1, 8, 8))  # what a first call loads
+def status(key):
+    return next(int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith(key))
+open("/proc/self/clear_refs", "w").write("5")
+before = status("VmRSS")
+freqkit.spectral_filter(spectrum, masks, out=out)
+lanes, most = build_info()["lanes"]["float32"], max(h, w)
+scratch = 4 * ((h + 2 * lanes + 1) * (w + 2 * lanes + 4) + 10 * lanes * (most + 2 * lanes + 64))
+print(status("VmHWM") - before, (4 << 20) + 32 * 1000 + scratch)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    grown, bound = map(int, run.stdout.split())
+    assert grown <= bound + (1 << 20), (grown, bound)  # a page or two of everything else
 
 
 # ---- autograd, compile, modes ---------------------------------------------------------------------------------------
