@@ -136,6 +136,11 @@ class Attack:
         return self.step / 255 if self.norm == "linf" else float(self.step)
 
     @property
+    def most_forwards(self):
+        """Forwards per image at most; 1 for attacks of other packages, of which it is not known."""
+        return {"fgsm": 2, "pgd": max(1, self.restarts) * (self.steps + 1)}.get(self.kind, 1)
+
+    @property
     def title(self):
         """All that tells it from other attacks, in words."""
         words = [f"{self.kind} {self.norm} {self.eps:g}{'/255' if self.norm == 'linf' else ''}"]

@@ -469,12 +469,14 @@ class _Run:
                 raise
 
     def expected(self):
-        """Forwards of one model without attacks."""
-        each = 1 if self.settings.dfm is None else 2 + self.settings.cross
-        total = sum(
-            len(s) * len([c for c in self.settings.conditions(s) if c.attack is None]) for s in self.settings.sets
-        )
-        return round(each * total)
+        """Forwards of one model, at most."""
+        settings, total = self.settings, 0
+        plain, passes = (1, 1) if settings.dfm is None else (2 + settings.cross, 2)
+        for one in settings.sets:
+            for condition in settings.conditions(one):
+                attack = condition.attack
+                total += len(one) * (plain if attack is None else passes * attack.most_forwards)
+        return round(total)
 
     def fault(self, model, test_set, condition, error):
         sentence = " ".join(str(error).split()) or type(error).__name__
@@ -803,9 +805,12 @@ class _Work:
 
     # ---- computing
 
+    @property
+    def passes(self):
+        return 1 if self.model.masks is None else 2
+
     def name(self, first, last):
-        passes = 1 if self.model.masks is None else 2
-        return f"{self.key}/0-{passes}/{first}-{last}"
+        return f"{self.key}/0-{self.passes}/{first}-{last}"
 
     def known(self, first, last):
         """Whether the journal has these images; then they are taken from it."""
@@ -813,7 +818,7 @@ class _Work:
         found = journal.get(self.name(first, last)) if journal else None
         if found is not None:
             self.held[first] = found
-            amount = (last - first) * (1 if self.model.masks is None else 2)
+            amount = (last - first) * self.passes
             self.model.counts["forwards_resumed"] += amount
             self.model.run.progress.advance(amount, resumed=True)
         return found is not None
@@ -831,7 +836,11 @@ class _Work:
         if self.model.journal:
             self.model.journal.put(self.name(first, last), **found)
         self.held[first] = found
-        self.model.run.progress.advance(self.model.counts["forwards"] - before)
+        spent = self.model.counts["forwards"] - before
+        self.model.run.progress.advance(spent)
+        if self.condition.attack is not None:  # images that stopped early, or were wrong before
+            most = (last - first) * self.passes * self.condition.attack.most_forwards
+            self.model.run.progress.advance(max(0, most - spent), saved=True)
 
     def names(self, first, last):
         return [self.test_set.source.name(i) for i in range(first, last)]

@@ -79,7 +79,7 @@ def plot_groups(result, model=None):
                 axis.scatter(t, value, s=areas, color=face, edgecolors=colour, linewidths=1, zorder=3)
         where = "" if condition == "all" else f"\n{figures.shorten(condition, 34)}"
         axis.set_title(f"{name}{where}", fontsize=8.5)
-        axis.set_ylim(-0.03, 1.03)
+        axis.set_ylim(-0.06, 1.06)
         axis.set_xticks([0.1, 0.3, 0.5, 0.7, 0.9])
         _plain(axis)
     for axis in axes[-1]:
@@ -148,7 +148,8 @@ def plot_corruptions(result, model=None):
 
 def plot_scatter(result, model=None, *, named=5):
     """One dot per class: on the left TPR of whole images against TPR through the map, in distribution; on the right
-    in-distribution TPR against the mean over the other sets. The `named` classes of the highest filtered TPR are named.
+    in-distribution TPR against the mean over the other sets. The `named` classes of the highest filtered TPR above 0
+    have their names beside them.
 
     Args, returns, raises: see `plot_groups`; UsageError when there is nothing to compare.
     """
@@ -184,7 +185,8 @@ def plot_scatter(result, model=None, *, named=5):
         )
     if not pairs:
         raise UsageError("plot_scatter: there is nothing to compare: no maps and one set only.")
-    top = sorted(rates["filtered TPR"], key=lambda name: -_number(rates["filtered TPR"][name]))[:named]
+    through = {name: value for name, value in rates["filtered TPR"].items() if value}
+    top = sorted(through, key=lambda name: -through[name])[:named]
     figure = figures.new_figure(4.1 * len(pairs) + 0.4, 4.4)
     axes = figure.subplots(1, len(pairs), squeeze=False)
     for axis, (names, across, up, x_label, y_label, title) in zip(axes.flat, pairs, strict=True):
@@ -238,9 +240,11 @@ def plot_gallery(result, model, test_set, dfm, *, preprocessing, name=None, coun
     rates = result.rates(
         "filtered TPR", model=_model(result, name), set=test_set.name, condition=test_set.condition or "all"
     )
-    strongest = sorted((each for each in rates if each in dfm.classes), key=lambda each: -_number(rates[each]))[:count]
+    strongest = sorted(
+        (each for each in rates if rates[each] and each in dfm.classes), key=lambda each: -_number(rates[each])
+    )[:count]
     if not strongest:
-        raise UsageError(f"plot_gallery: no class of {test_set.title} has a map and images.")
+        raise UsageError(f"plot_gallery: no class of {test_set.title} is recognised through its map.")
     places = []
     for each in strongest:
         own = (test_set.labels == test_set.classes.index(each)).nonzero().flatten().tolist()
