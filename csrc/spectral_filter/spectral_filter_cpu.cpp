@@ -1,7 +1,7 @@
 // The CPU operators: tensors in, tensors out; work shared between torch's threads over (mask, plane).
 //
 // Memory of a call beyond its result, whatever K and B are: the weights of one block of masks (at most 4 MiB or one
-// mask), 32 bytes per mask to find equal ones, and one scratch per thread (one plane between its two transforms, or the
+// mask), 48 bytes per mask to find equal ones, and one scratch per thread (one plane between its two transforms, or the
 // three of an interleaved image; two columns' worth of lines for each, and one more).
 #include <algorithm>
 #include <cstring>

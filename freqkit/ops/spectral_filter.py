@@ -195,11 +195,11 @@ def spectral_filter(x, masks, *, pairing="all", out=None, dtype=None, memory_for
         Bit masks that are equal are computed once in a call and copied ("all") or prepared once ("each"), and an all-on
         mask is not expanded; the result has the same bits as without. Columns that are off save nothing.
 
-        Memory on the CPU beyond input and result, whatever K and B are: 4 MiB (or one mask, if that is more) and 32
-        bytes per mask for each call, and for each thread at most
-        `itemsize * (P*(H + 2*L + 1)*(W + 2*L + 4) + (2*P + 8)*L*(max(H, W) + 2*L + 64))` bytes, kept between calls, with
-        L lanes (4, 8 or 16 for float32, half of it for float64; `lanes` in the build info) and P = 3 for a channels-last
-        result of three channels, else 1: 0.5 MB at 224. Dense masks of another dtype than the spectrum, and masks or
+        Memory on the CPU beyond input and result, whatever K and B are: 4 MiB (or one mask, if that is more) and 48
+        bytes per mask for each call, and for each thread, kept between calls, at most
+        `itemsize * (P*(H + 2*L + 1)*(W + 2*L + 4) + (2*P + 8)*L*(max(H, W) + 2*L + 64))` bytes: 0.5 MB at 224. L is the
+        number of lanes (4, 8 or 16 for float32, half of it for float64: `lanes` of the build info), P is 3 for a
+        channels-last result of three channels, else 1. Dense masks of another dtype than the spectrum, and masks or
         spectra that are not contiguous, are copied whole.
 
         A result of more than 6 MiB is written past the caches.
