@@ -28,7 +28,7 @@ class Triple(click.ParamType):
         return triple
 
 
-@command(app, "adcs")
+@command(app, "adcs", leaves_records=True)
 @options(DATA)
 @click.option(
     "--preset",

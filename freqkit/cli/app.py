@@ -9,6 +9,7 @@ import traceback
 import click
 
 from freqkit import __version__
+from freqkit.cli.records import config_option, recorded
 from freqkit.errors import UsageError
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -24,10 +25,16 @@ COMMANDS = {
     "evaluate": ("freqkit.cli.evaluate", "evaluate", "Shortcut classes on every test set, also attacked and filtered."),
     "doctor": ("freqkit.cli.doctor", "doctor", "Check test sets on disk, and a model's preprocessing."),
     "table": ("freqkit.cli.table", "table", "Tables of evaluations; imports timm and RobustBench."),
+    "report": ("freqkit.cli.report", "report", "Make a run's page anew, or compare several runs on one."),
+    "explain": ("freqkit.cli.explain", "explain", "Define a term, with its formula and source."),
+    "rerun": ("freqkit.cli.rerun", "rerun", "Do a run again, to the same bytes."),
+    "watch": ("freqkit.cli.watch", "watch", "Follow a running search, live."),
+    "models": ("freqkit.cli.models", "models", "Which models there are, and what is known of one."),
     "info": ("freqkit.cli.info", "info", "Versions, what was built, what will run here."),
     "masks": ("freqkit.cli.masks", "masks", "Import and look at frequency maps."),
-    "data": ("freqkit.cli.data", "data", "Make image sets."),
+    "data": ("freqkit.cli.datasets", "data", "List, check and make image sets."),
     "train": ("freqkit.cli.train", "train", "Train a classifier."),
+    "completion": ("freqkit.cli.completion", "completion", "Completion of commands and flags for bash, zsh, fish."),
 }
 SHARED = ("search", "dfm")  # commands whose work several ranks share
 
@@ -152,12 +159,16 @@ def say(sentence):
     click.echo(sentence, err=True)
 
 
-def command(group, *args, **kwargs):
-    """A command of `group` with --debug, which also may stand behind the command's name."""
+def command(group, *args, leaves_records=False, **kwargs):
+    """A command of `group` with --debug, which also may stand behind the command's name, and with --config.
+
+    With `leaves_records` it writes run.yaml and an HTML report beside what it puts into `--out`.
+    """
 
     def wrap(function):
         option = click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks of errors.")
-        return group.command(*args, **kwargs)(option(function))
+        function = config_option(option(recorded(function) if leaves_records else function))
+        return group.command(*args, **kwargs)(function)
 
     return wrap
 

@@ -13,7 +13,7 @@ from freqkit.cli.tables import percent, show_table
 from freqkit.cli.values import resolve_device
 
 
-@command(app, "band-stop")
+@command(app, "band-stop", leaves_records=True)
 @options(MODEL, DATA)
 @click.option("--edges", metavar="R,R,...", help="Where bands 2, 3, ... begin, cycles/image.  [default: N/8,N/4,3N/8]")
 @click.option("--remove", type=click.IntRange(1), default=2, show_default=True, help="Bands removed at a time.")

@@ -14,7 +14,7 @@ SHOWN = 4  # frequencies of a class that the table spells out
 
 @app.group("data")
 def data():
-    """Make image sets."""
+    """List, check and make image sets."""
 
 
 @command(data, "synthetic")
@@ -38,7 +38,11 @@ def data():
 @click.option("--out", required=True, type=click.Path(file_okay=False), metavar="DIR", help="A new or empty folder.")
 @options(JSON)
 def synthetic(variant, images_per_class, test_images_per_class, test_seed, kind, out, as_json, seed, bands, **flags):
-    """Images with planted frequencies, and which they are: truth.safetensors and truth.json."""
+    """Images with planted frequencies, and which they are: truth.safetensors and truth.json.
+
+    \b
+    freqkit data synthetic --variant 1 --images-per-class 200 --out planted
+    """
     from freqkit.data import synthetic, write_image_folder, write_npy, write_truth
     from freqkit.errors import UsageError
 

@@ -18,8 +18,10 @@ CANDIDATES = (150, 250, 400, 600)
 TITLE = "Frequencies by which each class is still recognised; orange: planted in C0"
 
 
-@command(app, "demo")
-@click.option("--out", default="demo", show_default=True, type=click.Path(file_okay=False), metavar="DIR")
+@command(app, "demo", leaves_records=True)
+@click.option(
+    "--out", default="demo", show_default=True, type=click.Path(file_okay=False), metavar="DIR", help="Where it goes."
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Images, weights and masks.")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier demo in DIR.")
 @options(RUN, JSON)
@@ -28,6 +30,9 @@ def demo(out, seed, overwrite, device, batch_size, as_json):
 
     Class C0 of the synthetic images always holds the diagonal frequencies (k, k), k = 1, 3, ..., 15. The
     network is free to use them; the search is not told. Takes a few minutes on two cores.
+
+    \b
+    freqkit demo --out demo
     """
     with watcher() as progress:
         found = run(

@@ -24,7 +24,7 @@ class Shares(click.ParamType):
         return tuple(Share().convert(part, param, ctx) for part in value.split(","))
 
 
-@command(app, "dfm")
+@command(app, "dfm", leaves_records=True)
 @options(MODEL, DATA)
 @click.option("--out", required=True, type=click.Path(file_okay=False), metavar="DIR", help="Where the results go.")
 @click.option(
@@ -81,9 +81,8 @@ def dfm(
     """Remove one frequency after the other, and see which classes suffer.
 
     Writes run.json, removal.safetensors (every loss), dfm-1.safetensors, dfm-5.safetensors, ... (the dominant
-    frequency maps at each level, in percent), classes.csv, dfms.png and increase.png into DIR. Test the maps
-    on
-    other images than these: select with --split-fraction, test with `freqkit rates --rest`.
+    frequency maps at each level, in percent), classes.csv, dfms.png, increase.png and report.html into DIR. Test
+    the maps on other images than these: select with --split-fraction, test with `freqkit rates --rest`.
 
     \b
     freqkit dfm --model cifar_resnet20 --weights resnet20.safetensors \\
@@ -91,7 +90,7 @@ def dfm(
     """
     from freqkit.engine.ranks import join
     from freqkit.errors import UsageError
-    from freqkit.report import plot_removal, save_figure
+    from freqkit.report import examples_of, plot_removal, save_examples, save_figure
     from freqkit.search import gradient, removal
 
     if resume and overwrite:
@@ -118,6 +117,7 @@ def dfm(
         out = Path(out)
         save_figure(plot_removal(result), out / "dfms.png")
         save_figure(plot_removal(result, which="increase"), out / "increase.png")
+        save_examples(out / "examples.safetensors", examples_of(model, images, result.masks, result.classes))
         if as_json:
             click.echo(json.dumps(_plain(facts_of(result, out)), indent=2))
             return

@@ -32,7 +32,7 @@ SETS = (
 )
 
 
-@command(app, "evaluate")
+@command(app, "evaluate", leaves_records=True)
 @click.option(
     "--model",
     "models",

@@ -14,7 +14,11 @@ PACKAGES = "torch torchvision timm numpy scipy safetensors pillow matplotlib cli
 @command(app, "info")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def info(as_json):
-    """Versions, what was built (CUDA architectures, SIMD level), what will run here, thread counts."""
+    """Versions, what was built (CUDA architectures, SIMD level), what will run here, thread counts.
+
+    \b
+    freqkit info
+    """
     facts = gather()
     if as_json:
         click.echo(json.dumps(facts, indent=2))

@@ -28,7 +28,11 @@ def masks():
 @click.option("--overwrite", is_flag=True, help="Replace FILE.")
 @options(JSON)
 def import_(pickle, out, classes, rank, overwrite, as_json):
-    """Read published maps (a pickle: dict class -> array or list of arrays); nothing in it is run."""
+    """Read published maps (a pickle: dict class -> array or list of arrays); nothing in it is run.
+
+    \b
+    freqkit masks import published.pkl --out dfm.safetensors
+    """
     from freqkit.errors import UsageError
     from freqkit.masks import import_pickle, save_dfm
 
@@ -53,7 +57,11 @@ def import_(pickle, out, classes, rank, overwrite, as_json):
 @click.option("--out", type=click.Path(dir_okay=False), metavar="PNG", help="Draw the maps, too.")
 @options(JSON)
 def show(file, out, as_json):
-    """Which frequencies a file's maps keep: coverage per class, and a picture."""
+    """Which frequencies a file's maps keep: coverage per class, and a picture.
+
+    \b
+    freqkit masks show dfm.safetensors --out dfm.png
+    """
     from freqkit.masks import load_dfm
 
     dfm = load_dfm(file)

@@ -4,7 +4,8 @@ import functools
 
 import click
 
-from freqkit.cli.values import BatchSize, Device, Memory, Share, resolve_device
+from freqkit.cli.app import say
+from freqkit.cli.values import BatchSize, Device, Folder, Memory, Share, resolve_device
 
 MODEL = (
     click.option(
@@ -15,12 +16,14 @@ MODEL = (
     ),
     click.option(
         "--weights",
+        "--checkpoint",
         type=click.Path(exists=True, dir_okay=False),
         metavar="FILE",
         help="safetensors, or a checkpoint that torch reads with weights_only=True.",
     ),
     click.option("--weights-entry", metavar="NAME", help="The entry of a checkpoint that holds the weights."),
-    click.option("--pretrained/--no-pretrained", help="Fetch timm's published weights."),
+    click.option("--pretrained/--no-pretrained", help="timm's published weights."),
+    click.option("--download", is_flag=True, help="Fetch them when they are not on this machine."),
     click.option("--num-classes", type=click.IntRange(1), metavar="N", help="Logits, when the name leaves it open."),
     click.option("--allow-missing", is_flag=True, help="Accept keys that the weights file lacks."),
     click.option("--allow-unexpected", is_flag=True, help="Accept keys that the network does not have."),
@@ -28,8 +31,9 @@ MODEL = (
 DATA = (
     click.option(
         "--data",
+        "--data-dir",
         required=True,
-        type=click.Path(exists=True, file_okay=False),
+        type=Folder(),
         metavar="DIR",
         help="DIR/class/file, CIFAR batches, MNIST's idx files, or npy arrays.",
     ),
@@ -43,6 +47,7 @@ DATA = (
     ),
     click.option(
         "--image-size",
+        "--img-size",
         type=click.IntRange(1),
         metavar="N",
         help="Side in pixels.  [default: the model's own, else as stored]",
@@ -78,7 +83,7 @@ DATA = (
 )
 RUN = (
     click.option("--device", type=Device(), default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
-    click.option("--batch-size", type=BatchSize(), default="auto", show_default=True, help="Images per forward."),
+    click.option("-b", "--batch-size", type=BatchSize(), default="auto", show_default=True, help="Images per forward."),
 )
 ENGINE = (
     click.option(
@@ -130,16 +135,44 @@ def the_model(flags, *, data=None, seed=0):
     chosen = {key: flags[key] for key in MODEL_KEYS if key in flags}
     if chosen.get("num_classes") is None and data is not None:
         chosen["num_classes"] = len(data.classes)
-    return load_model(flags["model"], seed=seed, device=resolve_device(flags["device"]), **chosen)
+    if chosen.get("pretrained") and not flags.get("download"):
+        _must_be_here(flags["model"])
+    model = load_model(flags["model"], seed=seed, device=resolve_device(flags["device"]), **chosen)
+    # a factory may have loaded its own; a network to be trained need not have any
+    if data is None and chosen.get("weights") is None and not chosen.get("pretrained") and ":" not in flags["model"]:
+        say(f"Note: {flags['model']} has random weights; give --weights FILE or --pretrained.")
+    return model
+
+
+def _must_be_here(name):
+    """Refuse to fetch published weights unless that was asked for."""
+    from freqkit.errors import UsageError
+    from freqkit.models import list_models, published_weights
+
+    # a name that timm does not know is load_model's to complain of
+    if name in list_models(name) + list_models(name, pretrained=True) and published_weights(name) is None:
+        raise UsageError(f"--pretrained: the published weights of {name!r} are not on this machine; give --download.")
 
 
 def the_images(flags, *, size=None):
     """Read the images that the flags name, at `--image-size` or else `size`."""
+    from freqkit.errors import UsageError
+
+    size = flags["image_size"] or size
+    try:
+        return _read(flags, size)
+    except UsageError as error:
+        if size is None and "image_size must be given" in str(error):
+            raise UsageError(str(error).replace("load_images: image_size", "--image-size")) from error
+        raise
+
+
+def _read(flags, size):
     from freqkit.data import load_images
 
     return load_images(
         flags["data"],
-        image_size=flags["image_size"] or size,
+        image_size=size,
         resize=flags["resize"],
         layout=flags["layout"],
         part=flags["part"],

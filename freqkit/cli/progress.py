@@ -87,11 +87,14 @@ def _facts(facts):
 class Lines:
     """Plain lines, at most one every `every` seconds and one at the end of each piece of work."""
 
+    began = staticmethod(lambda: None)  # called when a piece of work starts
+
     def __init__(self, stream=None, every=10.0, clock=time.monotonic):
         self.stream, self.every, self.clock = stream, every, clock
         self.pace, self.title, self.unit, self.spoke = None, "", "", 0.0
 
     def start(self, title, total, unit="forwards"):
+        self.began()
         self.title, self.unit = title, unit
         self.pace, self.spoke = Pace(total, self.clock), self.clock()
         self._say(f"{title}: {amount(total)} {unit}")
@@ -133,6 +136,8 @@ class Lines:
 class Bar:
     """A rich bar: title, bar, share, rate, time left."""
 
+    began = staticmethod(lambda: None)
+
     def __init__(self, console):
         from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
 
@@ -147,6 +152,7 @@ class Bar:
         self.task, self.pace, self.unit = None, None, ""
 
     def start(self, title, total, unit="forwards"):
+        self.began()
         self.pace, self.unit = Pace(total), unit
         self.task = self.progress.add_task(title, total=total, words="")
 
@@ -197,7 +203,12 @@ class Notes(Lines):
 
 
 def watcher(stream=None, log=None):
-    """A context manager that is a Progress for the engine: `Bar` on a terminal, else `Lines`; told to `log`, too."""
+    """A context manager that is a Progress for the engine: `Bar` on a terminal, else `Lines`; told to `log`, too.
+
+    When work starts, the command that runs notes its flags in the run directory.
+    """
+    from freqkit.cli.records import note_start
+
     stream = stream or sys.stderr
     rank = os.environ.get("RANK", "0")
     if rank != "0":
@@ -208,6 +219,7 @@ def watcher(stream=None, log=None):
         shown = Bar(Console(file=stream))
     else:
         shown = Lines(stream)
+    shown.began = note_start
     if log is None:
         return shown
     from freqkit.cli.logs import Log

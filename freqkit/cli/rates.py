@@ -14,7 +14,7 @@ from freqkit.cli.tables import percent, show_table
 from freqkit.cli.values import resolve_device
 
 
-@command(app, "rates")
+@command(app, "rates", leaves_records=True)
 @options(MODEL, DATA)
 @click.option(
     "--dfm",

@@ -21,7 +21,7 @@ from freqkit.cli.tables import percent, show_table
 from freqkit.cli.values import Counts, Risk, Share, Stages, resolve_device
 
 
-@command(app, "search")
+@command(app, "search", leaves_records=True)
 @options(MODEL, DATA)
 @click.option("--out", type=click.Path(file_okay=False), metavar="DIR", help="Where the results shall stand.")
 @click.option(
@@ -73,8 +73,8 @@ def search(
 ):  # fmt: skip
     """Find, for every class, the few frequencies by which a classifier still recognises it.
 
-    Writes run.json, dfm.safetensors, classes.csv, every stage's scores and pictures (dfms.png, filtered.png,
-    curves.png) into DIR.
+    Writes report.html, run.json, dfm.safetensors, classes.csv, every stage's scores and pictures (dfms.png,
+    filtered.png, curves.png) into DIR.
 
     \b
     freqkit search --model cifar_resnet20 --weights resnet20.safetensors \\

@@ -70,7 +70,7 @@ def refuse_foreign_flags(context):
 def run_searcher(model, images, flags, ranks):
     """What `freqkit search` does for a searcher that is not hfss; `flags` are the values of all its options."""
     from freqkit import search as searchers
-    from freqkit.report import plot_removal, save_figure, write_pictures
+    from freqkit.report import examples_of, plot_removal, save_examples, save_figure, write_pictures
 
     name, out = flags["searcher"], Path(flags["out"])
     settings = {key: flags[key] for key in OWN_FLAGS[name]}
@@ -88,6 +88,7 @@ def run_searcher(model, images, flags, ranks):
     if name in ("gradient", "removal"):
         save_figure(plot_removal(result), out / "dfms.png")
         save_figure(plot_removal(result, which="increase"), out / "increase.png")
+        save_examples(out / "examples.safetensors", examples_of(model, images, result.masks, result.classes))
     else:
         write_pictures(result, model, images, out)
     if flags["as_json"]:
@@ -131,7 +132,7 @@ def show_classes(result, *, title, limit=30):
     )
 
 
-@command(app, "compare-searchers")
+@command(app, "compare-searchers", leaves_records=True)
 @options(MODEL, DATA)
 @click.option(
     "--held-out", required=True, type=click.Path(exists=True, file_okay=False), metavar="DIR",

@@ -35,7 +35,7 @@ CHANGES = (
 )  # fmt: skip
 
 
-@command(app, "train")
+@command(app, "train", leaves_records=True)
 @options(MODEL, DATA)
 @click.option(
     "--recipe", type=click.Choice(["plain", "iccv2023", "cifar", "timm-like"]), default="plain", show_default=True,

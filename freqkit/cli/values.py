@@ -1,9 +1,29 @@
 """Values of flags: what they may be, and the sentence when they are not."""
 
+import difflib
 import os
 import re
+from pathlib import Path
 
 import click
+
+
+class Folder(click.Path):
+    """A folder that is there; near spellings beside it are named when it is not."""
+
+    def __init__(self):
+        super().__init__(exists=True, file_okay=False)
+
+    def convert(self, value, param, ctx):
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            path = Path(value)
+            beside = [entry.name for entry in path.parent.iterdir() if entry.is_dir()] if path.parent.is_dir() else []
+            near = difflib.get_close_matches(path.name, beside, n=1)
+            if near:
+                error.message += f" Did you mean {str(path.parent / near[0])!r}?"
+            raise
 
 
 class Stages(click.ParamType):

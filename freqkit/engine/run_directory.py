@@ -13,7 +13,8 @@ from freqkit.results.files import write_json
 # Every name that freqkit writes into a run directory; nothing else is ever removed.
 _WRITTEN = (
     r"run\.json|stage-\d+\.safetensors|dfm(-[\d.]+)?\.safetensors|removal\.safetensors"
-    r"|classes\.csv|results\.csv|(dfms|filtered|curves|increase)\.png|report\.html"
+    r"|classes\.csv|results\.csv|(dfms|filtered|curves|increase|summary)\.png|report\.html|run\.yaml"
+    r"|examples\.safetensors"
     r"|(weights(-\d+)?|checkpoint|learning)\.safetensors|(history|learning)\.csv|(history|learning)\.png"
     r"|(groups|corruptions|scatter|gallery)-[\w.-]+\.png"
 )

@@ -2,7 +2,17 @@
 
 from freqkit.models.classifier import Classifier
 from freqkit.models.load import load_model
-from freqkit.models.names import model_names
+from freqkit.models.names import describe_model, list_models, model_names, published_weights
 from freqkit.models.weights import read_state_dict, save_weights, state_sha256
 
-__all__ = ["Classifier", "load_model", "model_names", "read_state_dict", "save_weights", "state_sha256"]
+__all__ = [
+    "Classifier",
+    "describe_model",
+    "list_models",
+    "load_model",
+    "model_names",
+    "published_weights",
+    "read_state_dict",
+    "save_weights",
+    "state_sha256",
+]

@@ -1,4 +1,4 @@
-"""Which models a list of names, wildcards and files stands for."""
+"""Which models there are by name or wildcard, and what is known of one before it is loaded."""
 
 import fnmatch
 from pathlib import Path
@@ -34,7 +34,10 @@ def model_names(given, *, pretrained=False):
             lines = [line.partition("#")[0].strip() for line in path.read_text("utf-8").splitlines()]
             found += model_names([line for line in lines if line], pretrained=pretrained)
         elif set("*?[") & set(text) and ":" not in text:
-            known = [name for name in BUILT_IN if fnmatch.fnmatch(name, text)] or _timm(text, pretrained)
+            known = [name for name in BUILT_IN if fnmatch.fnmatch(name, text)]
+            if not known:
+                timm = _timm()
+                known = timm.list_pretrained(text) if pretrained else timm.list_models(text)
             if not known:
                 raise UsageError(f"models: no built-in and no timm name fits {text!r}.")
             found += [(name, None) for name in known]
@@ -48,10 +51,102 @@ def model_names(given, *, pretrained=False):
     return found
 
 
-def _timm(pattern, pretrained):
+def list_models(pattern="*", *, pretrained=False):
+    """Names that `load_model` knows: built-ins first, then timm's.
+
+    Args:
+        pattern: with `*` and `?`; without either, every name that contains it.
+        pretrained: only timm names with published weights, with their tags.
+
+    Returns:
+        list of str.
+
+    Example:
+        >>> list_models("cifar_resnet?0")
+        ['cifar_resnet20']
+    """
+    pattern = pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*"
+    found = [] if pretrained else fnmatch.filter(BUILT_IN, pattern)
+    timm = _timm()
+    known = timm.list_pretrained() if pretrained else timm.list_models()
+    return found + fnmatch.filter(known, pattern)
+
+
+def describe_model(name):
+    """What is known of a model without making or fetching its weights.
+
+    Returns:
+        dict: name, source ("built-in" or "timm"), num_classes, input_size, mean, std, parameters, weights (None, or a
+        dict of where timm's published weights come from and `here`, their path on this machine or None).
+
+    Raises:
+        UsageError: no model has the name.
+
+    Example:
+        >>> describe_model("cifar_resnet20")["parameters"]
+        269722
+    """
+    import torch
+
+    if name in BUILT_IN:
+        make, classes, (mean, std) = BUILT_IN[name]
+        network = make(num_classes=classes)
+        return {
+            "name": name, "source": "built-in", "num_classes": classes, "input_size": [32, 32], "mean": list(mean),
+            "std": list(std), "parameters": sum(p.numel() for p in network.parameters()), "weights": None,
+        }  # fmt: skip
+    timm = _timm()
+    if not timm.is_model(name) or ("." in name and name not in timm.list_pretrained()):
+        import difflib
+
+        near = difflib.get_close_matches(name, [*BUILT_IN, *timm.list_models(), *timm.list_pretrained()], n=4)
+        hint = f"; near spellings: {', '.join(near)}" if near else ""
+        raise UsageError(f"models: {name!r} is neither a built-in nor a timm name{hint}.")
+    config = timm.get_pretrained_cfg(name)
+    with torch.device("meta"):
+        network = timm.create_model(name, pretrained=False)
+    weights = None
+    if config.has_weights:
+        place = published_weights(name)
+        weights = {
+            "from": f"{config.hf_hub_id} (Hugging Face)" if config.hf_hub_id else config.url,
+            "licence": config.license,
+            "here": None if place is None else str(place),
+        }
+    return {
+        "name": name, "source": "timm", "num_classes": config.num_classes, "input_size": list(config.input_size[1:]),
+        "mean": list(config.mean), "std": list(config.std),
+        "parameters": sum(p.numel() for p in network.parameters()), "weights": weights,
+    }  # fmt: skip
+
+
+def published_weights(name):
+    """Path of timm's published weights of a model on this machine, or None; nothing is fetched."""
+    import torch
+
+    config = _timm().get_pretrained_cfg(name)
+    if config is None:
+        return None
+    if config.file and Path(config.file).is_file():
+        return Path(config.file)
+    if config.hf_hub_id:
+        from huggingface_hub import try_to_load_from_cache
+
+        names = [config.hf_hub_filename] if config.hf_hub_filename else ["model.safetensors", "pytorch_model.bin"]
+        for file in names:
+            place = try_to_load_from_cache(config.hf_hub_id, file)
+            if isinstance(place, str):
+                return Path(place)
+    if config.url:
+        place = Path(torch.hub.get_dir()) / "checkpoints" / config.url.rpartition("/")[2]
+        if place.is_file():
+            return place
+    return None
+
+
+def _timm():
     try:
         import timm
-    except Exception as error:
-        # Not only ImportError: a torchvision made for another torch fails with RuntimeError or OSError.
-        raise UsageError(f"models: {pattern!r} is no built-in, and timm could not be imported ({error}).") from error
-    return timm.list_pretrained(pattern) if pretrained else timm.list_models(pattern)
+    except Exception as error:  # a torchvision made for another torch fails with RuntimeError or OSError
+        raise UsageError(f"models: timm could not be imported ({type(error).__name__}: {error}).") from error
+    return timm

@@ -11,6 +11,7 @@ _PUBLIC = {
     "filtered_examples": "freqkit.report.examples",
     "Example": "freqkit.report.examples",
     "examples_of": "freqkit.report.examples",
+    "save_examples": "freqkit.report.examples",
     "search_curves": "freqkit.report.curves",
     "learning_curves": "freqkit.report.training",
     "plot_history": "freqkit.report.training",
@@ -20,6 +21,7 @@ _PUBLIC = {
     "plot_band_stop": "freqkit.report.band_stop",
     "plot_rates": "freqkit.report.rates",
     "plot_removal": "freqkit.report.planes",
+    "plot_scores": "freqkit.report.curves",
     "plot_search": "freqkit.report.search",
     "write_pictures": "freqkit.report.search",
     "plot_corruptions": "freqkit.report.evaluation",
@@ -27,6 +29,9 @@ _PUBLIC = {
     "plot_groups": "freqkit.report.evaluation",
     "plot_scatter": "freqkit.report.evaluation",
     "write_evaluation": "freqkit.report.evaluation",
+    "write_summary": "freqkit.report.summary",
+    "write_comparison": "freqkit.report.compare",
+    "write_report": "freqkit.report.html",
     "save_figure": "freqkit.report.figures",
 }
 

@@ -3,18 +3,19 @@
 from freqkit.report import figures
 
 
-def search_curves(losses, classes, *, stages=None, limit=7):
+def search_curves(losses, classes, ax=None, *, stages=None, limit=7):
     """Draw the running best loss of each class against the number of masks tried.
 
     Args:
         losses: list with one array `[K_s, C]` per stage: the loss of each candidate on each class, in the
             order in which they were proposed.
         classes: C class names.
+        ax: a matplotlib axis to draw on; None: a new figure.
         stages: the stage numbers, default 1, 2, ...
         limit: with more classes than this, the median and the middle half over classes are drawn instead.
 
     Returns:
-        A matplotlib Figure; the best starts anew at each stage (a later stage only keeps fewer frequencies).
+        A matplotlib Figure, or `ax`; the best starts anew at each stage (a later stage only keeps fewer frequencies).
 
     Raises:
         ValueError: when an array does not have C columns.
@@ -28,8 +29,7 @@ def search_curves(losses, classes, *, stages=None, limit=7):
                 f"search_curves: losses must be arrays [K, C] with C={len(classes)}; got {list(stage.shape)}."
             )
     stages = list(stages) if stages is not None else list(range(1, len(losses) + 1))
-    figure = figures.new_figure(7.2, 3.8)
-    axis = figure.subplots()
+    axis = ax if ax is not None else figures.new_figure(7.2, 3.8).subplots()
     start = 0
     for number, stage in zip(stages, losses, strict=True):
         if not len(stage):
@@ -83,4 +83,18 @@ def search_curves(losses, classes, *, stages=None, limit=7):
         axis.spines[side].set_visible(False)
     if start:
         axis.legend(fontsize=8, frameon=False, loc="best")
-    return figure
+    return axis if ax is not None else axis.figure
+
+
+def plot_scores(scores, ax=None, *, stage=1):
+    """The best loss of each class against the number of masks tried.
+
+    Args:
+        scores: a `freqkit.results.Scores`, masks in the order in which they were tried.
+        ax: a matplotlib axis to draw on; None: a new figure.
+        stage: what to call them.
+
+    Returns:
+        A matplotlib Figure, or `ax`.
+    """
+    return search_curves([scores.loss], scores.classes, ax, stages=[stage])

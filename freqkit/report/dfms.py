@@ -2,7 +2,7 @@
 
 import math
 
-from freqkit.report import figures
+from freqkit.report import figures, planes
 
 
 def dfm_maps(maps, classes, *, rates=None, planted=None, title=None, limit=40):
@@ -105,29 +105,27 @@ def _planted(planted, name, shape):
     return bins
 
 
-def _one_map(axis, values, bins):
-    from matplotlib.colors import LinearSegmentedColormap
+def one_dfm(axis, values, name, *, planted=None):
+    """The map of one class on an axis of the caller's, with units; the axis."""
+    import numpy as np
 
-    height, width = values.shape
-    top, left = height // 2, width // 2
-    paint = LinearSegmentedColormap.from_list("kept", ["#F4F6F8", "#8FC1E3", "#08306B"])
-    picture = axis.imshow(
-        values,
-        cmap=paint,
-        vmin=0,
-        vmax=1,
-        interpolation="nearest" if max(height, width) <= 512 else "antialiased",
-        extent=(-left - 0.5, width - left - 0.5, height - top - 0.5, -top - 0.5),
-    )
-    if bins is not None:
-        _outline(axis, bins, top, left)
-    axis.plot(0, 0, marker="+", color=figures.VERMILION, markersize=6, markeredgewidth=1.2)
-    axis.set_xticks(_ticks(width))
-    axis.set_yticks(_ticks(height))
-    axis.tick_params(labelsize=7.5, length=2.5, colors=figures.FAINT)
-    for side in axis.spines.values():
-        side.set_color("#B0B0B0")
+    values = np.asarray(values, dtype=np.float64)
+    planes.on_axis(axis, values, name, limits=(0, 1), label="weight of the frequency", signed=False)
+    _mark(axis, _planted(planted, name, values.shape), values.shape)
+    return axis
+
+
+def _one_map(axis, values, bins):
+    picture = planes.draw_plane(axis, values, planes.colours(False), (0, 1))
+    _mark(axis, bins, values.shape)
     return picture
+
+
+def _mark(axis, bins, size):
+    """Outline known bins, and mark DC."""
+    if bins is not None:
+        _outline(axis, bins, size[0] // 2, size[1] // 2)
+    axis.plot(0, 0, marker="+", color=figures.VERMILION, markersize=6, markeredgewidth=1.2)
 
 
 def _outline(axis, bins, top, left):
@@ -137,8 +135,3 @@ def _outline(axis, bins, top, left):
 
     squares = [Rectangle((column - left - 0.5, row - top - 0.5), 1, 1) for row, column in np.argwhere(bins).tolist()]
     axis.add_collection(PatchCollection(squares, facecolor="none", edgecolor=figures.ORANGE, linewidth=1.1, zorder=3))
-
-
-def _ticks(size):
-    quarter = size // 4
-    return sorted({-2 * quarter, -quarter, 0, quarter, 2 * quarter}) if quarter else [0]

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from freqkit.report import figures
 
+FORMAT = "freqkit-examples-1"
 GAIN = 6.0  # the most by which a faint filtered image is brightened for the eye
 
 
@@ -68,6 +69,44 @@ def examples_of(model, images, maps, classes, *, class_index=None, per_class=4, 
     return found
 
 
+def save_examples(path, examples):
+    """Write examples as one safetensors file, atomically: images as uint8, filtered ones as float16."""
+    import json
+
+    import torch
+
+    from freqkit.results.files import write_safetensors
+
+    about = [[e.label, e.predicted_before, e.predicted_after] for e in examples]
+    before = torch.stack([torch.as_tensor(e.before) for e in examples])
+    after = torch.stack([torch.as_tensor(e.after) for e in examples])
+    tensors = {"before": (before * 255).round().clamp(0, 255).to(torch.uint8), "after": after.to(torch.float16)}
+    write_safetensors(path, tensors, {"format": FORMAT, "examples": json.dumps(about)})
+
+
+def load_examples(path):
+    """Read what `save_examples` wrote: a list of Example.
+
+    Raises:
+        UsageError: the file is no such file.
+    """
+    import json
+
+    from safetensors import safe_open
+
+    from freqkit.errors import UsageError
+
+    with safe_open(str(path), framework="pt") as file:
+        header = file.metadata() or {}
+        if header.get("format") != FORMAT:
+            raise UsageError(f"{path}: this is no file of example images.")
+        before, after = file.get_tensor("before").float() / 255, file.get_tensor("after").float()
+    return [
+        Example(label, before[i].numpy(), after[i].numpy(), said, filtered)
+        for i, (label, said, filtered) in enumerate(json.loads(header["examples"]))
+    ]
+
+
 def filtered_examples(examples, *, title=None):
     """Draw pairs of images, as they are and as the class's map leaves them, one class per row.
 
@@ -100,7 +139,7 @@ def filtered_examples(examples, *, title=None):
     for row, (label, group) in enumerate(by_class.items()):
         axes[row, 0].set_ylabel(figures.shorten(label, 16), rotation=0, ha="right", va="center", fontsize=9, labelpad=8)
         for column, example in enumerate(group):
-            shown, gain = _brighten(example.after)
+            shown, gain = brighten(example.after)
             _tile(axes[row, 2 * column], example.before, label, example.predicted_before, 1.0)
             _tile(axes[row, 2 * column + 1], shown, label, example.predicted_after, gain)
     for column in range(pairs):
@@ -115,7 +154,8 @@ def filtered_examples(examples, *, title=None):
     return figure
 
 
-def _brighten(after):
+def brighten(after):
+    """A faint filtered image with its deviation from the mean colour raised, and by what factor (1 to `GAIN`)."""
     import numpy as np
 
     after = np.asarray(after, dtype=np.float64)

@@ -29,18 +29,30 @@ def new_figure(width, height):
 
 
 def save_figure(figure, path, *, dpi=150):
-    """Write `figure` as PNG, whole or not at all.
+    """Write `figure` as PNG or SVG, by the name's ending, whole or not at all.
 
     Args:
         figure: a matplotlib Figure.
-        path: where the PNG shall stand; its folder must exist.
-        dpi: pixels per inch.
+        path: where the file shall stand, `.png` or `.svg`; its folder must exist.
+        dpi: pixels per inch of a PNG.
+
+    Raises:
+        ValueError: another ending.
     """
     from freqkit.results.files import atomic_write
 
+    kind = Path(path).suffix.lower().lstrip(".")
+    if kind not in ("png", "svg"):
+        raise ValueError(f"save_figure: path must end in .png or .svg; got {str(path)!r}.")
     buffer = io.BytesIO()
-    # Without the version stamp the same result gives the same file.
-    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    # Without stamps of version and time, and with fixed names inside, the same result gives the same file.
+    if kind == "png":
+        figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    else:
+        import matplotlib
+
+        with matplotlib.rc_context({"svg.hashsalt": "freqkit"}):
+            figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     with atomic_write(Path(path)) as file:
         file.write(buffer.getvalue())
 

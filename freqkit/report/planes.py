@@ -31,42 +31,26 @@ def plane_maps(maps, classes, *, limits, label, headings=None, signed=True, titl
         2
     """
     import numpy as np
-    from matplotlib.colors import LinearSegmentedColormap
 
     maps = np.asarray(maps, dtype=np.float64)
     if maps.ndim != 3 or len(maps) != len(classes):
         raise ValueError(
             f"plane_maps: maps must have shape [C, H, W] with C={len(classes)} classes; got {list(maps.shape)}."
         )
-    colours = ["#B2500A", "#F6C28B", "#FFFFFF", "#8FC1E3", "#08306B"] if signed else ["#F4F6F8", "#8FC1E3", "#08306B"]
-    paint = LinearSegmentedColormap.from_list("plane", colours)
+    paint = colours(signed)
     count = min(len(classes), limit)
     columns = 4 if count == 4 else min(5, count)
     rows = math.ceil(count / columns)
     figure = figures.new_figure(2.55 * columns + 0.9, 2.62 * rows + 0.55 + (0.3 if title else 0))
     axes = figure.subplots(rows, columns, squeeze=False)
-    height, width = maps.shape[1:]
-    top, left = height // 2, width // 2
     for place, axis in enumerate(axes.flat):
         if place >= count:
             axis.set_visible(False)
             continue
-        picture = axis.imshow(
-            maps[place],
-            cmap=paint,
-            vmin=limits[0],
-            vmax=limits[1],
-            interpolation="nearest" if max(height, width) <= 512 else "antialiased",
-            extent=(-left - 0.5, width - left - 0.5, height - top - 0.5, -top - 0.5),
-        )
+        picture = draw_plane(axis, maps[place], paint, limits)
         heading = figures.shorten(classes[place]) + (f"\n{headings[place]}" if headings else "")
         axis.set_title(heading, fontsize=8.5, loc="left")
-        axis.set_xticks([-(width // 4), 0, width // 4])
-        axis.set_yticks([-(height // 4), 0, height // 4])
-        axis.tick_params(labelsize=7.5, length=2.5, colors=figures.FAINT)
         axis.tick_params(labelleft=place % columns == 0, labelbottom=place + columns >= count)
-        for side in axis.spines.values():
-            side.set_color("#B0B0B0")
     figure.supxlabel("horizontal frequency (cycles/image)", fontsize=9, color=figures.FAINT)
     figure.supylabel("vertical frequency (cycles/image)", fontsize=9, color=figures.FAINT)
     bar = figure.colorbar(picture, ax=axes, shrink=0.7, aspect=30, pad=0.01)
@@ -80,48 +64,124 @@ def plane_maps(maps, classes, *, limits, label, headings=None, signed=True, titl
     return figure
 
 
-def plot_adcs(result, *, title=None):
+def colours(signed):
+    """Blue on a pale ground, or blue and orange from a white middle."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    stops = ["#B2500A", "#F6C28B", "#FFFFFF", "#8FC1E3", "#08306B"] if signed else ["#F4F6F8", "#8FC1E3", "#08306B"]
+    return LinearSegmentedColormap.from_list("signed" if signed else "kept", stops)
+
+
+def draw_plane(axis, values, paint, limits):
+    """Values `[H, W]`, centred, on the frequency plane of an axis, with ticks in cycles/image; the picture."""
+    height, width = values.shape
+    top, left = height // 2, width // 2
+    picture = axis.imshow(
+        values,
+        cmap=paint,
+        vmin=limits[0],
+        vmax=limits[1],
+        interpolation="nearest" if max(height, width) <= 512 else "antialiased",
+        extent=(-left - 0.5, width - left - 0.5, height - top - 0.5, -top - 0.5),
+    )
+    axis.set_xticks(_ticks(width))
+    axis.set_yticks(_ticks(height))
+    axis.tick_params(labelsize=7.5, length=2.5, colors=figures.FAINT)
+    for side in axis.spines.values():
+        side.set_color("#B0B0B0")
+    return picture
+
+
+def _ticks(size):
+    quarter = size // 4
+    return sorted({-2 * quarter, -quarter, 0, quarter, 2 * quarter}) if quarter else [0]
+
+
+def on_axis(axis, values, name, *, limits, label, signed):
+    """One class's plane on an axis of the caller's, with units, name and colour bar; the axis."""
+    import numpy as np
+
+    picture = draw_plane(axis, np.asarray(values, dtype=np.float64), colours(signed), limits)
+    axis.set_xlabel("horizontal frequency (cycles/image)", fontsize=8.5)
+    axis.set_ylabel("vertical frequency (cycles/image)", fontsize=8.5)
+    axis.set_title(figures.shorten(name), fontsize=9, loc="left")
+    bar = axis.figure.colorbar(picture, ax=axis, shrink=0.8, pad=0.02)
+    bar.ax.tick_params(labelsize=7.5)
+    bar.set_label(label, fontsize=8, color=figures.FAINT)
+    return axis
+
+
+def index_of(classes, of, strength=None):
+    """The place of a class by name or number; by default that of the largest `strength`, else the first."""
+    if of is None:
+        import numpy as np
+
+        return 0 if strength is None else int(np.nan_to_num(np.asarray(strength), nan=-2.0).argmax())
+    if isinstance(of, str):
+        if of not in classes:
+            raise ValueError(f"plot: of must be one of the classes {', '.join(map(str, classes[:10]))}; got {of!r}.")
+        return list(classes).index(of)
+    if isinstance(of, bool) or not isinstance(of, int) or not 0 <= of < len(classes):
+        raise ValueError(f"plot: of must be a class name or a number 0..{len(classes) - 1}; got {of!r}.")
+    return of
+
+
+def plot_adcs(result, ax=None, *, of=None, title=None):
     """The ADCS map of each class: blue where it has more energy than most classes, orange where less.
 
     Args:
         result: a `freqkit.measures.AdcsResult`; three channels are averaged.
+        ax: a matplotlib axis for the map of one class; None: a figure of all classes.
+        of: with `ax`, the class, by name or number; default the first.
         title: a line above the maps.
 
     Returns:
-        A matplotlib Figure, colours from -(C-1) to C-1.
+        A matplotlib Figure, or `ax`; colours from -(C-1) to C-1.
     """
     maps = result.maps.double()
     maps = maps.mean(1) if maps.ndim == 4 else maps
     top = len(result.classes) - 1
     label = "classes with less energy, minus classes with more"
+    if ax is not None:
+        index = index_of(result.classes, of)
+        return on_axis(ax, maps[index], result.classes[index], limits=(-top, top), label=label, signed=True)
     title = title or "ADCS: where each class has more energy than the others"
     return plane_maps(maps, result.classes, limits=(-top, top), label=label, title=title)
 
 
-def plot_removal(result, *, which="masks", planted=None, title=None):
+def plot_removal(result, ax=None, *, of=None, which="masks", planted=None, title=None):
     """What a removal or gradient search found.
 
     Args:
         result: a `freqkit.results.RemovalResult`.
+        ax: a matplotlib axis for the map of one class; None: a figure of all classes.
+        of: with `ax`, the class, by name or number; default that of the largest TPR - FPR.
         which: "masks": the dominant frequency maps at the result's level; "increase": by how much each
             class's loss grows when a frequency is removed, each map scaled by its 99th percentile.
         planted: optional dict class name -> bool `[H, W]`, centred: known bins to outline on the masks.
         title: a line above the maps.
 
     Returns:
-        A matplotlib Figure.
+        A matplotlib Figure, or `ax`.
     """
     import numpy as np
 
     if which not in ("masks", "increase"):
         raise ValueError(f"plot_removal: which must be 'masks' or 'increase'; got {which!r}.")
+    index = None if ax is None else index_of(result.classes, of, result.tpr_minus_fpr)
     if which == "masks":
-        from freqkit.report.dfms import dfm_maps
+        from freqkit.report.dfms import dfm_maps, one_dfm
 
+        if ax is not None:
+            return one_dfm(ax, result.masks[index], result.classes[index], planted=planted)
         rates = [{"loss": row["loss"], "tpr": row["TPR"], "fpr": row["FPR"]} for row in result.table()]
         title = title or f"Each class's dominant {100 * result.level:g}% of the frequencies"
         return dfm_maps(result.masks, result.classes, rates=rates, planted=planted, title=title)
     maps = result.maps("increase").numpy()
+    if ax is not None:
+        reach = np.nanpercentile(np.abs(maps[index]), 99) or 1.0
+        name, label = result.classes[index], "increase of the loss (nats)"
+        return on_axis(ax, maps[index], name, limits=(-reach, reach), label=label, signed=True)
     scale = np.array([np.nanpercentile(np.abs(plane), 99) or 1.0 for plane in maps])
     return plane_maps(
         maps / scale[:, None, None],

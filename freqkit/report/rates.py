@@ -3,20 +3,20 @@
 from freqkit.report import figures
 
 
-def plot_rates(result, *, title=None, limit=40):
+def plot_rates(result, ax=None, *, title=None, limit=40):
     """TPR and FPR of each class seen through its own mask, largest difference first.
 
     Args:
         result: a `freqkit.measures.RatesResult`.
+        ax: a matplotlib axis to draw on; None: a new figure.
         title: a line above.
         limit: at most this many classes.
 
     Returns:
-        A matplotlib Figure: dots with their intervals, open dots without a mask.
+        A matplotlib Figure, or `ax`: dots with their intervals, open dots without a mask.
     """
     order = result.tpr_minus_fpr.nan_to_num(-2).argsort(descending=True, stable=True)[:limit].tolist()
-    figure = figures.new_figure(6.4, 1.3 + 0.3 * len(order))
-    axis = figure.subplots()
+    axis = ax if ax is not None else figures.new_figure(6.4, 1.3 + 0.3 * len(order)).subplots()
     clean = (result.clean_tp.double() / result.positives, result.clean_fp.double() / result.negatives)
     sides = (
         ("TPR", figures.BLUE, -0.12, result.tpr, result.tpr_interval, clean[0]),
@@ -42,6 +42,10 @@ def plot_rates(result, *, title=None, limit=40):
     axis.set_axisbelow(True)
     for side in ("top", "right", "left"):
         axis.spines[side].set_visible(False)
+    if ax is not None:
+        axis.legend(fontsize=7.5, frameon=False, loc="best")
+        return axis
+    figure = axis.figure
     figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     lines = [title or "How well each class is told apart through its dominant frequencies"]
     if len(order) < len(result.classes):

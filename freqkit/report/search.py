@@ -3,22 +3,28 @@
 from pathlib import Path
 
 from freqkit.report.curves import search_curves
-from freqkit.report.dfms import dfm_maps
-from freqkit.report.examples import examples_of, filtered_examples
+from freqkit.report.dfms import dfm_maps, one_dfm
+from freqkit.report.examples import examples_of, filtered_examples, save_examples
 from freqkit.report.figures import save_figure
+from freqkit.report.planes import index_of
 
 
-def plot_search(result, *, planted=None, title=None):
+def plot_search(result, ax=None, *, of=None, planted=None, title=None):
     """The map of each class with its loss and rates; see `dfm_maps`.
 
     Args:
         result: a `freqkit.results.SearchResult`.
+        ax: a matplotlib axis for the map of one class; None: a figure of all classes.
+        of: with `ax`, the class, by name or number; default that of the largest TPR - FPR.
         planted: optional dict class name -> bool `[H, W]`, centred: known bins to outline.
         title: a line above the maps.
 
     Returns:
-        A matplotlib Figure.
+        A matplotlib Figure, or `ax`.
     """
+    if ax is not None:
+        index = index_of(result.classes, of, result.tpr_minus_fpr)
+        return one_dfm(ax, result.masks[index], result.classes[index], planted=planted)
     rates = [{"loss": row["loss"], "tpr": row["TPR"], "fpr": row["FPR"]} for row in result.table()]
     title = title or "Frequencies by which each class is still recognised"
     return dfm_maps(result.masks, result.classes, rates=rates, planted=planted, title=title)
@@ -40,6 +46,7 @@ def write_pictures(result, model, images, folder, *, class_index=None, planted=N
     """
     folder = Path(folder)
     examples = examples_of(model, images, result.masks, result.classes, class_index=class_index, per_class=per_class)
+    save_examples(folder / "examples.safetensors", examples)
     losses = [stage.scores.loss for stage in result.stages]
     numbers = [stage.number for stage in result.stages]
     drawn = {

@@ -54,6 +54,12 @@ class Scores:
         """float64 [K, C]."""
         return self.tpr - self.fpr
 
+    def plot(self, *args, **kwargs):
+        """The best loss of each class as masks are tried; see `freqkit.report.plot_scores`."""
+        from freqkit.report import plot_scores
+
+        return plot_scores(self, *args, **kwargs)
+
     def rank(self, top):
         """int64 [C, min(top, K)]: for each class the masks of lowest loss, best first; ties go to the lower
         index.

@@ -37,6 +37,12 @@ class StageResult:
         """float64 [K, C]: lowest loss among the candidates so far, in the order in which they were drawn."""
         return torch.cummin(self.scores.loss, dim=0).values
 
+    def plot(self, ax=None):
+        """The best loss of each class as the stage's candidates are tried; see `freqkit.report.plot_scores`."""
+        from freqkit.report import plot_scores
+
+        return plot_scores(self.scores, ax, stage=self.number)
+
     def save(self, path):
         """Write the stage as a safetensors file, atomically."""
         bits, cell, size, symmetry = self.candidates

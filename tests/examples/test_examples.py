@@ -1,5 +1,6 @@
 """Every example runs, and says what it should."""
 
+import json
 import os
 import subprocess
 import sys
@@ -56,6 +57,26 @@ def test_mitigate():
     assert all(word in printed for word in ("plain", "DFM-X", "shortcut removal", "diagonal on all"))
 
 
+def test_notebook():
+    """Every cell runs, and those that end in a figure show one."""
+    from matplotlib.figure import Figure
+
+    notebook = json.loads((ROOT / "examples" / "05_look_at_results.ipynb").read_text(encoding="utf-8"))
+    cells = [cell["source"] for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    names, shown = {}, 0
+    for lines in cells:
+        body, last = "".join(line for line in lines[:-1] if not line.startswith("%")), lines[-1]
+        exec(body, names)
+        if " = " in last:
+            exec(last, names)
+            continue
+        figure = eval(last, names)
+        assert isinstance(figure, Figure)
+        figure.canvas.draw()
+        shown += 1
+    assert shown == len(cells) - 1
+
+
 def test_every_example_is_run_here():
     assert [path.name for path in EXAMPLES] == [
         "01_find_shortcuts.py",
@@ -64,3 +85,4 @@ def test_every_example_is_run_here():
         "04_mitigate.py",
         "efficientnet_lite0.py",
     ]
+    assert [path.name for path in (ROOT / "examples").glob("*.ipynb")] == ["05_look_at_results.ipynb"]

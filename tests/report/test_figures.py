@@ -166,3 +166,60 @@ def test_long_names_are_cut_in_the_middle():
     assert shorten("short") == "short"
     assert shorten("a very long class name of a dog", 11) == "a ver…a dog"
     assert len(shorten("x" * 99)) == 22
+
+
+@pytest.fixture(scope="module")
+def results():
+    """One small result of every kind."""
+    from freqkit.data import synthetic
+    from freqkit.masks import DfmFile
+    from freqkit.measures import adcs, rates
+    from freqkit.models import load_model
+    from freqkit.search import hfss, removal
+
+    model, images = load_model("small_convnet"), synthetic(1, images_per_class=2)
+    searched = hfss(model, images, candidates=4, stages=1, top=1, batch_size=8)
+    removed = removal(model, images, patch=16, batch_size=8)
+    tested = rates(model, images, DfmFile(searched.masks, searched.classes))
+    found = {"search": searched, "stage": searched.stages[0], "scores": searched.stages[0].scores,
+             "removal": removed, "rates": tested, "adcs": adcs(images)}  # fmt: skip
+    return found
+
+
+@pytest.mark.parametrize("kind", ["search", "stage", "scores", "removal", "rates", "adcs"])
+def test_every_result_draws_itself_and_on_an_axis(results, kind):
+    from matplotlib.figure import Figure
+
+    result = results[kind]
+    assert isinstance(result.plot(), Figure)
+    axis = Figure().subplots()
+    assert result.plot(axis) is axis
+    # every axis that holds data says what it measures, and in what
+    words = f"{axis.get_xlabel()} {axis.get_ylabel()}"
+    assert any(unit in words for unit in ("cycles/image", "nats", "share of the images")), words
+
+
+def test_one_class_is_chosen_by_name_or_number(results):
+    from matplotlib.figure import Figure
+
+    result = results["search"]
+    axis = result.plot(Figure().subplots(), of="C2")
+    assert np.array_equal(np.asarray(axis.images[0].get_array()), result.masks[2].numpy())
+    assert axis.get_title(loc="left") == "C2"
+    same = results["adcs"].plot(Figure().subplots(), of=1)
+    assert np.array_equal(np.asarray(same.images[0].get_array()), results["adcs"].maps[1].numpy())
+    strongest = result.plot(Figure().subplots()).get_title(loc="left")
+    assert strongest == result.classes[int(result.tpr_minus_fpr.argmax())]
+    with pytest.raises(ValueError, match="of must be one of the classes C0"):
+        result.plot(Figure().subplots(), of="C9")
+    with pytest.raises(ValueError, match=r"0\.\.3"):
+        result.plot(Figure().subplots(), of=4)
+
+
+def test_svg_and_png_by_the_name(tmp_path):
+    for name in ("a.svg", "b.svg", "a.png"):
+        report.save_figure(figure := report.dfm_maps(maps(1), ["a"]), tmp_path / name, dpi=40)
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    assert b"<svg" in (tmp_path / "a.svg").read_bytes()
+    with pytest.raises(ValueError, match=r"\.png or \.svg"):
+        report.save_figure(figure, tmp_path / "a.bmp")

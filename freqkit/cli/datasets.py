@@ -1,0 +1,100 @@
+"""`freqkit data list` and `freqkit data check`: image sets that are there."""
+
+import fnmatch
+import json
+import os
+from pathlib import Path
+
+import click
+
+from freqkit.cli.app import command, say
+from freqkit.cli.data import data
+from freqkit.cli.options import JSON, options
+from freqkit.cli.tables import show_table
+
+
+@command(data, "list")
+@click.argument("root", default=None, required=False, type=click.Path(exists=True, file_okay=False))
+@click.option("--match", default="*", metavar="PATTERN", help="Only folders whose path matches, with * and ?.")
+@options(JSON)
+def list_(root, match, as_json):
+    """List image sets (DIR/class/file) in ROOT; by default in $FREQKIT_DATA, else here. Nothing is fetched.
+
+    \b
+    freqkit data list ~/datasets --match '*cifar*'
+    """
+    from freqkit.data.check import find_image_folders
+
+    root = root or os.environ.get("FREQKIT_DATA") or "."
+    pattern = match if any(sign in match for sign in "*?[") else f"*{match}*"
+    found = [one for one in find_image_folders(root) if fnmatch.fnmatch(one["folder"], pattern)]
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    elif found:
+        show_table(
+            [("folder", "left"), ("classes", "right"), ("images", "right")],
+            [[one["folder"], f"{one['classes']:,}", f"{one['images']:,}"] for one in found],
+        )
+    else:
+        say(f"No folder of class folders with images in {root}.")
+    return 0 if found else 1
+
+
+@command(data, "check")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False))
+@click.option("--write-sums", type=click.Path(dir_okay=False), metavar="FILE", help="Write SHA-256 of every file.")
+@click.option("--sums", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="Compare with such a FILE.")
+@options(JSON)
+def check(folder, write_sums, sums, as_json):
+    """Decode every image of an image set, and say what is in it. Ends with 1 when something is wrong.
+
+    \b
+    freqkit data check imagenet10/val
+    freqkit data check imagenet10/val --sums imagenet10.sha256
+    """
+    from freqkit.data import load_images
+    from freqkit.data.check import checksums
+    from freqkit.errors import UsageError
+    from freqkit.results.files import atomic_write
+
+    images = load_images(folder, image_size=32, on_bad_image="skip")
+    record = images.record
+    bad = record.get("bad_image_names", [])
+    counts = images.counts.tolist()
+    facts = {
+        "folder": str(folder),
+        "images": len(images),
+        "classes": len(images.classes),
+        "least": min(counts),
+        "most": max(counts),
+        "modes": record.get("modes"),
+        "bad": bad,
+        "fingerprint at 32x32": images.fingerprint,
+    }
+    if write_sums:
+        with atomic_write(Path(write_sums), "w") as file:
+            file.writelines(f"{value}  {name}\n" for name, value in checksums(folder).items())
+    if sums:
+        wanted = {}
+        for line in Path(sums).read_text(encoding="utf-8").splitlines():
+            value, _, name = line.strip().partition("  ")
+            if len(value) != 64 or not name:
+                raise UsageError(f"--sums: {sums} must hold lines of a SHA-256, two spaces and a name; got {line!r}.")
+            wanted[name] = value
+        there = checksums(folder)
+        facts["changed"] = sorted(name for name in wanted if name in there and there[name] != wanted[name])
+        facts["missing"] = sorted(name for name in wanted if name not in there)
+        facts["unknown"] = sorted(name for name in there if name not in wanted)
+    wrong = bool(bad or facts.get("changed") or facts.get("missing") or facts.get("unknown"))
+    if as_json:
+        click.echo(json.dumps(facts, indent=2))
+    else:
+        balance = f"{min(counts)} each" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)} each"
+        click.echo(f"{len(images):,} images of {len(images.classes)} classes, {balance}")
+        for name in ("bad", "changed", "missing", "unknown"):
+            if facts.get(name):
+                more = ", ..." if len(facts[name]) > 5 else ""
+                click.echo(f"{len(facts[name])} {name}: {', '.join(facts[name][:5])}{more}")
+        if not wrong:
+            click.echo("every image is whole" + (", every checksum fits" if sums else ""))
+    return 1 if wrong else 0

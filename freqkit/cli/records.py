@@ -1,0 +1,154 @@
+"""What a command leaves beside its results: run.yaml, with which it can be done again, and the page that shows them."""
+
+import difflib
+import functools
+import os
+from pathlib import Path
+
+import click
+
+# Flags that say where and how to write, not what to compute.
+_NOT_KEPT = {"out", "overwrite", "resume", "dry_run", "as_json", "config", "debug"}
+
+
+def config_option(function):
+    """`--config FILE`: values of flags that are not given on the command line."""
+    return click.option(
+        "--config",
+        type=click.Path(exists=True, dir_okay=False),
+        metavar="FILE",
+        is_eager=True,
+        expose_value=False,
+        callback=_use_config,
+        help="Take the flags that are not given here from FILE (YAML or JSON), such as a run's run.yaml.",
+    )(function)
+
+
+def _use_config(context, parameter, file):
+    if file is None:
+        return
+    context.default_map = {**(context.default_map or {}), **read_config(file, context.command)}
+
+
+def read_config(file, command):
+    """The flags in a config file as values of a command's parameters.
+
+    Raises:
+        click.UsageError: the file is no mapping, is for another command, or has a name that is no flag.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"--config: {file} is no YAML or JSON file ({' '.join(str(error).split())}).") from error
+    if not isinstance(content, dict):
+        raise click.UsageError(f"--config: {file} must hold names of flags and their values.")
+    meant = content.get("command")
+    if "flags" in content:
+        if meant is not None and meant != command.name:
+            raise click.UsageError(f"--config: {file} is for `freqkit {meant}`, not for `freqkit {command.name}`.")
+        content = content["flags"] or {}
+    known = flag_names(command)
+    values = {}
+    for name, value in content.items():
+        wanted = str(name).lstrip("-").replace("_", "-")
+        if wanted not in known:
+            near = difflib.get_close_matches(wanted, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else "."
+            raise click.UsageError(f"--config: {file}: {name!r} is no flag of `freqkit {command.name}`{hint}")
+        values[known[wanted]] = tuple(value) if isinstance(value, list) else value
+    return values
+
+
+def flag_names(command):
+    """Flag without dashes -> name of the parameter."""
+    return {
+        spelling.lstrip("-"): parameter.name
+        for parameter in command.params
+        if isinstance(parameter, click.Option)
+        for spelling in parameter.opts
+    }
+
+
+def flags_of(context):
+    """What a command was called with, flag by flag, as plain values that YAML can hold."""
+    kept = {}
+    for parameter in context.command.params:
+        value = context.params.get(parameter.name)
+        if not isinstance(parameter, click.Option) or parameter.name in _NOT_KEPT or value is None:
+            continue
+        if isinstance(parameter.type, click.Path):
+            value = str(Path(value).resolve())
+        flag = next(spelling for spelling in parameter.opts if spelling.startswith("--")).lstrip("-")
+        kept[flag] = list(value) if isinstance(value, (list, tuple)) else value
+    return kept
+
+
+def write_config(context, path):
+    """Write run.yaml of the command that runs."""
+    import yaml
+
+    from freqkit import __version__
+    from freqkit.results.files import atomic_write
+
+    name = context.command_path.split(" ", 1)[-1]
+    head = f"# freqkit {name} --config {path.name} --out NEW, or freqkit rerun, does this again\n"
+    content = {"command": name, "freqkit": __version__, "flags": flags_of(context)}
+    with atomic_write(path, "w") as file:
+        file.write(head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def config_path(out):
+    """run.yaml of a run directory, or FILE.yaml of a result file."""
+    out = Path(out)
+    return out / "run.yaml" if out.is_dir() else out.with_suffix(".yaml")
+
+
+def first_rank():
+    """Whether this process writes: of several that torchrun started, only the first does."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def note_start(context=None):
+    """Write run.yaml when the work begins, so that a killed run has it, too; does nothing outside such a command."""
+    context = context or click.get_current_context(silent=True)
+    if context is None or not context.meta.get("freqkit.recorded") or not first_rank():
+        return
+    out = context.params.get("out")
+    if out is not None and Path(out).is_dir():
+        write_config(context, config_path(out))
+
+
+def recorded(function):
+    """A command with `--out` that leaves run.yaml and a report there."""
+
+    @functools.wraps(function)
+    def run(*args, **kwargs):
+        context = click.get_current_context()
+        context.meta["freqkit.recorded"] = True
+        done = function(*args, **kwargs)
+        out = context.params.get("out")
+        if out is not None and not context.params.get("dry_run") and Path(out).exists():
+            leave_records(context, Path(out))
+        return done
+
+    return run
+
+
+def leave_records(context, out):
+    """run.yaml, report.html and summary.png of a finished command."""
+    from freqkit.cli.app import say
+    from freqkit.report import write_report, write_summary
+    from freqkit.report.pages import parts_of
+
+    if not first_rank():
+        return
+    write_config(context, config_path(out))
+    content = parts_of(out)
+    if not content[0]:  # nothing that a page could show
+        return
+    page = write_report(out, content=content)
+    if out.is_dir():
+        write_summary(out, content=content)
+    say(f"To look at: {page}")

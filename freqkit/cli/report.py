@@ -1,0 +1,40 @@
+"""`freqkit report`: the page of a run, or of several runs side by side."""
+
+import json
+from pathlib import Path
+
+import click
+
+from freqkit.cli.app import app, command, say
+from freqkit.cli.options import JSON, options
+
+
+@command(app, "report")
+@click.argument("runs", nargs=-1, required=True, metavar="DIR...", type=click.Path(exists=True))
+@click.option("--out", type=click.Path(dir_okay=False), metavar="FILE", help="The HTML file.  [default: in DIR]")
+@options(JSON)
+def report(runs, out, as_json):
+    """Write report.html of each run directory anew, or with several and --out compare them on one page.
+
+    DIR may also be a result file of `freqkit rates` or `freqkit adcs`. The page is one file that needs no network.
+
+    \b
+    freqkit report runs/resnet20
+    freqkit report runs/resnet20 runs/vit --out compare.html
+    """
+    from freqkit.errors import UsageError
+    from freqkit.report import write_comparison, write_report
+
+    if out is not None and not Path(out).parent.is_dir():
+        raise UsageError(f"--out must lie in a folder that is there; {Path(out).parent} is not.")
+    if len(runs) > 1 and out is not None:
+        pages = [write_comparison(runs, out)]
+    else:
+        pages = [write_report(run, out=out) for run in runs]
+    if as_json:
+        click.echo(
+            json.dumps({"pages": [{"page": str(page), "bytes": page.stat().st_size} for page in pages]}, indent=2)
+        )
+        return
+    for page in pages:
+        say(f"To look at: {page}")

@@ -1,0 +1,90 @@
+"""`freqkit rerun`: a finished run once more, and whether it gives the same bytes."""
+
+import json
+from pathlib import Path
+
+import click
+
+from freqkit.cli.app import app, command, say
+from freqkit.cli.options import JSON, options
+
+# Files that hold the result and nothing of its making (times, sessions).
+RESULTS = (
+    "stage-*.safetensors",
+    "dfm*.safetensors",
+    "removal.safetensors",
+    "weights*.safetensors",
+    "classes.csv",
+    "history.csv",
+    "learning.csv",
+    "demo.json",
+)
+
+
+@command(app, "rerun")
+@click.argument("run", metavar="DIR", type=click.Path(exists=True, file_okay=False))
+@click.option("--out", required=True, type=click.Path(file_okay=False), metavar="NEW", help="Where the new run goes.")
+@click.option("--overwrite", is_flag=True, help="Replace the run in NEW.")
+@options(JSON)
+@click.pass_context
+def rerun(context, run, out, overwrite, as_json):
+    """Do the run in DIR again from its run.yaml, and compare the results byte by byte.
+
+    The batch size that the run measured for itself is kept, since rounding depends on it. Ends with 1 when a result
+    differs: another torch, other images or weights, another number of threads or another processor.
+
+    \b
+    freqkit rerun runs/resnet20 --out runs/again
+    """
+    import yaml
+
+    from freqkit.errors import UsageError
+    from freqkit.results.files import read_run
+
+    run, out = Path(run), Path(out)
+    file = run / "run.yaml"
+    if not file.is_file():
+        raise UsageError(f"{run}: holds no run.yaml, so it was not written by a command of freqkit.")
+    config = yaml.safe_load(file.read_text(encoding="utf-8"))
+    name = config["command"]
+    target = app.get_command(context, name)
+    flags = ["--config", str(file), "--out", str(out)] + (["--overwrite"] if overwrite else [])
+    if config["flags"].get("batch-size") == "auto" and "batch_size" in (record := read_run(run)):
+        flags += ["--batch-size", str(record["batch_size"])]
+    say(f"freqkit {name} {' '.join(flags)}")
+    if as_json:
+        flags.append("--json")
+    with target.make_context(name, flags, parent=context.parent) as inner:
+        if as_json:
+            import contextlib
+            import io
+
+            with contextlib.redirect_stdout(io.StringIO()):
+                target.invoke(inner)
+        else:
+            target.invoke(inner)
+    same, other = compare(run, out)
+    if as_json:
+        click.echo(json.dumps({"run": str(run), "out": str(out), "same": same, "different": other}, indent=2))
+    if not same and not other:
+        raise UsageError(f"{run}: holds no finished result to compare with.")
+    if same:
+        say(f"The same bytes as in {run}: {', '.join(same)}")
+    if other:
+        say(f"Other bytes than in {run}: {', '.join(other)}")
+    return 1 if other else 0
+
+
+def compare(first, second):
+    """(names of result files that are equal, names that differ or are missing in `second`)."""
+    names = sorted({path.name for pattern in RESULTS for path in Path(first).glob(pattern)})
+    same = [name for name in names if _bytes(second / name) == _bytes(first / name)]
+    return same, [name for name in names if name not in same]
+
+
+def _bytes(path):
+    if path.name == "demo.json" and path.is_file():
+        known = json.loads(path.read_text(encoding="utf-8"))
+        known.pop("seconds", None)
+        return json.dumps(known, sort_keys=True).encode()
+    return path.read_bytes() if path.is_file() else None

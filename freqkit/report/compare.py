@@ -1,0 +1,233 @@
+"""Several runs on one page: models, seeds or searches side by side."""
+
+from pathlib import Path
+
+from freqkit.errors import UsageError
+from freqkit.report.html import Cell, Drawing, Gallery, Map, Part, Section, Table, render
+from freqkit.report.pages import parts_of
+from freqkit.report.readings import READINGS
+from freqkit.report.sections import duration, listed
+from freqkit.report.svg import data_uri, percent, plane, plane_png, rate_bars, scatter
+
+SHOWN = 25  # classes whose maps are shown
+
+
+def write_comparison(paths, out):
+    """Write one page that compares runs class by class.
+
+    Args:
+        paths: two or more run directories (or files of `freqkit rates`).
+        out: the HTML file to write; its folder must exist.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        UsageError: fewer than two, or one that holds no rates of classes.
+    """
+    from freqkit.results.files import atomic_write
+
+    if len(paths) < 2:
+        raise UsageError(f"a comparison needs two runs or more; got {len(paths)}.")
+    runs = []
+    for path, name in zip(paths, _names(paths), strict=True):
+        parts, record = parts_of(path)
+        rated = sorted((part for part in parts if part.found), key=lambda part: part.order)
+        if not rated:
+            raise UsageError(f"{path}: holds no rates of classes to compare.")
+        masks = next((part.masks for part in parts if part.masks is not None), None)
+        runs.append((name, rated[0], masks, record or {}))
+    page = render([_part(runs)], where=", ".join(run[0] for run in runs))
+    out = Path(out)
+    with atomic_write(out, "w") as file:
+        file.write(page)
+    return out
+
+
+def _names(paths):
+    """The last part of each path, with the folder before it where two are equal."""
+    paths = [Path(path).resolve() for path in paths]
+    short = [path.name for path in paths]
+    return [path.name if short.count(path.name) == 1 else f"{path.parent.name}/{path.name}" for path in paths]
+
+
+def _part(runs):
+    by_run = [{one.name: one for one in part.found} for _, part, _, _ in runs]
+    classes = list(dict.fromkeys(name for found in by_run for name in found))
+    common = [name for name in classes if all(name in found for found in by_run)]
+
+    def strength(name):
+        return max((found[name].difference for found in by_run if name in found), default=-2)
+
+    classes.sort(key=lambda name: -strength(name) if strength(name) == strength(name) else 2)
+    sections = [_runs_table(runs, by_run), _class_table(runs, by_run, classes)]
+    if all(masks is not None for _, _, masks, _ in runs):
+        sections.append(_maps(runs, by_run, classes))
+        agreement = _agreement(runs, common)
+        if agreement:
+            sections.append(agreement)
+    figure, legend, how = _scatter(runs, by_run)
+    return Part(
+        f"{len(runs)} runs compared",
+        _verdict(runs, by_run, common),
+        [(str(sum(one.word == "shortcut" for one in found.values())), f"shortcuts in {run[0]}")
+         for run, found in zip(runs, by_run, strict=True)][:5],
+        sections=sections, hero=[Drawing(figure, legend)], hero_how=how,
+    )  # fmt: skip
+
+
+def _mean(values):
+    values = [value for value in values if value == value]
+    return sum(values) / len(values) if values else float("nan")
+
+
+def _verdict(runs, by_run, common):
+    counts = [(sum(one.word == "shortcut" for one in found.values()), len(found), run[0])
+              for run, found in zip(runs, by_run, strict=True)]  # fmt: skip
+    sentences = [
+        "Classes with a shortcut: " + ", ".join(f"{name} {count} of {total}" for count, total, name in counts) + "."
+    ]
+    means = sorted(((_mean(one.difference for one in found.values()), run[0])
+                    for run, found in zip(runs, by_run, strict=True)), reverse=True)  # fmt: skip
+    sentences.append(f"Mean TPR − FPR: {', '.join(f'{name} {percent(value)}' for value, name in means)}.")
+    shared = [name for name in common if all(found[name].word == "shortcut" for found in by_run)]
+    if shared:
+        sentences.append(f"{listed(shared)}: a shortcut in every run.")
+    apart = [
+        name for name in common
+        if min(found[name].difference_interval[1] for found in by_run)
+        < max(found[name].difference_interval[0] for found in by_run)
+    ]  # fmt: skip
+    if apart:
+        sentences.append(
+            f"{listed(apart)}: the runs differ by more than their 95% intervals (each interval by itself; among"
+            f" {len(common)} classes some may do so by chance)."
+        )
+    elif common:
+        sentences.append("In no class do the 95% intervals of two runs lie apart.")
+    return sentences
+
+
+def _runs_table(runs, by_run):
+    columns = [("run", "left", None), ("model", "left", "model"), ("shortcuts", "right", "frequency shortcut"),
+               ("mean TPR", "right", "TPR"), ("mean FPR", "right", "FPR"), ("mean TPR − FPR", "right", "TPR-FPR"),
+               ("mean kept", "right", "coverage"),
+               ("forwards", "right", "forward"), ("time", "right", None)]  # fmt: skip
+    rows = []
+    for (name, _, _, record), found in zip(runs, by_run, strict=True):
+        ones = list(found.values())
+        values = [_mean(getattr(one, key) for one in ones) for key in ("tpr", "fpr", "difference", "kept")]
+        shortcuts = sum(one.word == "shortcut" for one in ones)
+        seconds, forwards = record.get("seconds"), record.get("forwards")
+        rows.append(
+            [
+                Cell(name),
+                Cell(record.get("model", {}).get("name", "–")),
+                Cell.of(shortcuts, f"{shortcuts} of {len(ones)}"),
+                *(Cell.of(value, percent(value, 1)) for value in values),
+                Cell.of(forwards, "–" if forwards is None else f"{forwards:,}"),
+                Cell.of(seconds, "–" if seconds is None else duration(seconds)),
+            ]
+        )
+    return Section("Runs", [Table(columns, rows)], "One line per run; means are over its classes.", key="runs")
+
+
+def _class_table(runs, by_run, classes):
+    columns = [("class", "left", None)]
+    for run in runs:
+        columns += [(run[0], "left", "TPR-FPR"), ("TPR − FPR", "right", "TPR-FPR")]
+    columns.append(("range", "right", None))
+    rows = []
+    for name in classes:
+        row, values = [Cell(name, href=f"#map-{classes.index(name)}-0")], []
+        for found in by_run:
+            one = found.get(name)
+            if one is None:
+                row += [Cell("–"), Cell.of(None, "–")]
+                continue
+            values.append(one.difference)
+            bars = rate_bars(one.tpr, one.fpr, one.tpr_interval, one.fpr_interval)
+            row += [Cell.of(one.difference, "", svg=bars), Cell.of(one.difference, percent(one.difference),
+                                                                    kind=f"r-{one.word}")]  # fmt: skip
+        spread = max(values) - min(values) if len(values) > 1 else None
+        rows.append([*row, Cell.of(spread, percent(spread))])
+    how = (
+        "TPR (blue) and FPR (orange) of each class through its own map in each run, with 95% intervals; the number is"
+        " TPR − FPR, coloured by its reading (" + ", ".join(READINGS.values()) + "). Range: highest minus lowest."
+    )
+    return Section("Classes", [Table(columns, rows, search=True)], how, key="classes")
+
+
+def _scatter(runs, by_run):
+    from freqkit.report.svg import MARKS
+
+    kinds = list(MARKS)
+    points = []
+    for place, found in enumerate(by_run):
+        points += [
+            {"name": f"{one.name} ({runs[place][0]})", "tpr": one.tpr, "fpr": one.fpr, "mark": kinds[place % 4],
+             "tpr_interval": one.tpr_interval, "fpr_interval": one.fpr_interval}
+            for one in found.values() if one.difference == one.difference
+        ]  # fmt: skip
+    alt = f"TPR against FPR of the classes of {len(runs)} runs."
+    figure = scatter(points, alt=alt, bars=False, labels=False)
+    legend = [
+        (f'<svg viewBox="-7 -7 14 14" aria-hidden="true"><path class="mark m-{kinds[i % 4]}"'
+         f' d="{MARKS[kinds[i % 4]]}"/></svg>', run[0])
+        for i, run in enumerate(runs)
+    ]  # fmt: skip
+    return (
+        figure,
+        legend,
+        "One mark per class and run. Top left: recognised, and only when it is there. Point at a mark.",
+    )
+
+
+def _maps(runs, by_run, classes):
+    maps = []
+    for place, name in enumerate(classes[:SHOWN]):
+        for column, ((label, part, masks, _), found) in enumerate(zip(runs, by_run, strict=True)):
+            names = [one.name for one in part.found]
+            if name not in names or len(masks) != len(names):
+                continue
+            one, values = found[name], masks[names.index(name)]
+            facts = f"{label}: TPR {percent(one.tpr)}, FPR {percent(one.fpr)}, keeps {percent(one.kept, 1)}"
+            alt = f"Map of {name} in {label}: keeps {percent(one.kept, 1)} of the frequencies."
+            drawn = plane(tuple(values.shape), alt, href=data_uri(plane_png(values)))
+            maps.append(Map(name, facts, alt, f"map-{place}-{column}", drawn))
+    how = "Class by class, the maps of all runs beside each other; blue frequencies are kept."
+    if len(classes) > SHOWN:
+        how += f" The {SHOWN} classes of largest TPR − FPR."
+    return Section("Maps side by side", [Gallery(maps, columns=len(runs) * max(1, 4 // len(runs)))], how, key="maps")
+
+
+def _agreement(runs, common):
+    """How much the maps of one class in two runs have in common, against chance."""
+    shapes = {tuple(masks.shape[1:]) for _, _, masks, _ in runs}
+    if len(shapes) > 1 or not common:
+        return None
+    rows = []
+    for i in range(len(runs)):
+        for j in range(i + 1, len(runs)):
+            shares, times = [], []
+            for name in common:
+                kept = []
+                for _, part, masks, _ in (runs[i], runs[j]):
+                    kept.append(masks[[one.name for one in part.found].index(name)] > 0)
+                both, either = int((kept[0] & kept[1]).sum()), int((kept[0] | kept[1]).sum())
+                chance = int(kept[0].sum()) * int(kept[1].sum()) / kept[0].numel()
+                if either:
+                    shares.append(both / either)
+                if chance:
+                    times.append(both / chance)
+            rows.append([Cell(f"{runs[i][0]} and {runs[j][0]}"), Cell.of(_mean(shares), percent(_mean(shares), 1)),
+                         Cell.of(_mean(times), f"{_mean(times):.2f}×"),
+                         Cell.of(len(common), str(len(common)))])  # fmt: skip
+    columns = [("runs", "left", None), ("bins in common (of either)", "right", None),
+               ("against chance", "right", None),
+               ("classes", "right", None)]  # fmt: skip
+    how = (
+        "Bins that both maps of a class keep, as a share of those that either keeps, and against what two blind maps of"
+        " these sizes would share (1× is chance); means over the classes that all runs have."
+    )
+    return Section("Do the maps agree?", [Table(columns, rows)], how, key="agreement")

@@ -1,0 +1,252 @@
+"""One offline HTML file that shows what a run directory holds.
+
+A page is a list of parts, one for each kind of result found there; `pages.py` says how a kind becomes a part, and a
+new kind is one more function there. The file needs no network: pictures, styles and the small script are inside, and
+a content security policy forbids the browser to fetch anything.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from freqkit.errors import UsageError
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass
+class Cell:
+    """What a table shows in one place, and what it sorts by: the text, or with `sortable` the number `value`, of which
+    None (unknown) comes last."""
+
+    text: str = ""
+    value: float | None = None
+    sortable: bool = False
+    href: str = ""
+    svg: str = ""
+    kind: str = ""  # a CSS class
+
+    @classmethod
+    def of(cls, value, text, **more):
+        """A cell that shows `text` and sorts by the number `value`; NaN and infinity count as unknown."""
+        known = value is not None and value == value and abs(value) != float("inf")
+        return cls(text, value if known else None, True, **more)
+
+
+@dataclass
+class Table:
+    """Rows of `Cell`s. Columns are (heading, "left" or "right", term of `freqkit explain` or None)."""
+
+    columns: list
+    rows: list
+    search: bool = False
+    kind: str = "table"
+
+
+@dataclass
+class Map:
+    """One frequency plane: `svg` whole, or `png` (bytes) to be put into the gallery's empty frame when asked for."""
+
+    name: str
+    facts: str
+    alt: str
+    key: str
+    svg: str = ""
+    png: bytes = b""
+
+
+@dataclass
+class Gallery:
+    """Maps, of which those without `svg` are drawn by the script when their class is asked for."""
+
+    maps: list
+    frame: str = ""  # an empty plane of the same size
+    legend: str = ""
+    columns: int = 0  # 0: as many as fit
+    kind: str = "gallery"
+
+    @property
+    def shown(self):
+        return [one for one in self.maps if one.svg]
+
+    @property
+    def held_back(self):
+        from freqkit.report.svg import data_uri
+
+        return [[m.key, m.name, m.facts, m.alt, data_uri(m.png)] for m in self.maps if not m.svg]
+
+
+@dataclass
+class Pairs:
+    """Images before and after, class by class: rows of (class, [dict before, after, said_before, said_after, ...])."""
+
+    rows: list
+    kind: str = "pairs"
+
+
+@dataclass
+class Drawing:
+    """A finished figure (inline SVG) with an optional legend of (class of the mark, words)."""
+
+    svg: str
+    legend: list = field(default_factory=list)
+    kind: str = "drawing"
+
+
+@dataclass
+class Facts:
+    """Names and values, two columns of words."""
+
+    rows: list
+    kind: str = "facts"
+
+
+@dataclass
+class Text:
+    """A paragraph, or preformatted lines that are folded away under `title`."""
+
+    words: str
+    title: str = ""
+    kind: str = "text"
+
+
+@dataclass
+class Section:
+    """A heading, what is under it, and one line on how to read it."""
+
+    title: str
+    blocks: list
+    how: str = ""
+    key: str = ""
+
+
+@dataclass
+class Part:
+    """What one kind of result puts on a page.
+
+    Attributes:
+        title: of the page when this part comes first.
+        verdict: sentences; what was found, with numbers.
+        figures: list of (number, what it counts) shown large.
+        asked: `Facts` rows: what was asked.
+        sections: list of `Section`.
+        cost, provenance: `Facts` rows.
+        cautions: sentences that the reader must see.
+        hero, hero_how: blocks that stand beside the verdict, and how to read them.
+        found, masks: `Reading`s of C classes and their maps [C, H, W], for comparisons of runs; or None.
+        subtitle: heading of the verdict beside other parts, when it is not the title.
+        order: parts are shown in this order.
+    """
+
+    title: str
+    verdict: list
+    figures: list = field(default_factory=list)
+    asked: list = field(default_factory=list)
+    sections: list = field(default_factory=list)
+    cost: list = field(default_factory=list)
+    provenance: list = field(default_factory=list)
+    cautions: list = field(default_factory=list)
+    hero: list = field(default_factory=list)
+    hero_how: str = ""
+    subtitle: str = ""
+    found: list | None = None
+    masks: object = None
+    order: int = 50
+
+
+def render(parts, *, where, record=None, again=None):
+    """The page of some parts as one str of HTML.
+
+    Args:
+        parts: list of `Part`, at least one.
+        where: name of the run.
+        record: JSON-ready dict that is shown folded away, whole.
+        again: the command that reproduces the run.
+    """
+    from freqkit import __version__
+
+    parts = sorted(parts, key=lambda part: part.order)
+    sections, taken = [], set()
+    for part in parts:
+        for section in part.sections:
+            key = section.key or "".join(c if c.isalnum() else "-" for c in section.title.lower()).strip("-")
+            while key in taken:
+                key += "-2"
+            taken.add(key)
+            section.key = key
+            sections.append(section)
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            parts=parts,
+            title=parts[0].title,
+            where=where,
+            sections=sections,
+            asked=[(part.subtitle or part.title, part.asked) for part in parts if part.asked],
+            made=[(part.subtitle or part.title, part.cost + part.provenance) for part in parts if part.cost],
+            record=None if record is None else json.dumps(record, indent=2, ensure_ascii=False),
+            again=again,
+            version=__version__,
+            style=(TEMPLATES / "style.css").read_text(encoding="utf-8"),
+            script=(TEMPLATES / "report.js").read_text(encoding="utf-8"),
+            definitions=_definitions(),
+        )
+    )
+
+
+def _environment():
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["whole"] = Markup  # our own SVG, style and script; everything else is escaped
+    # inside <script> nothing may end the element
+    environment.filters["data"] = lambda value: Markup(
+        json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    )
+    return environment
+
+
+def _definitions():
+    """Short definitions, shown when a heading of a table is pointed at."""
+    from freqkit.report.terms import terms
+
+    return {name: entry["short"] for name, entry in terms().items()}
+
+
+def write_report(path, *, out=None, content=None):
+    """Write the HTML report of a run directory, or of one result file.
+
+    Args:
+        path: a run directory, or a safetensors file of `freqkit rates` or `freqkit adcs`.
+        content: what `freqkit.report.pages.parts_of(path)` gave, when it was read already.
+        out: the file to write; default `report.html` in the directory, or the file's name with .html.
+
+    Returns:
+        Path of the report.
+
+    Raises:
+        UsageError: there is nothing that freqkit can show.
+    """
+    from freqkit.report.pages import parts_of
+    from freqkit.results.files import atomic_write
+
+    path = Path(path)
+    parts, record = content or parts_of(path)
+    if not parts:
+        status = (record or {}).get("status")
+        why = f", for its run is {status} and has finished no stage yet" if status not in (None, "finished") else ""
+        raise UsageError(f"{path}: holds no result that a report could show{why}.")
+    whole = path.resolve()  # the name of "." is that of its folder
+    if out is None:
+        out = path / "report.html" if path.is_dir() else path.with_suffix(".html")
+    out = Path(out)
+    again = f"freqkit rerun {whole.name}" if path.is_dir() and (path / "run.yaml").is_file() else None
+    text = render(parts, where=whole.name, record=record, again=again)
+    with atomic_write(out, "w") as file:
+        file.write(text)
+    return out

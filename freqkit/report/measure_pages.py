@@ -1,0 +1,206 @@
+"""What measures put on the page: rates on a test set, class spectra."""
+
+from freqkit.report.html import Cell, Drawing, Part, Section, Table
+from freqkit.report.pages import files_of, part
+from freqkit.report.readings import readings
+from freqkit.report.sections import (
+    NAMED_LINES,
+    class_table,
+    cost_rows,
+    gallery,
+    headline,
+    model_rows,
+    provenance_rows,
+    rates_figure,
+    verdict,
+)
+from freqkit.report.svg import Axes, matrix, percent, signed
+
+
+@part(files_of("freqkit-rates-1"))
+def rates_part(path, record):
+    """Rates on a test set: intervals, and what is taken for what."""
+    from freqkit.measures import RatesResult
+
+    result = RatesResult.load(path)
+    intervals = (result.tpr_interval, result.fpr_interval, result.difference_interval)
+    found = readings(
+        result.classes, result.tpr, result.fpr, result.positives, result.negatives, result.coverage,
+        intervals=intervals,
+    )  # fmt: skip
+    clean = (result.clean_tp.double() / result.positives).tolist()
+    sections = [
+        class_table(found, {"clean TPR": clean}, key="tested-classes", title="Rates on the test images", maps=""),
+    ]
+    logits = result.clean_confusion.shape[1]
+    if len(result.classes) == logits and logits <= 40:
+        change = (result.own_row.double() / result.positives[:, None].clamp_min(1)).tolist()
+        sections.append(
+            Section(
+                "What each class is taken for, through its own map",
+                [
+                    Drawing(
+                        matrix(
+                            result.own_row.tolist(), result.classes, result.classes, values=change,
+                            alt="Rows: the images of a class seen through its map; columns: what the model calls them.",
+                        )
+                    )
+                ],
+                "Row: the images of a class, each seen through the map of that class. Column: the model's answer."
+                " A dark diagonal means that the class survives its own filter.",
+                key="taken-for",
+            )
+        )  # fmt: skip
+    cautions = []
+    if result.selected_on_test_set:
+        cautions.append("These maps were selected on the very images they are tested on, so the rates are too good.")
+    elif result.selected_on_test_set is None:
+        cautions.append(
+            "It is not known on which images these maps were selected; if on these, the rates are too good."
+        )
+    about = result.record
+    return Part(
+        "How well each class is told apart through its frequencies", verdict(found, tested=True), headline(found),
+        [*model_rows(about), ("Intervals", f"{result.definition['interval']},"
+          f" {100 * result.definition['confidence']:g}%")],
+        [s for s in sections if s], cost_rows(about), provenance_rows(about), cautions, order=15,
+        subtitle="On the test images", found=found, **rates_figure(found, maps=""),
+    )  # fmt: skip
+
+
+@part(files_of("freqkit-adcs-1"))
+def adcs_part(path, record):
+    """Class spectra compared."""
+    from freqkit.measures import AdcsResult
+
+    result = AdcsResult.load(path)
+    values = result.maps.double()
+    values = (values.mean(1) if values.ndim == 4 else values).numpy()
+    top = max(1, len(result.classes) - 1)
+    rows = result.table()
+    bands = [name for name in rows[0] if name.startswith("band")]
+    maps = [
+        (row["class"], f"mean {signed(row['mean'])}", f"ADCS of {row['class']}: blue where it has more energy than most"
+         " classes, orange where less.", plane / top)
+        for row, plane in zip(rows, values, strict=True)
+    ]  # fmt: skip
+    radius, means = result.radial()
+    means = means.mean(1) if means.ndim == 3 else means
+    side = min(values.shape[-2:])
+    inside = radius <= side / 2
+    axes_names = result.classes[:NAMED_LINES]
+    ranges = means[:, inside]
+    axes = Axes(
+        (0, float(radius[inside][-1])), (float(ranges.min()), float(ranges.max())), right=120,
+        x_label="radius of the frequency, cycles/image", y_label="mean ADCS over the ring",
+        alt="Mean ADCS of each class over rings of equal frequency.",
+    )  # fmt: skip
+    ends = []
+    for i, name in enumerate(axes_names):
+        points = list(zip(radius[inside].tolist(), means[i, inside].tolist(), strict=True))
+        axes.line(points, i, name=name)
+        ends.append((points[-1][1], name, i))
+    axes.names(ends)
+    strongest = max(rows, key=lambda row: row[bands[-1]])
+    weakest = min(rows, key=lambda row: row[bands[-1]])
+    low, high = max(rows, key=lambda row: row[bands[0]]), min(rows, key=lambda row: row[bands[0]])
+    sentences = [
+        f"At high frequencies (from {round(3 * side / 8)} cycles/image on) {strongest['class']} has more energy than"
+        f" most classes (mean ADCS {signed(strongest[bands[-1]], 1)} of at most {top:+d}), and {weakest['class']}"
+        f" less ({signed(weakest[bands[-1]], 1)}).",
+        f"At low frequencies (below {round(side / 8)} cycles/image) {low['class']} leads ({signed(low[bands[0]], 1)})"
+        f" and {high['class']} comes last ({signed(high[bands[0]], 1)}).",
+        "This is a statement about the images alone: no model was asked.",
+    ]
+    table = Table(
+        [("class", "left", None), ("images", "right", None), ("mean", "right", "ADCS"), ("least", "right", None),
+         ("most", "right", None), *((f"{name}", "right", "radial band") for name in bands)],
+        [
+            [Cell(row["class"], href=f"#adcs-{i}"), Cell.of(row["images"], f"{row['images']:,}"),
+             Cell.of(row["mean"], signed(row["mean"])), Cell.of(row["least"], str(row["least"])),
+             Cell.of(row["most"], str(row["most"])),
+             *(Cell.of(row[name], signed(row[name])) for name in bands)]
+            for i, row in enumerate(rows)
+        ],
+        search=True,
+    )  # fmt: skip
+    about = result.record
+    return Part(
+        "Where each class has more energy than the others",
+        sentences,
+        [(str(len(rows)), "classes compared"), (f"{about.get('images', 0):,}", "images")],
+        [("Quantity", f"ADCS, preset {result.definition['preset']}"), ("Formula", result.definition["formula"]),
+         ("Energy", result.definition["energy"]), ("Channels", result.definition["channel"])],
+        [
+            Section("Classes", [table], "Bands are quarters of half the image side, from low to high frequencies; the"
+                    " last holds the corners too. +k: more energy than k more classes than those that have more.",
+                    key="adcs-classes"),
+            Section("ADCS maps", [gallery(maps, tuple(values.shape[-2:]), "adcs", signed=True)],
+                    "Each bin is one frequency. Blue: the class has more energy there than most classes; orange: less;"
+                    f" blank: as many above as below. Full colour is ±{top}.", key="adcs"),
+            Section("ADCS by radius", [Drawing(axes.svg())],
+                    "The maps averaged over rings: left the coarse structure of the images, right the finest."
+                    + (f" The first {NAMED_LINES} classes." if len(rows) > NAMED_LINES else ""), key="adcs-radius"),
+        ],
+        provenance_rows(about), order=30, subtitle="Class spectra",
+    )  # fmt: skip
+
+
+@part(files_of("freqkit-band-stop-1"))
+def band_stop_part(path, record):
+    """What classes are taken for when bands of frequencies are removed."""
+    from freqkit.measures import BandStopResult
+
+    result = BandStopResult.load(path)
+    names, accuracy = result.names, result.accuracy.tolist()
+    tpr = result.tpr.tolist()
+    worst = min(range(len(names)), key=lambda p: accuracy[p + 1])
+    best = max(range(len(names)), key=lambda p: accuracy[p + 1])
+    hurt = max(
+        ((p, c) for p in range(len(names)) for c in range(len(result.classes))),
+        key=lambda one: _number(tpr[0][one[1]]) - _number(tpr[one[0] + 1][one[1]]),
+    )
+    sentences = [
+        f"Without a filter {percent(accuracy[0], 1)} of the images are recognised; without {names[best]} still"
+        f" {percent(accuracy[best + 1], 1)}, without {names[worst]} only {percent(accuracy[worst + 1], 1)}.",
+        f"{result.classes[hurt[1]]} loses most: without {names[hurt[0]]} its TPR falls from"
+        f" {percent(tpr[0][hurt[1]])} to {percent(tpr[hurt[0] + 1][hurt[1]])}.",
+    ]
+    columns = [("class", "left", None), ("whole images", "right", "TPR")]
+    columns += [(f"without {name}", "right", "TPR") for name in names]
+    rows = [
+        [Cell(name), *(Cell.of(values[c], percent(values[c])) for values in tpr)]
+        for c, name in enumerate(result.classes)
+    ]
+    rows.append([Cell("all"), *(Cell.of(value, percent(value, 1)) for value in accuracy)])
+    edges = ", ".join(f"{edge:g}" for edge in result.edges)
+    sections = [
+        Section("Classes", [Table(columns, rows, search=True)], "TPR of each class when the named bands are removed"
+                f" from all images. Bands begin at radii of {edges} cycles/image; B1 is the lowest.",
+                key="band-stop-classes"),
+    ]  # fmt: skip
+    if result.confusion.shape[2] == len(result.classes) <= 20:
+        drawings = []
+        for name, change in zip(names, result.relative_confusion.nan_to_num(0), strict=True):
+            alt = (
+                f"Relative confusion without {name}: rows true classes, columns the model's answers, in percent points."
+            )
+            grid = matrix(change.tolist(), result.classes, result.classes, alt=alt, values=(change / 100).tolist(),
+                          signed=True)  # fmt: skip
+            drawings.append(Drawing(grid, [("", f"without {name}")]))
+        sections.append(
+            Section("Relative confusion", drawings, "How many percent points more (blue) or fewer (orange) of a class's"
+                    " images get each name than without a filter. Blue off the diagonal is where a class goes when its"
+                    " band is missing.", key="relative-confusion")
+        )  # fmt: skip
+    about = result.record
+    return Part(
+        "What classes are taken for when bands are removed", sentences,
+        [(percent(accuracy[0]), "recognised, whole images"), (percent(accuracy[worst + 1]), f"without {names[worst]}")],
+        [*model_rows(about), ("Bands begin at", f"{edges} cycles/image")], sections, cost_rows(about),
+        provenance_rows(about), order=32, subtitle="Bands removed",
+    )  # fmt: skip
+
+
+def _number(value):
+    return 0.0 if value != value else value

@@ -1,0 +1,80 @@
+"""Which kinds of result there are, and how each is found in a directory.
+
+A new kind of result is one function with the decorator `part` in one of `MODULES`: it gets the path where its kind was
+found and the directory's run.json, and returns a `Part` (or None).
+"""
+
+import json
+from pathlib import Path
+
+MODULES = (
+    "freqkit.report.search_pages",
+    "freqkit.report.measure_pages",
+    "freqkit.report.training_pages",
+    "freqkit.report.evaluation_pages",
+)
+MAKERS = []
+
+
+def part(find):
+    """Register a maker of parts: `find(path)` gives the files of its kind in a directory (or the file itself)."""
+
+    def wrap(make):
+        MAKERS.append((find, make))
+        return make
+
+    return wrap
+
+
+def parts_of(path):
+    """(parts, run.json or None) of a run directory or a result file."""
+    import importlib
+
+    for module in MODULES:
+        importlib.import_module(module)
+    path = Path(path)
+    record = None
+    if path.is_dir() and (path / "run.json").is_file():
+        from freqkit.results.files import read_run
+
+        record = read_run(path)
+    parts = []
+    for find, make in MAKERS:
+        for place in find(path):
+            made = make(place, record)
+            if made is not None:
+                parts.append(made)
+    return parts, record
+
+
+def file_format(path):
+    """The format name in a safetensors file's header, or None."""
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 0 < length < 1 << 27:
+            return None
+        try:
+            about = json.loads(file.read(length)).get("__metadata__", {})
+        except ValueError:
+            return None
+    if "format" in about:
+        return about["format"]
+    try:
+        return json.loads(about.get("freqkit", "{}")).get("format")
+    except ValueError:
+        return None
+
+
+def files_of(name):
+    """A finder of safetensors files of one format, in a directory or given by themselves."""
+
+    def find(path):
+        files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path] if path.is_file() else []
+        return [file for file in files if file_format(file) == name]
+
+    return find
+
+
+def named(name):
+    """A finder of a directory that holds the file `name`."""
+    return lambda path: [path] if path.is_dir() and (path / name).is_file() else []

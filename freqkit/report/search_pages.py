@@ -1,0 +1,211 @@
+"""What searches put on the page: the hierarchical search, removal and gradient ranking, the demonstration."""
+
+import json
+
+from freqkit.report.html import Cell, Drawing, Facts, Part, Section, Table
+from freqkit.report.pages import named, part
+from freqkit.report.readings import readings
+from freqkit.report.sections import (
+    class_table,
+    cost_rows,
+    examples_section,
+    gallery,
+    headline,
+    kept_maps,
+    listed,
+    losses_section,
+    model_rows,
+    planted_bins,
+    provenance_rows,
+    rates_figure,
+    selection_cautions,
+    verdict,
+    weights_cautions,
+)
+from freqkit.report.svg import data_uri, number, percent, plane, plane_png
+
+
+@part(named("stage-1.safetensors"))
+def search_part(path, record):
+    """The hierarchical search: maps, rates, examples and the course of the losses."""
+    from freqkit.results import SearchResult, StageResult
+
+    record = record or {}
+    done = record.get("stages_done", [])
+    if not done:
+        return None
+    result = SearchResult.from_stages([StageResult.load(path / f"stage-{n}.safetensors") for n in done], record)
+    scores = result.stages[-1].scores
+    found = readings(
+        result.classes, result.tpr, result.fpr, result.counts, scores.images - result.counts, result.coverage
+    )
+    planted = planted_bins(record.get("data", {}))
+    columns = {"loss": result.loss.tolist()}
+    if len(set(result.stage.tolist())) > 1:
+        columns["stage"] = result.stage.tolist()
+    sections = [
+        class_table(found, columns),
+        kept_maps(found, result.masks, planted),
+        *examples_section(path),
+        losses_section(result),
+    ]
+    cautions = weights_cautions(record) + selection_cautions(found)
+    if record.get("status") != "finished":
+        cautions.insert(0, f"The search has not finished ({record.get('status')}): this is stage {done[-1]} of"
+                        f" {len(record.get('identity', {}).get('stages', done))}.")  # fmt: skip
+    identity = record.get("identity", {})
+    asked = [*model_rows(record), *settings_rows(identity)]
+    name = record.get("model", {}).get("name", "the model")
+    return Part(
+        f"Frequency shortcuts of {name}", verdict(found), headline(found), asked, [s for s in sections if s],
+        cost_rows(record), provenance_rows(record), cautions, order=20,
+        subtitle="On the images that were searched", found=found, masks=result.masks, **rates_figure(found),
+    )  # fmt: skip
+
+
+@part(named("removal.safetensors"))
+def removal_part(path, record):
+    """The removal or gradient search: what losing a frequency costs, and the maps of the costliest."""
+    import numpy as np
+
+    from freqkit.results import RemovalResult
+
+    if (record or {}).get("status") != "finished":
+        return None
+    result = RemovalResult.load(path)
+    share = result.dfm(result.level).coverage.touched
+    images = int(result.counts.sum())
+    found = readings(result.classes, result.tpr, result.fpr, result.counts, images - result.counts, share)
+    increase = result.maps("increase").numpy()
+    scale = np.array([np.nanpercentile(np.abs(one), 99) if np.isfinite(one).any() else 1.0 for one in increase])
+    scale = np.where(scale > 0, scale, 1.0)
+    size = tuple(increase.shape[1:])
+    maps = []
+    for i, name in enumerate(result.classes):
+        facts = f"full colour: ±{scale[i]:.2g} nats"
+        alt = f"What removing a frequency costs {name}: blue where its loss grows, orange where it falls."
+        maps.append((name, facts, alt, increase[i] / scale[i]))
+    identity = record.get("identity", {})
+    estimated = identity.get("search") == "gradient"
+    sections = [
+        class_table(
+            found, {"loss": result.mask_loss.tolist(), "unfiltered loss": result.baseline.tolist()}, key="dfm-classes"
+        ),
+        kept_maps(found, result.masks, planted_bins(record.get("data", {})), key="dfm",
+                  title=f"Dominant frequency maps at {100 * result.level:g}% of the bins"),
+        *examples_section(path),
+        Section(
+            "What removing a frequency costs",
+            [gallery(maps, size, "cost", signed=True)],
+            "Each bin is one frequency (with its conjugate partner). Blue: without it the class's loss rises, so the"
+            " class leans on it; orange: the loss falls. Every map is scaled by its own 99th percentile."
+            + (" Bins that were not measured show the estimate from gradients." if estimated else ""),
+            key="cost",
+        ),
+    ]  # fmt: skip
+    asked = [
+        *model_rows(record),
+        ("Method", "removal of one frequency after the other" if not estimated else "ranking by gradients"),
+        ("Preset", str(identity.get("preset", "–"))),
+        ("Maps at", ", ".join(f"{100 * level:g}%" for level in result.levels)),
+        ("Shown", f"{100 * result.level:g}%"),
+    ]
+    name = record.get("model", {}).get("name", "the model")
+    return Part(
+        f"Dominant frequencies of {name}", verdict(found), headline(found), asked, [s for s in sections if s],
+        cost_rows(record), provenance_rows(record), weights_cautions(record) + selection_cautions(found), order=21,
+        subtitle="On the images that were ranked", found=found, masks=result.masks, **rates_figure(found),
+    )  # fmt: skip
+
+
+@part(named("demo.json"))
+def demo_part(path, record):
+    """The demonstration: how much of the planted shortcut was found again."""
+    found = json.loads((path / "demo.json").read_text(encoding="utf-8"))
+    row = found["classes"][0]
+    highest = min(row["planted"], row["kept"]) / row["kept"]
+    table = Table(
+        [("class", "left", None), ("whole images, TPR", "right", "TPR"), ("through its map, TPR", "right", "TPR"),
+         ("FPR", "right", "FPR"), ("loss", "right", "classwise loss"), ("kept", "right", "coverage")],
+        [
+            [Cell(one["class"], href=f"#map-{i}"),
+             *(Cell.of(one[key], percent(one[key], 1)) for key in ("clean tpr", "tpr", "fpr")),
+             Cell.of(one["loss"], number(one["loss"])), Cell.of(one["coverage"], percent(one["coverage"], 1))]
+            for i, one in enumerate(found["classes"])
+        ],
+    )  # fmt: skip
+    hero = {}
+    planted = planted_bins((record or {}).get("data", {}))
+    if planted and (path / "dfm.safetensors").is_file():
+        from freqkit.masks import load_dfm
+
+        dfm = load_dfm(path / "dfm.safetensors")
+        mask, bins = dfm[row["class"]].numpy(), planted[row["class"]].numpy()
+        alt = (
+            f"Map of {row['class']}; {row['found']} of the {row['planted']} planted bins, outlined, are among the kept."
+        )
+        drawn = plane(mask.shape, alt, href=data_uri(plane_png(mask)), outlined=bins)
+        hero = {
+            "hero": [Drawing(drawn)],
+            "hero_how": f"The plane of frequencies, DC at the cross. Blue: what the search kept for {row['class']}."
+            " Outlined: what was planted, of which the search was told nothing.",
+        }
+    others = [one["class"] for one in found["classes"][1:] if one["tpr"] - one["fpr"] < 0.5]
+    sentences = [
+        f"{row['found']} of the {row['planted']} planted frequencies of {row['class']} were found again (recall"
+        f" {percent(row['recall'])}; a blind map of the same size would hold {percent(row['coverage'])}).",
+        f"On images that neither training nor search has seen, {row['class']} is recognised through"
+        f" {percent(row['coverage'], 1)} of the frequencies in {percent(row['tpr'])} of its images, and"
+        f" {percent(row['fpr'])} of the other images are taken for it:"
+        f" {'a shortcut' if row['tpr'] - row['fpr'] > 0.5 else 'no clear shortcut'}.",
+    ]
+    if others:
+        sentences.append(
+            f"{listed(others)}: TPR − FPR stays below 50%, so few frequencies are not enough for"
+            f" {'it' if len(others) == 1 else 'them'}, or the name is given whatever the image."
+        )
+    return Part(
+        "The demonstration: a planted shortcut, found again",
+        sentences,
+        [(f"{row['found']} of {row['planted']}", "planted frequencies found"),
+         (f"{row['enrichment']:.1f}×", "better than chance"), (percent(row["tpr"]), f"of {row['class']} recognised"),
+         (percent(row["fpr"]), f"of the others taken for {row['class']}")],
+        [],
+        [Section("Unseen images, class by class", [table, Facts([
+            ("Recall: planted bins that are kept", f"{row['found']} of {row['planted']} = {percent(row['recall'], 1)};"
+             f" by chance {percent(row['coverage'], 1)}, at best 100%"),
+            ("Precision: kept bins that are planted",
+             f"{row['found']} of {row['kept']} = {percent(row['precision'], 1)};"
+             f" by chance {percent(row['chance precision'], 1)}, at best {percent(highest, 1)}")])],
+            "TPR: share of the class's images still recognised when only the map's frequencies are left. FPR: share of"
+            " all other images that are then called this class. A shortcut has a high TPR and a low FPR.",
+            key="unseen")],
+        order=10, subtitle="On unseen images", **hero,
+    )  # fmt: skip
+
+
+METHODS = {
+    "hfss": "hierarchical frequency shortcut search",
+    "learned": "masks learned by gradients",
+    "evolve": "evolution of masks, by answers alone",
+    "greedy": "greedy removal of frequencies",
+}
+WORDS = {
+    "candidates": "masks drawn per stage", "keep": "share of the cells kept", "top": "masks per class that go on",
+    "risk": "risk to lose a true winner", "coverage": "share of the bins kept",
+}  # fmt: skip
+# Said elsewhere on the page, or of no interest to a reader.
+UNSHOWN = {"search", "model", "data", "versions", "memory", "device", "class_index", "batch_size", "dtype", "form"}
+
+
+def settings_rows(identity):
+    """What a search was asked, from the part of run.json that names everything its result depends on."""
+    method = identity.get("search", "hfss")
+    rows = [("Method", METHODS.get(method, method))]
+    for name, value in identity.items():
+        if name in UNSHOWN or value is None or isinstance(value, (bool, dict)) or (name == "risk" and not value):
+            continue
+        if isinstance(value, list):
+            value = ", ".join(f"{one:,}" if isinstance(one, int) else str(one) for one in value)
+        rows.append((WORDS.get(name, name.replace("_", " ")).capitalize(), str(value)))
+    return rows

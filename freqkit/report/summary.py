@@ -1,0 +1,140 @@
+"""One picture of a run, small enough for an e-mail."""
+
+import textwrap
+from pathlib import Path
+
+from freqkit.errors import UsageError
+from freqkit.report import figures, planes
+from freqkit.report.pages import parts_of
+from freqkit.report.readings import READINGS
+from freqkit.report.svg import percent
+
+MAPS, NAMES = 8, 14  # maps, and classes with a name, on the page
+COLOURS = {
+    "shortcut": figures.BLUE,
+    "default": figures.VERMILION,
+    "weak": figures.GREEN,
+    "none": "#8A8A8A",
+}
+SHAPES = {"shortcut": "o", "default": "s", "weak": "^", "none": "x"}
+
+
+def write_summary(path, *, out=None, content=None):
+    """Write a one-page PNG of a run: verdict, rates, maps of the strongest classes.
+
+    Args:
+        path: a run directory (or a file of `freqkit rates`).
+        out: the PNG to write; default `summary.png` in the directory.
+        content: what `parts_of(path)` gave, when it was read already.
+
+    Returns:
+        Path of the picture, or None when the run holds no rates of classes (class spectra, a training).
+
+    Raises:
+        UsageError: there is nothing that freqkit knows.
+    """
+    path = Path(path)
+    parts, _ = content or parts_of(path)
+    if not parts:
+        raise UsageError(f"{path}: holds no result that a summary could show.")
+    if out is None:
+        out = path / "summary.png" if path.is_dir() else path.with_name(f"{path.stem}-summary.png")
+    parts = sorted(parts, key=lambda part: part.order)
+    rated = [part for part in parts if part.found]
+    if not rated:
+        return None
+    masks = next((part.masks for part in rated if part.masks is not None), None)
+    figures.save_figure(_draw(parts, rated[0], masks, path.resolve().name), out, dpi=110)
+    return Path(out)
+
+
+def _draw(parts, rated, masks, where):
+    order = sorted(range(len(rated.found)), key=lambda i: -_known(rated.found[i].difference))
+    shown = order[:MAPS] if masks is not None else []
+    columns = min(4, len(shown)) or 4
+    rows = -(-len(shown) // columns)
+    figure = figures.new_figure(8.6, 7.2 + 2.25 * rows)
+    heights = [2.5, 4.3] + [2.25] * rows
+    figure.get_layout_engine().set(w_pad=0.09, h_pad=0.09)
+    grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
+    _words(figure.add_subplot(grid[0]), parts, where)
+    middle = grid[1].subgridspec(1, 2, width_ratios=[1, 1.1])
+    _scatter(figure.add_subplot(middle[0]), rated.found)
+    if len(parts) > 1:
+        figure.axes[-1].set_title(rated.subtitle or rated.title, fontsize=9, loc="left")
+    _bars(figure.add_subplot(middle[1]), [rated.found[i] for i in order[:NAMES]], len(order))
+    for row in range(rows):
+        line = grid[2 + row].subgridspec(1, columns)
+        for column, i in enumerate(shown[row * columns : (row + 1) * columns]):
+            axis = figure.add_subplot(line[column])
+            one = rated.found[i]
+            planes.draw_plane(axis, masks[i].numpy(), planes.colours(False), (0, 1))
+            axis.plot(0, 0, marker="+", color=figures.VERMILION, markersize=5)
+            axis.set_title(f"{figures.shorten(one.name)}\nkeeps {percent(one.kept, 1)}", fontsize=8, loc="left")
+            if row == rows - 1:
+                axis.set_xlabel("cycles/image", fontsize=7.5, color=figures.FAINT)
+            if column == 0:
+                axis.set_ylabel("cycles/image", fontsize=7.5, color=figures.FAINT)
+    return figure
+
+
+def _known(value):
+    return -2.0 if value != value else value
+
+
+def _words(axis, parts, where):
+    """Title, verdict and cautions."""
+    axis.set_axis_off()
+    axis.text(0, 1.0, parts[0].title, fontsize=14, fontweight="bold", va="top", transform=axis.transAxes)
+    axis.text(0, 0.875, f"freqkit, run {where}", fontsize=8.5, color=figures.FAINT, va="top", transform=axis.transAxes)
+    sentences = parts[0].verdict + [f"Caution: {text}" for text in parts[0].cautions]
+    lines = []
+    for sentence in sentences:
+        lines += [*textwrap.wrap(sentence, 116), ""]
+    text = "\n".join(lines[:16]).rstrip()
+    axis.text(0, 0.76, text, fontsize=8.6, va="top", linespacing=1.35, transform=axis.transAxes)
+
+
+def _scatter(axis, found):
+    """TPR against FPR, a mark per class."""
+    axis.plot([0, 1], [0, 1], color="#B0B0B0", linewidth=0.9, linestyle="--")
+    for word, label in READINGS.items():
+        ones = [one for one in found if one.word == word and one.difference == one.difference]
+        if ones:
+            axis.plot(
+                [one.fpr for one in ones], [one.tpr for one in ones], SHAPES[word], color=COLOURS[word], markersize=5,
+                label=f"{label} ({len(ones)})",
+            )  # fmt: skip
+    axis.set_xlim(-0.03, 1.03)
+    axis.set_ylim(-0.03, 1.03)
+    axis.set_box_aspect(1)
+    axis.set_xlabel("FPR: other classes' images given the name", fontsize=8)
+    axis.set_ylabel("TPR: the class's images recognised", fontsize=8)
+    axis.tick_params(labelsize=7.5)
+    axis.legend(fontsize=7, frameon=False, loc="lower right")
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+
+
+def _bars(axis, ones, total):
+    """TPR and FPR with intervals of the strongest classes."""
+    for row, one in enumerate(ones):
+        for value, interval, colour, shift in (
+            (one.tpr, one.tpr_interval, figures.BLUE, -0.13),
+            (one.fpr, one.fpr_interval, figures.VERMILION, 0.13),
+        ):
+            axis.plot(interval, [row + shift] * 2, color=colour, linewidth=1.3)
+            axis.plot(value, row + shift, "o", color=colour, markersize=3.6,
+                      label={-0.13: "TPR", 0.13: "FPR"}[shift] if row == 0 else None)  # fmt: skip
+    axis.set_yticks(range(len(ones)), [figures.shorten(one.name, 16) for one in ones], fontsize=7.5)
+    axis.set_ylim(len(ones) - 0.5, -0.5)
+    axis.set_xlim(-0.02, 1.02)
+    words = "through the class's own map; lines: 95% intervals"
+    more = f"\n{len(ones)} of {total} classes, by TPR − FPR" if total > len(ones) else ""
+    axis.set_xlabel(words + more, fontsize=8)
+    axis.tick_params(axis="x", labelsize=7.5)
+    axis.grid(axis="x", color="#E4E4E4", linewidth=0.7)
+    axis.set_axisbelow(True)
+    axis.legend(fontsize=7, frameon=False, loc="lower right", ncols=2, bbox_to_anchor=(1, 1))
+    for side in ("top", "right", "left"):
+        axis.spines[side].set_visible(False)

@@ -1,0 +1,386 @@
+"""Figures of the HTML report: small inline SVG that takes its colours from the page, light or dark.
+
+Nothing here knows a result; colours are CSS classes of `templates/style.css` (`.s0` ... `.s6`, Okabe-Ito).
+"""
+
+import base64
+import io
+import math
+from html import escape
+
+SIDE = 192  # pixels of a frequency plane
+SERIES = 7  # colours, after which lines are dashed
+
+
+def number(value, digits=3):
+    """12.3456 -> '12.3'; None, NaN and infinity -> '–'.
+
+    Example:
+        >>> number(12.3456), number(float("nan"))
+        ('12.3', '–')
+    """
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:,.0f}"
+
+
+def signed(value, digits=2):
+    """-1.5 -> '−1.50', 1.5 -> '+1.50'.
+
+    Example:
+        >>> signed(1.5), signed(-0.25)
+        ('+1.50', '−0.25')
+    """
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def percent(value, digits=0):
+    """0.125 -> '12%'; None and NaN -> '–'.
+
+    Example:
+        >>> percent(0.128), percent(0.128, 1), percent(None)
+        ('13%', '12.8%', '–')
+    """
+    if value is None or not math.isfinite(value):
+        return "–"
+    words = f"{100 * value:.{digits}f}"
+    return f"{words.replace('-', '−') if float(words) else words.lstrip('-')}%"
+
+
+def data_uri(data, kind="png"):
+    """Bytes of a picture as an address that needs no network."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def plane_png(values, *, signed=False):
+    """A frequency plane as PNG bytes whose blank is transparent, so that it stands on light and dark.
+
+    Args:
+        values: real `[H, W]`; in [0, 1], or in [-1, 1] when `signed`; NaN is blank.
+        signed: blue above nought, orange below; else blue alone.
+    """
+    import numpy as np
+    from PIL import Image
+
+    values = np.nan_to_num(np.asarray(values, dtype=np.float64))
+    if signed:
+        levels = 15
+        index = np.rint(np.clip(values, -1, 1) * levels).astype(np.int16) + levels
+        shades = range(-levels, levels + 1)
+        palette = [(31, 119, 210) if shade >= 0 else (224, 110, 20) for shade in shades]
+        alpha = [round(255 * (abs(shade) / levels) ** 0.8) for shade in shades]
+        bits = 8
+    else:
+        known = np.unique(values)
+        levels = 2 if np.isin(known, (0, 0.5, 1)).all() else 15
+        index = np.rint(np.clip(values, 0, 1) * levels)
+        palette = [(31, 119, 210)] * (levels + 1)
+        alpha = [round(255 * shade / levels) for shade in range(levels + 1)]
+        bits = 2 if levels == 2 else 4
+    picture = Image.frombytes("P", index.shape[::-1], index.astype(np.uint8).tobytes())
+    picture.putpalette([channel for colour in palette for channel in colour])
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", bits=bits, transparency=bytes(alpha), optimize=True)
+    return buffer.getvalue()
+
+
+def photo_uri(image):
+    """An image, array [3, H, W] in [0, 1], as PNG when small and JPEG when large."""
+    import numpy as np
+    from PIL import Image
+
+    pixels = np.rint(np.clip(np.transpose(np.asarray(image, dtype=np.float64), (1, 2, 0)), 0, 1) * 255)
+    picture = Image.fromarray(pixels.astype(np.uint8))
+    buffer = io.BytesIO()
+    if max(picture.size) <= 64:
+        picture.save(buffer, "PNG", optimize=True)
+        return data_uri(buffer.getvalue())
+    if max(picture.size) > 224:
+        picture.thumbnail((224, 224))
+    picture.save(buffer, "JPEG", quality=82, optimize=True)
+    return data_uri(buffer.getvalue(), "jpeg")
+
+
+def plane(size, alt, *, href="", outlined=None):
+    """A frequency plane with axes in cycles/image; DC is marked, positive vertical frequency is down.
+
+    Args:
+        size: (H, W) in bins.
+        alt: what the picture shows, in words.
+        href: address of the picture that fills the plane.
+        outlined: optional bool array `[H, W]`, centred: bins to outline.
+    """
+    height, width = size
+    tall = SIDE * height / width
+    left, top = 40, 6
+
+    def across(frequency):
+        return left + (frequency + width // 2 + 0.5) / width * SIDE
+
+    def down(frequency):
+        return top + (frequency + height // 2 + 0.5) / height * tall
+
+    box = f"0 0 {left + SIDE + 8} {top + tall + 36:g}"
+    parts = [
+        f'<svg class="plane" viewBox="{box}" role="img" aria-label="{escape(alt)}">',
+        f'<rect class="paper" x="{left}" y="{top}" width="{SIDE}" height="{tall:g}"/>',
+        f'<image x="{left}" y="{top}" width="{SIDE}" height="{tall:g}" preserveAspectRatio="none" href="{href}"/>',
+    ]
+    if outlined is not None:
+        dx, dy = SIDE / width, tall / height
+        for row, column in zip(*(places.tolist() for places in outlined.nonzero()), strict=True):
+            x, y = left + column * dx, top + row * dy
+            parts.append(f'<rect class="known" x="{x:g}" y="{y:g}" width="{dx:g}" height="{dy:g}"/>')
+    parts.append(f'<rect class="frame" x="{left}" y="{top}" width="{SIDE}" height="{tall:g}"/>')
+    x, y = across(0), down(0)
+    parts.append(f'<path class="dc" d="M{x - 4:g} {y:g}h8M{x:g} {y - 4:g}v8"/>')
+    for value in _plane_ticks(width):
+        x = across(value)
+        parts.append(f'<path class="ax" d="M{x:g} {top + tall:g}v4"/>')
+        parts.append(f'<text x="{x:g}" y="{top + tall + 15:g}" text-anchor="middle">{_minus(value)}</text>')
+    for value in _plane_ticks(height):
+        y = down(value)
+        parts.append(f'<path class="ax" d="M{left} {y:g}h-4"/>')
+        parts.append(f'<text x="{left - 6}" y="{y + 3.5:g}" text-anchor="end">{_minus(value)}</text>')
+    parts.append(
+        f'<text class="unit" x="{left + SIDE / 2}" y="{top + tall + 31:g}" text-anchor="middle">'
+        "horizontal, cycles/image</text>"
+        f'<text class="unit" transform="translate(11 {top + tall / 2:g}) rotate(-90)" text-anchor="middle">'
+        "vertical, cycles/image</text></svg>"
+    )
+    return "".join(parts)
+
+
+def _plane_ticks(size):
+    quarter = size // 4
+    return [-2 * quarter, -quarter, 0, quarter] if quarter else [0]
+
+
+def _minus(value):
+    return str(value).replace("-", "−")
+
+
+class Axes:
+    """A plot with axes: (x0, x1) and (y0, y1) on a rectangle, linear or logarithmic in y.
+
+    Args:
+        x, y: (low, high) of the data.
+        width, height: of the whole figure, in pixels.
+        alt: what the figure shows, in words.
+        right: pixels left free for labels behind the lines.
+        log: logarithmic in y.
+        shares: ticks in percent, of both axes, or with "y" of that one.
+    """
+
+    def __init__(self, x, y, *, x_label, y_label, alt, width=720, height=340, right=16, log=False, shares=False):
+        self.x, self.log = x, log
+        self.y = tuple(math.log10(value) for value in y) if log else y
+        self.left, self.top = 58, 14
+        self.inner = (width - self.left - right, height - self.top - 46)
+        self.parts = [f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(alt)}">']
+        bottom, end = self.top + self.inner[1], self.left + self.inner[0]
+        for value in _ticks(*x):
+            place = self.across(value)
+            self.parts.append(f'<path class="ax" d="M{place:.1f} {bottom}v5"/>')
+            self.text(place, bottom + 18, self._say(value, shares=shares is True), "middle")
+        for value in self._y_ticks():
+            place = self.down(value)
+            self.parts.append(f'<path class="gr" d="M{self.left} {place:.1f}H{end}"/>')
+            self.text(self.left - 8, place + 4, self._say(value, shares=bool(shares)), "end")
+        self.parts.append(f'<path class="ax" d="M{self.left} {bottom}H{end}"/>')
+        self.text(self.left + self.inner[0] / 2, height - 8, x_label, "middle", "unit")
+        self.parts.append(
+            f'<text class="unit" transform="translate(13 {self.top + self.inner[1] / 2:g}) rotate(-90)"'
+            f' text-anchor="middle">{escape(y_label)}</text>'
+        )
+
+    def _y_ticks(self):
+        if not self.log:
+            return _ticks(*self.y)
+        low, high = math.ceil(self.y[0] - 1e-9), math.floor(self.y[1] + 1e-9)
+        ticks = [10.0**power for power in range(low, high + 1)]
+        if len(ticks) < 3:
+            ticks = [m * 10.0**p for p in range(low - 1, high + 1) for m in (1, 2, 5)]
+        return [tick for tick in ticks if self.y[0] - 1e-9 <= math.log10(tick) <= self.y[1] + 1e-9]
+
+    def _say(self, value, *, shares):
+        if shares:
+            return percent(value)
+        if abs(value) >= 1e6:
+            return f"{value / 1e6:g}M"
+        return f"{value / 1e3:g}k" if abs(value) >= 1e4 else _minus(f"{value:g}")
+
+    def across(self, value):
+        low, high = self.x
+        return self.left + self.inner[0] * ((value - low) / (high - low) if high > low else 0.5)
+
+    def down(self, value):
+        low, high = self.y
+        if self.log:
+            value = math.log10(max(value, 1e-300))
+        share = (min(max(value, low), high) - low) / (high - low) if high > low else 0.5
+        return self.top + self.inner[1] * (1 - share)
+
+    def text(self, x, y, words, anchor="start", kind=""):
+        kind = f' class="{kind}"' if kind else ""
+        self.parts.append(f'<text{kind} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>')
+
+    def line(self, points, index, *, name="", steps=False, kind="line"):
+        """A line through (x, y) points in the series' colour, its name shown when pointed at."""
+        path, before = [], None
+        for x, y in points:
+            place = (self.across(x), self.down(y))
+            if before is None:
+                path.append(f"M{place[0]:.1f} {place[1]:.1f}")
+            elif steps:
+                path.append(f"H{place[0]:.1f}" + (f"V{place[1]:.1f}" if place[1] != before[1] else ""))
+            else:
+                path.append(f"L{place[0]:.1f} {place[1]:.1f}")
+            before = place
+        dashed = f" d{index // SERIES}" if index >= SERIES else ""
+        title = f"<title>{escape(name)}</title>" if name else ""
+        self.parts.append(f'<path class="{kind} s{index % SERIES}{dashed}" d="{"".join(path)}">{title}</path>')
+
+    def names(self, labels):
+        """Names behind the ends of lines, (y, name, series index), moved apart where they would meet."""
+        gap, place = 13, sorted((self.down(y), name, index) for y, name, index in labels)
+        at = [y for y, _, _ in place]
+        for i in range(1, len(at)):
+            at[i] = max(at[i], at[i - 1] + gap)
+        over = at[-1] - (self.top + self.inner[1]) if at else 0
+        for i in range(len(at) - 1, -1, -1):
+            if over > 0:
+                at[i] = min(at[i], (self.top + self.inner[1]) - gap * (len(at) - 1 - i))
+        end = self.left + self.inner[0]
+        for y, (old, name, index) in zip(at, place, strict=True):
+            self.parts.append(f'<path class="lead" d="M{end + 2} {old:.1f}L{end + 9} {y:.1f}"/>')
+            self.text(end + 12, y + 4, name, "start", f"name t{index % SERIES}")
+
+    def svg(self):
+        return "".join([*self.parts, "</svg>"])
+
+
+def _ticks(low, high, most=7):
+    """Round values within [low, high]."""
+    if not high > low:
+        return [low]
+    step = 10 ** math.floor(math.log10((high - low) / most))
+    step = next(step * m for m in (1, 2, 5, 10, 20) if (high - low) / (step * m) <= most)
+    first = math.ceil(low / step - 1e-9)
+    return [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+MARKS = {
+    "shortcut": "M-5 0a5 5 0 1 0 10 0a5 5 0 1 0-10 0Z",
+    "default": "M-4.5-4.5h9v9h-9Z",
+    "weak": "M0-5.5L5.2 4H-5.2Z",
+    "none": "M-4-4L4 4M4-4L-4 4",
+}
+
+
+def scatter(points, *, alt, bars=True, labels=True):
+    """True against false positive rates.
+
+    Args:
+        points: list of dicts: name, tpr, fpr, tpr_interval, fpr_interval, mark (a key of `MARKS`), href.
+        alt: what the figure shows, in words.
+        bars, labels: draw the intervals, and names where there is room.
+    """
+    axes = Axes((0, 1), (0, 1), x_label="FPR: other classes' images given the class's name",
+                y_label="TPR: the class's images recognised", alt=alt, width=500, height=440, right=24,
+                shares=True)  # fmt: skip
+    x0, y0, x1, y1 = axes.across(0), axes.down(0), axes.across(1), axes.down(1)
+    axes.parts.append(f'<path class="even" d="M{x0:.1f} {y0:.1f}L{x1:.1f} {y1:.1f}"/>')
+    slope = math.degrees(math.atan2(y1 - y0, x1 - x0))
+    axes.parts.append(
+        f'<text class="unit" text-anchor="middle" transform="translate({axes.across(0.52):.1f}'
+        f' {axes.down(0.52) + 17:.1f}) rotate({slope:.1f})">same answer whatever the image: TPR = FPR</text>'
+    )
+    taken = []
+    for point in sorted(points, key=lambda p: -(p["tpr"] - p["fpr"])):
+        x, y = axes.across(point["fpr"]), axes.down(point["tpr"])
+        if bars and point.get("tpr_interval"):
+            (a, b), (c, d) = point["fpr_interval"], point["tpr_interval"]
+            axes.parts.append(
+                f'<path class="bar m-{point["mark"]}" d="M{axes.across(a):.1f} {y:.1f}H{axes.across(b):.1f}'
+                f'M{x:.1f} {axes.down(c):.1f}V{axes.down(d):.1f}"/>'
+            )
+        words = f"{point['name']}: TPR {percent(point['tpr'])}, FPR {percent(point['fpr'])}"
+        mark = (
+            f'<path class="mark m-{point["mark"]}" transform="translate({x:.1f} {y:.1f})" d="{MARKS[point["mark"]]}">'
+            f"<title>{escape(words)}</title></path>"
+        )
+        href = escape(point.get("href", ""))
+        axes.parts.append(f'<a href="{href}">{mark}</a>' if href else mark)
+        if labels and len(points) <= 60 and len(taken) < 16:
+            _label(axes, x, y, point["name"], taken)
+    return axes.svg()
+
+
+def _label(axes, x, y, name, taken):
+    """A name beside its point where it hits no other name, else none."""
+    width = 6.4 * len(name)
+    for dx, dy, anchor in ((9, -7, "start"), (9, 15, "start"), (-9, -7, "end"), (-9, 15, "end")):
+        left = x + dx - (width if anchor == "end" else 0)
+        box = (left, y + dy - 10, left + width, y + dy + 2)
+        inside = box[0] > axes.left and box[2] < axes.left + axes.inner[0] + 28 and box[1] > 0
+        if inside and not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken):
+            taken.append(box)
+            axes.text(x + dx, y + dy, name, anchor, "name")
+            return
+
+
+def rate_bars(tpr, fpr, tpr_interval=None, fpr_interval=None):
+    """TPR and FPR with intervals on a line from 0 to 100%, small enough for a table cell."""
+    parts = ['<svg class="rates" viewBox="-4 0 108 18" aria-hidden="true"><path class="gr" d="M0 9H100"/>']
+    for value, interval, y, kind in ((tpr, tpr_interval, 5, "s0"), (fpr, fpr_interval, 13, "s3")):
+        if value is None or not math.isfinite(value):
+            continue
+        if interval:
+            parts.append(f'<path class="line {kind}" d="M{100 * interval[0]:.1f} {y}H{100 * interval[1]:.1f}"/>')
+        parts.append(f'<circle class="f{kind}" cx="{100 * value:.1f}" cy="{y}" r="3.2"/>')
+    return "".join([*parts, "</svg>"])
+
+
+def matrix(counts, rows, columns, *, alt, values=None, signed=False):
+    """Counts as a grid of shaded squares; a square's number is shown when pointed at.
+
+    Args:
+        counts: list of R lists of C numbers, shown.
+        rows, columns: names.
+        values: the shades, in [0, 1] or [-1, 1] (`signed`); default each row's shares.
+    """
+    cell = 26 if len(columns) <= 16 else max(8, 420 / len(columns))
+    left = min(150, 12 + 6.6 * max(len(str(name)) for name in rows))
+    top = min(130, 12 + 5.2 * max(len(str(name)) for name in columns))
+    width, height = left + cell * len(columns) + 60, top + cell * len(rows) + 20
+    if values is None:
+        values = [[value / (sum(row) or 1) for value in row] for row in counts]
+    parts = [
+        f'<svg class="chart matrix" style="max-width:{width:.0f}px" viewBox="0 0 {width:.0f} {height:.0f}" role="img"'
+        f' aria-label="{escape(alt)}">'
+    ]
+    for j, name in enumerate(columns):
+        x = left + cell * (j + 0.5)
+        parts.append(f'<text transform="translate({x + 3:.1f} {top - 6:.1f}) rotate(-45)">{escape(str(name))}</text>')
+    for i, name in enumerate(rows):
+        y = top + cell * i
+        parts.append(
+            f'<text x="{left - 6:.1f}" y="{y + cell / 2 + 4:.1f}" text-anchor="end">{escape(str(name))}</text>'
+        )
+        for j, other in enumerate(columns):
+            shade = values[i][j]
+            kind = "neg" if signed and shade < 0 else "pos"
+            x = left + cell * j
+            parts.append(
+                f'<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{cell - 1:.1f}" height="{cell - 1:.1f}"'
+                f' fill-opacity="{abs(shade):.3f}"><title>{escape(f"{name} called {other}: {counts[i][j]:g}")}</title>'
+                "</rect>"
+            )
+            if cell >= 20 and counts[i][j]:
+                ink = "on" if abs(shade) > 0.55 else ""
+                parts.append(
+                    f'<text class="count {ink}" x="{x + cell / 2 - 0.5:.1f}" y="{y + cell / 2 + 3.5:.1f}"'
+                    f' text-anchor="middle">{counts[i][j]:.0f}</text>'
+                )
+    return "".join([*parts, "</svg>"])

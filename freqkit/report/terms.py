@@ -1,0 +1,49 @@
+"""Definitions of freqkit's terms, from one data file: the command line explains them, the report shows them."""
+
+import functools
+from pathlib import Path
+
+FILE = Path(__file__).parent / "terms.yaml"
+
+
+@functools.cache
+def terms():
+    """All terms: name -> dict of `short`, `formula`, `more`, `source`, `aliases`, `see` (the last ones may be absent).
+
+    Example:
+        >>> terms()["FPR"]["short"].split(":")[0]
+        'False positive rate'
+    """
+    import yaml
+
+    return yaml.safe_load(FILE.read_text(encoding="utf-8"))
+
+
+def find_term(word):
+    """(name, entry) of a term by its name or an alias, whatever its case; None when there is none.
+
+    Example:
+        >>> find_term("--KEEP")[0]
+        'keep'
+    """
+    wanted = _plain(word)
+    for name, entry in terms().items():
+        if wanted in {_plain(name), *(_plain(alias) for alias in entry.get("aliases", []))}:
+            return name, entry
+    return None
+
+
+def near_terms(word, limit=3):
+    """Names of terms that are spelled nearly so."""
+    import difflib
+
+    known = {}
+    for name, entry in terms().items():
+        for spelling in (name, *entry.get("aliases", [])):
+            known.setdefault(_plain(spelling), name)
+    near = difflib.get_close_matches(_plain(word), known, n=limit, cutoff=0.7)
+    return list(dict.fromkeys(known[spelling] for spelling in near))
+
+
+def _plain(word):
+    return " ".join(str(word).lower().lstrip("-").replace("-", " ").replace("_", " ").split())

@@ -1,0 +1,143 @@
+"""What a training puts on the page: loss and accuracy by epoch, and when each class was learned."""
+
+import csv
+
+from freqkit.report.html import Cell, Drawing, Part, Section, Table
+from freqkit.report.pages import named, part
+from freqkit.report.sections import NAMED_LINES, duration, listed, model_rows, provenance_rows
+from freqkit.report.svg import Axes, number, percent
+
+LEARNED = 0.8  # F1 from which a class counts as learned
+
+
+@part(named("history.csv"))
+def training_part(path, record):
+    """The epochs of a training run."""
+    record = record or {}
+    rows = _rows(path / "history.csv")
+    if not rows:
+        return None
+    held_out = rows[-1].get("val_accuracy") is not None
+    last, kind = rows[-1], "val_" if held_out else ""
+    where = "validation" if held_out else "training"
+    accuracy = (record.get("result") or {}).get("val" if held_out else "train", {}) or {}
+    best = max(rows, key=lambda row: _value(row.get(f"{kind}accuracy")))
+    sentences = [
+        f"After {len(rows)} epochs the {where} accuracy is {percent(last.get(f'{kind}accuracy'), 1)}"
+        f" (loss {number(last.get(f'{kind}loss'))} nats); the best epoch was {best['epoch']:.0f}"
+        f" ({percent(best.get(f'{kind}accuracy'), 1)})."
+    ]
+    if held_out and last.get("accuracy") is not None:
+        gap = last["accuracy"] - last["val_accuracy"]
+        sentences.append(
+            f"On its training images the network reaches {percent(last['accuracy'], 1)}, {percent(gap, 1)} more."
+        )
+    sections = [_course(rows, "loss", "loss (nats)"), _course(rows, "accuracy", "accuracy")]
+    learning = path / "learning.csv"
+    if learning.is_file():
+        section, sentence = _learned(_rows(learning))
+        sections.append(section)
+        sentences.append(sentence)
+    classes = accuracy.get("classes") if isinstance(accuracy, dict) else None
+    if classes:
+        sections.append(_classes(classes, where))
+    model = record.get("model", {})
+    data = (record.get("data") or {}).get("train") or {}
+    recipe = model.get("trained") or {}
+    asked = [*model_rows({"model": {**model, "trained": None}, "data": data}),
+             *((key.replace("_", " "), str(value)) for key, value in recipe.items()
+               if isinstance(value, (int, float, str)) and "fingerprint" not in key)]  # fmt: skip
+    cost = [("Epochs", str(len(rows)))]
+    if record.get("seconds"):
+        cost.append(("Wall time", duration(record["seconds"])))
+    if record.get("device"):
+        cost.append(("Device", str(record["device"])))
+    cautions = []
+    if record.get("status") not in (None, "finished"):
+        cautions.append(f"The training has not finished ({record['status']}).")
+    return Part(
+        f"Training of {model.get('name', 'a classifier')}", sentences,
+        [(percent(last.get(f"{kind}accuracy"), 1), f"{where} accuracy"), (str(len(rows)), "epochs")],
+        asked, sections, cost, provenance_rows({**record, "data": data}), cautions, order=40, subtitle="Training",
+    )  # fmt: skip
+
+
+def _rows(file):
+    """A CSV of numbers as dicts; an empty field is None."""
+    with open(file, encoding="utf-8", newline="") as lines:
+        return [
+            {key: float(value) if value not in ("", None) else None for key, value in row.items()}
+            for row in csv.DictReader(lines)
+        ]
+
+
+def _value(value):
+    return -1.0 if value is None or value != value else value
+
+
+def _course(rows, name, words):
+    """One quantity by epoch, on training and validation images."""
+    lines = [(label, [(row["epoch"], row[key]) for row in rows if row.get(key) is not None])
+             for label, key in (("training", name), ("validation", f"val_{name}"))]  # fmt: skip
+    lines = [(label, points) for label, points in lines if points]
+    values = [value for _, points in lines for _, value in points]
+    shares = name == "accuracy"
+    top = 1.0 if shares else max(values) * 1.05
+    axes = Axes(
+        (rows[0]["epoch"], rows[-1]["epoch"]), (0, top), x_label="epoch", y_label=words, right=110, height=260,
+        alt=f"{words} by epoch: at the end " + ", ".join(f"{label} {points[-1][1]:.3g}" for label, points in lines),
+        shares="y" if shares else False,
+    )  # fmt: skip
+    for index, (label, points) in enumerate(lines):
+        axes.line(points, index, name=label)
+    axes.names([(points[-1][1], label, index) for index, (label, points) in enumerate(lines)])
+    how = {
+        "loss": "Lower is better. Training values are running means over an epoch, while the weights still change.",
+        "accuracy": "Share of the images that get the right name. Where the two lines part, the network memorises.",
+    }[name]
+    return Section(f"{name.capitalize()} by epoch", [Drawing(axes.svg())], how, key=name)
+
+
+def _learned(rows):
+    """F1 of each class by iteration, and since when it stays above `LEARNED`."""
+    names = [key for key in rows[0] if key not in ("step", "accuracy")]
+    since = {}
+    for name in names:
+        late = None
+        for row in reversed(rows):
+            if _value(row[name]) < LEARNED:
+                break
+            late = row["step"]
+        since[name] = late
+    order = sorted(names, key=lambda name: (since[name] is None, since[name] or 0))
+    shown = order[:NAMED_LINES]
+    axes = Axes((rows[0]["step"], rows[-1]["step"]), (0, 1), x_label="iteration", y_label="F1", right=120,
+                alt="F1 of each class by iteration.")  # fmt: skip
+    for index, name in enumerate(shown):
+        axes.line([(row["step"], row[name] or 0) for row in rows], index, name=name)
+    axes.names([(rows[-1][name] or 0, name, index) for index, name in enumerate(shown)])
+    how = (
+        "How well each class is told apart (F1) as the training goes on: what a network picks up first may be a"
+        f" shortcut. {'The classes learned first.' if len(names) > NAMED_LINES else ''}"
+    )
+    first = [name for name in order if since[name] is not None][:3]
+    sentence = (
+        f"First learned (F1 of {LEARNED:g} and more from then on): "
+        + ", ".join(f"{name} from iteration {since[name]:.0f}" for name in first)
+        + "."
+        if first
+        else f"No class reaches an F1 of {LEARNED:g} for good in the iterations that were followed: {listed(names)}."
+    )
+    return Section("What was learned first", [Drawing(axes.svg())], how, key="learned"), sentence
+
+
+def _classes(classes, where):
+    columns = [("class", "left", None), ("images", "right", None), ("accuracy", "right", "accuracy"),
+               ("precision", "right", "accuracy"), ("F1", "right", "accuracy")]  # fmt: skip
+    rows = [
+        [Cell(name), Cell.of(row["images"], f"{row['images']:,}"),
+         *(Cell.of(row[key], percent(row[key], 1)) for key in ("accuracy", "precision", "f1"))]
+        for name, row in classes.items()
+    ]  # fmt: skip
+    how = f"On the {where} images at the end. Precision: how often the class's name is right when the model gives it."
+    return Section("Classes", [Table(columns, rows, search=True)], how, key="trained-classes")

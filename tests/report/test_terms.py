@@ -1,0 +1,58 @@
+"""Every measure's and every flag's name has a definition."""
+
+import click
+
+from freqkit.cli.app import COMMANDS, app
+from freqkit.report.terms import find_term, near_terms, terms
+
+
+def commands(group=app, path=()):
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+        else:
+            yield " ".join((*path, name)), command
+
+
+FLAGS = {
+    option.lstrip("-"): name
+    for name, command in commands()
+    for parameter in command.params if isinstance(parameter, click.Option)
+    for option in [*parameter.opts, *parameter.secondary_opts]
+    if option not in ("-b", "--no-pretrained")
+}  # fmt: skip
+
+
+def columns():
+    from freqkit.measures.rates import COLUMNS
+    from freqkit.results import removal_result, search_result
+
+    names = {*search_result.COLUMNS, *removal_result.COLUMNS, *COLUMNS}
+    return sorted(names - {"class", "others"})
+
+
+def test_every_flag_is_explained():
+    assert [f"--{flag} of freqkit {name}" for flag, name in FLAGS.items() if not find_term(flag)] == []
+
+
+def test_every_column_is_explained():
+    assert [name for name in columns() if not find_term(name)] == []
+
+
+def test_entries_are_whole():
+    seen = {}
+    for name, entry in terms().items():
+        assert set(entry) <= {"short", "formula", "more", "source", "aliases", "see"}, name
+        assert entry["short"].endswith("."), name
+        assert all(find_term(other) and other in terms() for other in entry.get("see", [])), name
+        for spelling in {name.lower(), *(str(alias).lower() for alias in entry.get("aliases", []))}:
+            assert seen.setdefault(spelling, name) == name, f"{spelling} is {seen[spelling]} and {name}"
+
+
+def test_misspellings_find_their_term():
+    assert near_terms("covrage") == ["coverage"]
+    assert "effective mask" in near_terms("effectve-mask")
+    assert near_terms("xyzzyqwk") == []
+    assert {"report", "explain", "rerun"} <= set(COMMANDS)
