@@ -52,6 +52,7 @@ def read_config(file, command):
     known = flag_names(command)
     values = {}
     for name, value in content.items():
+        name = "on" if name is True else name  # YAML reads a bare `on` as true
         wanted = str(name).lstrip("-").replace("_", "-")
         if wanted not in known:
             near = difflib.get_close_matches(wanted, known, n=1)
@@ -127,13 +128,25 @@ def recorded(function):
     def run(*args, **kwargs):
         context = click.get_current_context()
         context.meta["freqkit.recorded"] = True
-        done = function(*args, **kwargs)
-        out = context.params.get("out")
-        if out is not None and not context.params.get("dry_run") and Path(out).exists():
+        out = None if context.params.get("dry_run") else context.params.get("out")
+        try:
+            done = function(*args, **kwargs)
+        except (Exception, SystemExit):
+            # one model of several may have failed; the results of the others are there
+            if out is not None and _finished(out):
+                leave_records(context, Path(out))
+            raise
+        if out is not None and Path(out).exists():
             leave_records(context, Path(out))
         return done
 
     return run
+
+
+def _finished(out):
+    from freqkit.results.files import read_run
+
+    return (Path(out) / "run.json").is_file() and read_run(out).get("status") == "finished"
 
 
 def leave_records(context, out):

@@ -16,6 +16,7 @@ RESULTS = (
     "weights*.safetensors",
     "classes.csv",
     "history.csv",
+    "results.csv",
     "learning.csv",
     "demo.json",
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from freqkit.cli.app import app, command, say
+from freqkit.cli.options import JSON, options
 from freqkit.cli.tables import number, show_table
 
 
@@ -42,7 +43,10 @@ from freqkit.cli.tables import number, show_table
     help="Also a model_info JSON of RobustBench.",
 )
 @click.option("--store", type=click.Path(dir_okay=False), metavar="FILE", help="Add everything read to this store.")
-def table(sources, lines, columns, metric, models, sets, conditions, by_class, how, timm_files, robustbench, store):
+@options(JSON)
+def table(
+    sources, lines, columns, metric, models, sets, conditions, by_class, how, timm_files, robustbench, store, as_json
+):  # fmt: skip
     """Pivot SOURCES: stores (SQLite), run directories or their results.csv.
 
     \b
@@ -52,6 +56,7 @@ def table(sources, lines, columns, metric, models, sets, conditions, by_class, h
     from freqkit.errors import UsageError
     from freqkit.results.store import Store, markdown, pivot, read_robustbench, read_timm, timm_table
 
+    how = "json" if as_json else how
     rows = []
     for source in sources:
         rows += _read(Path(source))

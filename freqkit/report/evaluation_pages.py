@@ -43,22 +43,23 @@ def evaluation_part(path, record):
                 for kind in ("shortcut", "other")]  # fmt: skip
         if pair[0][0] is not None and pair[1][0] is not None:
             sentences.append(
-                f"On {_where(place)} the {pair[0][1]} classes with a shortcut (t = 0.5) have a mean TPR of"
-                f" {percent(pair[0][0], 1)}, the {pair[1][1]} others {percent(pair[1][0], 1)}."
+                f"On {_where(place)} the mean TPR of {_classes(pair[0][1])} with a shortcut (t = 0.5) is"
+                f" {percent(pair[0][0], 1)}, that of the {pair[1][1]} others {percent(pair[1][0], 1)}."
             )
-    columns = [("model", "left", "model"), *((_where(place), "right", "accuracy") for place in sets)]
-    rows = []
-    for model in models:
-        row = [Cell(model)]
-        for place in sets:
-            found = values.get((model, *place))
-            value = found and found["value"]
-            low = found and found.get("ci_low")
-            span = f" ({percent(low, 1)}–{percent(found['ci_high'], 1)})" if low is not None and found else ""
-            row.append(Cell.of(value, percent(value, 1) + span))
-        rows.append(row)
+
+    def cell(model, place):
+        found = values.get((model, *place))
+        if found is None:
+            return Cell.of(None, "–")
+        span = ""
+        if found.get("ci_low") is not None:
+            span = f" ({percent(found['ci_low'], 1)}–{percent(found['ci_high'], 1)})"
+        return Cell.of(found["value"], percent(found["value"], 1) + span)
+
+    columns = [("set and condition", "left", None), *((model, "right", "accuracy") for model in models)]
+    rows = [[Cell(_where(place)), *(cell(model, place) for model in models)] for place in sets]
     sections = [Section("Top-1 accuracy", [Table(columns, rows, search=True)],
-                        "One line per model, one column per test set and condition; in brackets 95% intervals.",
+                        "One line per test set and condition, one column per model; in brackets 95% intervals.",
                         key="accuracy")]  # fmt: skip
     if groups:
         legend = [
@@ -81,9 +82,17 @@ def evaluation_part(path, record):
     return Part(
         "Models on test sets", sentences or ["Nothing could be evaluated."],
         [(str(len(models)), "models"), (str(len(sets)), "sets and conditions")], [], sections,
-        cost_rows(record) or [("Values", f"{len(result.rows):,}")], provenance_rows(record), failures[:10], order=35,
+        cost_rows(record) or [("Values", f"{len(result.rows):,}")], provenance_rows({"versions": _versions(record)}), failures[:10], order=35,
         subtitle="Evaluation",
     )  # fmt: skip
+
+
+def _classes(count):
+    return "the class" if count == 1 else f"the {count} classes"
+
+
+def _versions(record):
+    return record["identity"].get("versions") or record.get("versions") or {}
 
 
 def _where(place):

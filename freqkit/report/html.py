@@ -245,7 +245,7 @@ def write_report(path, *, out=None, content=None):
     if out is None:
         out = path / "report.html" if path.is_dir() else path.with_suffix(".html")
     out = Path(out)
-    again = f"freqkit rerun {whole.name}" if path.is_dir() and (path / "run.yaml").is_file() else None
+    again = f"freqkit rerun {whole.name} --out NEW" if path.is_dir() and (path / "run.yaml").is_file() else None
     text = render(parts, where=whole.name, record=record, again=again)
     with atomic_write(out, "w") as file:
         file.write(text)

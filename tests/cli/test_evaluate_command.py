@@ -44,7 +44,7 @@ def test_evaluate(done, images_folder):
     names = sorted(path.name for path in (root / "run").iterdir())
     assert names == [
         "corruptions-small_convnet.png", "gallery-small_convnet.png", "groups-small_convnet.png", "journal.bin",
-        "results.csv", "run.json", "scatter-small_convnet.png",
+        "report.html", "results.csv", "run.json", "run.yaml", "scatter-small_convnet.png",
     ]  # fmt: skip
     for name in names:
         if name.endswith("png"):

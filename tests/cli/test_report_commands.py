@@ -64,6 +64,7 @@ def test_a_config_gives_flags_and_the_command_line_overrides_them(run, searched,
     [
         ("flags: {seeed: 3}", "'seeed' is no flag of `freqkit search`; did you mean 'seed'?"),
         ("command: dfm\nflags: {}", "is for `freqkit dfm`, not for `freqkit search`"),
+        ("on: 1", "'on' is no flag"),
         ("- 1", "must hold names of flags"),
         ("a: [", "is no YAML or JSON file"),
         ("keep: 7", "must lie in (0, 1]"),

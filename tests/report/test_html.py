@@ -247,3 +247,27 @@ def test_a_summary_is_one_small_picture(tmp_path, searched):
     (tmp_path / "run.json").write_text("{}")
     (tmp_path / "history.csv").write_text("epoch,lr,loss,accuracy,val_loss,val_accuracy\n1,0.1,2,0.4,,\n")
     assert write_summary(tmp_path) is None
+
+
+def test_an_evaluation_has_a_page(tmp_path):
+    """Rows by hand: two models on two sets, and groups of the first."""
+    from freqkit.measures.evaluation import COLUMNS, FORMAT, EvaluationResult
+
+    blank = dict.fromkeys(COLUMNS, "")
+
+    def row(model, place, metric, value, n=100):
+        return {**blank, "model": model, "set": place, "condition": "all", "metric": metric, "value": value, "n": n,
+                "ci_low": max(value - 0.05, 0), "ci_high": min(value + 0.05, 1)}  # fmt: skip
+
+    rows = [row("net", "v2", "top-1", 0.5), row("net", "clean", "top-1", 0.8), row("other", "clean", "top-1", 0.7)]
+    for t in (0.1, 0.5, 0.9):
+        rows += [row("net", "v2", f"AvgTPR shortcut@{t}", 0.6, 7), row("net", "v2", f"AvgTPR other@{t}", 0.4, 93)]
+    (tmp_path / "run.json").write_text(
+        json.dumps({"status": "finished", "identity": {"evaluation": FORMAT}, "failures": []})
+    )
+    EvaluationResult(rows, []).save(tmp_path)
+    page = Page(write_report(tmp_path))
+    assert page.tables[0][0] == ["set and condition", "net", "other"]
+    assert page.tables[0][1] == ["v2", "50.0% (45.0%–55.0%)", "–"]
+    assert page.tables[0][2] == ["clean", "80.0% (75.0%–85.0%)", "70.0% (65.0%–75.0%)"]
+    assert "On v2 the mean TPR of the 7 classes with a shortcut (t = 0.5) is 60.0%, that of the 93 others" in page.text
