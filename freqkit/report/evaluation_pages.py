@@ -76,9 +76,10 @@ def evaluation_part(path, record):
                     " those classes stays above that of the others on changed images, the shortcuts still work there;"
                     " where it falls below, they have become a weakness.", key="avgtpr")
         )  # fmt: skip
-    failures = [
-        f"{one['model']} on {_where((one['set'], one['condition']))}: {one['error']}" for one in result.failures
-    ]
+    failures = []
+    for one in result.failures:
+        what = ", ".join(filter(None, (one["model"], one["set"], one["condition"])))
+        failures.append(f"{what} could not be evaluated: {one['error']}")
     return Part(
         "Models on test sets", sentences or ["Nothing could be evaluated."],
         [(str(len(models)), "models"), (str(len(sets)), "sets and conditions")], [], sections,
