@@ -83,8 +83,8 @@ def evaluation_part(path, record):
     return Part(
         "Models on test sets", sentences or ["Nothing could be evaluated."],
         [(str(len(models)), "models"), (str(len(sets)), "sets and conditions")], [], sections,
-        cost_rows(record) or [("Values", f"{len(result.rows):,}")], provenance_rows({"versions": _versions(record)}), failures[:10], order=35,
-        subtitle="Evaluation",
+        cost_rows(record) or [("Values", f"{len(result.rows):,}")],
+        provenance_rows({"versions": _versions(record)}), failures[:10], order=35, subtitle="Evaluation",
     )  # fmt: skip
 
 
