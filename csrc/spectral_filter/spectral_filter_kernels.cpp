@@ -736,11 +736,12 @@ void forward(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>& column
 
 // ---- masks ----------------------------------------------------------------------------------------------------------
 
-// to[0..count) <- reversed from (to[0] = from[0], to[1] = from[-1], ...) times scale.
+// to[0..count) <- reversed from (to[0] = from[0], to[1] = from[-1], ...) times scale. With `start`, whole vectors are
+// written, up to L - 1 numbers too many, where they can be read from `start` on.
 template <class S, int L>
-FREQKIT_INLINE void copy_reversed(S* to, const S* from, int count, S scale) {
+FREQKIT_INLINE void copy_reversed(S* to, const S* from, int count, S scale, const S* start = nullptr) {
   int i = 0;
-  for (; i + L <= count; i += L)
+  for (; i + L <= count || (start && i < count && from - start - i >= L - 1); i += L)
     store<L>(to + i, Vec<S, L>(reversed(load<L>(from - i - L + 1), typename MakeLane<L>::type{}) * scale));
   for (; i < count; ++i) to[i] = from[-i] * scale;
 }
@@ -786,7 +787,7 @@ struct BitRows {
   }
 };
 
-// m_eff * scale of row ky (DC first) for all kx.
+// m_eff * scale of row ky (DC first) for all kx; `out` has L numbers to spare.
 template <class S, int L>
 void effective_row(const PlaneShape& shape, const MaskView& mask, int ky, S scale, BitRows<S, L>& a, BitRows<S, L>& b,
                    S* out) {
@@ -798,7 +799,7 @@ void effective_row(const PlaneShape& shape, const MaskView& mask, int ky, S scal
     const S *near = static_cast<const S*>(mask.data) + int64_t(ky) * columns,
             *far = static_cast<const S*>(mask.data) + int64_t(mirror) * columns;
     for (int kx = 0; kx < middle; ++kx) out[kx] = near[kx] * scale;
-    copy_reversed<S, L>(out + columns, far + middle - 1, width - columns, scale);
+    copy_reversed<S, L>(out + columns, far + middle - 1, width - columns, scale, far);
     out[0] = (near[0] + far[0]) * half;
     if (width % 2 == 0) out[width / 2] = (near[width / 2] + far[width / 2]) * half;
     return;
@@ -819,7 +820,7 @@ void effective_row(const PlaneShape& shape, const MaskView& mask, int ky, S scal
       }
       far = b.at(partner);  // ky > 0 lies below the centre: its partner is the canonical one
       out[0] = far[0] * scale;
-      copy_reversed<S, L>(out + 1, far + width - 1, width - 1, scale);
+      copy_reversed<S, L>(out + 1, far + width - 1, width - 1, scale, far);
       return;
     }
     near = a.at(h);
@@ -830,6 +831,12 @@ void effective_row(const PlaneShape& shape, const MaskView& mask, int ky, S scal
   for (; kx + L <= width; kx += L) {
     const V mirrored = reversed(load<L>(far + width - kx - L + 1), typename MakeLane<L>::type{});
     store<L>(out + kx, V((load<L>(near + kx) + mirrored) * half));
+  }
+  if (kx < width && width > L) {  // the last ones again
+    kx = width - L;
+    const V mirrored = reversed(load<L>(far + 1), typename MakeLane<L>::type{});
+    store<L>(out + kx, V((load<L>(near + kx) + mirrored) * half));
+    return;
   }
   for (; kx < width; ++kx) out[kx] = (near[kx] + far[width - kx]) * half;
 }
