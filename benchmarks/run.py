@@ -84,6 +84,9 @@ def main(argv=None):
         for baseline, theirs in baselines.items():
             if args.baselines and baseline not in args.baselines:
                 continue
+            if theirs is None:
+                print(f"{entry.name:<18}{size:>8} {dtype + ' ' + layout:<24.23}{baseline:<14} not installed")
+                continue
             for cache, timer in timers(args.device, args.clock).items():
                 row = {
                     "name": entry.name, "size": size, "dtype": dtype, "layout": layout, "threads": args.threads,

@@ -75,7 +75,15 @@ void pass_masked(const S* __restrict x, const S* __restrict w, const S* __restri
 // first pass itself there is one block, and `pitch` is the distance of its rows.
 struct Blocks {
   int count, per_first, size, pitch;
-  int64_t operator[](int block) const { return int64_t(block / per_first) * pitch + int64_t(block % per_first) * size; }
+  // body(block, where it starts) for all blocks; without divisions, which cost as much as a small butterfly.
+  template <class F>
+  FREQKIT_INLINE void each(F&& body) const {
+    int block = 0;
+    for (int64_t start = 0; block < count; start += pitch) {
+      int64_t at = start;
+      for (int i = 0; i < per_first; ++i, at += size) body(block++, at);
+    }
+  }
 };
 template <class S>
 FREQKIT_INLINE Blocks blocks_of(const Plan<S>& plan, int i, int pitch) {
@@ -89,11 +97,10 @@ void pass_in_place(S* __restrict re, S* __restrict im, const Blocks blocks, int 
   using V = Vec<S, L>;
   using C = Complex<V>;
   const int inner = INNER ? INNER : any_inner, step = INNER ? INNER + 1 : any_step;
-  for (int block = 0; block < blocks.count; ++block)
-    for (int b = 0; b < inner; ++b) {
-      const int64_t base = (blocks[block] + b) * 2 * L;
-      S *const zr = re + base, *const zi = im + base;
-      const S* const turns = twiddles + int64_t(b) * 2 * (R - 1);
+  blocks.each([&](int, int64_t start) FREQKIT_LAMBDA {
+    S *zr = re + start * 2 * L, *zi = im + start * 2 * L;
+    const S* turns = twiddles;
+    for (int b = 0; b < inner; ++b, zr += 2 * L, zi += 2 * L, turns += 2 * (R - 1))
       fft<R, V>(
           [&](auto ai) FREQKIT_LAMBDA {
             const int64_t i = int64_t(decltype(ai)::value) * step * 2 * L;
@@ -105,7 +112,7 @@ void pass_in_place(S* __restrict re, S* __restrict im, const Blocks blocks, int 
             store<L>(zr + int64_t(K) * step * 2 * L, v.re);
             store<L>(zi + int64_t(K) * step * 2 * L, v.im);
           });
-    }
+  });
 }
 
 template <int R, int L, bool STREAM, class S>
@@ -114,8 +121,8 @@ void pass_last(const S* __restrict re, const S* __restrict im, S* out_re, S* out
   using V = Vec<S, L>;
   using C = Complex<V>;
   const int64_t step = blocks.count * stride;
-  for (int block = 0; block < blocks.count; ++block) {
-    const S *const zr = re + blocks[block] * 2 * L, *const zi = im + blocks[block] * 2 * L;
+  blocks.each([&](int block, int64_t start) FREQKIT_LAMBDA {
+    const S *const zr = re + start * 2 * L, *const zi = im + start * 2 * L;
     S *const to_re = out_re + order[block] * stride, *const to_im = out_im + order[block] * stride;
     fft<R, V>(
         [&](auto ai) FREQKIT_LAMBDA {
@@ -132,7 +139,7 @@ void pass_last(const S* __restrict re, const S* __restrict im, S* out_re, S* out
             store<L>(to_im + K * step, v.im);
           }
         });
-  }
+  });
 }
 
 // A DFT of prime length without a codelet, by its definition folded once: p^2 real multiplications for L transforms.
@@ -187,9 +194,9 @@ void direct_pass(const Pass<S>& pass, const Blocks blocks, int step, const S* re
   using V = Vec<S, L>;
   const int p = pass.radix;
   const bool last = order != nullptr;
-  for (int block = 0; block < pass.blocks; ++block)
+  blocks.each([&](int block, int64_t start) FREQKIT_LAMBDA {
     for (int b = 0; b < pass.inner; ++b) {
-      const int64_t base = (blocks[block] + b) * 2 * L;
+      const int64_t base = (start + b) * 2 * L;
       for (int a = 0; a < p; ++a) {
         const int64_t i = base + int64_t(a) * step * 2 * L;
         store<L>(scratch + int64_t(a) * 2 * L, load<L>(re + i));
@@ -214,6 +221,7 @@ void direct_pass(const Pass<S>& pass, const Blocks blocks, int step, const S* re
         store<L>(out_im + i, vi);
       }
     }
+  });
 }
 
 // First passes (radix, inner) whose strides are known to the compiler: those of the tuned lengths in plan.cpp.
@@ -736,11 +744,12 @@ void forward(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>& column
 
 // ---- masks ----------------------------------------------------------------------------------------------------------
 
-// to[0..count) <- reversed from (to[0] = from[0], to[1] = from[-1], ...) times scale.
+// to[0..count) <- reversed from (to[0] = from[0], to[1] = from[-1], ...) times scale. With `start`, whole vectors are
+// written, up to L - 1 numbers too many, where they can be read from `start` on.
 template <class S, int L>
-FREQKIT_INLINE void copy_reversed(S* to, const S* from, int count, S scale) {
+FREQKIT_INLINE void copy_reversed(S* to, const S* from, int count, S scale, const S* start = nullptr) {
   int i = 0;
-  for (; i + L <= count; i += L)
+  for (; i + L <= count || (start && i < count && from - start - i >= L - 1); i += L)
     store<L>(to + i, Vec<S, L>(reversed(load<L>(from - i - L + 1), typename MakeLane<L>::type{}) * scale));
   for (; i < count; ++i) to[i] = from[-i] * scale;
 }
@@ -786,7 +795,7 @@ struct BitRows {
   }
 };
 
-// m_eff * scale of row ky (DC first) for all kx.
+// m_eff * scale of row ky (DC first) for all kx; `out` has L numbers to spare.
 template <class S, int L>
 void effective_row(const PlaneShape& shape, const MaskView& mask, int ky, S scale, BitRows<S, L>& a, BitRows<S, L>& b,
                    S* out) {
@@ -798,7 +807,7 @@ void effective_row(const PlaneShape& shape, const MaskView& mask, int ky, S scal
     const S *near = static_cast<const S*>(mask.data) + int64_t(ky) * columns,
             *far = static_cast<const S*>(mask.data) + int64_t(mirror) * columns;
     for (int kx = 0; kx < middle; ++kx) out[kx] = near[kx] * scale;
-    copy_reversed<S, L>(out + columns, far + middle - 1, width - columns, scale);
+    copy_reversed<S, L>(out + columns, far + middle - 1, width - columns, scale, far);
     out[0] = (near[0] + far[0]) * half;
     if (width % 2 == 0) out[width / 2] = (near[width / 2] + far[width / 2]) * half;
     return;
@@ -819,7 +828,7 @@ void effective_row(const PlaneShape& shape, const MaskView& mask, int ky, S scal
       }
       far = b.at(partner);  // ky > 0 lies below the centre: its partner is the canonical one
       out[0] = far[0] * scale;
-      copy_reversed<S, L>(out + 1, far + width - 1, width - 1, scale);
+      copy_reversed<S, L>(out + 1, far + width - 1, width - 1, scale, far);
       return;
     }
     near = a.at(h);
@@ -830,6 +839,12 @@ void effective_row(const PlaneShape& shape, const MaskView& mask, int ky, S scal
   for (; kx + L <= width; kx += L) {
     const V mirrored = reversed(load<L>(far + width - kx - L + 1), typename MakeLane<L>::type{});
     store<L>(out + kx, V((load<L>(near + kx) + mirrored) * half));
+  }
+  if (kx < width && width > L) {  // the last ones again
+    kx = width - L;
+    const V mirrored = reversed(load<L>(far + 1), typename MakeLane<L>::type{});
+    store<L>(out + kx, V((load<L>(near + kx) + mirrored) * half));
+    return;
   }
   for (; kx < width; ++kx) out[kx] = (near[kx] + far[width - kx]) * half;
 }

@@ -304,7 +304,8 @@ def _mask_arguments(masks, h, w, packed):
         )
     if masks.device != packed.device:
         raise ValueError(f"spectral_filter: masks must be on the images' device {packed.device}; got {masks.device}.")
-    return masks.to(packed.dtype), int(masks.shape[2] != w), (1, 1)
+    dense = masks if masks.dtype == packed.dtype else masks.to(packed.dtype)
+    return dense, int(masks.shape[2] != w), (1, 1)
 
 
 def _bit_mask_arguments(masks, h, w, packed):
