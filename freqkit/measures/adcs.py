@@ -87,13 +87,9 @@ class ClassSpectra:
             mean, std = ([scale * float(v) for v in values] for values in (mean, std))
         for label in labels.unique().tolist():
             own = images[bounds[label] : bounds[label + 1]]
-            total = 0
-            for some in own.split(AT_ONCE):
-                total = total + spectrum(some.to(self.dtype), mean=mean, std=std).magnitude(total=True)
-            if self.channel != "per":
-                weights = torch.tensor(WEIGHTS[self.channel], dtype=torch.float64)
-                total = (weights @ total.flatten(1)).view(1, *total.shape[1:])
-            self.sums[label] += total
+            for some in own.chunk(-(-len(own) // AT_ONCE)):
+                transformed = spectrum(some.to(self.dtype), mean=mean, std=std)
+                self.sums[label] += transformed.magnitude(total=True, weights=WEIGHTS.get(self.channel))
         self.counts += torch.bincount(labels, minlength=len(self.classes))
 
 

@@ -201,7 +201,7 @@ def planted():
 
 def test_planted_frequencies_are_found(planted):
     model, images, fresh = planted
-    result = learned(model, images, steps=60, own=12, others=12, batch_size=64)
+    result = learned(model, images, steps=40, own=12, others=12, batch_size=64)
     found = recovery(result.masks[0], images.truth["C0"])
     assert found.recall >= 0.95 and found.kept <= 51, found
     asked = answers(model, fresh, result.masks[:1])[0]
@@ -237,7 +237,7 @@ def test_comparison_is_on_equal_terms_and_goes_on(planted, tmp_path):
     fpr = torch.stack([(asked[c, fresh.labels != c] == c).double().mean() for c in range(4)])
     row = found.rows[7]
     assert row["TPR-FPR"] == pytest.approx(float((tpr - fpr).mean()))
-    assert row["forward equivalents"] == last.forwards + 2 * last.backwards == 4 * (4 * 12 * 3) + 4 * 12
+    assert row["forward equivalents"] == last.forwards + 2 * last.backwards == 2 * 4 * (4 * 12 * 3) + 8 * 12
     drawn = [load_result(tmp_path / f"learned-2-seed{s}").record["identity"]["data"]["fingerprint"] for s in (0, 1)]
     assert drawn[0] != drawn[1]
     again = compare_searchers(model, pool, fresh, **how)
