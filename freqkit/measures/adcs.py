@@ -22,7 +22,7 @@ PUBLISHED_MEAN, PUBLISHED_STD = (0.479838, 0.470448, 0.429404), (0.258143, 0.252
 PUBLISHED_ZERO = 1.2e-11  # what the published code puts in place of an exact zero
 FORMAT = "freqkit-adcs-1"
 BANDS = 4  # radial bands of the table
-AT_ONCE = 4  # images transformed at once: what they take stays in the cache
+AT_ONCE = 2  # images transformed at once: what they take stays in the cache, and needs no fresh pages
 CHUNK_NUMBERS = 1 << 19  # values ranked at once: they stay in the cache, temporaries below 20 MB
 
 
