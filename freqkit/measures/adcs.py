@@ -22,7 +22,7 @@ PUBLISHED_MEAN, PUBLISHED_STD = (0.479838, 0.470448, 0.429404), (0.258143, 0.252
 PUBLISHED_ZERO = 1.2e-11  # what the published code puts in place of an exact zero
 FORMAT = "freqkit-adcs-1"
 BANDS = 4  # radial bands of the table
-AT_ONCE = 4  # images transformed at once: what they take stays in the cache
+AT_ONCE = 2  # images transformed at once: what they take stays in the cache, and needs no fresh pages
 CHUNK_NUMBERS = 1 << 19  # values ranked at once: they stay in the cache, temporaries below 20 MB
 
 
@@ -87,13 +87,9 @@ class ClassSpectra:
             mean, std = ([scale * float(v) for v in values] for values in (mean, std))
         for label in labels.unique().tolist():
             own = images[bounds[label] : bounds[label + 1]]
-            total = 0
-            for some in own.split(AT_ONCE):
-                total = total + spectrum(some.to(self.dtype), mean=mean, std=std).magnitude(total=True)
-            if self.channel != "per":
-                weights = torch.tensor(WEIGHTS[self.channel], dtype=torch.float64)
-                total = (weights @ total.flatten(1)).view(1, *total.shape[1:])
-            self.sums[label] += total
+            for some in own.chunk(-(-len(own) // AT_ONCE)):
+                transformed = spectrum(some.to(self.dtype), mean=mean, std=std)
+                self.sums[label] += transformed.magnitude(total=True, weights=WEIGHTS.get(self.channel))
         self.counts += torch.bincount(labels, minlength=len(self.classes))
 
 

@@ -94,11 +94,12 @@ class Spectrum:
         mirrored = half[:, :, h - rest][..., (w - kx) % w].conj()
         return torch.cat([half[..., : w // 2 + 1], mirrored], dim=2)
 
-    def magnitude(self, *, total=False):
+    def magnitude(self, *, total=False, weights=None):
         """|X| of the rows ky = 0 .. H//2: real `[B, C, H//2+1, W]`, kx as `torch.fft.fft2` orders it. The other rows
         follow by |X(-f)| = |X(f)|.
 
-        With `total`, float64 `[C, H//2+1, W]`: summed over the images, which is faster than summing afterwards.
+        With `total`, float64 `[C, H//2+1, W]`: summed over the images, which is faster than summing afterwards. With
+        `weights` (C numbers) too, `[1, H//2+1, W]`: the weighted sum over the channels of that.
 
         Example:
             >>> import torch, freqkit
@@ -109,7 +110,7 @@ class Spectrum:
         h, w = self.height, self.width
         if self.device.type != "cpu":
             value = _unpack(self.packed, h, w).abs()
-            return value.sum(0, dtype=torch.float64) if total else value
+            return _total(value, weights) if total else value
         lanes, rows = _lanes(self.dtype), (h + 1) // 2
         groups = -(-rows // lanes)
         count = groups * w * 2 * lanes
@@ -118,8 +119,8 @@ class Spectrum:
         last = self.packed[..., count : count + 2 * w].unflatten(-1, (w, 2)) if h % 2 == 0 else None
         last = None if last is None else _length(last[..., 0], last[..., 1])
         if total:
-            value = value.sum(0, dtype=torch.float64)
-            last = None if last is None else last.sum(0, dtype=torch.float64)
+            value = _total(value, weights)
+            last = None if last is None else _total(last, weights)
         value = value.movedim(-1, -2).flatten(-3, -2)[..., :rows, :]
         return value if last is None else torch.cat([value, last[..., None, :]], dim=-2)
 
@@ -389,6 +390,15 @@ def packed_size(device_type, dtype, h, w):
     lanes = _lanes(dtype)
     groups = -(-((h + 1) // 2) // lanes)
     return -(-(groups * w * 2 * lanes + (2 * w if h % 2 == 0 else 0)) // 16) * 16
+
+
+def _total(value, weights):
+    """Sum over images, and weighted over channels, in float64: [B, C, ...] -> [C or 1, ...]."""
+    value = value.sum(0, dtype=torch.float64)
+    if weights is None:
+        return value
+    weights = torch.as_tensor(weights, dtype=torch.float64, device=value.device)
+    return (weights @ value.flatten(1)).view(1, *value.shape[1:])
 
 
 def _length(real, imaginary):

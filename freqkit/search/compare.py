@@ -30,7 +30,7 @@ EFFORTS = {
     "greedy": ("images lost per removal", (0,), False),
     "evolve": ("generations", (4, 12), True),
     "learned": ("steps", (40, 120), True),
-    "learned-class-loss": ("steps", (20, 60), True),
+    "learned-class-loss": ("steps", (10, 30), True),
 }
 
 
@@ -142,7 +142,7 @@ def compare_searchers(
         ...     efforts={"learned": [1, 2]}, per_class=2, seeds=1, batch_size=16,
         ... )
         >>> [(row["searcher"], row["effort"], row["backwards"]) for row in found.rows]
-        [('learned', 1, 32), ('learned', 2, 64)]
+        [('learned', 1, 64), ('learned', 2, 128)]
     """
     searchers = list(searchers)
     unknown = [name for name in searchers if name not in EFFORTS]

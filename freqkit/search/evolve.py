@@ -119,7 +119,7 @@ def evolve(
                 scores = lineage.generation(scores, generation, candidates, size, progress)
         finally:
             progress.finish()
-        return run.lineages(scorer, lineage.elite[:, 0], owner, progress)
+        return run.lineages(scorer, lineage.elite[:, :1], owner, progress)
 
     return run.execute(work, out, resume, overwrite, progress)
 

@@ -140,7 +140,7 @@ def greedy(
             run.record["tolerances"] = allowed.tolist()
         finally:
             progress.finish()
-        return run.lineages(scorer, kept, owner, progress)
+        return run.lineages(scorer, kept[:, None], owner, progress)
 
     return run.execute(work, out, resume, overwrite, progress)
 

@@ -10,6 +10,11 @@ d = z_c - log sum_{j != c} exp z_j, over images of c ("own") and of other classe
     tpr-fpr     T (mean over own of sigmoid(-d/T) + mean over others of sigmoid(d/T)), T falling from 4 to 1
     contrast    mean over own of log(1 + exp(-d)) + mean over others of log(1 + exp(d))
     class-loss  mean over own of log(1 + exp(-d)), the cross-entropy, as in the papers
+
+A mask is learned from each of two starts, and the class keeps the better one by exact scores. "narrow" has the budget
+of the result throughout. "wide" begins with the whole plane, and the budget falls by a constant factor per step in
+the first half: what the class is told by is in sight from the beginning, which finds a few isolated frequencies that
+mean nothing one without the other; where a class is spread over many, narrow steps use their number better.
 """
 
 import math
@@ -27,8 +32,11 @@ from freqkit.search.run import SearchRun, budget, fill, one_of, whole_number
 
 OBJECTIVES = ("tpr-fpr", "contrast", "class-loss")
 WARM, COLD = 4.0, 1.0  # T of the first and the last step
+TIE = 0.01  # of the class loss, beside rates: those come in steps of an image
 KEPT_EVERY = 10  # steps between entries of the journal
 FIRST, SECOND = 0.9, 0.99  # decay of Adam's moments
+STARTS = ("narrow", "wide")
+FALLING = 0.5  # share of the steps of a wide start in which the budget falls
 LARGEST = 8  # cells per side of the largest cells, at least
 
 
@@ -43,6 +51,7 @@ def learned(
     others=16,
     rate=0.1,
     levels=None,
+    starts=STARTS,
     seed=0,
     domain="normalised",
     class_index=None,
@@ -66,11 +75,12 @@ def learned(
         model: a `Classifier`; copied, never changed. images: an `ImageSet`; report rates on another one.
         coverage: share of the bins that a mask may keep. Masks are binary, so it is their power, too.
         objective: "tpr-fpr" (default), "contrast" or "class-loss", see the module.
-        steps: gradient steps per class.
+        steps: gradient steps per class and start.
         own, others: images per step, of the class and of the other ones, drawn anew for each step without
             repetition; all there are when they are fewer. "class-loss" draws no others.
         rate: step of the scores (Adam, falling linearly to 0).
         levels: cell sizes used, from single bins up; None: all (1, 2, 4 bins at 32 px, 1 to 16 at 224).
+        starts: "narrow", "wide", or both (default): each costs as much, see the module.
         seed: of the draws.
         domain, class_index, batch_size, device, dtype, memory, form, spectra: see `freqkit.engine.score`; steps run in
             float32, the last three concern the exact scores at the end.
@@ -89,8 +99,8 @@ def learned(
         >>> from freqkit.models import load_model
         >>> model = load_model("small_convnet", num_classes=4)
         >>> result = learned(model, synthetic(images_per_class=3), steps=2, batch_size=16)
-        >>> bool((result.power <= 0.05).all()), result.backwards     # 4 classes, 2 steps, 3 + 9 images
-        (True, 96)
+        >>> bool((result.power <= 0.05).all()), result.backwards     # 4 classes, 2 starts of 2 steps, 3 + 9 images
+        (True, 192)
     """
     one_of("learned", "objective", objective, OBJECTIVES)
     for name, value, least in (("steps", steps, 1), ("own", own, 1), ("others", others, 1), ("seed", seed, 0)):
@@ -99,6 +109,9 @@ def learned(
         whole_number("learned", "levels", levels, 1)
     if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate < math.inf:
         raise UsageError(f"learned: rate must be a positive number; got {rate!r}.")
+    starts = (starts,) if isinstance(starts, str) else tuple(starts)
+    if not starts or len(set(starts)) < len(starts) or not set(starts) <= set(STARTS):
+        raise UsageError(f"learned: starts must be some of {', '.join(STARTS)}, each once; got {starts!r}.")
     size = tuple(images.images.shape[-2:])
     bins = budget("learned", coverage, size)
     run = SearchRun(
@@ -106,7 +119,7 @@ def learned(
         dtype=dtype, memory=memory, form=form, spectra=spectra,
         identity={
             "coverage": coverage, "objective": objective, "steps": steps, "own": own, "others": others,
-            "levels": levels, "rate": rate, "seed": seed,
+            "levels": levels, "starts": list(starts), "rate": rate, "seed": seed,
         },
     )  # fmt: skip
     if len(run.searched) < 2 and objective != "class-loss":
@@ -115,12 +128,21 @@ def learned(
     def work(run, progress):
         scorer = run.scorer()
         learner = _Learner(run, scorer.class_index, bins, objective, steps, own, others, rate, levels, seed)
-        progress.start("learned masks", 3 * sum(learner.drawn(c) for c in run.searched) * steps, "forward-equivalents")
+        progress.start(
+            "learned masks",
+            3 * len(starts) * sum(learner.drawn(c) for c in run.searched) * steps,
+            "forward-equivalents",
+        )
         try:
-            kept = torch.stack([learner.learn(c, progress) for c in run.searched])
+            kept = [learner.learn(c, start, progress) for c in run.searched for start in starts]
         finally:
             progress.finish()
-        return run.lineages(scorer, kept, learner.owner, progress)
+        kept = torch.stack(kept).unflatten(0, (len(run.searched), len(starts)))
+        by_loss = objective == "class-loss"
+        return run.lineages(
+            scorer, kept, learner.owner, progress,
+            lambda scores: -scores.loss if by_loss else scores.tpr_minus_fpr - TIE * scores.loss,
+        )  # fmt: skip
 
     return run.execute(work, out, resume, overwrite, progress)
 
@@ -142,7 +164,7 @@ class _Learner:
         count = int((self.run.images.labels == label).sum())
         return min(self.own, count) + min(self.others, len(self.run.images) - count)
 
-    def learn(self, label, progress):
+    def learn(self, label, start, progress):
         """bool [K], the pairs that a class keeps."""
         labels, journal, each = self.run.images.labels, self.run.journal, self.drawn(label)
         members, rest = ((labels == label).nonzero().flatten(), (labels != label).nonzero().flatten())
@@ -150,7 +172,7 @@ class _Learner:
         state = np.zeros((3, sum(int(cell.max()) + 1 for cell in self.cells)), np.float32)
         for first in range(0, self.steps, KEPT_EVERY):
             last = min(first + KEPT_EVERY, self.steps)
-            key = f"class-{label}/{first}-{last}/0-{each}"
+            key = f"{start}/class-{label}/{first}-{last}/0-{each}"
             found = journal.get(key) if journal is not None else None
             if found is None:
                 for step in range(first, last):
@@ -159,7 +181,7 @@ class _Learner:
                         group[torch.from_numpy(chance.permutation(len(group))[:number])]
                         for group, number in ((members, self.own), (rest, self.others))
                     ]
-                    state = self._step(state, step, label, *chosen)
+                    state = self._step(state, step, label, *chosen, wide=start == "wide")
                     self.run.check()
                 if journal is not None:
                     journal.put(key, state=state)
@@ -176,10 +198,10 @@ class _Learner:
         parts = values.split([int(cell.max()) + 1 for cell in self.cells])
         return sum(part[cell] for part, cell in zip(parts, self.cells, strict=True))
 
-    def _step(self, state, step, label, own, others):
+    def _step(self, state, step, label, own, others, wide=False):
         values = torch.from_numpy(state[0]).requires_grad_()
         scores = self._scores(values)
-        kept = fill(scores.detach(), self.area, self.bins)
+        kept = fill(scores.detach(), self.area, self._budget(step) if wide else self.bins)
         soft = torch.sigmoid(scores - scores.detach()[kept].min())
         mask = (kept + soft - soft.detach()).to(self.forward.device)[self.uncentred]
         logits = self._logits(torch.cat([own, others]), mask)
@@ -203,6 +225,12 @@ class _Learner:
         spread = np.sqrt(second / (1 - SECOND ** (step + 1))) + 1e-8
         value = value - self.rate * (1 - step / self.steps) * ahead / spread
         return np.stack([value, first, second]).astype(np.float32)
+
+    def _budget(self, step):
+        """Bins that a step of a wide start keeps."""
+        done = min(1.0, step / (FALLING * self.steps))
+        every = int(self.area.sum())
+        return round(every * (self.bins / every) ** done)
 
     def _logits(self, chosen, mask):
         x = self.run.images.images[chosen].to(self.forward.device).float().div_(255)

@@ -142,23 +142,28 @@ class SearchRun:
                     progress.note(f"stopped; continue with resume in {directory.path}")
                 raise
 
-    def lineages(self, scorer, kept, owner, progress):
-        """The `SearchResult` of one mask for each searched class.
+    def lineages(self, scorer, kept, owner, progress, value=None):
+        """The `SearchResult` of the masks that each searched class has come to, of which it takes the best.
 
         Args:
             scorer: on all images.
-            kept: bool [C, K], which pairs of bins each class keeps.
+            kept: bool [C, S, K], which pairs of bins the S masks of each class keep.
             owner: int64 [H, W], centred, the pair of each bin.
+            value: of `Scores`, float64 [S C, C], what is best when highest; needed for S > 1.
         """
-        bits = mask_room.pack(kept[:, owner], cell=(1, 1), size=self.size, symmetry="hermitian")
-        progress.start("exact scores", scorer.forwards(len(kept)))
+        classes, each = kept.shape[:2]
+        bits = mask_room.pack(kept.flatten(0, 1)[:, owner], cell=(1, 1), size=self.size, symmetry="hermitian")
+        progress.start("exact scores", scorer.forwards(classes * each))
         try:
             scores = self.score(scorer, bits, "stage-1", progress).take_classes(self.searched)
         finally:
             progress.finish()
         self.note_down("running", economies=scorer.economies())
-        number = len(kept)
-        stage = StageResult(1, bits, scores, torch.arange(number)[:, None], torch.ones(number, dtype=torch.int64))
+        ranks = torch.arange(classes * each).view(classes, each)
+        if each > 1:
+            own = value(scores).gather(0, ranks.T).T
+            ranks = ranks.gather(1, own.sort(dim=1, descending=True, stable=True).indices)
+        stage = StageResult(1, bits, scores, ranks, torch.ones(classes * each, dtype=torch.int64))
         self.record["stages_done"] = [1]
         if self.path is not None:
             stage.save(self.path / "stage-1.safetensors")

@@ -1,0 +1,64 @@
+"""`freqkit search --searcher ...` and `freqkit compare-searchers`, from flags to files."""
+
+import json
+
+import pytest
+
+from freqkit.results import load_result
+
+from .conftest import sentence
+
+
+@pytest.fixture
+def flags(images_folder, weights):
+    return ["--model", "small_convnet", "--weights", weights, "--data", images_folder, "--batch-size", "50"]
+
+
+@pytest.mark.parametrize(
+    ("searcher", "more", "pictures"),
+    [
+        ("learned", ["--steps", "2", "--objective", "contrast"], ("dfms.png", "filtered.png")),
+        ("gradient", ["--patch", "8", "--rescore", "0.1"], ("dfms.png", "increase.png")),
+    ],
+)
+def test_every_searcher_writes_the_same_kind_of_directory(run, flags, tmp_path, searcher, more, pictures):
+    out = tmp_path / "run"
+    result = run("search", *flags, "--searcher", searcher, *more, "--coverage", "0.1", "--out", out, "--json")
+    assert result.exit_code == 0, result.stderr
+    printed = json.loads(result.stdout)
+    assert printed["forward_equivalents"] == printed["forwards"] + 2 * printed["backwards"] > printed["forwards"]
+    found = load_result(out)
+    assert [row["TPR"] for row in found.table()] == pytest.approx([row["TPR"] for row in printed["classes"]])
+    assert found.record["identity"]["search"] == searcher
+    for name in (*pictures, "run.json", "classes.csv"):
+        assert (out / name).stat().st_size > 0
+    assert not (out / "curves.png").exists()
+
+
+def test_flags_of_another_searcher_are_refused(run, flags, tmp_path):
+    for given, owner in ((["--candidates", "5"], "hfss"), (["--dry-run"], "hfss"), (["--patch", "2"], "gradient")):
+        result = run("search", *flags, "--searcher", "learned", *given, "--out", tmp_path / "run")
+        assert result.exit_code == 2 and f"{given[0]} is a flag of {owner}" in sentence(result)
+    result = run("search", *flags, "--steps", "5", "--out", tmp_path / "run")
+    assert result.exit_code == 2 and "--steps is a flag of learned" in sentence(result)
+
+
+def test_compare_searchers(run, flags, tmp_path, images_folder):
+    from freqkit.data import load_images, write_image_folder
+
+    images = load_images(images_folder, image_size=32)
+    other = images.subset(range(len(images)))
+    other.images[:] = 255 - other.images
+    held = tmp_path / "held"
+    write_image_folder(other, held)
+    out = tmp_path / "compared"
+    args = [
+        "compare-searchers", *flags, "--held-out", held, "--out", out, "--searchers", "learned,gradient", "--effort",
+        "learned=1,2", "--effort", "gradient=1", "--per-class", "2", "--seeds", "1",
+    ]  # fmt: skip
+    result = run(*args)
+    assert result.exit_code == 0, result.stderr
+    assert "learned" in result.stdout and "gradient" in result.stdout
+    assert {"comparison.csv", "comparison.json", "comparison.png", "learned-2-seed0"} <= {p.name for p in out.iterdir()}
+    result = run(*args[:-6], "--effort", "learned:3")
+    assert result.exit_code == 2 and "--effort must look like learned=40,120" in sentence(result)
