@@ -14,14 +14,14 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import harness  # noqa: E402
-from freqkit import search as searchers  # noqa: E402
-from freqkit.data import synthetic  # noqa: E402
-from freqkit.engine import score  # noqa: E402
-from freqkit.masks import uncentred  # noqa: E402
-from freqkit.measures import recovery  # noqa: E402
-from freqkit.models import load_model  # noqa: E402
-from freqkit.training import evaluate, train  # noqa: E402
+from benchmarks import harness
+from freqkit import search as searchers
+from freqkit.data import synthetic
+from freqkit.engine import score
+from freqkit.masks import uncentred
+from freqkit.measures import recovery
+from freqkit.models import load_model
+from freqkit.training import evaluate, train
 
 
 def main(argv=None):
@@ -47,9 +47,7 @@ def main(argv=None):
             train(model, sets[0], epochs=12, batch_size=64, lr=0.05, seed=seed)
             began = time.thread_time()
             search = getattr(searchers, args.searcher)
-            result = search(
-                model, sets[1], coverage=args.coverage, objective=args.objective, seed=seed, batch_size=256
-            )
+            result = search(model, sets[1], coverage=args.coverage, objective=args.objective, seed=seed, batch_size=256)
             seconds = time.thread_time() - began
             found = recovery(result.masks[0], sets[0].truth["C0"])
             fresh = score(model, sets[2], uncentred(result.masks[:1]).contiguous(), batch_size=256)
