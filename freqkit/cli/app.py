@@ -36,7 +36,7 @@ COMMANDS = {
     "train": ("freqkit.cli.train", "train", "Train a classifier."),
     "completion": ("freqkit.cli.completion", "completion", "Completion of commands and flags for bash, zsh, fish."),
 }
-SHARED = ("search", "dfm")  # commands whose work several ranks share
+SHARED = ("search", "dfm", "train")  # commands whose work several ranks share
 
 
 class App(click.Group):
@@ -56,7 +56,7 @@ class App(click.Group):
     def resolve_command(self, context, args):
         if args and args[0] in COMMANDS and args[0] not in SHARED and int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise click.UsageError(
-                f"torchrun can share {' and '.join(SHARED)} among processes, not {args[0]}.", context
+                f"torchrun can share {', '.join(SHARED)} among processes, not {args[0]}.", context
             )
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             near = difflib.get_close_matches(args[0], COMMANDS, n=1)

@@ -49,6 +49,11 @@ def test_every_command_has_help(run, name):
     assert "--help" in result.stdout
 
 
+def test_commands_that_speak_of_torchrun_let_it_start_them(run):
+    speaking = {name for name in COMMANDS if "torchrun --n" in run(name, "--help").stdout}
+    assert {"train"} <= speaking <= set(module.SHARED)
+
+
 def test_version(run):
     from freqkit import __version__
 

@@ -135,4 +135,4 @@ def test_other_commands_refuse_several_ranks():
         env={**ENVIRONMENT, "RANK": "0", "WORLD_SIZE": "2"},
     )
     assert done.returncode == 2
-    assert "torchrun can share search and dfm among processes, not rates." in done.stderr
+    assert "torchrun can share search, dfm, train among processes, not rates." in done.stderr
