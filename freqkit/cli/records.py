@@ -131,8 +131,8 @@ def recorded(function):
         out = None if context.params.get("dry_run") else context.params.get("out")
         try:
             done = function(*args, **kwargs)
-        except (Exception, SystemExit):
-            # one model of several may have failed; the results of the others are there
+        except click.exceptions.Exit:
+            # one model of several has failed; the results of the others are there
             if out is not None and _finished(out):
                 leave_records(context, Path(out))
             raise
