@@ -55,9 +55,7 @@ class App(click.Group):
 
     def resolve_command(self, context, args):
         if args and args[0] in COMMANDS and args[0] not in SHARED and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise click.UsageError(
-                f"torchrun can share {', '.join(SHARED)} among processes, not {args[0]}.", context
-            )
+            raise click.UsageError(f"torchrun can share {', '.join(SHARED)} among processes, not {args[0]}.", context)
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             near = difflib.get_close_matches(args[0], COMMANDS, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(COMMANDS)}."
