@@ -13,6 +13,8 @@ def plot_comparison(comparison):
     Returns:
         A matplotlib Figure.
     """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     rows = comparison.table()
     names = list(dict.fromkeys(row["searcher"] for row in rows))
     figure = figures.new_figure(9.0, 3.8)
@@ -27,6 +29,9 @@ def plot_comparison(comparison):
                 linewidth=1.4, capsize=2.5, label=name,
             )  # fmt: skip
         axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_xlabel("forward-equivalents (a backward counts two)", fontsize=9)
         axis.set_title(f"{title}, held-out images, mean over classes", fontsize=9.5, loc="left", color=figures.INK)
         axis.tick_params(labelsize=8)

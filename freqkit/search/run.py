@@ -159,11 +159,11 @@ class SearchRun:
         finally:
             progress.finish()
         self.note_down("running", economies=scorer.economies())
-        ranks = torch.arange(classes * each).view(classes, each)
+        order = torch.arange(classes * each).view(classes, each)
         if each > 1:
-            own = value(scores).gather(0, ranks.T).T
-            ranks = ranks.gather(1, own.sort(dim=1, descending=True, stable=True).indices)
-        stage = StageResult(1, bits, scores, ranks, torch.ones(classes * each, dtype=torch.int64))
+            own = value(scores).gather(0, order.T).T
+            order = order.gather(1, own.sort(dim=1, descending=True, stable=True).indices)
+        stage = StageResult(1, bits, scores, order, torch.ones(classes * each, dtype=torch.int64))
         self.record["stages_done"] = [1]
         if self.path is not None:
             stage.save(self.path / "stage-1.safetensors")
