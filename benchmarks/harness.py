@@ -1,5 +1,6 @@
 """Paired timings in one process: ours and a baseline take turns, so that a drifting machine drifts for both."""
 
+import ctypes
 import json
 import os
 import platform
@@ -124,6 +125,17 @@ def gpu_state():
         return {"error": (done.stderr or done.stdout).strip()}
     values = [value.strip() for value in done.stdout.splitlines()[0].split(",")]
     return dict(zip(_GPU_FIELDS, values, strict=True))
+
+
+def keep_freed_memory():
+    """Make glibc serve large temporaries from memory it keeps: fresh pages at each call would cost torch, which copies
+    its input, up to three times its transform. True where that is possible."""
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+    except OSError:
+        return False
+    m_trim_threshold, m_mmap_max = -1, -4
+    return bool(libc.mallopt(m_mmap_max, 0) and libc.mallopt(m_trim_threshold, 2**31 - 1))
 
 
 def machine():

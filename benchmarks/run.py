@@ -60,6 +60,8 @@ def main(argv=None):
         print("run.py: --device cuda, but torch finds no GPU here.", file=sys.stderr)
         return 2
     torch.set_num_threads(args.threads)
+    if not harness.keep_freed_memory():
+        print("this C library has no mallopt: temporaries may cost fresh pages")
     module = importlib.import_module(f"benchmarks.{args.stem}")
     earlier = harness.load(args.against) if args.against else {}
     rows, red = [], 0

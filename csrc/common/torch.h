@@ -11,6 +11,8 @@
 #include <torch/csrc/stable/accelerator.h>
 #endif
 
+#include <algorithm>
+#include <atomic>
 #include <optional>
 #include <string>
 #include <vector>
@@ -29,6 +31,21 @@ inline Tensor empty_on(const Tensor& like, const std::vector<int64_t>& size, Sca
 }
 inline Tensor zeros_on(const Tensor& like, const std::vector<int64_t>& size, ScalarType dtype) {
   return torch::stable::new_zeros(like, size, dtype);
+}
+
+// body(begin, end) for [0, count) in runs of `grain`, each taken by whichever of torch's threads is free: a thread that
+// wakes up late or is put aside costs one run, not its share.
+template <class F>
+void share(int64_t count, int64_t grain, const F& body) {
+  const int64_t runs = (count + grain - 1) / grain, threads = torch::stable::get_num_threads();
+  if (runs <= 1 || threads <= 1) {
+    if (count > 0) body(int64_t(0), count);
+    return;
+  }
+  std::atomic<int64_t> next{0};
+  torch::stable::parallel_for(0, std::min(runs, threads), 1, [&](int64_t, int64_t) {
+    for (int64_t run = next++; run < runs; run = next++) body(run * grain, std::min(count, (run + 1) * grain));
+  });
 }
 
 // body(float{}) or body(double{}).

@@ -57,6 +57,11 @@ Dtype dtype_of(ScalarType dtype) {
   return Dtype::kFloat;
 }
 
+// Planes that make one run of a shared loop: some microseconds of work.
+int64_t few_planes(int64_t height, int64_t width) {
+  return std::max<int64_t>(1, (int64_t(1) << 14) / (height * width));
+}
+
 // Everything a call needs to know about its planes.
 template <class S>
 struct Transforms {
@@ -186,7 +191,7 @@ Tensor spectrum(const Tensor& x, const std::optional<Tensor>& mean, const std::o
     Tensor packed = empty_on(x, {batch, channels, t.shape.size()}, x.scalar_type());
     S* to = static_cast<S*>(packed.mutable_data_ptr());
     const std::vector<double> means = channel_values<S>(mean, channels, 0), stds = channel_values<S>(std, channels, 1);
-    torch::stable::parallel_for(0, batch * channels, 1, [&](int64_t begin, int64_t end) {
+    share(batch * channels, few_planes(height, width), [&](int64_t begin, int64_t end) {
       ThreadScratch<S> scratch(t.scratch);
       for (int64_t p = begin; p < end; ++p) {
         const int64_t c = p % channels;
@@ -216,7 +221,7 @@ Tensor spectrum_backward(const Tensor& grad, int64_t height, int64_t width, cons
       weights.data[i] =
           S(i >= t.shape.weight_nyquist() || (i < width * t.shape.lanes && i % t.shape.lanes == 0) ? 1 : 0.5);
     const std::vector<uint8_t> live(t.shape.groups(), 1);
-    torch::stable::parallel_for(0, batch * channels, 1, [&](int64_t begin, int64_t end) {
+    share(batch * channels, few_planes(height, width), [&](int64_t begin, int64_t end) {
       ThreadScratch<S> scratch(t.scratch);
       for (int64_t p = begin; p < end; ++p) {
         const PlaneOutput out{
@@ -252,7 +257,7 @@ class MaskBlock {
     const int64_t height = t_.shape.height, width = t_.shape.width;
     const int64_t count = std::min(most, int64_t(chosen_.size()) - first);
     const double scale = 1.0 / (double(height) * double(width));
-    torch::stable::parallel_for(0, count, std::max<int64_t>(1, 4096 / width / height), [&](int64_t begin, int64_t end) {
+    share(count, few_planes(height, width), [&](int64_t begin, int64_t end) {
       ThreadScratch<S> scratch(t_.scratch);
       for (int64_t k = begin; k < end; ++k)
         finite_[k] = t_.kernels.weights(t_.shape, masks_.at(chosen_[first + k]), scale,
@@ -351,7 +356,7 @@ void filter_into(const Tensor& packed, int64_t height, int64_t width, const Mask
     if (paired) {
       int64_t image1 = image0;
       while (image1 < masks.count && slot[images[image1]] < first + block) ++image1;
-      torch::stable::parallel_for(0, (image1 - image0) * per_image, 1, [&](int64_t begin, int64_t end) {
+      share((image1 - image0) * per_image, few_planes(height, width), [&](int64_t begin, int64_t end) {
         ThreadScratch<S> scratch(t.scratch);
         for (int64_t i = begin; i < end; ++i) {
           const int64_t image = images[image0 + i / per_image];
@@ -365,7 +370,7 @@ void filter_into(const Tensor& packed, int64_t height, int64_t width, const Mask
     const int64_t tile_units = std::min<int64_t>(units, rgb ? 3 : 8);
     const int64_t mask_tiles = (block + tile_masks - 1) / tile_masks;
     const int64_t unit_tiles = (units + tile_units - 1) / tile_units;
-    torch::stable::parallel_for(0, mask_tiles * unit_tiles, 1, [&](int64_t begin, int64_t end) {
+    share(mask_tiles * unit_tiles, 1, [&](int64_t begin, int64_t end) {
       ThreadScratch<S> scratch(t.scratch);
       for (int64_t tile = begin; tile < end; ++tile) {
         const int64_t k0 = tile % mask_tiles * tile_masks, u0 = tile / mask_tiles * tile_units;
@@ -377,7 +382,7 @@ void filter_into(const Tensor& packed, int64_t height, int64_t width, const Mask
   }
   if (!paired && int64_t(chosen.size()) < masks.count) {
     const int64_t bytes = channels * plane_size * item;
-    torch::stable::parallel_for(0, masks.count * batch, 1, [&](int64_t begin, int64_t end) {
+    share(masks.count * batch, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i)
         if (first_of[i / batch] != i / batch)
           std::memcpy(to + i * bytes, to + (first_of[i / batch] * batch + i % batch) * bytes, bytes);
