@@ -61,12 +61,13 @@ struct CpuKernels {
   // x -> packed.
   void (*forward)(const PlaneShape&, const Plan<S>& rows, const Plan<S>& columns, const PlaneInput&, S* packed,
                   S* scratch);
-  // packed, weights -> y. `live[group]` is 0 where every weight of a group is 0.
+  // packed, weights -> y. `live[group]` is 0 where every weight of a group is 0. `cold`: packed is hardly in the
+  // second-level cache.
   void (*inverse)(const PlaneShape&, const Plan<S>& rows, const Plan<S>& columns, const S* packed, const S* weights,
-                  const uint8_t* live, const PlaneOutput&, S* scratch);
+                  const uint8_t* live, bool cold, const PlaneOutput&, S* scratch);
   // The same for the three planes of an image, one after the other in `packed`, into interleaved pixels.
   void (*inverse_rgb)(const PlaneShape&, const Plan<S>& rows, const Plan<S>& columns, const S* packed, const S* weights,
-                      const uint8_t* live, const PlaneOutput&, S* scratch);
+                      const uint8_t* live, bool cold, const PlaneOutput&, S* scratch);
   // mask -> weights (times scale) and live groups; false if a weight is not finite.
   bool (*weights)(const PlaneShape&, const MaskView&, double scale, S* weights, uint8_t* live, S* scratch);
   // sum += row factor * weight * value; row factor: 2 on the rows that stand for their mirror too, 1 on rows 0 and H/2.

@@ -226,7 +226,7 @@ Tensor spectrum_backward(const Tensor& grad, int64_t height, int64_t width, cons
       for (int64_t p = begin; p < end; ++p) {
         const PlaneOutput out{
             to + p * height * width, dtype_of(grad.scalar_type()), width, 1, 1 / stds[p % channels], false};
-        t.kernels.inverse(t.shape, t.rows, t.columns, from + p * t.shape.size(), weights.data, live.data(), out,
+        t.kernels.inverse(t.shape, t.rows, t.columns, from + p * t.shape.size(), weights.data, live.data(), false, out,
                           scratch.get());
       }
     });
@@ -315,8 +315,10 @@ void filter_into(const Tensor& packed, int64_t height, int64_t width, const Mask
   // faster past the caches.
   constexpr int64_t kHeldByCaches = int64_t(6) << 20;
   const bool stream = out.numel() * item > kHeldByCaches;
+  const bool many_spectra = packed.numel() * int64_t(sizeof(S)) > int64_t(1) << 20;  // more than the second-level cache
 
-  const auto run = [&](int64_t image_slot, int64_t unit, const MaskBlock<S>& prepared, int64_t k, S* scratch) {
+  const auto run = [&](int64_t image_slot, int64_t unit, const MaskBlock<S>& prepared, int64_t k, bool first_use,
+                       S* scratch) {
     const int64_t c = unit % per_image;
     const int64_t at = image_slot * channels * plane_size + (channels_last ? c : c * plane_size);
     const int64_t step = channels_last ? channels : 1;
@@ -330,7 +332,7 @@ void filter_into(const Tensor& packed, int64_t height, int64_t width, const Mask
     const PlaneOutput target{to + at * item, dtype, width * step, step, 1, stream};
     const auto kernel = rgb ? t.kernels.inverse_rgb : t.kernels.inverse;
     kernel(t.shape, t.rows, t.columns, from + unit * (channels / per_image) * t.shape.size(), prepared.weights(k),
-           prepared.live(k), target, scratch);
+           prepared.live(k), first_use && many_spectra, target, scratch);
   };
 
   // Equal masks are computed once: with every image, the others are copies; with one image each, they share weights.
@@ -360,7 +362,7 @@ void filter_into(const Tensor& packed, int64_t height, int64_t width, const Mask
         ThreadScratch<S> scratch(t.scratch);
         for (int64_t i = begin; i < end; ++i) {
           const int64_t image = images[image0 + i / per_image];
-          run(image, image * per_image + i % per_image, prepared, slot[image] - first, scratch.get());
+          run(image, image * per_image + i % per_image, prepared, slot[image] - first, true, scratch.get());
         }
       });
       image0 = image1;
@@ -376,7 +378,7 @@ void filter_into(const Tensor& packed, int64_t height, int64_t width, const Mask
         const int64_t k0 = tile % mask_tiles * tile_masks, u0 = tile / mask_tiles * tile_units;
         for (int64_t u = u0; u < std::min(units, u0 + tile_units); ++u)
           for (int64_t k = k0; k < std::min(block, k0 + tile_masks); ++k)
-            run(chosen[first + k] * batch + u / per_image, u, prepared, k, scratch.get());
+            run(chosen[first + k] * batch + u / per_image, u, prepared, k, k == k0, scratch.get());
       }
     });
   }

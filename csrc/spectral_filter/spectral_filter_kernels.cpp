@@ -549,7 +549,7 @@ void masked_nyquist(const S* __restrict x, const S* __restrict w, int width, S* 
 // The transform along kx of one masked plane, into T.
 template <class S, int L>
 void masked_rows(const PlaneShape& shape, const Plan<S>& rows, const S* packed, const S* weights, const uint8_t* live,
-                 const Scratch<S, L>& s, S* plane) {
+                 bool cold, const Scratch<S, L>& s, S* plane) {
   using V = Vec<S, L>;
   const int width = shape.width;
   if (width %
@@ -563,6 +563,15 @@ void masked_rows(const PlaneShape& shape, const Plan<S>& rows, const S* packed, 
     const S* w = weights + int64_t(group) * width * L;
     const bool nyquist = group == 0 && shape.has_nyquist();
     const S* n = s.y;
+    // The first pass walks as many streams as its radix, too many for the processor to foresee: the next group comes to
+    // the second-level cache while this one is transformed.
+    int next = cold ? group + 1 : shape.groups();
+    while (next < shape.groups() && !live[next]) ++next;
+    if (next < shape.groups()) {
+      const S *xs = packed + next * shape.group_size(), *ws = weights + int64_t(next) * width * L;
+      for (int64_t i = 0; i < shape.group_size(); i += 64 / int64_t(sizeof(S))) __builtin_prefetch(xs + i, 0, 2);
+      for (int64_t i = 0; i < int64_t(width) * L; i += 64 / int64_t(sizeof(S))) __builtin_prefetch(ws + i, 0, 2);
+    }
     if (nyquist) masked_nyquist(packed + shape.nyquist(), weights + shape.weight_nyquist(), width, s.y);
     bool fused = false;
     if (rows.passes > 1)
@@ -587,11 +596,11 @@ FREQKIT_INLINE bool whole_lines(const PlaneOutput& out, int lanes) {
 
 template <class S, int L>
 void inverse(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>& columns, const S* packed, const S* weights,
-             const uint8_t* live, const PlaneOutput& out, S* memory) {
+             const uint8_t* live, bool cold, const PlaneOutput& out, S* memory) {
   const Scratch<S, L> s(shape, longest_of(rows, columns), 1, memory);
   const int width = shape.width, height = shape.height;
   const bool stream = out.stream && whole_lines(out, L);
-  masked_rows<S, L>(shape, rows, packed, weights, live, s, s.t);
+  masked_rows<S, L>(shape, rows, packed, weights, live, cold, s, s.t);
   for (int x0 = 0; x0 < width; x0 += 2 * L) {
     join_columns<S, L>(shape, columns.position, s, live, s.t, x0);
     const int count = smaller(2 * L, width - x0);
@@ -617,12 +626,12 @@ void inverse(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>& column
 // Three channels of one image into interleaved pixels: whole cache lines are written instead of every third number.
 template <class S, int L>
 void inverse_rgb(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>& columns, const S* packed,
-                 const S* weights, const uint8_t* live, const PlaneOutput& out, S* memory) {
+                 const S* weights, const uint8_t* live, bool cold, const PlaneOutput& out, S* memory) {
   const Scratch<S, L> s(shape, longest_of(rows, columns), 3, memory);
   const int width = shape.width, height = shape.height;
   const bool stream = out.stream && whole_lines(out, L);
   for (int c = 0; c < 3; ++c)
-    masked_rows<S, L>(shape, rows, packed + c * shape.size(), weights, live, s, s.t + c * s.plane);
+    masked_rows<S, L>(shape, rows, packed + c * shape.size(), weights, live, cold, s, s.t + c * s.plane);
   const bool fast = out.dtype == dtype_of<S>() || (out.dtype == Dtype::kBfloat16 && sizeof(S) == 4);
   for (int x0 = 0; x0 < width; x0 += 2 * L) {
     const int count = smaller(2 * L, width - x0);
@@ -926,13 +935,18 @@ bool weights_of(const PlaneShape& shape, const MaskView& mask, double scale, S* 
   if (shape.has_nyquist()) {
     S* to = weights + shape.weight_nyquist();
     effective_row<S, L>(shape, mask, shape.height / 2, S(scale), a, b, row);
-    bool any = false;
-    for (int kx = 0; kx < width; ++kx) {
-      to[kx] = row[kx];
-      any = any || row[kx] != 0;
-      doubt += row[kx] * S(0);
+    std::memcpy(to, row, sizeof(S) * width);
+    std::memset(row + width, 0, sizeof(S) * L);
+    Bits any = {};
+    V sum = {};
+    for (int kx = 0; kx < width; kx += L) {
+      any |= Bits(load<L>(row + kx));
+      sum += load<L>(row + kx) * S(0);
     }
-    live[0] = live[0] || any;
+    for (int j = 0; j < L; ++j) {
+      live[0] |= any[j] << 1 != 0;
+      doubt += sum[j];
+    }
   }
   for (int64_t i = end; i < shape.weight_size(); ++i) weights[i] = 0;
   return doubt == 0;
