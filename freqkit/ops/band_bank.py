@@ -17,7 +17,7 @@ _kept = threading.local()
 
 # (share, fixed, per_cell): K masks on P free cells cost share*P + (fixed + per_cell*P)*K, against K by transforms; the
 # unit is one filtering by transform. Measured on the CPU and predicted on CUDA (benchmarks/README.md).
-_COSTS = {"cpu": (0.9, 0.1, 0.008), "cuda": (1.0, 0.25, 0.024)}
+_COSTS = {"cpu": (1.05, 0.2, 0.008), "cuda": (1.0, 0.25, 0.024)}
 _MOST_CELLS = 64  # beyond these the tables leave the first-level cache
 _GAIN = 0.75  # the bank is taken where it is expected to need at most this share of the time
 
@@ -31,8 +31,8 @@ def choose(cells, masks, device_type):
         device_type: "cpu" or "cuda".
 
     Example:
-        >>> [min(k for k in range(1000) if choose(cells, k, "cpu") == "bank") for cells in (8, 16, 28, 49, 64)]
-        [13, 28, 60, 171, 418]
+        >>> [min(k for k in range(2000) if choose(cells, k, "cpu") == "bank") for cells in (8, 16, 28, 49, 64)]
+        [18, 40, 91, 326, 1769]
         >>> choose(65, 10**6, "cpu")
         'fft'
     """

@@ -177,7 +177,7 @@ def spectral_filter(x, masks, *, pairing="all", out=None, dtype=None, memory_for
         method: `"fft"`: one inverse transform per mask and image. `"bank"`: for `BitMasks` and pairing "all", the image
             of each free cell of the grid once per image, then sums of these. `"auto"` (default): whichever is expected
             to be faster, from the number of masks and of free cells alone (`freqkit.ops.band_bank.choose`): on the CPU
-            the bank from 13 masks on 8 cells, 28 on 16, 60 on 28, 418 on 64, and transforms otherwise. The two round
+            the bank from 18 masks on 8 cells, 40 on 16, 91 on 28, 326 on 49, and transforms otherwise. The two round
             differently; either gives a mask and an image the same bits in whatever company they come.
 
     Returns:
