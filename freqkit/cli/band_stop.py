@@ -6,9 +6,9 @@ from pathlib import Path
 import click
 
 from freqkit.cli.app import app, command, say
-from freqkit.cli.options import DATA, JSON, MODEL, RUN, options, the_images, the_model
+from freqkit.cli.options import DATA, JSON, MODEL, RUN, options, side_of, the_images, the_model
 from freqkit.cli.progress import watcher
-from freqkit.cli.search import _plain, _side
+from freqkit.cli.searchers import _plain
 from freqkit.cli.tables import percent, show_table
 from freqkit.cli.values import resolve_device
 
@@ -43,7 +43,7 @@ def band_stop(edges, remove, remove_dc, out, overwrite, as_json, **flags):
         if not out.parent.is_dir():
             raise UsageError(f"--out must lie in a folder that is there; {out.parent} is not.")
     model = the_model(flags)
-    images = the_images(flags, size=_side(model))
+    images = the_images(flags, size=side_of(model))
     with watcher() as progress:
         result = measure(
             model, images, edges=edges, remove=remove, keep_dc=not remove_dc, batch_size=flags["batch_size"],

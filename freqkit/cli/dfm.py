@@ -6,9 +6,20 @@ from pathlib import Path
 import click
 
 from freqkit.cli.app import app, command, say
-from freqkit.cli.options import DATA, ENGINE, ENGINE_KEYS, JSON, LOG, MODEL, RUN, options, the_images, the_model
+from freqkit.cli.options import (
+    DATA,
+    ENGINE,
+    ENGINE_KEYS,
+    JSON,
+    LOG,
+    MODEL,
+    RUN,
+    options,
+    side_of,
+    the_images,
+    the_model,
+)
 from freqkit.cli.progress import watcher
-from freqkit.cli.search import _side
 from freqkit.cli.searchers import _plain, cost_of, facts_of, show_classes
 from freqkit.cli.values import Share, resolve_device
 
@@ -99,7 +110,7 @@ def dfm(
         raise UsageError(f"--preset {preset} is a way of removal; give --method removal.")
     with join() as ranks:
         model = the_model(flags)
-        images = the_images(flags, size=_side(model))
+        images = the_images(flags, size=side_of(model))
         how = {
             "patch": patch, "levels": levels, "level": level, "ties": ties, "batch_size": flags["batch_size"],
             "device": resolve_device(flags["device"]), "dtype": flags["dtype"], "out": out, "resume": resume,

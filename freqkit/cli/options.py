@@ -154,6 +154,12 @@ def _must_be_here(name):
         raise UsageError(f"--pretrained: the published weights of {name!r} are not on this machine; give --download.")
 
 
+def side_of(model):
+    """The model's own image side, None when it takes any or is not square."""
+    size = model.input_size
+    return size[0] if size is not None and size[0] == size[1] else None
+
+
 def the_images(flags, *, size=None):
     """Read the images that the flags name, at `--image-size` or else `size`."""
     from freqkit.errors import UsageError

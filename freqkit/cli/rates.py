@@ -7,9 +7,21 @@ from pathlib import Path
 import click
 
 from freqkit.cli.app import app, command, say
-from freqkit.cli.options import DATA, ENGINE, ENGINE_KEYS, JSON, LOG, MODEL, RUN, options, the_images, the_model
+from freqkit.cli.options import (
+    DATA,
+    ENGINE,
+    ENGINE_KEYS,
+    JSON,
+    LOG,
+    MODEL,
+    RUN,
+    options,
+    side_of,
+    the_images,
+    the_model,
+)
 from freqkit.cli.progress import watcher
-from freqkit.cli.search import _plain, _side
+from freqkit.cli.searchers import _plain
 from freqkit.cli.tables import percent, show_table
 from freqkit.cli.values import resolve_device
 
@@ -57,7 +69,7 @@ def rates(dfm, rest, interval, confidence, resamples, seed, out, overwrite, log_
         if not out.parent.is_dir():
             raise UsageError(f"--out must lie in a folder that is there; {out.parent} is not.")
     model = the_model(flags)
-    images = the_images({**flags, "split_fraction": None} if rest else flags, size=_side(model))
+    images = the_images({**flags, "split_fraction": None} if rest else flags, size=side_of(model))
     if rest:
         images = images.split(fraction, flags["data_seed"])[1]
     with watcher(log=log_json) as progress, warnings.catch_warnings():

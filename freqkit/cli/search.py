@@ -6,7 +6,19 @@ from pathlib import Path
 import click
 
 from freqkit.cli.app import app, command, say
-from freqkit.cli.options import DATA, ENGINE, ENGINE_KEYS, JSON, LOG, MODEL, RUN, options, the_images, the_model
+from freqkit.cli.options import (
+    DATA,
+    ENGINE,
+    ENGINE_KEYS,
+    JSON,
+    LOG,
+    MODEL,
+    RUN,
+    options,
+    side_of,
+    the_images,
+    the_model,
+)
 from freqkit.cli.progress import amount, duration, watcher
 from freqkit.cli.searchers import (
     SEARCHER,
@@ -93,7 +105,7 @@ def search(
     refuse_foreign_flags(click.get_current_context())
     with join() as ranks:
         model = the_model(flags)
-        images = the_images(flags, size=_side(model))
+        images = the_images(flags, size=side_of(model))
         if len(images.classes) != model.num_classes:
             raise UsageError(
                 f"--data must hold the classes of the model: it has {len(images.classes)} folders, the model"
@@ -176,9 +188,3 @@ def _show_plan(plan, as_json, ranks):
             f"{ranks} ranks as fast as this one: about {duration(projected['seconds'])}, "
             f"{percent(projected['efficiency'], 0)} of them at work (most of the rest: {projected['lost_to']})"
         )
-
-
-def _side(model):
-    """The model's own image side, None when it takes any or is not square."""
-    size = model.input_size
-    return size[0] if size is not None and size[0] == size[1] else None

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from freqkit.cli.app import app, command, say
-from freqkit.cli.options import DATA, ENGINE_KEYS, JSON, MODEL, RUN, options, the_images, the_model
+from freqkit.cli.options import DATA, ENGINE_KEYS, JSON, MODEL, RUN, options, side_of, the_images, the_model
 from freqkit.cli.progress import amount, duration, watcher
 from freqkit.cli.tables import number, percent, show_table
 from freqkit.cli.values import Share, resolve_device
@@ -171,8 +171,7 @@ def compare(out, held_out, searchers, efforts, per_class, coverage, seeds, slow_
             raise UsageError(f"--effort must look like learned=40,120; got {text!r}.")
         tried[name.strip()] = tuple(int(part) for part in parts)
     model = the_model(flags)
-    size = model.input_size
-    side = size[0] if size is not None and size[0] == size[1] else None
+    side = side_of(model)
     pool = the_images(flags, size=side)
     held = the_images({**flags, "data": held_out, "limit_per_class": None, "split_fraction": None}, size=side)
     settings = {} if searchers is None else {"searchers": [name.strip() for name in searchers.split(",")]}

@@ -26,14 +26,6 @@ def _number(value):
     return math.nan if value is None else value
 
 
-def _plain(axis, x_grid=False):
-    axis.tick_params(labelsize=8)
-    axis.grid(axis="both" if x_grid else "y", color="#E4E4E4", linewidth=0.7)
-    axis.set_axisbelow(True)
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
-
-
 def plot_groups(result, model=None):
     """AvgTPR of shortcut classes and of the others against the threshold t, one panel per set and condition.
 
@@ -81,7 +73,7 @@ def plot_groups(result, model=None):
         axis.set_title(f"{name}{where}", fontsize=8.5)
         axis.set_ylim(-0.06, 1.06)
         axis.set_xticks([0.1, 0.3, 0.5, 0.7, 0.9])
-        _plain(axis)
+        figures.plain_axes(axis)
     for axis in axes[-1]:
         axis.set_xlabel("t", fontsize=8.5)
     figure.supylabel("mean TPR of the group", fontsize=8.5)
@@ -135,7 +127,7 @@ def plot_corruptions(result, model=None):
         axis.set_ylim(len(each) - 0.5, -0.5)
         axis.set_xlim(0, 1)
         axis.set_title(name, fontsize=9, loc="left")
-        _plain(axis)
+        figures.plain_axes(axis)
         axis.grid(axis="x", color="#E4E4E4", linewidth=0.7)
         axis.grid(visible=False, axis="y")
     axes[-1, 0].set_xlabel("top-1 error; bar: mean over severities, dots: severities", fontsize=8.5)
@@ -210,7 +202,7 @@ def plot_scatter(result, model=None, *, named=5):
         axis.set_xlabel(x_label, fontsize=8.5)
         axis.set_ylabel(y_label, fontsize=8.5)
         axis.set_title(title, fontsize=9)
-        _plain(axis, x_grid=True)
+        figures.plain_axes(axis, x_grid=True)
     words = f"; orange: the {len(top)} strongest through their maps" if top else ""
     figure.suptitle(f"{model}: classes one by one{words}", fontsize=10)
     return figure

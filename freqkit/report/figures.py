@@ -64,3 +64,12 @@ def shorten(name, limit=22):
         return name
     half = (limit - 1) // 2
     return f"{name[: limit - 1 - half]}…{name[-half:]}"
+
+
+def plain_axes(axis, *, x_grid=False):
+    """Light grid lines behind the data, no frame above and to the right."""
+    axis.tick_params(labelsize=8)
+    axis.grid(axis="both" if x_grid else "y", color="#E4E4E4", linewidth=0.7)
+    axis.set_axisbelow(True)
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)

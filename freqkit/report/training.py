@@ -31,7 +31,7 @@ def plot_history(history, *, title=None):
         axis.set_xlabel("epoch", fontsize=9)
         axis.set_ylabel(words, fontsize=9)
         axis.xaxis.get_major_locator().set_params(integer=True)
-        _plain(axis)
+        figures.plain_axes(axis)
     axes[0].set_ylim(bottom=0)
     axes[1].set_ylim(0, 1.02)
     axes[1].legend(fontsize=8, frameon=False, loc="lower right")
@@ -71,7 +71,7 @@ def learning_curves(curves, *, title=None, limit=10):
     axis.set_xlim(steps[0], max(steps[-1], steps[0] + 1))
     axis.set_xlabel("iterations", fontsize=9)
     axis.set_ylabel("F1", fontsize=9)
-    _plain(axis)
+    figures.plain_axes(axis)
     note = f"{curves_of(several)} images"
     if len(several) > 1:
         note += f", mean and range of {len(several)} seeds"
@@ -86,11 +86,3 @@ def curves_of(several):
     words = several[0].definition.get("images", "")
     count = several[0].confusion[0].sum().item() if len(several[0].confusion) else math.nan
     return f"{count:g} {words}".strip()
-
-
-def _plain(axis):
-    axis.tick_params(labelsize=8)
-    axis.grid(axis="y", color="#E4E4E4", linewidth=0.7)
-    axis.set_axisbelow(True)
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
