@@ -33,6 +33,11 @@ inline Tensor zeros_on(const Tensor& like, const std::vector<int64_t>& size, Sca
   return torch::stable::new_zeros(like, size, dtype);
 }
 
+// torch's own asks the dispatcher, which takes 0.4 us, also where there is nothing to do.
+inline Tensor contiguous_of(const Tensor& tensor) {
+  return tensor.is_contiguous() ? tensor : torch::stable::contiguous(tensor);
+}
+
 // body(begin, end) for [0, count) in runs of `grain`, each taken by whichever of torch's threads is free: a thread that
 // wakes up late or is put aside costs one run, not its share.
 template <class F>

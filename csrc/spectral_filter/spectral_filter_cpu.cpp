@@ -405,7 +405,7 @@ void filter_dispatch(const Tensor& packed, int64_t height, int64_t width, const 
 
 Tensor spectral_filter(const Tensor& packed_any, int64_t height, int64_t width, const Tensor& mask_any, int64_t kind,
                        std::vector<int64_t> cell, bool paired, ScalarType dtype, bool channels_last) {
-  const Tensor packed = torch::stable::contiguous(packed_any), mask = torch::stable::contiguous(mask_any);
+  const Tensor packed = contiguous_of(packed_any), mask = contiguous_of(mask_any);
   std::vector<int64_t> lead = {packed.size(0)};
   if (!paired) lead.insert(lead.begin(), mask.size(0));
   std::vector<int64_t> size = lead;
@@ -426,8 +426,7 @@ Tensor spectral_filter(const Tensor& packed_any, int64_t height, int64_t width, 
 
 void spectral_filter_out(const Tensor& packed, int64_t height, int64_t width, const Tensor& mask, int64_t kind,
                          std::vector<int64_t> cell, bool paired, bool channels_last, Tensor out) {
-  filter_dispatch(torch::stable::contiguous(packed), height, width, torch::stable::contiguous(mask), kind, cell, paired,
-                  channels_last, out);
+  filter_dispatch(contiguous_of(packed), height, width, contiguous_of(mask), kind, cell, paired, channels_last, out);
 }
 
 // ---- transposes -----------------------------------------------------------------------------------------------------
@@ -435,7 +434,7 @@ void spectral_filter_out(const Tensor& packed, int64_t height, int64_t width, co
 // With respect to the packed spectrum: sum over masks of m_k times the transform of the gradient, masks in their order.
 Tensor spectral_filter_backward_spectrum(const Tensor& grad, int64_t height, int64_t width, const Tensor& mask_any,
                                          int64_t kind, std::vector<int64_t> cell, bool paired, ScalarType dtype) {
-  const Tensor mask = torch::stable::contiguous(mask_any);
+  const Tensor mask = contiguous_of(mask_any);
   check_masks(mask, kind, cell, height, width, dtype);
   const int64_t at = paired ? 0 : 1, batch = grad.size(at), channels = grad.size(at + 1);
   return dispatch_real("freqkit::spectral_filter_backward_spectrum", dtype, [&](auto zero) {
@@ -472,7 +471,7 @@ Tensor spectral_filter_backward_spectrum(const Tensor& grad, int64_t height, int
 // are summed in eight fixed shares, so that the sum does not depend on the number of threads.
 Tensor spectral_filter_backward_mask(const Tensor& grad, const Tensor& packed_any, int64_t height, int64_t width,
                                      int64_t kind, bool paired) {
-  const Tensor packed = torch::stable::contiguous(packed_any);
+  const Tensor packed = contiguous_of(packed_any);
   STD_TORCH_CHECK(kind <= 1, "freqkit: only dense masks have gradients");
   const int64_t batch = packed.size(0), channels = packed.size(1), count = grad.size(0);
   return dispatch_real("freqkit::spectral_filter_backward_mask", packed.scalar_type(), [&](auto zero) {

@@ -226,7 +226,7 @@ void direct_pass(const Pass<S>& pass, const Blocks blocks, int step, const S* re
 
 // First passes (radix, inner) whose strides are known to the compiler: those of the tuned lengths in plan.cpp.
 #define FREQKIT_EACH_TUNED(DO) \
-  DO(4, 8) DO(6, 8) DO(8, 8) DO(8, 12) DO(8, 16) DO(14, 16) DO(16, 16) DO(16, 18) DO(16, 20) DO(16, 24)
+  DO(4, 8) DO(6, 8) DO(4, 16) DO(8, 12) DO(16, 8) DO(14, 16) DO(16, 16) DO(18, 16) DO(20, 16) DO(24, 16)
 #define FREQKIT_EACH_FIRST_RADIX(DO) \
   DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11) DO(12) DO(13) DO(14) DO(15) DO(16)
 #define FREQKIT_EACH_RADIX(DO) FREQKIT_EACH_FIRST_RADIX(DO) DO(17) DO(18) DO(19) DO(20) DO(23) DO(24) DO(32)
@@ -815,7 +815,9 @@ void effective_row(const PlaneShape& shape, const MaskView& mask, int ky, S scal
     const int columns = width / 2 + 1, middle = (width + 1) / 2;  // columns 1 .. middle - 1 stand for their mirror too
     const S *near = static_cast<const S*>(mask.data) + int64_t(ky) * columns,
             *far = static_cast<const S*>(mask.data) + int64_t(mirror) * columns;
-    for (int kx = 0; kx < middle; ++kx) out[kx] = near[kx] * scale;
+    int kx = 0;
+    for (; kx + L <= middle; kx += L) store<L>(out + kx, V(load<L>(near + kx) * scale));
+    for (; kx < middle; ++kx) out[kx] = near[kx] * scale;
     copy_reversed<S, L>(out + columns, far + middle - 1, width - columns, scale, far);
     out[0] = (near[0] + far[0]) * half;
     if (width % 2 == 0) out[width / 2] = (near[width / 2] + far[width / 2]) * half;
@@ -872,6 +874,17 @@ FREQKIT_INLINE int constant_bits(const PlaneShape& shape, const MaskView& mask) 
   return int(value);
 }
 
+template <int Bytes>
+struct UnsignedOf;
+template <>
+struct UnsignedOf<4> {
+  using type = uint32_t;
+};
+template <>
+struct UnsignedOf<8> {
+  using type = uint64_t;
+};
+
 template <class S, int L>
 bool weights_of(const PlaneShape& shape, const MaskView& mask, double scale, S* weights, uint8_t* live, S* memory) {
   using V = Vec<S, L>;
@@ -891,10 +904,29 @@ bool weights_of(const PlaneShape& shape, const MaskView& mask, double scale, S* 
   const int64_t pitch = width + 2 * L + 8;
   BitRows<S, L> a{mask, width, memory, memory + 2 * pitch}, b{mask, width, memory + pitch, memory + 2 * pitch};
   S* row = memory + 3 * pitch;
-  typedef decltype(V{} < V{}) Bits;
-  V suspicious = {};  // 0 times every weight: NaN where one is not finite
+  // The largest bits of a weight, shifted past its sign: 0 where all are zero; not finite from the exponent of infinity on.
+  using Word = typename UnsignedOf<sizeof(S)>::type;
+  typedef Word Bits __attribute__((vector_size(L * sizeof(S))));
+  constexpr Word kInfinity = sizeof(S) == 4 ? Word(0xff000000) : Word(0xffe0000000000000);
+  const auto most = [](Bits most, const V& value) FREQKIT_LAMBDA {
+    const Bits bits = Bits(value) << 1;
+    return bits > most ? bits : most;
+  };
+  const auto highest = [](const Bits& of) {
+    Word high = 0;
+    for (int j = 0; j < L; ++j) high = larger(high, Word(of[j]));
+    return high;
+  };
+  const int64_t end = shape.weight_nyquist() + (shape.has_nyquist() ? width : 0);
+  Bits any = {}, every = {};
+  if (shape.has_nyquist()) {  // which belongs to the first group
+    effective_row<S, L>(shape, mask, shape.height / 2, S(scale), a, b, row);
+    std::memcpy(weights + shape.weight_nyquist(), row, sizeof(S) * width);
+    std::memset(row + width, 0, sizeof(S) * L);
+    for (int kx = 0; kx < width; kx += L) any = most(any, load<L>(row + kx));
+  }
+  for (int64_t i = end; i < shape.weight_size(); ++i) weights[i] = 0;
   for (int group = 0; group < shape.groups(); ++group) {
-    Bits any = {};
     for (int j = 0; j < L; ++j) {
       S* to = row + j * pitch;
       if (group * L + j < rows)
@@ -904,52 +936,28 @@ bool weights_of(const PlaneShape& shape, const MaskView& mask, double scale, S* 
     }
     S* to = weights + int64_t(group) * width * L;
     int kx = 0;
-    for (; kx < width; kx += L) {
+    for (; kx + L <= width; kx += L) {
       V block[L];
-      if (kx + L <= width) {
 #pragma GCC unroll 64
-        for (int j = 0; j < L; ++j) block[j] = load<L>(row + j * pitch + kx);
-        transpose<S, L>(block);
+      for (int j = 0; j < L; ++j) block[j] = load<L>(row + j * pitch + kx);
+      transpose<S, L>(block);
 #pragma GCC unroll 64
-        for (int j = 0; j < L; ++j) {
-          store<L>(to + int64_t(kx + j) * L, block[j]);
-          any |= Bits(block[j]);
-          suspicious += block[j] * S(0);
-        }
-      } else {
-        for (int i = kx; i < width; ++i)
-          for (int j = 0; j < L; ++j) {
-            const S value = row[j * pitch + i];
-            to[int64_t(i) * L + j] = value;
-            any[j] |= value != 0 ? 1 : 0;
-            suspicious[j] += value * S(0);
-          }
+      for (int j = 0; j < L; ++j) {
+        store<L>(to + int64_t(kx + j) * L, block[j]);
+        any = most(any, block[j]);
       }
     }
-    live[group] = 0;
-    for (int j = 0; j < L; ++j) live[group] |= any[j] << 1 != 0;  // but for the sign of a zero
-  }
-  S doubt = 0;
-  for (int j = 0; j < L; ++j) doubt += suspicious[j];
-  const int64_t end = shape.weight_nyquist() + (shape.has_nyquist() ? width : 0);
-  if (shape.has_nyquist()) {
-    S* to = weights + shape.weight_nyquist();
-    effective_row<S, L>(shape, mask, shape.height / 2, S(scale), a, b, row);
-    std::memcpy(to, row, sizeof(S) * width);
-    std::memset(row + width, 0, sizeof(S) * L);
-    Bits any = {};
-    V sum = {};
-    for (int kx = 0; kx < width; kx += L) {
-      any |= Bits(load<L>(row + kx));
-      sum += load<L>(row + kx) * S(0);
+    for (; kx < width; ++kx) {
+      V column;
+      for (int j = 0; j < L; ++j) column[j] = row[j * pitch + kx];
+      store<L>(to + int64_t(kx) * L, column);
+      any = most(any, column);
     }
-    for (int j = 0; j < L; ++j) {
-      live[0] |= any[j] << 1 != 0;
-      doubt += sum[j];
-    }
+    live[group] = highest(any) != 0;
+    every = any > every ? any : every;
+    any = Bits{};
   }
-  for (int64_t i = end; i < shape.weight_size(); ++i) weights[i] = 0;
-  return doubt == 0;
+  return highest(every) < kInfinity;
 }
 
 // ---- transposes -----------------------------------------------------------------------------------------------------
