@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import shutil
 import statistics
 import subprocess
@@ -158,3 +159,58 @@ def test_a_build_with_cuda_that_cannot_be_says_so(tmp_path, value, said):
     )  # fmt: skip
     assert run.returncode != 0
     assert said in " ".join(run.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("wanted", "code"),
+    [
+        ("8.0;9.0+PTX", {"compute_80,code=[sm_80]", "compute_90,code=[compute_90,sm_90]"}),
+        ("7.5 8.6", {"compute_75,code=[sm_75]", "compute_86,code=[sm_86]"}),
+    ],
+)
+def test_the_architectures_asked_for_are_the_ones_compiled(tmp_path, wanted, code):
+    run = _configured(tmp_path, wanted)
+    assert run.returncode == 0, run.stderr
+    rules = (tmp_path / "build" / "build.ninja").read_text()
+    assert set(re.findall(r"generate-code=arch=([^ \"]+)", rules)) == code
+
+
+def test_an_architecture_that_is_none_is_refused(tmp_path):
+    run = _configured(tmp_path, "ampere")
+    assert run.returncode != 0
+    said = "TORCH_CUDA_ARCH_LIST must hold entries such as 8.0 or 9.0+PTX; got ampere"
+    assert said in " ".join(run.stderr.split())
+
+
+def _configured(tmp_path, archs):
+    if shutil.which("nvcc") is None:
+        pytest.skip("nvcc is not on PATH")
+    return subprocess.run(
+        ["cmake", "-S", str(ROOT), "-B", str(tmp_path / "build"), "-G", "Ninja", "-DFREQKIT_CUDA=on",
+         f"-DFREQKIT_CUDA_ARCHS={archs}", f"-DTORCH_ROOT={Path(torch.__file__).parent}"],
+        capture_output=True, text=True,
+        env={**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])},
+    )  # fmt: skip
+
+
+def test_the_build_hands_on_its_environment(monkeypatch, tmp_path):
+    """MAX_JOBS, TORCH_CUDA_ARCH_LIST and FREQKIT_CUDA reach CMake."""
+    import setuptools
+
+    kept, commands = {}, []
+    monkeypatch.setattr(setuptools, "setup", lambda **options: kept.update(options))
+    module = runpy.run_path(str(ROOT / "setup.py"))
+    command = kept["cmdclass"]["build_ext"](setuptools.Distribution())
+    command.get_ext_fullpath = lambda name: str(tmp_path / "_C.abi3.so")
+    for name, value in (("MAX_JOBS", "3"), ("TORCH_CUDA_ARCH_LIST", "8.0"), ("FREQKIT_CUDA", "off")):
+        monkeypatch.setenv(name, value)
+
+    def run(arguments, **options):
+        commands.append(arguments)
+        return subprocess.CompletedProcess(arguments, 0)
+
+    monkeypatch.setattr(module["subprocess"], "run", run)
+    command.build_extension(kept["ext_modules"][0])
+    configure, build = commands
+    assert "-DFREQKIT_CUDA_ARCHS=8.0" in configure and "-DFREQKIT_CUDA=off" in configure
+    assert build[-2:] == ["-j", "3"]

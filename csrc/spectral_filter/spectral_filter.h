@@ -7,12 +7,12 @@
 
 #include <cstdint>
 
+#include "../common/numbers.h"
 #include "../fft/plan.h"
 
 namespace freqkit {
 
 enum class MaskKind : int { kFull = 0, kHalf = 1, kBitsAverage = 2, kBitsHermitian = 3 };
-enum class Dtype : int { kFloat = 0, kDouble = 1, kBfloat16 = 2, kHalf = 3 };
 
 // Shape of a plane in the packed layout.
 struct PlaneShape {
@@ -38,7 +38,7 @@ struct MaskView {
 // Where an image plane is read from: any strides, (value - mean) * scale.
 struct PlaneInput {
   const void* data;
-  Dtype dtype;
+  Number dtype;
   int64_t row_stride, column_stride;  // in elements
   double mean, scale;
 };
@@ -46,7 +46,7 @@ struct PlaneInput {
 // Where a filtered plane is written.
 struct PlaneOutput {
   void* data;
-  Dtype dtype;
+  Number dtype;
   int64_t row_stride, column_stride;  // in elements
   double scale;                       // multiplies the result; 1 unless a transform's transpose asks for it
   bool stream;                        // past the caches, where the kernel can

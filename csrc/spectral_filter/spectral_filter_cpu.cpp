@@ -46,17 +46,6 @@ const CpuKernels<double>& kernels_in_use(double) {
 
 namespace {
 
-Dtype dtype_of(ScalarType dtype) {
-  switch (dtype) {
-    case ScalarType::Float: return Dtype::kFloat;
-    case ScalarType::Double: return Dtype::kDouble;
-    case ScalarType::BFloat16: return Dtype::kBfloat16;
-    case ScalarType::Half: return Dtype::kHalf;
-    default: STD_TORCH_CHECK(false, "freqkit: expected a float32, float64, bfloat16 or float16 tensor");
-  }
-  return Dtype::kFloat;
-}
-
 // Planes that make one run of a shared loop: some microseconds of work.
 int64_t few_planes(int64_t height, int64_t width) {
   return std::max<int64_t>(1, (int64_t(1) << 14) / (height * width));
@@ -160,7 +149,7 @@ std::vector<int64_t> first_equal(const Masks& masks) {
 PlaneInput plane_input(const Tensor& x, int64_t b, int64_t c, double mean, double scale) {
   const int64_t offset = b * x.stride(0) + c * x.stride(1);
   return {static_cast<const char*>(x.const_data_ptr()) + offset * int64_t(x.element_size()),
-          dtype_of(x.scalar_type()),
+          number_of(x.scalar_type()),
           x.stride(2),
           x.stride(3),
           mean,
@@ -225,7 +214,7 @@ Tensor spectrum_backward(const Tensor& grad, int64_t height, int64_t width, cons
       ThreadScratch<S> scratch(t.scratch);
       for (int64_t p = begin; p < end; ++p) {
         const PlaneOutput out{
-            to + p * height * width, dtype_of(grad.scalar_type()), width, 1, 1 / stds[p % channels], false};
+            to + p * height * width, number_of(grad.scalar_type()), width, 1, 1 / stds[p % channels], false};
         t.kernels.inverse(t.shape, t.rows, t.columns, from + p * t.shape.size(), weights.data, live.data(), false, out,
                           scratch.get());
       }
@@ -290,7 +279,7 @@ PlaneInput gradient_plane(const Tensor& grad, bool paired, int64_t k, int64_t b,
   const int64_t at = paired ? 0 : 1;
   const int64_t offset = (paired ? 0 : k * grad.stride(0)) + b * grad.stride(at) + c * grad.stride(at + 1);
   return {static_cast<const char*>(grad.const_data_ptr()) + offset * int64_t(grad.element_size()),
-          dtype_of(grad.scalar_type()),
+          number_of(grad.scalar_type()),
           grad.stride(at + 2),
           grad.stride(at + 3),
           0,
@@ -309,7 +298,7 @@ void filter_into(const Tensor& packed, int64_t height, int64_t width, const Mask
   const S* from = static_cast<const S*>(packed.const_data_ptr());
   char* to = static_cast<char*>(out.mutable_data_ptr());
   const int64_t item = int64_t(out.element_size());
-  const Dtype dtype = dtype_of(out.scalar_type());
+  const Number dtype = number_of(out.scalar_type());
 
   // Rows are written in pieces of one or two cache lines; where no cache holds the result, that is several times
   // faster past the caches.

@@ -299,15 +299,7 @@ void transform(const Plan<S>& plan, int pitch, S* re, S* im, S* out_re, S* out_i
 
 // ---- conversions ----------------------------------------------------------------------------------------------------
 
-FREQKIT_INLINE uint16_t to_bfloat16(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, 4);
-  const uint32_t rounded = bits + 0x7fff + ((bits >> 16) & 1);
-  const bool nan = (bits & 0x7fffffff) > 0x7f800000;
-  return uint16_t(nan ? (bits >> 16) | 0x40 : rounded >> 16);
-}
-
-// The same on a vector of lanes.
+// narrow<BFloat16> on a vector of lanes.
 template <int L>
 FREQKIT_INLINE Vec<uint16_t, L> to_bfloat16(const Vec<float, L>& value) {
   typedef uint32_t Bits __attribute__((vector_size(L * 4)));
@@ -341,62 +333,19 @@ FREQKIT_INLINE void store_interleaved(T* to, const Vec<T, L>& r, const Vec<T, L>
   }
 }
 
-FREQKIT_INLINE uint16_t to_half(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, 4);
-  const uint32_t sign = (bits >> 16) & 0x8000;
-  bits &= 0x7fffffff;
-  if (bits >= 0x7f800000) return uint16_t(sign | 0x7c00 | (bits > 0x7f800000 ? 0x200 | ((bits >> 13) & 0x3ff) : 0));
-  if (bits >= 0x477ff000) return uint16_t(sign | 0x7c00);  // rounds to infinity
-  if (bits < 0x38800000) {                                 // subnormal: let the float adder round
-    float magnitude, shift = 0.5f;
-    std::memcpy(&magnitude, &bits, 4);
-    magnitude += shift;
-    uint32_t sum;
-    std::memcpy(&sum, &magnitude, 4);
-    return uint16_t(sign | (sum - 0x3f000000));
-  }
-  return uint16_t(sign | ((bits + 0xc8000fff + ((bits >> 13) & 1)) >> 13));
-}
-
-FREQKIT_INLINE float from_bfloat16(uint16_t value) {
-  const uint32_t bits = uint32_t(value) << 16;
-  float result;
-  std::memcpy(&result, &bits, 4);
-  return result;
-}
-
-FREQKIT_INLINE float from_half(uint16_t value) {
-  const uint32_t sign = uint32_t(value & 0x8000) << 16;
-  const uint32_t magnitude = value & 0x7fff;
-  uint32_t bits;
-  float result;
-  if (magnitude >= 0x7c00) {
-    bits = 0x7f800000 | (magnitude & 0x3ff) << 13;
-  } else if (magnitude >= 0x400) {
-    bits = (magnitude << 13) + 0x38000000;
-  } else {
-    result = float(magnitude) * 5.9604644775390625e-8f;
-    std::memcpy(&bits, &result, 4);
-  }
-  bits |= sign;
-  std::memcpy(&result, &bits, 4);
-  return result;
-}
-
 template <class S>
 S read(const PlaneInput& in, int64_t at) {
   switch (in.dtype) {
-    case Dtype::kFloat: return S(static_cast<const float*>(in.data)[at]);
-    case Dtype::kDouble: return S(static_cast<const double*>(in.data)[at]);
-    case Dtype::kBfloat16: return S(from_bfloat16(static_cast<const uint16_t*>(in.data)[at]));
-    default: return S(from_half(static_cast<const uint16_t*>(in.data)[at]));
+    case Number::f32: return S(static_cast<const float*>(in.data)[at]);
+    case Number::f64: return S(static_cast<const double*>(in.data)[at]);
+    case Number::bf16: return S(widen(static_cast<const BFloat16*>(in.data)[at]));
+    default: return S(widen(static_cast<const Half*>(in.data)[at]));
   }
 }
 
 template <class S>
-constexpr Dtype dtype_of() {
-  return sizeof(S) == 4 ? Dtype::kFloat : Dtype::kDouble;
+constexpr Number dtype_of() {
+  return sizeof(S) == 4 ? Number::f32 : Number::f64;
 }
 
 // values[columns] -> the output row, converted.
@@ -404,27 +353,27 @@ template <class S>
 void write_row(const PlaneOutput& out, int64_t at, const S* values, int columns) {
   const int64_t step = out.column_stride;
   switch (out.dtype) {
-    case Dtype::kFloat: {
+    case Number::f32: {
       float* to = static_cast<float*>(out.data) + at;
       for (int i = 0; i < columns; ++i) to[i * step] = float(values[i]);
       return;
     }
-    case Dtype::kDouble: {
+    case Number::f64: {
       double* to = static_cast<double*>(out.data) + at;
       for (int i = 0; i < columns; ++i) to[i * step] = double(values[i]);
       return;
     }
-    case Dtype::kBfloat16: {
-      uint16_t* to = static_cast<uint16_t*>(out.data) + at;
+    case Number::bf16: {
+      BFloat16* to = static_cast<BFloat16*>(out.data) + at;
       if (step == 1)
-        for (int i = 0; i < columns; ++i) to[i] = to_bfloat16(float(values[i]));
+        for (int i = 0; i < columns; ++i) to[i] = narrow<BFloat16>(float(values[i]));
       else
-        for (int i = 0; i < columns; ++i) to[i * step] = to_bfloat16(float(values[i]));
+        for (int i = 0; i < columns; ++i) to[i * step] = narrow<BFloat16>(float(values[i]));
       return;
     }
     default: {
-      uint16_t* to = static_cast<uint16_t*>(out.data) + at;
-      for (int i = 0; i < columns; ++i) to[i * step] = to_half(float(values[i]));
+      Half* to = static_cast<Half*>(out.data) + at;
+      for (int i = 0; i < columns; ++i) to[i * step] = narrow<Half>(float(values[i]));
     }
   }
 }
@@ -590,7 +539,7 @@ void masked_rows(const PlaneShape& shape, const Plan<S>& rows, const S* packed, 
 
 // Whether every vector of an output row is aligned to its size and vectors fill cache lines in pairs or alone.
 FREQKIT_INLINE bool whole_lines(const PlaneOutput& out, int lanes) {
-  const int64_t item = out.dtype == Dtype::kDouble ? 8 : out.dtype == Dtype::kFloat ? 4 : 2;
+  const int64_t item = bytes_of(out.dtype);
   return reinterpret_cast<uintptr_t>(out.data) % 64 == 0 && out.row_stride * item % 64 == 0 && lanes * item % 16 == 0;
 }
 
@@ -632,7 +581,7 @@ void inverse_rgb(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>& co
   const bool stream = out.stream && whole_lines(out, L);
   for (int c = 0; c < 3; ++c)
     masked_rows<S, L>(shape, rows, packed + c * shape.size(), weights, live, cold, s, s.t + c * s.plane);
-  const bool fast = out.dtype == dtype_of<S>() || (out.dtype == Dtype::kBfloat16 && sizeof(S) == 4);
+  const bool fast = out.dtype == dtype_of<S>() || (out.dtype == Number::bf16 && sizeof(S) == 4);
   for (int x0 = 0; x0 < width; x0 += 2 * L) {
     const int count = smaller(2 * L, width - x0);
     for (int c = 0; c < 3; ++c) {
