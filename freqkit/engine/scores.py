@@ -585,13 +585,19 @@ class Scorer:
             who, where = (torch.from_numpy(value[begin : begin + size]) for value in (some, images))
             chosen = _pick(masks, who, self.forward.device)
             labels = self.labels[where]
-            with self.forward.padded(None if self.pairs_limit else size):
+            rows = next(rows for rows in self._ladder() if rows >= len(who))
+            with self.forward.padded(None if self.pairs_limit else rows):
                 loss, answers = self._ask(
                     chosen, self._spectra_of(where), labels, names[who.numpy()], where, size, "each"
                 )
             losses.append(loss[0] if weights is None else loss[0] * weights[where.numpy()])
             right.append((answers[0] == self.class_index[labels]).numpy())
         return {"loss": np.concatenate(losses), "correct": np.concatenate(right)}
+
+    def _ladder(self):
+        """Sizes of the batches of `certain`: a batch is padded to the next, so that all have been tried."""
+        size = self.tiling.part * self.tiling.group
+        return [*(rows for rows in (8, 16, 32, 64, 128, 256, 512, 1024, 2048) if rows < size), size]
 
     def _added(self, losses, members):
         """Sums [k] of losses [k, n] of some images, in order, added as `score` does: within blocks, then these."""
@@ -625,7 +631,7 @@ class Scorer:
         images = images.to(self.forward.device, memory_format=torch.channels_last)
         before = self.forward.images, self.forward.batches, self.forward.seconds
         want, same = self.forward(images), True
-        for size in sorted({rows, *sizes}):
+        for size in sorted({*self._ladder(), *sizes}):
             some = torch.randperm(rows, generator=generator)[:size].to(images.device)
             logits = self.forward(images[some].contiguous(memory_format=torch.channels_last))
             same = same and torch.equal(logits, want[some])
