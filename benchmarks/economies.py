@@ -35,7 +35,8 @@ def main(argv=None):
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     if args.peak:
-        return peak()
+        peak((1000, 20_000, 1000, 20_000))
+        return 0
 
     from freqkit.data import load_images
     from freqkit.engine import Scorer
@@ -61,12 +62,15 @@ def main(argv=None):
     if args.compiled:
         forms = {"compiled": {"form": "compiled"}, **forms}
     cases = {
+        "images decoded once": (plain, plain, "decoded"),
         "spectra kept": (scorer(memory=1 << 16), plain, None),
         "spectra in float16": (plain, scorer(spectra="float16"), None),
         "twins scored once": (plain, plain, "twins"),
         "masks packed with 10 images": (scorer(on=few), scorer(on=few), "packed"),
         "batch norm folded": (scorer(form="eager"), plain, None),
         **{name: (plain, scorer(**how), None) for name, how in forms.items()},
+        "certain stopping, top 1": (plain, plain, "certain"),
+        "racing at risk 0.01, top 1": (plain, plain, "race"),
     }
     for name, (off, on, special) in cases.items():
         ratios, difference = [], 0.0
@@ -74,30 +78,43 @@ def main(argv=None):
             began = time.process_time()
             if special == "packed":
                 without = one_by_one(off)
+            elif special == "decoded":
+                for _ in range(args.masks):
+                    load_images(args.data, image_size=args.size, limit_per_class=args.per_class)
+                without = off.score(masks).loss
             elif special == "twins":
                 without = torch.cat([off.score(masks).loss] * 2)
                 off.score(masks)
             else:
                 without = off.score(masks).loss
             middle = time.process_time()
-            result = on.score(twins if special == "twins" else masks).loss
-            end = time.process_time()
+            if special == "certain":
+                scores = on.certain(masks, top=1)
+            elif special == "race":
+                scores = on.race(masks, top=1, risk=0.01)
+            else:
+                if special == "decoded":
+                    load_images(args.data, image_size=args.size, limit_per_class=args.per_class)
+                scores = on.score(twins if special == "twins" else masks)
+            result, end = scores.loss, time.process_time()
             if turn:  # the first round fills what is kept
                 ratios.append((middle - began) / (end - middle))
-            there = without.isfinite()
+            there = without.isfinite() & result.isfinite()
             change = (result[there] - without[there]).abs() / without[there].abs().clamp_min(1e-6)
             difference = max(difference, change.max().item())
         ratio = statistics.median(ratios)
+        asked = scores.record["forwards"] / (len(result) * len(on.labels))
         note = f"{on.economies()['spectra_bytes'] / 1e6:.1f} MB of spectra" if "spectra" in name else ""
+        note = f"{asked:.3f} of the forwards" if asked < 1 else note
         print(f"{name:28s} {ratio:5.2f}x  losses differ by {difference:.0e} of their value  {note}")
-        rows.append({"economy": name, "ratio": ratio, "difference": difference})
+        rows.append({"economy": name, "ratio": ratio, "difference": difference, "forwards": asked})
     if args.json:
         harness.save(args.json, rows)
     return 0
 
 
-def peak():
-    """Peak private memory while scoring images that lie in a file, with 64 MB for spectra."""
+def peak(counts, memory=64 << 20, batch_size=256):
+    """Peak private memory in MiB while scoring so many images, which lie in a file, with `memory` bytes for spectra."""
     import tempfile
 
     from freqkit.engine import Scorer, Silent
@@ -105,6 +122,7 @@ def peak():
     from freqkit.models import load_model
 
     model, masks = load_model("small_convnet", num_classes=10), candidates(1, 2, size=32).masks
+    peaks = []
 
     class Highest(Silent):
         value = 0
@@ -121,14 +139,15 @@ def peak():
             self.classes = [str(label) for label in range(10)]
 
     with tempfile.NamedTemporaryFile() as file:
-        file.write(torch.randint(0, 256, (20_000 * 3072,), dtype=torch.uint8).numpy().tobytes())
+        file.write(torch.randint(0, 256, (max(counts) * 3072,), dtype=torch.uint8).numpy().tobytes())
         file.flush()
-        for count in (1000, 20_000, 1000, 20_000):
+        for count in counts:
             seen = Highest()
-            scorer = Scorer(model, Stored(file.name, count), batch_size=256, memory=64 << 20)
+            scorer = Scorer(model, Stored(file.name, count), batch_size=batch_size, memory=memory, form="folded")
             scorer.score(masks, progress=seen)
+            peaks.append(seen.value)
             print(f"{count:6d} images: at most {seen.value:.0f} MiB, spectra {scorer.economies()['spectra']}")
-    return 0
+    return peaks
 
 
 if __name__ == "__main__":

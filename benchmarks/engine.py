@@ -2,11 +2,14 @@
 
 Times, in turns and in one process, the published evaluation of candidate masks (benchmarks/baselines/published_hfss.py)
 and freqkit's on the same folder, model and candidates; checks first that both give the same losses and the same top
-masks. Then races, and counts the forwards that racing needs and the top masks that it loses. Ratios above 1 mean that
-freqkit is faster. With --clock cpu the process's own processor time is compared: for a busy machine.
+masks. Then finds the top with certain stopping and by racing: their time, the forwards that they need, the top masks
+that racing loses, and whether certain stopping gives the bits of scoring everything. Ratios above 1 mean that freqkit
+is faster. With --clock cpu the process's own processor time is compared: for a busy machine. With --overhead freqkit
+alone scores a few masks, and only the share of its time outside the model's forwards is printed.
 """
 
 import argparse
+import itertools
 import statistics
 import sys
 import time
@@ -25,6 +28,9 @@ def main(argv=None):
     parser.add_argument("--data", required=True, help="folder class/file, every class of the model")
     parser.add_argument("--model", required=True)
     parser.add_argument("--weights")
+    parser.add_argument("--classes", help="file with the name of each logit's class")
+    parser.add_argument("--batch-size", type=int, help="pairs per forward; calibrated when not given")
+    parser.add_argument("--overhead", action="store_true")
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--masks", type=int, default=30, help="candidates of stage 1 raced and timed by freqkit")
     parser.add_argument("--rounds", type=int, default=3, help="turns; each times one mask of the published way")
@@ -45,14 +51,33 @@ def main(argv=None):
     from freqkit.models import load_model
 
     model = load_model(args.model, weights=args.weights).eval()
-    images = load_images(args.data, image_size=args.size)
+    images = load_images(args.data, image_size=args.size, classes=args.classes)
     masks = candidates(1, args.masks, size=args.size).masks
     dense = effective(masks)
     total = len(images) * args.masks
     print(f"{len(images)} images of {len(images.classes)} classes, {args.masks} masks, {args.threads} threads")
 
-    scorer = Scorer(model, images, form=args.form)
-    print(f"batch size {scorer.batch_size} (calibrated), network {scorer.form['form']}")
+    scorer = Scorer(model, images, form=args.form, batch_size=args.batch_size or "auto")
+    how = "given" if args.batch_size else "calibrated"
+    print(f"batch size {scorer.batch_size} ({how}), network {scorer.form['form']}", flush=True)
+
+    bounds = [round(turn * args.masks / args.rounds) for turn in range(args.rounds + 1)]
+    turns = [(select(masks, slice(a, b)), (b - a) * len(images)) for a, b in itertools.pairwise(bounds)]
+
+    def timed(part):
+        """Scores of masks, seconds by the clock, share of the wall time outside the forwards."""
+        scorer.forward.seconds, began, wall = 0.0, clock(), time.perf_counter()
+        scores = scorer.score(part)
+        return scores, clock() - began, 1 - scorer.forward.seconds / (time.perf_counter() - wall)
+
+    if args.overhead:
+        scorer.score(select(masks, slice(0, 1)))  # the transforms of the images, once
+        taken = [(*timed(part)[1:], pairs) for part, pairs in turns]
+        shares = [outside for _, outside, _ in taken]
+        each = statistics.median(seconds / pairs for seconds, _, pairs in taken)
+        print(f"{each * 1e3:.3f} ms per image and mask ({args.clock})")
+        print(f"outside the model's forwards: {', '.join(f'{share:.2%}' for share in shares)} of the wall time")
+        return 0
 
     def published(few):
         return torch.tensor(
@@ -74,13 +99,13 @@ def main(argv=None):
         return 1
 
     ours, theirs, shares = [], [], []
-    each = max(1, args.masks // args.rounds)
-    for turn in range(args.rounds):
-        part = select(masks, slice(turn * each, (turn + 1) * each))
-        scorer.forward.seconds, began, wall = 0.0, clock(), time.perf_counter()
-        scorer.score(part)
-        ours.append((clock() - began) / (each * len(images)))
-        shares.append(1 - scorer.forward.seconds / (time.perf_counter() - wall))
+    whole, exhaustive = None, 0.0
+    for turn, (part, pairs) in enumerate(turns):
+        scores, seconds, outside = timed(part)
+        whole = scores if whole is None else whole.join(scores)
+        exhaustive += seconds / total
+        ours.append(seconds / pairs)
+        shares.append(outside)
         began = clock()
         published(dense[turn : turn + 1])
         theirs.append((clock() - began) / len(images))
@@ -90,27 +115,39 @@ def main(argv=None):
     print(f"freqkit     {statistics.median(ours) * 1e3:8.3f} ms per image and mask: {ratio:.2f}x")
     print(f"outside the model's forwards: {overhead:.1%} of the wall time")
 
-    whole = scorer.score(masks)
-    began = clock()
-    raced = scorer.race(masks, top=args.top, risk=args.risk)
-    took = (clock() - began) / total
-    truth, found = whole.rank(args.top), raced.rank(args.top)
-    recall = sum(
-        len(set(a) & set(b)) for a, b in zip(truth.tolist(), found.tolist(), strict=True)
-    ) / truth.numel()  # fmt: skip
-    first = (truth[:, 0] == found[:, 0]).double().mean().item()
-    asked = raced.record["forwards"] / total
-    print(
-        f"racing at risk {args.risk}: {asked:.3f} of the forwards, {statistics.median(theirs) / took:.2f}x "
-        f"the published way; same best mask in {first:.0%} of the classes, {recall:.3f} of the top {args.top} found"
-    )
+    truth, rows = whole.rank(args.top), []
+    for name, find in (
+        ("exhaustive answer, certain stopping", lambda: scorer.certain(masks, top=args.top)),
+        (f"racing at risk {args.risk}", lambda: scorer.race(masks, top=args.top, risk=args.risk)),
+    ):
+        began = clock()
+        found = find()
+        took = (clock() - began) / total
+        ranks = found.rank(args.top)
+        recall = sum(
+            len(set(a) & set(b)) for a, b in zip(truth.tolist(), ranks.tolist(), strict=True)
+        ) / truth.numel()  # fmt: skip
+        labels = torch.arange(len(truth))[:, None]
+        row = {
+            "stopping": name, "forwards": found.record["forwards"] / total,
+            "ratio": statistics.median(theirs) / took, "to_exhaustive": exhaustive / took,
+            "first": (truth[:, 0] == ranks[:, 0]).double().mean().item(), "recall": recall,
+            "same_bits": torch.equal(truth, ranks)
+            and torch.equal(whole.loss[truth, labels], found.loss[ranks, labels]),
+        }  # fmt: skip
+        rows.append(row)
+        print(
+            f"{name}: {row['forwards']:.3f} of the forwards, {row['ratio']:.2f}x the published way, "
+            f"{row['to_exhaustive']:.2f}x scoring everything; same best mask in {row['first']:.0%} of the classes, "
+            f"{recall:.3f} of the top {args.top} found; losses of the top the same bit for bit: {row['same_bits']}",
+            flush=True,
+        )
     if args.json:
         row = {
             "images": len(images), "masks": args.masks, "threads": args.threads, "form": scorer.form["form"],
             "batch_size": scorer.batch_size, "clock": args.clock, "ms_published": statistics.median(theirs) * 1e3,
             "ms_freqkit": statistics.median(ours) * 1e3, "ratio": ratio, "overhead": overhead,
-            "race_forwards": asked, "race_ratio": statistics.median(theirs) / took, "race_first": first,
-            "race_recall": recall, "risk": args.risk,
+            "risk": args.risk, "stopped": rows,
         }  # fmt: skip
         harness.save(args.json, [row])
     return 0

@@ -62,6 +62,13 @@ from freqkit.cli.values import Counts, Risk, Share, Stages, resolve_device
     show_default=True,
     help="Above 0, drop losing masks early; the chance to lose a true winner.",
 )
+@click.option(
+    "--stopping",
+    type=click.Choice(["never", "certain"]),
+    default="never",
+    show_default=True,
+    help="certain: drop masks once they have surely lost; the same maps for fewer forwards.",
+)
 @options(SEARCHER)
 @options(RUN)
 @click.option(
@@ -81,7 +88,7 @@ from freqkit.cli.values import Counts, Risk, Share, Stages, resolve_device
 @options(ENGINE, LOG, JSON)
 def search(
     out, resume, overwrite, dry_run, project, log_json, as_json, preset, stages, candidates, keep, top, seed, risk,
-    **flags,
+    stopping, **flags,
 ):  # fmt: skip
     """Find, for every class, the few frequencies by which a classifier still recognises it.
 
@@ -122,6 +129,7 @@ def search(
             "top": top,
             "seed": seed,
             "risk": risk,
+            "stopping": stopping,
             "batch_size": flags["batch_size"],
             "device": resolve_device(flags["device"]),
             "dtype": flags["dtype"],

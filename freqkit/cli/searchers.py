@@ -13,7 +13,7 @@ from freqkit.cli.values import Share, resolve_device
 
 # searcher -> the flags of `freqkit search` that are its own
 OWN_FLAGS = {
-    "hfss": ("preset", "stages", "candidates", "keep", "top", "seed", "risk", "dry_run"),
+    "hfss": ("preset", "stages", "candidates", "keep", "top", "seed", "risk", "stopping", "dry_run"),
     "learned": ("coverage", "objective", "steps", "seed"),
     "evolve": ("coverage", "objective", "generations", "seed"),
     "greedy": ("coverage", "tolerance"),

@@ -1,5 +1,6 @@
 """A classifier in the form in which the engine runs it."""
 
+import contextlib
 import copy
 import time
 import warnings
@@ -63,6 +64,16 @@ class Forward:
         self.images += count
         self.batches += 1
         return logits[:count].double()
+
+    @contextlib.contextmanager
+    def padded(self, rows):
+        """Inside, batches are padded to `rows` images (None: as they are), unless all are padded anyway."""
+        before, self.rows = self.rows, rows if self.rows is None else self.rows
+        try:
+            yield
+        finally:
+            # Once memory has run out nothing is padded any more.
+            self.rows = before if self.rows is not None else None
 
     def _run(self, module, images):
         autocast = self.dtype in _AUTOCAST

@@ -181,7 +181,8 @@ def status(path):
     Returns:
         dict: search, status ("running", "finished", "interrupted", "failed", or "dead": it says running, but no
         process holds its journal), stage, stages_done, forwards_done (as journalled by all ranks), forwards_total
-        (at most, with racing), forwards_saved (as of the last stage: twins, and what racing left out), rate (forwards
+        (at most, where candidates are stopped), forwards_saved (as of the last stage: twins, and what stopping left
+        out), rate (forwards
         per second of this session, None before any), seconds_left (at that rate, at most; None when unknown),
         seconds (as of the last stage), sessions, best (of the last stage, the class told apart best: class, tpr, fpr,
         loss), ranks (a list of host, pid, device, threads and, while it runs, forwards in its own journal).

@@ -1,5 +1,6 @@
 """What a classifier makes of images filtered by masks: per mask and class, loss and counts."""
 
+import itertools
 import math
 import time
 
@@ -7,8 +8,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from freqkit.engine import racing, ranks
-from freqkit.engine.batches import calibrate, tiling
+from freqkit.engine import certain, racing, ranks
+from freqkit.engine.batches import BATCHES_PER_TILE, calibrate, tiling
 from freqkit.engine.forward import Forward
 from freqkit.engine.progress import Silent
 from freqkit.errors import UsageError
@@ -18,6 +19,7 @@ from freqkit.results import Scores
 
 REDUCTIONS = ("class-mean", "published-batches")
 SPECTRA = ("float32", "float16")
+ROUGH = 1e-3  # of a loss: more than rounding changes it where it depends on the company in the batch
 
 
 class Scorer:
@@ -103,6 +105,7 @@ class Scorer:
         self._half = self._half and self._keep
         self._spectra, self._wide = {}, (None, None)
         self._race_held = torch.empty(0, dtype=torch.int64), None
+        self._company = {}
         sample = self._pixels(images.images[: min(32, self.tiling.block)])
         if domain == "normalised":
             mean, std = (torch.tensor(v, device=sample.device).view(1, 3, 1, 1) for v in (model.mean, model.std))
@@ -141,19 +144,40 @@ class Scorer:
         return index
 
     def _spectrum(self, first, last):
+        held = self._held(first, last)
+        if not self._half:
+            return held
+        if self._wide[0] != (first, last):
+            self._wide = None, None  # before the next one is made
+            self._wide = (first, last), self._widen(held)
+        return self._wide[1]
+
+    def _held(self, first, last):
+        """A block's spectra as they are kept."""
         if (first, last) not in self._spectra:
             if not self._keep:
                 self._spectra.clear()
             made = self._transform(self.images.images[first:last])
             self._spectra[first, last] = self._narrow(made) if self._half else made
-        held = self._spectra[first, last]
-        if not self._half:
-            return held
-        if self._wide[0] != (first, last):
-            self._wide = None, None  # before the next one is made
-            wide = held.packed.float().mul_(math.sqrt(held.height * held.width))
-            self._wide = (first, last), Spectrum(wide, held.height, held.width)
-        return self._wide[1]
+        return self._spectra[first, last]
+
+    def _spectra_of(self, images):
+        """Spectra of images int64 [n], in their order; an image may come more than once."""
+        distinct, back = images.unique(return_inverse=True)
+        if not self._keep:
+            return self._transform(self.images.images[distinct])[back.to(self.forward.device)]
+        parts = []
+        for first, last in self.tiling.blocks():
+            inside = distinct[(distinct >= first) & (distinct < last)] - first
+            if len(inside):
+                parts.append(self._held(first, last)[inside.to(self.forward.device)])
+        packed = torch.cat([part.packed for part in parts]) if len(parts) > 1 else parts[0].packed
+        found = Spectrum(packed, parts[0].height, parts[0].width)
+        return (self._widen(found) if self._half else found)[back.to(self.forward.device)]
+
+    def _widen(self, held):
+        wide = held.packed.float().mul_(math.sqrt(held.height * held.width))
+        return Spectrum(wide, held.height, held.width)
 
     def _narrow(self, made):
         # As the orthonormal transform has it: unscaled, the mean of a large image is beyond float16.
@@ -436,9 +460,183 @@ class Scorer:
         """Spectra of some images; the last asked for are kept, for many masks follow one another on them."""
         held, spectra = self._race_held
         if not torch.equal(held, members):
-            spectra = self._transform(self.images.images[members])
+            spectra = self._spectra_of(members)
             self._race_held = members, spectra
         return spectra
+
+    def certain(
+        self,
+        masks,
+        *,
+        top,
+        reduction="class-mean",
+        published_batch_size=None,
+        progress=None,
+        journal=None,
+        key="certain",
+        check=None,
+    ):
+        """Find, for each class, the `top` masks of lowest loss as scoring everything would, with fewer forwards.
+
+        See `freqkit.engine.certain`. A mask that was stopped for a class has loss infinity there and no counts; the
+        others have the loss and the correct answers of all the class's images, with the bits of `score`. Nothing is
+        known of images of other classes: `predicted` is -1 and `fpr` NaN.
+
+        The bits are those of `score` because an image's logits do not depend on its company in the batch, which is
+        tried for every size of batch that either uses. Where they do depend on it (a note says so, and `exact` in the
+        record is False), candidates are stopped only a thousandth of the loss beyond the bound, and losses agree with
+        those of `score` up to rounding.
+
+        Args:
+            top: masks wanted per class.
+            masks, reduction, published_batch_size, progress, journal, key, check: see `score`.
+        """
+        drawn = self._check_masks(masks)
+        masks, names, inverse = self._distinct(masks)
+        weights, offset = self._reduction(reduction, published_batch_size)
+        progress = progress or self.progress
+        if isinstance(top, bool) or not isinstance(top, int) or top < 1:
+            raise UsageError(f"certain: top must be a positive integer; got {top!r}.")
+        total, classes = len(names), len(self.classes)
+        exact = self._same_in_any_company(total, progress)
+        margin = certain.MARGIN if exact else ROUGH
+        loss = np.full((total, classes), math.inf)
+        correct = np.zeros((total, classes), dtype=np.int64)
+        done = resumed = 0
+
+        def ask(pairs):
+            return self._pairs(masks, names, *pairs, weights)
+
+        for group, proofs in enumerate(self._proofs(total)):
+            for turn in itertools.count(1):
+                asked, saved = self._asked(proofs, top, margin, offset)
+                if saved:
+                    progress.advance(saved, saved=True)
+                if not len(asked["mask"]):
+                    break
+                tiles = self._cut(asked, f"{key}/{group}/{turn}")
+                for (who, images), values, known in ranks.share(
+                    tiles, ask, journal=journal, progress=progress, check=check
+                ):
+                    done += len(who)
+                    resumed += len(who) * known
+                    for proof in proofs:
+                        own = (self.labels[images] == proof.label).numpy()
+                        places = np.searchsorted(proof.members, images[own])
+                        proof.see(who[own], places, values["loss"][own], values["correct"][own])
+            if ranks.current().first:
+                for proof in proofs:
+                    whole = proof.complete
+                    loss[whole, proof.label] = self._added(proof.losses[whole], proof.members)
+                    correct[whole, proof.label] = proof.hits[whole]
+        (done, resumed), (loss, correct), _ = _agreed([done, resumed], (loss, correct), None)
+        if reduction == "class-mean":
+            loss = loss / np.maximum(self.counts.numpy(), 1)
+            loss[:, self.counts.numpy() == 0] = math.nan
+        else:
+            loss[:, self.counts.numpy() == 0] = 0.0
+            loss = loss + offset
+        record = {**self._record(drawn, total, done, resumed, "certain"), "exact": exact}
+        if total < drawn:
+            progress.advance(self.forwards(drawn - total), saved=True)
+        return self._scores(loss, correct, np.full_like(correct, -1), inverse, reduction, record)
+
+    def _proofs(self, masks):
+        """The classes' proofs, some at a time, so that the losses they remember keep to the stated memory."""
+        proofs, held = [], 0
+        for label in self.counts.nonzero().flatten().tolist():
+            need = 8 * masks * int(self.counts[label])
+            if proofs and held + need > self.memory_limit:
+                yield proofs
+                proofs, held = [], 0
+            members = (self.labels == label).nonzero().flatten().numpy()
+            # Other ranks than the first hold no losses: they are told what to look at.
+            proofs.append(certain.Proof(label, members, masks if ranks.current().first else 0))
+            held += need
+        if proofs:
+            yield proofs
+
+    def _asked(self, proofs, top, margin, offset):
+        """What to look at next, on every rank: pairs {"mask", "image"}, int64, and the forwards that are saved."""
+        arrays = None
+        if ranks.current().first:
+            masks, images, saved = [], [], 0
+            for proof in proofs:
+                floor = 0.0 if offset is None else float(offset[proof.label])
+                asked, out = proof.ask(top, lambda losses, of=proof: self._added(losses, of.members), margin, floor)
+                place, mask = np.nonzero(asked.T)  # image by image, so that few need a spectrum at a time
+                masks.append(mask)
+                images.append(proof.members[place])
+                saved += out
+            arrays = {"mask": np.concatenate(masks), "image": np.concatenate(images), "saved": np.array([saved])}
+        arrays = ranks.current().agree_arrays(arrays)
+        return arrays, int(arrays.pop("saved")[0])
+
+    def _cut(self, pairs, key):
+        """Tiles of pairs of a mask and an image, for `ranks.share`."""
+        count, step = len(pairs["mask"]), BATCHES_PER_TILE * self.tiling.part * self.tiling.group
+        spans = [(at, min(at + step, count)) for at in range(0, count, step)]
+        return [(f"{key}/0-1/{a}-{b}", b - a, (pairs["mask"][a:b], pairs["image"][a:b])) for a, b in spans]
+
+    def _pairs(self, masks, names, some, images, weights):
+        """Pairs of a mask and an image: float64 losses (weighted) and right answers, [pairs]."""
+        size, losses, right = self.tiling.part * self.tiling.group, [], []
+        for begin in range(0, len(some), size):
+            who, where = (torch.from_numpy(value[begin : begin + size]) for value in (some, images))
+            chosen = _pick(masks, who, self.forward.device)
+            labels = self.labels[where]
+            rows = next(rows for rows in self._ladder() if rows >= len(who))
+            with self.forward.padded(None if self.pairs_limit else rows):
+                loss, answers = self._ask(
+                    chosen, self._spectra_of(where), labels, names[who.numpy()], where, size, "each"
+                )
+            losses.append(loss[0] if weights is None else loss[0] * weights[where.numpy()])
+            right.append((answers[0] == self.class_index[labels]).numpy())
+        return {"loss": np.concatenate(losses), "correct": np.concatenate(right)}
+
+    def _ladder(self):
+        """Sizes of the batches of `certain`: a batch is padded to the next, so that all have been tried."""
+        size = self.tiling.part * self.tiling.group
+        return [*(rows for rows in (8, 16, 32, 64, 128, 256, 512, 1024, 2048) if rows < size), size]
+
+    def _added(self, losses, members):
+        """Sums [k] of losses [k, n] of some images, in order, added as `score` does: within blocks, then these."""
+        sums = np.zeros(len(losses))
+        for first, last in self.tiling.blocks():
+            inside = losses[:, slice(*np.searchsorted(members, (first, last)))]
+            if inside.shape[1]:
+                sums += _sums(np.zeros(inside.shape[1], np.int64), inside, 1, np.float64)[:, 0]
+        return sums
+
+    def _same_in_any_company(self, masks, progress):
+        """Whether an image's logits have the same bits in every batch that `score` and `certain` make of the masks."""
+        groups, blocks = self.tiling.groups(masks), self.tiling.blocks()
+        parts = {end - begin for block in blocks for begin, end in self.tiling.parts(*block)}
+        sizes = frozenset((high - low) * part for low, high in groups for part in parts)
+        if sizes not in self._company:
+            # On all ranks, for they may be different machines.
+            found = ranks.current().facts(self._try_company(sizes))
+            self._company[sizes] = all(found)
+            if not all(found):
+                progress.note(
+                    f"the network gives an image other last bits in other company on {self.forward.device}: losses will"
+                    " agree with those of scoring everything up to rounding."
+                )
+        return self._company[sizes]
+
+    def _try_company(self, sizes):
+        rows, generator = self.tiling.part * self.tiling.group, torch.Generator().manual_seed(0)
+        shape = (rows, *self.images.images.shape[1:])
+        images = torch.randn(shape, generator=generator, dtype=self.forward.compute)
+        images = images.to(self.forward.device, memory_format=torch.channels_last)
+        before = self.forward.images, self.forward.batches, self.forward.seconds
+        want, same = self.forward(images), True
+        for size in sorted({*self._ladder(), *sizes}):
+            some = torch.randperm(rows, generator=generator)[:size].to(images.device)
+            logits = self.forward(images[some].contiguous(memory_format=torch.channels_last))
+            same = same and torch.equal(logits, want[some])
+        self.forward.images, self.forward.batches, self.forward.seconds = before
+        return same
 
     def _distinct(self, masks):
         """Masks without effective twins, the number under which each was given, and how to get all back."""
@@ -449,7 +647,8 @@ class Scorer:
                 return select(masks, indices), indices.numpy(), inverse
         return masks, np.arange(drawn), None
 
-    def _record(self, drawn, distinct, forwards, resumed):
+    def _record(self, drawn, distinct, forwards, resumed, stopping="racing"):
+        stopped = {"racing": 0, "certain": 0, stopping: self.forwards(distinct) - forwards}
         return {
             "batch_size": self.batch_size,
             "form": self.form["form"],
@@ -457,7 +656,8 @@ class Scorer:
             "forwards_resumed": resumed,
             "forwards_saved": self.forwards(drawn) - forwards,
             "forwards_saved_twins": self.forwards(drawn - distinct),
-            "forwards_saved_racing": self.forwards(distinct) - forwards,
+            "forwards_saved_racing": stopped["racing"],
+            "forwards_saved_certain": stopped["certain"],
         }
 
     def _scores(self, loss, correct, predicted, inverse, reduction, record, samples=None):

@@ -192,7 +192,8 @@ METHODS = {
 }
 WORDS = {
     "candidates": "masks drawn per stage", "keep": "share of the cells kept", "top": "masks per class that go on",
-    "risk": "risk to lose a true winner", "coverage": "share of the bins kept",
+    "risk": "risk to lose a true winner", "stopping": "when losing masks are stopped",
+    "coverage": "share of the bins kept",
 }  # fmt: skip
 # Said elsewhere on the page, or of no interest to a reader.
 UNSHOWN = {"search", "model", "data", "versions", "memory", "device", "class_index", "batch_size", "dtype", "form"}
@@ -203,7 +204,8 @@ def settings_rows(identity):
     method = identity.get("search", "hfss")
     rows = [("Method", METHODS.get(method, method))]
     for name, value in identity.items():
-        if name in UNSHOWN or value is None or isinstance(value, (bool, dict)) or (name == "risk" and not value):
+        unused = (name == "risk" and not value) or (name == "stopping" and value == "never")
+        if name in UNSHOWN or value is None or isinstance(value, (bool, dict)) or unused:
             continue
         if isinstance(value, list):
             value = ", ".join(f"{one:,}" if isinstance(one, int) else str(one) for one in value)

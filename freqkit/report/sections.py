@@ -393,7 +393,7 @@ def cost_rows(record):
     if record.get("backwards"):
         rows.append(("Model backwards", f"{record['backwards']:,}"))
     if record.get("forwards_saved"):
-        rows.append(("Forwards saved by racing and equal masks", f"{record['forwards_saved']:,}"))
+        rows.append(("Forwards saved by stopping and equal masks", f"{record['forwards_saved']:,}"))
     if seconds:
         rows.append(("Wall time", duration(seconds)))
         if forwards:

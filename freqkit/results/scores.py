@@ -11,10 +11,10 @@ class Scores:
 
     Attributes:
         loss: float64 [K, C]. "class-mean": mean cross-entropy of the class's images. "published-batches": the
-            loss of the released HFSS code, see `freqkit.engine.score`. Infinity for a mask that racing
-            dropped.
+            loss of the released HFSS code, see `freqkit.engine.score`. Infinity for a mask that was
+            stopped.
         correct: int64 [K, C], images of class c recognised as c.
-        predicted: int64 [K, C], images of any class recognised as c; -1 where not asked (racing).
+        predicted: int64 [K, C], images of any class recognised as c; -1 where not asked (where masks are stopped).
         counts: int64 [C], images of class c.
         classes: C names.
         reduction: which loss this is.
@@ -40,7 +40,7 @@ class Scores:
 
     @property
     def tpr(self):
-        """float64 [K, C]: correct / counts; NaN for a class without images, or a mask dropped by racing."""
+        """float64 [K, C]: correct / counts; NaN for a class without images, or a mask that was stopped."""
         return (self.correct.double() / self.counts.double()).masked_fill(self.loss.isinf(), torch.nan)
 
     @property

@@ -16,6 +16,10 @@ from freqkit.results import SearchResult, StageResult
 from freqkit.search.plan import Plan
 
 PRESETS = ("default", "cvpr2025")
+STOPPING = ("never", "certain")
+SAVED = (
+    "forwards", "forwards_saved", "forwards_saved_twins", "forwards_saved_racing", "forwards_saved_certain",
+)  # fmt: skip
 
 
 def hfss(
@@ -32,6 +36,7 @@ def hfss(
     elitism=False,
     keep_dc=None,
     risk=0.0,
+    stopping="never",
     domain="normalised",
     class_index=None,
     published_batch_size=4000,
@@ -73,6 +78,9 @@ def hfss(
             stops being shown a class's images when it can no longer be among the class's `top`; each true
             member of the top is lost with at most this probability. FPR is then computed for the maps alone.
             Not with "cvpr2025", whose loss weighs images unequally.
+        stopping: "never", or "certain": a candidate stops being shown a class's images once its loss on those seen
+            already exceeds what the class's `top` reaches in all (`freqkit.engine.certain`). The same masks go on
+            with the same losses, and the maps are the same; FPR is then computed for the maps alone. Excludes `risk`.
         domain, class_index, batch_size, device, dtype, memory, form, spectra: see `freqkit.engine.score`.
         published_batch_size: B of the "cvpr2025" loss; images are taken in their order.
         out: directory for run.json, journal.bin, stage-*.safetensors, dfm.safetensors, classes.csv.
@@ -105,7 +113,7 @@ def hfss(
     progress = progress or Silent()
     began = time.monotonic()
     search = _Search(
-        model, images, preset, stages, candidates, keep, top, seed, parents, elitism, keep_dc, risk,
+        model, images, preset, stages, candidates, keep, top, seed, parents, elitism, keep_dc, risk, stopping,
         domain, class_index, published_batch_size, batch_size, device, dtype, memory, form, spectra, progress,
     )  # fmt: skip
     if dry_run:
@@ -127,7 +135,7 @@ class _Search:
     """The checked arguments of one search."""
 
     def __init__(
-        self, model, images, preset, stages, candidates, keep, top, seed, parents, elitism, keep_dc, risk,
+        self, model, images, preset, stages, candidates, keep, top, seed, parents, elitism, keep_dc, risk, stopping,
         domain, class_index, published_batch_size, batch_size, device, dtype, memory, form, spectra, progress,
     ):  # fmt: skip
         if preset not in PRESETS:
@@ -153,7 +161,12 @@ class _Search:
             raise UsageError(
                 f"hfss: the published loss weighs images unequally, so its candidates cannot race; got risk={risk}."
             )
+        if stopping not in STOPPING:
+            raise UsageError(f"hfss: stopping must be one of {', '.join(STOPPING)}; got {stopping!r}.")
+        if risk and stopping != "never":
+            raise UsageError(f"hfss: certain stopping takes no risk; give stopping or risk={risk}.")
         self.model, self.images, self.progress, self.risk = model, images, progress, float(risk)
+        self.stopping, self.stops = stopping, bool(risk) or stopping != "never"
         self.size = tuple(images.images.shape[-2:])
         try:
             self.cells = mask_room.stage_cells(self.size)
@@ -190,6 +203,7 @@ class _Search:
             "elitism": self.elitism,
             "keep_dc": keep_dc,
             "risk": self.risk,
+            "stopping": stopping,
             "domain": domain,
             "class_index": None if class_index is None else [int(i) for i in class_index],
             "reduction": "published-batches" if self.published else "class-mean",
@@ -245,22 +259,26 @@ class _Search:
         """Draw, score and rank one stage."""
         number = self.stages[place]
         masks, provenance = self.draw(place, previous)
+        born, elite = torch.full((len(masks.bits),), number), self.elite(previous)
+        # Masks that were stopped for some class have no loss there to bring along: they compete anew.
+        if self.stops and len(elite):
+            masks = mask_room.concat([masks, mask_room.select(previous.candidates, elite)])
         how["key"] = f"stage-{number}"
+        if self.published:
+            how.update(reduction="published-batches", published_batch_size=self.published_batch_size)
         if self.risk:
             scores = scorer.race(masks, top=self.top, risk=self.risk, seed=self.seed, **how)
-        elif self.published:
-            batch = self.published_batch_size
-            scores = scorer.score(masks, reduction="published-batches", published_batch_size=batch, **how)
+        elif self.stops:
+            scores = scorer.certain(masks, top=self.top, **how)
         else:
             scores = scorer.score(masks, **how)
         scores = scores.take_classes(self.searched)
         self.resumed += scores.record.pop("forwards_resumed")
-        born = torch.full((len(scores),), number)
-        if self.elitism and previous is not None:
-            elite = previous.ranks.unique()
-            masks = mask_room.concat([masks, mask_room.select(previous.candidates, elite)])
-            scores = scores.join(previous.scores.take(elite))
+        if len(elite):
             born = torch.cat([born, previous.born[elite]])
+            if not self.stops:
+                masks = mask_room.concat([masks, mask_room.select(previous.candidates, elite)])
+                scores = scores.join(previous.scores.take(elite))
         if not self.published:
             # Forcing DC, or an elite that a new candidate equals, can make twins.
             first, _ = mask_room.unique(masks)
@@ -269,8 +287,14 @@ class _Search:
         scores.record.update(provenance)
         return StageResult(number, masks, scores, scores.rank(self.top), born)
 
+    def elite(self, previous):
+        """Masks of the previous stage that compete again, int64."""
+        if not self.elitism or previous is None:
+            return torch.empty(0, dtype=torch.int64)
+        return previous.ranks.unique()
+
     def rates(self, last, scorer, record, directory, progress, check):
-        """After a race, ask about the maps of all classes on the images of all classes, for FPR."""
+        """After candidates were stopped, ask about the maps of all classes on the images of all classes, for FPR."""
         best = last.ranks[:, 0].unique()
         progress.start("rates", scorer.forwards(len(best)))
         try:
@@ -320,6 +344,7 @@ class _Search:
             "forwards_saved": 0,
             "forwards_saved_twins": 0,
             "forwards_saved_racing": 0,
+            "forwards_saved_certain": 0,
             "seconds": 0.0,
             "sessions": earlier.get("sessions", 0) + 1,
         }
@@ -338,7 +363,8 @@ class _Search:
             for place, number in enumerate(self.stages):
                 previous = done[-1] if done else None
                 note_down(stage=number)
-                progress.start(f"stage {number}", scorer.forwards(self.numbers[place]))
+                again = len(self.elite(previous)) if self.stops else 0
+                progress.start(f"stage {number}", scorer.forwards(self.numbers[place] + again))
                 try:
                     current = self.stage(
                         place,
@@ -352,7 +378,7 @@ class _Search:
                 finally:
                     progress.finish()
                 done.append(current)
-                for name in ("forwards", "forwards_saved", "forwards_saved_twins", "forwards_saved_racing"):
+                for name in SAVED:
                     record[name] += current.scores.record[name]
                 record["forwards_resumed"] = self.resumed
                 if directory and directory.writes:
@@ -362,7 +388,7 @@ class _Search:
                     best=best_class(current),
                     economies=scorer.economies(),
                 )
-            if self.risk:
+            if self.stops:
                 self.rates(done[-1], scorer, record, directory, progress, check)
             result = SearchResult.from_stages(done, record)
             if directory and directory.writes:

@@ -13,7 +13,7 @@ class Plan:
             not known yet), forwards, tiles (what ranks share).
         images: number of images; classes: number of classes that have images.
         batch_size: pairs (mask, image) per forward, calibrated when it was "auto".
-        forwards: model forwards in all; with racing, at most.
+        forwards: model forwards in all; where candidates are stopped, at most.
         seconds: estimated wall time on this device, from a short calibration.
         memory: dict of bytes: images, spectra (cached), batch (filtered images of one forward), process
             (resident set of this process after the calibration, all of that included).
@@ -32,7 +32,8 @@ class Plan:
     def projected(self, ranks):
         """The time on `ranks` processes that share the search (`freqkit.engine.project`), each as fast as this one.
 
-        With racing, and for the stages after the first, the numbers of masks are those of `forwards`: at most.
+        Where candidates are stopped, and for the stages after the first, the numbers of masks are those of
+        `forwards`: at most.
         """
         from freqkit.engine.projection import Costs, project
 

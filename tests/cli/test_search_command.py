@@ -238,8 +238,9 @@ def test_published_preset(run, flags, tmp_path):
     assert torch.isin(dfm.masks, torch.tensor([0.0, 0.5, 1.0])).all()
 
 
-def test_racing(run, flags, tmp_path):
-    result = run(*flags, "--out", tmp_path / "run", "--risk", "0.01", "--json")
+@pytest.mark.parametrize(("flag", "value"), [("risk", 0.01), ("stopping", "certain")])
+def test_stopping_losers_early(run, flags, tmp_path, flag, value):
+    result = run(*flags, "--out", tmp_path / "run", f"--{flag}", value, "--json")
     assert result.exit_code == 0, result.stderr
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["identity"]["risk"] == 0.01
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["identity"][flag] == value
     assert (tmp_path / "run" / "curves.png").exists()

@@ -22,24 +22,25 @@ from freqkit.models import Classifier
 from freqkit.search import hfss
 
 FILES = ("classes.csv", "dfm.safetensors", "stage-1.safetensors", "stage-2.safetensors")
+STOPPING = {"racing": {"risk": 0.05}, "certain": {"stopping": "certain"}}
 
 
-def search(out):
+def search(out, how):
     torch.manual_seed(0)
     network = torch.nn.Sequential(
         torch.nn.Conv2d(3, 6, 5, stride=3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(600, 4)
     )
     model = Classifier(network, mean=(0.5,) * 3, std=(0.2,) * 3, num_classes=4)
     images = synthetic(images_per_class=8)
-    hfss(model, images, stages=2, candidates=40, top=3, batch_size=8, risk=0.05, out=out, resume=True)
+    hfss(model, images, stages=2, candidates=40, top=3, batch_size=8, out=out, resume=True, **how)
 
 
-def start(out):
+def start(out, how):
     child = os.fork()
     if child == 0:
         warnings.simplefilter("ignore")
         try:
-            search(out)
+            search(out, how)
         except BaseException as error:
             print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
             os._exit(1)
@@ -67,15 +68,15 @@ def main(folder, kills):
     torch.set_num_threads(1)
     folder, chance = Path(folder), random.Random(0)
     began = time.monotonic()
-    assert os.waitpid(start(folder / "whole"), 0)[1] == 0
-    took = time.monotonic() - began
-    want = {name: (folder / "whole" / name).read_bytes() for name in FILES}
+    for stopping, how in STOPPING.items():
+        assert os.waitpid(start(folder / stopping, how), 0)[1] == 0
+    took = (time.monotonic() - began) / len(STOPPING)
     done, runs, kinds, inside = 0, 0, {}, 0
     while done < kills:
-        cut = folder / f"cut-{runs}"
+        cut, (stopping, how) = folder / f"cut-{runs}", list(STOPPING.items())[runs % len(STOPPING)]
         runs += 1
         for _ in range(4):
-            child = start(cut)
+            child = start(cut, how)
             time.sleep(chance.uniform(0, 0.7 * took))
             os.kill(child, signal.SIGKILL)
             status = os.waitpid(child, 0)[1]
@@ -85,8 +86,8 @@ def main(folder, kills):
                 inside += status == signal.SIGKILL
                 kind = damage(cut / "journal.bin", chance)
                 kinds[kind] = kinds.get(kind, 0) + 1
-        assert os.waitpid(start(cut), 0)[1] == 0
-        differing = [name for name in FILES if (cut / name).read_bytes() != want[name]]
+        assert os.waitpid(start(cut, how), 0)[1] == 0
+        differing = [name for name in FILES if (cut / name).read_bytes() != (folder / stopping / name).read_bytes()]
         assert not differing, f"run {runs - 1}: {differing}"
         assert not list(cut.glob(".*"))
     print(json.dumps({"kills": done, "after the journal began": inside, "runs": runs, "damage": kinds}))

@@ -1,5 +1,6 @@
 """The search on real photographs and a real network, against a slow search in plain torch written here."""
 
+import copy
 import json
 import os
 import random
@@ -374,6 +375,35 @@ def test_racing_finds_the_same_masks_with_fewer_forwards(tmp_path, model):
     assert all((tmp_path / "a" / n).read_bytes() == (tmp_path / "b" / n).read_bytes() for n in names)
 
 
+@pytest.mark.parametrize(
+    "change", [{}, {"elitism": True}, {"preset": "cvpr2025"}], ids=["default", "elites", "published"]
+)
+def test_certain_stopping_changes_nothing_but_the_forwards(tmp_path, model, images, change):
+    arguments = {"candidates": 42, "top": 2, "stages": 2, "batch_size": 32, **change}
+    model = copy.deepcopy(model)
+    with torch.no_grad():  # an untrained network has nearly the same loss under all masks
+        model.network[-1].weight *= 30
+    whole = hfss(model, images, out=tmp_path / "whole", **arguments)
+    found = hfss(model, images, stopping="certain", out=tmp_path / "found", **arguments)
+    assert found.forwards < 0.9 * whole.forwards
+    for a, b in zip(found.stages, whole.stages, strict=True):
+        assert torch.equal(a.candidates.bits, b.candidates.bits) and torch.equal(a.ranks, b.ranks)
+        labels = torch.arange(4)[:, None]
+        assert torch.equal(a.scores.loss[a.ranks, labels], b.scores.loss[b.ranks, labels])
+    for name in ("classes.csv", "dfm.safetensors"):
+        assert (tmp_path / "found" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    record = found.record
+    assert record["forwards_saved_certain"] > 0 == record["forwards_saved_racing"]
+    assert record["identity"]["stopping"] == "certain"
+    stop = StopAfter(6, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Interrupted):
+        hfss(model, images, stopping="certain", out=tmp_path / "cut", progress=stop, **arguments)
+    again = hfss(model, images, stopping="certain", out=tmp_path / "cut", resume=True, **arguments)
+    assert 0 < again.record["forwards_resumed"] < again.forwards
+    for name in ("classes.csv", "dfm.safetensors", "stage-1.safetensors", "stage-2.safetensors"):
+        assert (tmp_path / "found" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes(), name
+
+
 def test_dry_run_counts_what_the_run_does(model, images, tmp_path):
     plan = hfss(model, images, out=tmp_path / "none", dry_run=True, **SMALL)
     assert not (tmp_path / "none").exists()
@@ -400,6 +430,8 @@ def test_dry_run_counts_what_the_run_does(model, images, tmp_path):
         ({"keep_dc": "yes"}, "keep_dc must be"),
         ({"risk": 1}, "risk must be a number with 0 <= risk < 1; got 1"),
         ({"risk": 0.1, "preset": "cvpr2025"}, "cannot race"),
+        ({"stopping": "soon"}, "stopping must be one of never, certain; got 'soon'"),
+        ({"stopping": "certain", "risk": 0.1}, "certain stopping takes no risk"),
         ({"resume": True}, "resume and overwrite need out"),
     ],
     ids=lambda v: "-".join(v) if isinstance(v, dict) else "",

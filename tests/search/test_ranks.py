@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -39,7 +40,9 @@ def found(tmp_path_factory):
 def test_any_number_of_ranks_writes_the_same_bytes(found):
     runs = dict(found["compare"])
     assert runs.pop("no directory") == [True, True, True]
-    assert len(runs) == 12
+    assert runs.pop("certain is whole") == []
+    assert len(runs) == 16
+    assert runs["certain-1"]["forwards"] < runs["hfss-1"]["forwards"]
     for name, run in runs.items():
         kind, size = name.split("-")
         assert run["differing"] == [], name
@@ -115,6 +118,42 @@ def test_torchrun_starts_a_killed_search_again(tmp_path):
     assert record["forwards_resumed"] >= live["forwards_done"]
     text = (tmp_path / "said").read_text()
     assert "started again by torchrun" in text and text.count("Each class seen only") == 1
+
+
+def test_two_agents_share_a_search_as_two_machines_do(tmp_path):
+    """Two torchruns that meet at a port, as on two machines, a process each; both run on this one."""
+    if not (DATA / "cifar10-mini").is_dir():
+        pytest.skip(f"real CIFAR-10 images are not at {DATA}")
+    torch.set_num_threads(1)
+    hfss(
+        load_model("cifar_resnet20", weights=DATA / "weights" / "cifar10-resnet20.safetensors"),
+        load_images(DATA / "cifar10-mini" / "test", image_size=32, limit_per_class=4),
+        stages=2, candidates=8, top=2, batch_size=16, stopping="certain", out=tmp_path / "one",
+    )  # fmt: skip
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        meeting = f"127.0.0.1:{server.getsockname()[1]}"
+    agents = [
+        subprocess.Popen(
+            [
+                sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1",
+                "--rdzv-backend", "c10d", "--rdzv-endpoint", meeting, "--rdzv-id", "test",
+                *command(tmp_path / "two", "--candidates", "8", "--top", "2", "--stopping", "certain"),
+            ],
+            env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    try:
+        said = [agent.communicate(timeout=300)[0] for agent in agents]
+    finally:
+        for agent in agents:
+            agent.kill()
+    assert [agent.returncode for agent in agents] == [0, 0], said
+    for name in ("classes.csv", "dfm.safetensors", "stage-1.safetensors", "stage-2.safetensors"):
+        assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes(), name
+    record = json.loads((tmp_path / "two" / "run.json").read_text())
+    assert len(record["ranks"]) == 2 and record["forwards"] > 0 == record["forwards_resumed"]
+    assert "".join(said).count("Each class seen only") == 1
 
 
 def test_runs_cover_everything_once_and_shrink():
