@@ -126,7 +126,7 @@ def test_attacks_come_from_the_pictures_answers(tree):
 
 
 def test_killed_runs_resume_to_the_same_bytes(tree, tmp_path, monkeypatch):
-    monkeypatch.setattr("freqkit.measures.evaluation.BLOCK", 5)
+    monkeypatch.setattr("freqkit.measures.evaluation.passes.BLOCK", 5)
     sets = open_sets(["imagenet", "c/fog/3"], tree, relaxed=True)
     how = {
         "image_size": SIDE, "attacks": [Attack("pgd", eps=1, steps=2)], "generated": [("gaussian_noise", 2)],
@@ -214,7 +214,7 @@ def test_published_protocol(tree):
     where = {"set": "imagenet", "condition": "all"}
     assert strict.value("AvgTPR shortcut@0.9", **where) is None
     assert published.value("AvgTPR shortcut@0.9", **where) == 0
-    from freqkit.measures.evaluation import _Settings
+    from freqkit.measures.evaluation.protocol import Settings
 
     how = [
         maps([A]),
@@ -235,7 +235,7 @@ def test_published_protocol(tree):
         None,
         "eager",
     ]
-    settings = _Settings(sets, *how)
+    settings = Settings(sets, *how)
     assert [settings.preprocessing(each, oracle()).resize for each in sets] == ["center-crop", "squash", "center-crop"]
 
 
