@@ -75,7 +75,7 @@ SETS = (
 @click.option("--on-bad-image", type=click.Choice(["error", "skip"]), default="error", show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of noise and draws.")
 @click.option("--device", type=Device(), default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Images per forward.")
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Images per forward.")
 @click.option("--out", required=True, type=click.Path(file_okay=False), metavar="DIR", help="Run directory.")
 @click.option("--resume", is_flag=True, help="Continue what is in DIR.")
 @click.option("--overwrite", is_flag=True, help="Replace what is in DIR.")

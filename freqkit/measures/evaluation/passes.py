@@ -13,8 +13,8 @@ from freqkit.engine.forward import Forward
 from freqkit.errors import UsageError
 from freqkit.measures.attacks import attack
 from freqkit.measures.evaluation.rows import Rows
-from freqkit.measures.selection import selected_places
 from freqkit.measures.evaluation.work import NO_MASK, UNREADABLE, Work
+from freqkit.measures.selection import selected_places
 from freqkit.ops import spectral_filter, spectrum
 
 BLOCK = 256  # images decoded, computed and journalled as one

@@ -26,7 +26,8 @@ class Run:
         self.before, self.sessions = previous.get("seconds", 0.0), previous.get("sessions", 0) + 1
         self.record = {
             "status": "running", "identity": identity, "models": {}, "failures": failures, "forwards": 0,
-            "backwards": 0, "decoded": 0, "forwards_resumed": 0, "sessions": self.sessions, "selected_on": {}, "notes": list(settings.notes),
+            "backwards": 0, "decoded": 0, "forwards_resumed": 0, "sessions": self.sessions, "selected_on": {},
+            "notes": list(settings.notes),
         }  # fmt: skip
 
     def note_down(self, **changes):
@@ -80,8 +81,8 @@ class Run:
         known = self.record["selected_on"]
         if count and title not in known:
             warnings.warn(
-                f"evaluate: the maps were selected on {count} of the {images} images of {title!r}, so its filtered rates "
-                "are too good; search on one part (split_fraction) or another set.",
+                f"evaluate: the maps were selected on {count} of the {images} images of {title!r}, so its filtered "
+                "rates are too good; search on one part (split_fraction) or another set.",
                 SelectedOnTestSet,
                 stacklevel=2,
             )
