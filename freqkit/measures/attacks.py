@@ -429,7 +429,8 @@ def _autoattack(network, x, y, spec, batch_size):
                 "attack autoattack needs the package autoattack (pip install git+https://github.com/fra31/auto-attack) "
                 "or pyautoattack (pip install pyautoattack)."
             ) from error
-        return AutoAttack(network, **how).run_standard_evaluation(x, y, batch_size=batch_size)
+        images, _ = AutoAttack(network, **how).run_standard_evaluation(x, y, batch_size=batch_size)
+        return images
     return AutoAttack(network, verbose=False, **how).run_standard_evaluation(x, y, bs=batch_size)
 
 
