@@ -35,7 +35,7 @@ def selected_places(dfm, size, classes, paths, labels, digests):
         >>> dfm = DfmFile(torch.ones(4, 32, 32), images.classes, data_hash=half.fingerprint, images=half.record)
         >>> digests = [pixel_digest(image) for image in images.images.numpy()]
         >>> selected_places(dfm, (32, 32), images.classes, images.paths, images.labels.tolist(), digests)
-        [0, 2, 4, 7]
+        [1, 3, 4, 7]
     """
     if dfm.data_hash is None:
         return None
