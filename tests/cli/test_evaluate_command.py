@@ -68,6 +68,7 @@ def test_maps_of_the_same_images_are_warned_of(run, images_folder, weights, tmp_
     )  # fmt: skip
     assert result.exit_code == 0
     assert f"Warning: the maps were selected on {len(images)} of the images of planted" in result.stderr
+    assert f"selected on {len(images)} of the images of planted" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_table(done, run, tmp_path):
