@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 from pathlib import Path
 
 import click
@@ -59,9 +60,7 @@ SETS = (
 @click.option(
     "--resize",
     type=click.Choice(["squash", "center-crop", "own"]),
-    default="squash",
-    show_default=True,
-    help="As in the search; own: as the (timm) model was published.",
+    help="own: as the (timm) model was published.  [default: as in the search, else squash]",
 )
 @click.option(
     "--classes", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="Names of the logits, one a line."
@@ -76,7 +75,7 @@ SETS = (
 @click.option("--on-bad-image", type=click.Choice(["error", "skip"]), default="error", show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of noise and draws.")
 @click.option("--device", type=Device(), default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Images per forward.")
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Images per forward.")
 @click.option("--out", required=True, type=click.Path(file_okay=False), metavar="DIR", help="Run directory.")
 @click.option("--resume", is_flag=True, help="Continue what is in DIR.")
 @click.option("--overwrite", is_flag=True, help="Replace what is in DIR.")
@@ -97,6 +96,7 @@ def evaluate(
     """
     from freqkit.data import open_sets
     from freqkit.errors import UsageError
+    from freqkit.measures import SelectedOnTestSet
     from freqkit.measures import evaluate as measure
     from freqkit.measures.evaluation import parse_on
     from freqkit.models import load_model, model_names
@@ -129,7 +129,8 @@ def evaluate(
     if not found:
         raise UsageError(f"no set could be opened: {failures[0]['error'] if failures else 'none is given'}")
     lines = None if classes is None else Path(classes).read_text("utf-8").splitlines()
-    with watcher() as progress:
+    with watcher() as progress, warnings.catch_warnings():
+        warnings.simplefilter("ignore", SelectedOnTestSet)  # said below, in the command line's words
         for each in failures:
             progress.note(f"failed: {each['set']}: {each['error']}")
         result = measure(
@@ -139,8 +140,14 @@ def evaluate(
             batch_size=batch_size, device=device, out=out, resume=resume, overwrite=overwrite, progress=progress,
             failures=failures,
         )  # fmt: skip
+    for title, count in result.record["selected_on"].items():
+        if count:
+            say(
+                f"Warning: the maps were selected on {count} of the images of {title}, so its filtered rates and the "
+                "groups made of them are too good. Search with --split-fraction, or on another set."
+            )
     if pictures:
-        _pictures(result, out, names, loader, found, dfm, image_size, resize, preset)
+        _pictures(result, out, names, loader, found, dfm)
     if store is not None:
         added = store.add(result.rows, source=Path(out).name, record=result.record.get("identity"))
         say(f"{added} rows added to {store.path}")
@@ -155,14 +162,15 @@ def evaluate(
         raise click.exceptions.Exit(1)
 
 
-def _pictures(result, out, names, loader, sets, dfm, image_size, resize, preset):
+def _pictures(result, out, names, loader, sets, dfm):
     """The figures of every model; the gallery is of the in-distribution set."""
     from freqkit.masks import load_dfm
     from freqkit.measures.evaluation import preprocessing_for
     from freqkit.report import plot_gallery, save_figure, write_evaluation
 
     write_evaluation(result, out)
-    base = next((each for each in sets if each.title == result.record["identity"]["base"]), None)
+    identity = result.record["identity"]
+    base = next((each for each in sets if each.title == identity["base"]), None)
     if dfm is None or base is None:
         return
     maps = load_dfm(dfm)
@@ -172,7 +180,7 @@ def _pictures(result, out, names, loader, sets, dfm, image_size, resize, preset)
             if not rates or not set(rates) & set(maps.classes):
                 continue
             model = loader(name, weights)()
-            how = preprocessing_for(base, model, image_size or maps.masks.shape[1], resize, preset)
+            how = preprocessing_for(base, model, *(identity[key] for key in ("image_size", "resize", "preset")))
             figure = plot_gallery(result, model, base, maps, preprocessing=how, name=name)
         except ValueError as error:
             say(f"No gallery of {name}: {error}")

@@ -7,6 +7,7 @@ Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images" (200
 import numpy as np
 
 from freqkit.data.arrays import Packed
+from freqkit.data.class_lists import class_list
 from freqkit.errors import UsageError
 from freqkit.results.pickles import PlainArray, load_plain
 
@@ -90,8 +91,8 @@ def _text(value):
 
 
 def _packed(pixels, labels, classes, count, files):
-    if classes is None and count == 10:
-        classes = CIFAR10
+    if classes is None:
+        classes = CIFAR10 if count == 10 else class_list("cifar100")
     if classes is not None and (len(classes) != count or not all(isinstance(name, str) for name in classes)):
         raise UsageError(f"load_images: the file of class names must hold {count} names; got {len(classes)}.")
     images = pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)

@@ -93,7 +93,7 @@ def _list(root, classes):
     if strange:
         raise UsageError(
             f"load_images: every folder must be one of the {len(names)} given classes; "
-            f"{len(strange)} are not ({_few(strange)})."
+            f"{len(strange)} are not ({few(strange)})."
         )
     label_of = {name: label for label, name in enumerate(names)}
     files, labels, empty, hidden, nested = [], [], [], 0, 0
@@ -110,7 +110,7 @@ def _list(root, classes):
     if empty:
         raise UsageError(
             "load_images: every class folder must hold images directly; "
-            f"{len(empty)} of {len(folders)} under {str(root)!r} hold none ({_few(empty)})."
+            f"{len(empty)} of {len(folders)} under {str(root)!r} hold none ({few(empty)})."
         )
     listing = {
         "files": len(files),
@@ -123,8 +123,9 @@ def _list(root, classes):
     return files, labels, names, listing
 
 
-def _few(names):
-    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
+def few(names):
+    """The first names of many, for a message."""
+    return ", ".join(map(str, names[:NAMED])) + (", ..." if len(names) > NAMED else "")
 
 
 def class_names(classes):

@@ -77,15 +77,16 @@ class ImageSet:
         decoded pixels: two sets with one fingerprint put the same question to a model, however their files
         are compressed."""
         if self._fingerprint is None:
-            if self._digests is None:
-                self._digests = [pixel_digest(image.numpy()) for image in self.images]
-            digest = hashlib.sha256(f"freqkit.ImageSet 1 {list(self.images.shape[1:])}".encode())
-            for name in self.classes:
-                digest.update(b"\0class " + os.fsencode(name))
-            for path, label, pixels in zip(self.paths, self.labels.tolist(), self._digests, strict=True):
-                digest.update(b"\0image " + os.fsencode(path) + f"\0{label}\0".encode() + pixels)
-            self._fingerprint = digest.hexdigest()
+            size, labels = tuple(self.images.shape[2:]), self.labels.tolist()
+            self._fingerprint = fingerprint(size, self.classes, self.paths, labels, self.digests)
         return self._fingerprint
+
+    @property
+    def digests(self):
+        """`pixel_digest` of each image."""
+        if self._digests is None:
+            self._digests = [pixel_digest(image.numpy()) for image in self.images]
+        return self._digests
 
     @property
     def record(self):
@@ -169,6 +170,16 @@ def first_by_hash(names, count, seed, purpose):
     salt = f"{purpose} {seed} ".encode()
     keys = [(hashlib.sha256(salt + os.fsencode(name)).digest(), i) for i, name in enumerate(names)]
     return sorted(i for _, i in sorted(keys)[:count])
+
+
+def fingerprint(size, classes, paths, labels, digests):
+    """`ImageSet.fingerprint` of images of size (H, W) that may not be in memory, from their `pixel_digest`s."""
+    digest = hashlib.sha256(f"freqkit.ImageSet 1 {[3, *size]}".encode())
+    for name in classes:
+        digest.update(b"\0class " + os.fsencode(name))
+    for path, label, pixels in zip(paths, labels, digests, strict=True):
+        digest.update(b"\0image " + os.fsencode(path) + f"\0{label}\0".encode() + pixels)
+    return digest.hexdigest()
 
 
 def pixel_digest(array):

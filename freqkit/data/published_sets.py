@@ -6,7 +6,6 @@ A set is known by a short name (`imagenet`, `v2`, `c`, `c-bar`, `r`, `a`, `sketc
 """
 
 import csv
-import functools
 import hashlib
 import json
 import os
@@ -19,11 +18,12 @@ import numpy as np
 import torch
 
 from freqkit.data.cifar import CIFAR10
+from freqkit.data.class_lists import LISTS, class_list, shipped_lines
+from freqkit.data.folder import few
 from freqkit.data.image_set import first_by_hash
 from freqkit.data.published_sources import IMAGES, Arrays, Files, Shards, hub_dataset, read_shards
 from freqkit.errors import BadImageError, UsageError
 
-LISTS = Path(__file__).with_name("lists")
 BENCHMARK = (
     "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "snow",
     "frost", "fog", "brightness", "contrast", "elastic_transform", "pixelate", "jpeg_compression",
@@ -206,25 +206,9 @@ class Reader:
         self.close()
 
 
-def class_list(name):
-    """Class names of a shipped list: "imagenet", "imagenet-r", "imagenet-a".
-
-    Example:
-        >>> len(class_list("imagenet")), class_list("imagenet-r")[0]
-        (1000, 'n01443537')
-    """
-    return list(_lines(name))
-
-
-@functools.cache
-def _lines(name):
-    text = (LISTS / f"{name}.txt").read_text("utf-8")
-    return tuple(line for line in text.splitlines() if line and not line.startswith("#"))
-
-
 def alexnet_errors():
     """Dict corruption -> top-1 error of AlexNet, the reference of mCE."""
-    return {name: float(value) for name, value in (line.split() for line in _lines("alexnet-c"))}
+    return {name: float(value) for name, value in (line.split() for line in shipped_lines("alexnet-c"))}
 
 
 def open_sets(names, root=None, *, relaxed=False, class_map=None, limit_per_class=None, seed=0, on_fault=None):
@@ -371,13 +355,13 @@ def _class_folders(folder, classes, check, *, key=lambda name: name, count=None,
             return _shard_labels(shards, classes, check)
         raise UsageError(
             f"{check.name}: {str(folder)!r} holds no folder of a class (as {classes[0]!r}); "
-            f"it holds {_few(strange) if strange else 'no folders'}."
+            f"it holds {few(strange) if strange else 'no folders'}."
         )
     if strange:
-        check.fault(f"{prefix}{len(strange)} folders are no class of the set: {_few(strange)}")
+        check.fault(f"{prefix}{len(strange)} folders are no class of the set: {few(strange)}")
     missing = [name for name in classes if name not in where]
     if missing:
-        check.fault(f"{prefix}{len(missing)} of {len(classes)} classes are missing: {_few(missing)}")
+        check.fault(f"{prefix}{len(missing)} of {len(classes)} classes are missing: {few(missing)}")
     files, labels, sizes = [], [], {}
     for label, name in enumerate(classes):
         if name in where:
@@ -387,10 +371,10 @@ def _class_folders(folder, classes, check, *, key=lambda name: name, count=None,
             labels += [label] * len(own)
     empty = [name for name, n in sizes.items() if n == 0]
     if empty:
-        check.fault(f"{prefix}{len(empty)} classes have no image: {_few(empty)}")
+        check.fault(f"{prefix}{len(empty)} classes have no image: {few(empty)}")
     wrong = [f"{name} ({n})" for name, n in sizes.items() if count is not None and n not in (0, count)]
     if wrong:
-        check.fault(f"{prefix}{len(wrong)} classes do not have {count} images: {_few(wrong)}")
+        check.fault(f"{prefix}{len(wrong)} classes do not have {count} images: {few(wrong)}")
     if total is not None and len(files) != total:
         check.fault(f"{prefix}{len(files)} images instead of {total}")
     if not files:
@@ -409,10 +393,6 @@ def _shard_labels(shards, classes, check):
         )
     order = sorted(range(len(labels)), key=lambda i: (labels[i], members[i][0], members[i][1]))
     return Shards([members[i] for i in order]), torch.tensor([labels[i] for i in order])
-
-
-def _few(names, limit=4):
-    return ", ".join(map(str, names[:limit])) + (", ..." if len(names) > limit else "")
 
 
 # ---- the layouts ----------------------------------------------------------------------------------------------------
@@ -462,7 +442,7 @@ def _flat(folder, files, classes, check):
             )
     without = [file for file in files if Path(file).stem not in known]
     if without:
-        raise UsageError(f"{check.name}: {path.name} says nothing of {len(without)} images ({_few(without)}).")
+        raise UsageError(f"{check.name}: {path.name} says nothing of {len(without)} images ({few(without)}).")
     if len(files) != 50_000:
         check.fault(f"{len(files)} images instead of 50000")
     order = sorted(files, key=lambda file: (known[Path(file).stem], file))
@@ -512,7 +492,7 @@ def _v2(name, folder, check):
         found = {"": folder}
     missing = [condition for condition in V2 if condition not in found]
     if missing and "" not in found:
-        check.fault(f"the parts {_few(missing)} are missing")
+        check.fault(f"the parts {few(missing)} are missing")
 
     def numbered(text):
         # Folders are 0...999: as text they sort 0, 1, 10, 100, ..., and every label would be another class.
@@ -548,16 +528,16 @@ def _corrupted(name, folder, check):
     needed = BAR if name == "c-bar" else BENCHMARK
     missing = [corruption for corruption in needed if corruption not in where]
     if missing:
-        check.fault(f"{len(missing)} of {len(needed)} corruptions are missing: {_few(missing)}")
+        check.fault(f"{len(missing)} of {len(needed)} corruptions are missing: {few(missing)}")
     sets = []
     for corruption in (each for each in known if each in where):
         present = _folders(where[corruption])
         strange = [each for each in present if not re.fullmatch(r"[1-5]", each)]
         if strange:
-            check.fault(f"{corruption}: severities are the folders 1...5; there is also {_few(strange)}")
+            check.fault(f"{corruption}: severities are the folders 1...5; there is also {few(strange)}")
         absent = [str(s) for s in SEVERITIES if str(s) not in present]
         if absent:
-            check.fault(f"{corruption}: severities {_few(absent)} are missing")
+            check.fault(f"{corruption}: severities {few(absent)} are missing")
         for severity in (s for s in SEVERITIES if str(s) in present):
             begin, condition = len(check.notes), f"{corruption}/{severity}"
             source, labels = _class_folders(
@@ -608,7 +588,7 @@ def _counterparts(name, folder, check, class_map):
         files += [(classes.index(own), f"{entry}/{file}") for file in images]
     missing = [each for each in classes if each not in taken]
     if missing:
-        check.fault(f"{len(missing)} of {len(classes)} counterpart classes are missing: {_few(missing)}")
+        check.fault(f"{len(missing)} of {len(classes)} counterpart classes are missing: {few(missing)}")
     if not files:
         raise UsageError(f"{name}: {str(folder)!r} holds no image of a counterpart class.")
     files.sort()
@@ -641,7 +621,7 @@ def _cifar(name, folder, check):
     if not (folder / "labels.npy").is_file():
         raise UsageError(f"{name}: {str(folder)!r} must hold labels.npy.")
     labels = np.load(folder / "labels.npy", allow_pickle=False)
-    classes = list(CIFAR10) if name == "cifar10-c" else [str(i) for i in range(100)]
+    classes = list(CIFAR10) if name == "cifar10-c" else class_list("cifar100")
     if (
         labels.ndim != 1
         or not np.issubdtype(labels.dtype, np.integer)
@@ -657,7 +637,7 @@ def _cifar(name, folder, check):
         raise UsageError(f"{name}: {str(folder)!r} holds no array of a corruption (as {known[0]}.npy).")
     missing = [each for each in BENCHMARK if each not in where]
     if missing:
-        check.fault(f"{len(missing)} of {len(BENCHMARK)} corruptions are missing: {_few(missing)}")
+        check.fault(f"{len(missing)} of {len(BENCHMARK)} corruptions are missing: {few(missing)}")
     if len(labels) != 50_000:
         check.fault(f"{len(labels)} labels instead of 50000")
     sets, n = [], len(labels) // 5

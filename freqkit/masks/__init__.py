@@ -42,6 +42,7 @@ _PUBLIC = {
     "ring": "shapes",
     "wedge": "shapes",
     "DfmFile": "dfm_files",
+    "dfm_of_run": "dfm_files",
     "import_pickle": "dfm_files",
     "load_dfm": "dfm_files",
     "save_dfm": "dfm_files",

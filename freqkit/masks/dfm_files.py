@@ -13,6 +13,7 @@ from freqkit.masks.symmetry import coverage, effective, partner
 from freqkit.results.files import write_safetensors
 
 FORMAT = "freqkit-dfm-1"
+READING = ("resize", "resized_side", "limit_per_class", "split_fraction", "seed", "subset")  # of an image set's record
 
 
 @dataclass
@@ -28,6 +29,8 @@ class DfmFile:
         model_hash, data_hash: fingerprints of the weights and of the images, or None.
         extra: whatever else belongs on record; must be JSON.
         freqkit_version: the version that wrote the file.
+        images: dict, how the images of the search were read and chosen (`image_size`, `resize`, `limit_per_class`,
+            `split_fraction`, `seed`, `subset`, as far as they apply); {} in files that do not tell.
     """
 
     masks: Tensor
@@ -39,6 +42,7 @@ class DfmFile:
     data_hash: str | None = None
     extra: dict = field(default_factory=dict)
     freqkit_version: str = __version__
+    images: dict = field(default_factory=dict)
 
     def __len__(self):
         return len(self.classes)
@@ -55,6 +59,36 @@ class DfmFile:
                 raise KeyError(f"class {name!r} is not in the file; it holds {self.classes[:10]}")
             name = self.classes.index(name)
         return self.masks[name]
+
+
+def dfm_of_run(masks, classes, record, **facts):
+    """A `DfmFile` of what a run found, with what the run's record (run.json) says of it.
+
+    Args:
+        masks, classes: as in `DfmFile`.
+        record: dict; of it `identity` (preset, seed, model, data) and `data` are read, all optional.
+        facts: further attributes of the file.
+
+    Example:
+        >>> data = {"fingerprint": "ab", "size": [8, 8], "resize": "squash", "images": 2}
+        >>> dfm = dfm_of_run(torch.ones(1, 8, 8), ["cat"], {"identity": {"seed": 3, "data": data}, "data": data})
+        >>> dfm.seed, dfm.data_hash, dfm.images
+        (3, 'ab', {'image_size': [8, 8], 'resize': 'squash'})
+    """
+    identity, data = record.get("identity", {}), record.get("data", {})
+    chosen = data.get("limit_per_class") is not None or data.get("split_fraction") is not None
+    keys = [key for key in READING if chosen or key != "seed"]
+    images = {"image_size": data.get("size"), **{key: data.get(key) for key in keys}}
+    return DfmFile(
+        masks,
+        classes,
+        preset=identity.get("preset", "default"),
+        seed=identity.get("seed"),
+        model_hash=identity.get("model", {}).get("state_sha256"),
+        data_hash=identity.get("data", {}).get("fingerprint"),
+        images={key: value for key, value in images.items() if value is not None},
+        **facts,
+    )
 
 
 def save_dfm(path, dfm):
@@ -93,6 +127,7 @@ def save_dfm(path, dfm):
         "data_hash": dfm.data_hash,
         "coverage": {name: values.tolist() for name, values in shares._asdict().items()},
         "extra": dfm.extra,
+        "images": dfm.images or None,
     }
     header = {
         name: value if isinstance(value, str) else json.dumps(value, allow_nan=False)
@@ -132,7 +167,9 @@ def load_dfm(path):
     if header.get("layout") != "centred":
         raise UsageError(f"{path} must have layout 'centred'; got {header.get('layout')!r}.")
     try:
-        values = {name: json.loads(header[name]) for name in ("classes", "stage", "seed", "extra") if name in header}
+        values = {
+            name: json.loads(header[name]) for name in ("classes", "stage", "seed", "extra", "images") if name in header
+        }
     except ValueError as error:
         raise UsageError(f"{path} has a damaged header: {error}") from error
     dfm = DfmFile(
@@ -145,6 +182,7 @@ def load_dfm(path):
         header.get("data_hash"),
         values.get("extra", {}),
         header.get("freqkit_version", "unknown"),
+        values.get("images", {}),
     )
     _check(dfm, str(path))
     return dfm
@@ -234,5 +272,6 @@ def _check(dfm, name):
     ):
         if not isinstance(value, str) and not (value is None and label != "preset"):
             raise UsageError(f"{name}: {label} must be a string; got {value!r}.")
-    if not isinstance(dfm.extra, dict):
-        raise UsageError(f"{name}: extra must be a dict; got {type(dfm.extra).__name__}.")
+    for label, value in (("extra", dfm.extra), ("images", dfm.images)):
+        if not isinstance(value, dict):
+            raise UsageError(f"{name}: {label} must be a dict; got {type(value).__name__}.")

@@ -390,18 +390,7 @@ def _foreign(network, pixels, targets, spec, mean, std, answers, bounds, batch_s
     for some in todo.split(batch_size):
         x, y = pixels[some], targets[some]
         if spec.kind == "autoattack":
-            try:
-                from autoattack import AutoAttack
-            except ImportError as error:
-                raise UsageError(
-                    "attack autoattack needs the package autoattack: pip install "
-                    "git+https://github.com/fra31/auto-attack."
-                ) from error
-            norm = {"linf": "Linf", "l2": "L2"}[spec.norm]
-            found = AutoAttack(
-                network, norm=norm, eps=radius, version="standard", verbose=False, seed=spec.seed, device=str(x.device)
-            )
-            images = found.run_standard_evaluation(x, y, bs=batch_size)
+            images = _autoattack(network, x, y, spec, batch_size)
         else:
             try:
                 import foolbox
@@ -424,6 +413,25 @@ def _foreign(network, pixels, targets, spec, mean, std, answers, bounds, batch_s
         result.answers[some] = torch.where(same, answers[some], said)
     result.forwards, result.backwards = network.forwards, network.forwards
     return result
+
+
+def _autoattack(network, x, y, spec, batch_size):
+    """Images that the standard version of AutoAttack (Croce and Hein, ICML 2020) found."""
+    how = {"norm": {"linf": "Linf", "l2": "L2"}[spec.norm], "eps": spec.radius, "version": "standard"}
+    how.update(seed=spec.seed, device=str(x.device))
+    try:
+        from autoattack import AutoAttack
+    except ImportError:
+        try:
+            from pyautoattack import AutoAttack  # its authors' code as a package of the index
+        except ImportError as error:
+            raise UsageError(
+                "attack autoattack needs the package autoattack (pip install git+https://github.com/fra31/auto-attack) "
+                "or pyautoattack (pip install pyautoattack)."
+            ) from error
+        images, _ = AutoAttack(network, **how).run_standard_evaluation(x, y, batch_size=batch_size)
+        return images
+    return AutoAttack(network, verbose=False, **how).run_standard_evaluation(x, y, bs=batch_size)
 
 
 class _Pixels(torch.nn.Module):

@@ -22,6 +22,7 @@ import torch
 
 from freqkit.engine import Scorer
 from freqkit.errors import UsageError
+from freqkit.measures.selection import SelectedOnTestSet, selected_places
 
 INTERVALS = ("wilson", "bootstrap")
 CONFUSIONS_UP_TO = 64  # classes up to which "auto" keeps a whole confusion matrix for every mask
@@ -30,10 +31,6 @@ COLUMNS = (
     "class", "images", "others", "TPR", "TPR low", "TPR high", "FPR", "FPR low", "FPR high", "TPR-FPR",
     "TPR-FPR low", "TPR-FPR high", "clean TPR", "clean FPR", "coverage", "power",
 )  # fmt: skip
-
-
-class SelectedOnTestSet(UserWarning):
-    """Masks are tested on the images on which they were selected: their rates are too good."""
 
 
 @dataclass
@@ -90,7 +87,7 @@ class RatesResult:
 
     @property
     def selected_on_test_set(self):
-        """True: the masks were selected on these images; False: on others; None: not known."""
+        """True: the masks were selected on these images or some of them; False: on others; None: not known."""
         return self.record.get("selected_on_test_set")
 
     def relative_confusion(self):
@@ -230,11 +227,12 @@ def rates(
     strange = [name for name in dfm.classes if name not in classes]
     if strange:
         raise UsageError(f"rates: every mask's class must be one of the images'; got {', '.join(strange[:5])}.")
-    same = None if dfm.data_hash is None else dfm.data_hash == images.fingerprint
+    same = selected_places(dfm, size, classes, images.paths, images.labels.tolist(), images.digests)
     if same:
         warnings.warn(
-            "rates: these masks were selected on the very images they are tested on, so their rates are too "
-            "good; search on one part and test on the other: selection, test = images.split(0.5, seed=0).",
+            f"rates: these masks were selected on {len(same)} of the very {len(images)} images they are tested on, so "
+            "their rates are too good; search on one part and test on the other: selection, test = "
+            "images.split(0.5, seed=0).",
             SelectedOnTestSet,
             stacklevel=2,
         )
@@ -258,7 +256,7 @@ def rates(
 
 
 def _dfm(dfm):
-    from freqkit.masks import DfmFile, load_dfm
+    from freqkit.masks import DfmFile, dfm_of_run, load_dfm
 
     if isinstance(dfm, (str, Path)):
         return load_dfm(dfm)
@@ -268,13 +266,7 @@ def _dfm(dfm):
         return dfm.dfm()
     if not hasattr(dfm, "masks") or not hasattr(dfm, "classes"):
         raise TypeError(f"rates: dfm must be a DfmFile, the path of one, or a search result; got {type(dfm).__name__}.")
-    identity = getattr(dfm, "record", {}).get("identity", {})
-    return DfmFile(
-        dfm.masks,
-        dfm.classes,
-        model_hash=identity.get("model", {}).get("state_sha256"),
-        data_hash=identity.get("data", {}).get("fingerprint"),
-    )
+    return dfm_of_run(dfm.masks, dfm.classes, getattr(dfm, "record", {}))
 
 
 class _Matrices:
@@ -334,7 +326,8 @@ def _result(dfm, own, matrices, same, interval, confidence, resamples, seed, sco
         "domain": scorer.forward.domain,
     }
     record = {
-        "selected_on_test_set": same,
+        "selected_on_test_set": None if same is None else bool(same),
+        "selected_images": None if same is None else len(same),
         "forwards": scorer.forwards(len(own) + 1),
         "batch_size": scorer.batch_size,
         **about,

@@ -134,17 +134,22 @@ def _built_in(name, num_classes, pretrained):
     }
 
 
-def _from_timm(name, num_classes, pretrained):
+def timm_package(who):
+    """The module timm; `who` begins the sentence when it cannot be imported."""
     try:
         import timm
     except Exception as error:
         # Not only ImportError: a torchvision made for another torch fails with RuntimeError or OSError.
         raise UsageError(
-            f"load_model: {name!r} is no built-in ({', '.join(BUILT_IN)}) and timm, which knows the other "
-            f"names, could not be imported ({type(error).__name__}: {str(error).partition(chr(10))[0]}); "
-            f"install timm and a torchvision that matches torch {torch.__version__}."
+            f"{who} timm, which knows the other names, could not be imported ({type(error).__name__}: "
+            f"{str(error).partition(chr(10))[0]}); install timm and a torchvision that matches torch "
+            f"{torch.__version__}."
         ) from error
+    return timm
 
+
+def _from_timm(name, num_classes, pretrained):
+    timm = timm_package(f"load_model: {name!r} is no built-in ({', '.join(BUILT_IN)}) and")
     known = timm.is_model(name)
     if known and "." in name:
         known = name in timm.list_pretrained()

@@ -4,6 +4,7 @@ import fnmatch
 from pathlib import Path
 
 from freqkit.errors import UsageError
+from freqkit.models.load import timm_package
 from freqkit.models.networks import BUILT_IN
 
 
@@ -36,7 +37,7 @@ def model_names(given, *, pretrained=False):
         elif set("*?[") & set(text) and ":" not in text:
             known = [name for name in BUILT_IN if fnmatch.fnmatch(name, text)]
             if not known:
-                timm = _timm()
+                timm = timm_package("models:")
                 known = timm.list_pretrained(text) if pretrained else timm.list_models(text)
             if not known:
                 raise UsageError(f"models: no built-in and no timm name fits {text!r}.")
@@ -67,7 +68,7 @@ def list_models(pattern="*", *, pretrained=False):
     """
     pattern = pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*"
     found = [] if pretrained else fnmatch.filter(BUILT_IN, pattern)
-    timm = _timm()
+    timm = timm_package("models:")
     known = timm.list_pretrained() if pretrained else timm.list_models()
     return found + fnmatch.filter(known, pattern)
 
@@ -95,7 +96,7 @@ def describe_model(name):
             "name": name, "source": "built-in", "num_classes": classes, "input_size": [32, 32], "mean": list(mean),
             "std": list(std), "parameters": sum(p.numel() for p in network.parameters()), "weights": None,
         }  # fmt: skip
-    timm = _timm()
+    timm = timm_package("models:")
     if not timm.is_model(name) or ("." in name and name not in timm.list_pretrained()):
         import difflib
 
@@ -124,7 +125,7 @@ def published_weights(name):
     """Path of timm's published weights of a model on this machine, or None; nothing is fetched."""
     import torch
 
-    config = _timm().get_pretrained_cfg(name)
+    config = timm_package("models:").get_pretrained_cfg(name)
     if config is None:
         return None
     if config.file and Path(config.file).is_file():
@@ -142,11 +143,3 @@ def published_weights(name):
         if place.is_file():
             return place
     return None
-
-
-def _timm():
-    try:
-        import timm
-    except Exception as error:  # a torchvision made for another torch fails with RuntimeError or OSError
-        raise UsageError(f"models: timm could not be imported ({type(error).__name__}: {error}).") from error
-    return timm

@@ -76,7 +76,10 @@ def evaluation_part(path, record):
                     " those classes stays above that of the others on changed images, the shortcuts still work there;"
                     " where it falls below, they have become a weakness.", key="avgtpr")
         )  # fmt: skip
-    failures = []
+    failures = [
+        f"The maps were selected on {count} of the images of {title}: its filtered rates, and the groups made of them,"
+        " are too good." for title, count in record.get("selected_on", {}).items() if count
+    ]  # fmt: skip
     for one in result.failures:
         what = ", ".join(filter(None, (one["model"], one["set"], one["condition"])))
         failures.append(f"{what} could not be evaluated: {one['error']}")

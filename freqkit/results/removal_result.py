@@ -154,19 +154,12 @@ class RemovalResult:
     def dfm(self, share=None):
         """The dominant frequency maps at a share of the bins, default `level`, as a `freqkit.masks.DfmFile`:
         the effective masks of `selected`."""
-        from freqkit.masks import DfmFile, effective
+        from freqkit.masks import dfm_of_run, effective
 
         share = self.level if share is None else share
         identity = self.record.get("identity", {})
-        return DfmFile(
-            effective(self.selected(share).float()),
-            self.classes,
-            preset=identity.get("preset", "default"),
-            seed=identity.get("seed"),
-            model_hash=identity.get("model", {}).get("state_sha256"),
-            data_hash=identity.get("data", {}).get("fingerprint"),
-            extra={"search": identity.get("search", "removal"), "share": share, "ties": self.ties},
-        )
+        extra = {"search": identity.get("search", "removal"), "share": share, "ties": self.ties}
+        return dfm_of_run(effective(self.selected(share).float()), self.classes, self.record, extra=extra)
 
     def table(self):
         """One dict per class, of its mask at `level`: class, loss, TPR, FPR, TPR-FPR, coverage, full, power,

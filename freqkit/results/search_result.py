@@ -220,22 +220,18 @@ class SearchResult:
         self.save_summary(directory)
         write_json(directory / "run.json", self.record)
 
+    def dfm(self):
+        """The masks as a `freqkit.masks.DfmFile`."""
+        from freqkit.masks import dfm_of_run
+
+        return dfm_of_run(self.masks, self.classes, self.record, stage=self.stages[-1].number)
+
     def save_summary(self, directory):
         """Write dfm.safetensors and classes.csv."""
-        from freqkit.masks import DfmFile, save_dfm
+        from freqkit.masks import save_dfm
 
         directory = Path(directory)
-        identity = self.record.get("identity", {})
-        dfm = DfmFile(
-            self.masks,
-            self.classes,
-            preset=identity.get("preset", "default"),
-            stage=self.stages[-1].number,
-            seed=identity.get("seed"),
-            model_hash=identity.get("model", {}).get("state_sha256"),
-            data_hash=identity.get("data", {}).get("fingerprint"),
-        )
-        save_dfm(directory / "dfm.safetensors", dfm)
+        save_dfm(directory / "dfm.safetensors", self.dfm())
         write_csv(directory / "classes.csv", COLUMNS, self.table())
 
     @classmethod

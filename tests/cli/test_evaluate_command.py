@@ -58,6 +58,19 @@ def test_evaluate(done, images_folder):
     assert int(top["n"]) == len(load_images(images_folder, image_size=32))
 
 
+def test_maps_of_the_same_images_are_warned_of(run, images_folder, weights, tmp_path):
+    images = load_images(images_folder, image_size=32)
+    masks = torch.stack([low_pass(32, 4 * k + 4) for k in range(4)]).float()
+    save_dfm(tmp_path / "dfm.safetensors", DfmFile(masks, images.classes, data_hash=images.fingerprint))
+    result = run(
+        "evaluate", "--model", f"small_convnet={weights}", "--num-classes", 4, "--dfm", tmp_path / "dfm.safetensors",
+        "--on", f"planted={images_folder}", "--out", tmp_path / "run", "--no-pictures",
+    )  # fmt: skip
+    assert result.exit_code == 0
+    assert f"Warning: the maps were selected on {len(images)} of the images of planted" in result.stderr
+    assert f"selected on {len(images)} of the images of planted" in (tmp_path / "run" / "report.html").read_text()
+
+
 def test_table(done, run, tmp_path):
     root, _ = done
     (tmp_path / "results-imagenet.csv").write_text("model,top1,top5\nresnet50.a1_in1k,80.2,95.1\n")

@@ -171,6 +171,11 @@ def test_cifar_arrays(tmp_path):
         read, bad = reader.finish(reader.start(found[2], 0, 2))
     assert bad == []
     assert torch.equal(read.permute(0, 2, 3, 1), torch.from_numpy(pixels[4:6]))  # severity 3 is the third fifth
+    (tmp_path / "CIFAR-100-C").mkdir()
+    np.save(tmp_path / "CIFAR-100-C" / "fog.npy", pixels)
+    np.save(tmp_path / "CIFAR-100-C" / "labels.npy", np.array([0, 99] * 5))
+    hundred = open_sets(["cifar100-c"], tmp_path, relaxed=True)[0].classes  # folders of the classes sort so, too
+    assert (len(set(hundred)), hundred == sorted(hundred), hundred[0], hundred[99]) == (100, True, "apple", "worm")
     np.save(folder / "snow.npy", pixels[:9])
     with pytest.raises(UsageError, match=r"snow.npy must be uint8 \[10, H, W, 3\], five severities"):
         open_sets(["cifar10-c"], tmp_path, relaxed=True)

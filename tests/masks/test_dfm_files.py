@@ -29,7 +29,16 @@ from freqkit.masks import (
 def example(**changes):
     masks = effective(candidates(1, 3, size=32, preset="cvpr2025").masks)
     values = {"masks": masks, "classes": ["cat", "dog", "ox ½"], "preset": "cvpr2025", "stage": 1, "seed": 42}
-    return DfmFile(**{**values, "model_hash": "ab", "data_hash": "cd", "extra": {"loss": [1, 2.5, 3]}, **changes})
+    return DfmFile(
+        **{
+            **values,
+            "model_hash": "ab",
+            "data_hash": "cd",
+            "extra": {"loss": [1, 2.5, 3]},
+            "images": {"resize": "squash"},
+            **changes,
+        }
+    )
 
 
 def test_a_file_comes_back_as_it_was(tmp_path):
@@ -37,13 +46,25 @@ def test_a_file_comes_back_as_it_was(tmp_path):
     save_dfm(path, dfm)
     back = load_dfm(path)
     assert torch.equal(back.masks, dfm.masks) and back.masks.dtype == torch.float32
-    for name in ("classes", "preset", "stage", "seed", "model_hash", "data_hash", "extra", "freqkit_version"):
+    for name in ("classes", "preset", "stage", "seed", "model_hash", "data_hash", "extra", "images", "freqkit_version"):
         assert getattr(back, name) == getattr(dfm, name)
     assert torch.equal(back["dog"], dfm.masks[1]) and len(back) == 3
     assert content_hash(back.masks) == content_hash(dfm.masks)
     save_dfm(path, DfmFile(dfm.masks, dfm.classes))
     assert load_dfm(path).stage is None and load_dfm(path).model_hash is None
     assert os.listdir(tmp_path) == ["dfm.safetensors"]
+
+
+def test_files_that_do_not_tell_of_their_images_load(tmp_path):
+    """As versions before the record wrote them: without the entry."""
+    from safetensors import safe_open
+
+    save_dfm(tmp_path / "old.safetensors", example(images={}))
+    with safe_open(tmp_path / "old.safetensors", framework="pt") as file:
+        assert "images" not in file.metadata()
+    assert load_dfm(tmp_path / "old.safetensors").images == {}
+    with pytest.raises(UsageError, match="images must be a dict; got list"):
+        save_dfm(tmp_path / "bad.safetensors", example(images=[1]))
 
 
 def test_the_file_is_plain_safetensors_with_its_coverage(tmp_path):

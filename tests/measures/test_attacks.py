@@ -207,11 +207,40 @@ def test_through_the_filter(world):
 def test_packages_that_are_missing_and_there(world, monkeypatch):
     modules = __import__("sys").modules
     monkeypatch.setitem(modules, "autoattack", None)
+    monkeypatch.setitem(modules, "pyautoattack", None)
     with pytest.raises(UsageError, match="needs the package autoattack"):
         run(world, Attack("autoattack"))
     monkeypatch.setitem(modules, "foolbox", None)
     with pytest.raises(UsageError, match=r"attack foolbox.LinfPGD needs the package foolbox: pip install foolbox"):
         run(world, Attack("foolbox.LinfPGD"))
+
+
+def test_autoattack_as_an_engine(world, monkeypatch):
+    """Either package is asked for its standard version, with the ball and the seed; its images are what counts."""
+    import types
+
+    _, x, _ = world
+    asked = []
+
+    class Engine:
+        def __init__(self, network, **how):
+            asked.append(how)
+            self.eps = how["eps"]
+
+        def run_standard_evaluation(self, x, y, **how):
+            asked.append(how)
+            images = (x + self.eps).clamp(0, 1)
+            return images if "bs" in how else (images, y)  # as the two packages do
+
+    monkeypatch.setitem(__import__("sys").modules, "pyautoattack", types.SimpleNamespace(AutoAttack=Engine))
+    monkeypatch.setitem(__import__("sys").modules, "autoattack", None)
+    found = run(world, Attack("autoattack", eps=8.0, seed=5))
+    want = {"norm": "Linf", "eps": 8 / 255, "version": "standard", "seed": 5, "device": "cpu"}
+    assert asked[:2] == [want, {"batch_size": 64}]
+    assert torch.equal(found.answers, ask(world[0], (x + 8 / 255).clamp(0, 1)).argmax(1))
+    monkeypatch.setitem(__import__("sys").modules, "autoattack", types.SimpleNamespace(AutoAttack=Engine))
+    run(world, Attack("autoattack", eps=8.0, seed=5))
+    assert asked[2:] == [{**want, "verbose": False}, {"bs": 64}]
 
 
 def test_foolbox_as_an_engine(world):

@@ -2,16 +2,18 @@
 
 import csv
 import json
+import warnings
 
 import pytest
 import torch
 from oracle import SIDE, Oracle, no_mean, oracle, put
 
-from freqkit.data import class_list, open_sets
+from freqkit.data import class_list, load_images, open_sets
 from freqkit.engine import Silent
+from freqkit.engine.journal import Journal
 from freqkit.errors import UsageError
-from freqkit.masks import DfmFile
-from freqkit.measures import Attack, evaluate
+from freqkit.masks import DfmFile, dfm_of_run, save_dfm
+from freqkit.measures import Attack, SelectedOnTestSet, evaluate
 from freqkit.measures.evaluation import parse_on
 from freqkit.models import Classifier
 
@@ -126,7 +128,7 @@ def test_attacks_come_from_the_pictures_answers(tree):
 
 
 def test_killed_runs_resume_to_the_same_bytes(tree, tmp_path, monkeypatch):
-    monkeypatch.setattr("freqkit.measures.evaluation.BLOCK", 5)
+    monkeypatch.setattr("freqkit.measures.evaluation.passes.BLOCK", 5)
     sets = open_sets(["imagenet", "c/fog/3"], tree, relaxed=True)
     how = {
         "image_size": SIDE, "attacks": [Attack("pgd", eps=1, steps=2)], "generated": [("gaussian_noise", 2)],
@@ -214,28 +216,11 @@ def test_published_protocol(tree):
     where = {"set": "imagenet", "condition": "all"}
     assert strict.value("AvgTPR shortcut@0.9", **where) is None
     assert published.value("AvgTPR shortcut@0.9", **where) == 0
-    from freqkit.measures.evaluation import _Settings
+    from freqkit.measures.evaluation.protocol import Settings
 
-    how = [
-        maps([A]),
-        (),
-        (),
-        None,
-        "cvpr2025",
-        SIDE,
-        "squash",
-        None,
-        0.2,
-        (0.1,),
-        0.95,
-        "error",
-        (0, 1),
-        0,
-        4,
-        None,
-        "eager",
-    ]
-    settings = _Settings(sets, *how)
+    how = [maps([A]), (), (), None, "cvpr2025", SIDE, "squash", None, 0.2, (0.1,), 0.95, "error", (0, 1), 0, 4, None]
+    how.append("eager")
+    settings = Settings(sets, *how)
     assert [settings.preprocessing(each, oracle()).resize for each in sets] == ["center-crop", "squash", "center-crop"]
 
 
@@ -265,6 +250,127 @@ def test_answers_do_not_depend_on_batches(tree):
         evaluate([("o", oracle())], sets, maps([A, B, C]), image_size=SIDE, batch_size=size).rows for size in (1, 5, 64)
     ]
     assert tables[0] == tables[1] == tables[2]
+
+
+def test_small_sets_share_batches(tree, tmp_path):
+    """75 settings of 50 images each are asked in full batches; each has the numbers it has alone; faults stay apart."""
+    sets = open_sets(["c"], tree, relaxed=True)
+    how = {"image_size": SIDE, "form": "eager", "batch_size": 16, "cross": 0.5}
+    asked = []
+    handle = torch.nn.modules.module.register_module_forward_hook(
+        lambda module, args, out: asked.append(len(args[0])) if isinstance(module, Oracle) else None
+    )
+    try:
+        together = evaluate([("o", oracle())], sets, maps([A, B, C]), out=tmp_path / "whole", **how)
+    finally:
+        handle.remove()
+    images = 5 * 15
+    # clean, filtered, and half of them through another's map; asked alone each set would take a batch for each
+    assert sorted(asked)[-2 * (images // 16) :] == [16] * (2 * (images // 16))
+    assert len(asked) == 3 * -(-images // 16)
+    assert together.record["forwards"] == sum(asked) == 2 * images + 5 * 7
+    alone = [row for one in sets for row in evaluate([("o", oracle())], [one], maps([A, B, C]), **how).rows]
+    per_set = [row for row in together.rows if "AvgTPR" not in row["metric"] and "mean of" not in row["condition"]
+               and row["metric"] != "CE"]  # fmt: skip
+    assert per_set == [row for row in alone if "AvgTPR" not in row["metric"] and "mean of" not in row["condition"]]
+    # A logit that is no number ends its own set; an image that cannot be read, too.
+    put(tmp_path / f"imagenet-c/fog/1/{A}/0.png", 1)
+    put(tmp_path / f"imagenet-c/fog/2/{A}/0.png", 777)
+    put(tmp_path / f"imagenet-c/fog/3/{A}/0.png", 1)
+    (tmp_path / f"imagenet-c/fog/3/{A}/1.png").write_bytes(b"no image")
+    mixed = open_sets(["c"], tmp_path, relaxed=True)
+    result = evaluate([("o", oracle(nan_at=777))], mixed, image_size=SIDE, form="eager", progress=Notes())
+    assert [(f["condition"], f["error"][:24]) for f in result.failures] == [
+        ("fog/3", "imagenet-c fog/3: n01443"), ("fog/2", "the model gave a NaN or "),
+    ]  # fmt: skip
+    assert result.value("top-1", condition="fog/1") == 1
+    (tmp_path / f"imagenet-c/fog/3/{A}/0.png").write_bytes(b"no image either")
+    nothing = evaluate([("o", oracle(nan_at=777))], mixed, image_size=SIDE, on_bad_image="skip", progress=Notes())
+    assert not [row for row in nothing.rows if row["condition"] == "fog/3"]
+    # What is killed between two sets of a shared block comes to the same bytes.
+    cut = tmp_path / "cut"
+    put_before = Journal.put
+
+    def put_three(self, key, **arrays):
+        if len(self) == 4:  # the weights and three sets
+            raise KeyboardInterrupt
+        put_before(self, key, **arrays)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Journal, "put", put_three)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate([("o", oracle())], sets, maps([A, B, C]), out=cut, **how)
+    evaluate([("o", oracle())], sets, maps([A, B, C]), out=cut, resume=True, **how)
+    assert (cut / "results.csv").read_bytes() == (tmp_path / "whole" / "results.csv").read_bytes()
+
+
+def test_maps_tested_on_the_images_of_their_selection(tmp_path):
+    """Said once for each set, and put on record, also when only a part was selected on; by pixels, not by names."""
+    for k, name in enumerate((A, B)):
+        for i in range(6):
+            put(tmp_path / f"val/{name}/{i}.png", k + 1, 10 * k + i)
+            put(tmp_path / f"other/{name}/{i}.png", k + 1, 10 * k + i + 1)
+    images = load_images(tmp_path / "val", image_size=SIDE)
+    few = load_images(tmp_path / "val", image_size=SIDE, limit_per_class=4, seed=3)
+    half, rest = few.split(0.5, seed=1)
+    sets = open_sets([f"val={tmp_path / 'val'}", f"other={tmp_path / 'other'}"])
+
+    def run(chosen, models=("o",), **how):
+        record = {"identity": {"data": {"fingerprint": chosen.fingerprint}}, "data": chosen.record}
+        dfm = dfm_of_run(no_mean().repeat(2, 1, 1), [A, B], record)
+        save_dfm(tmp_path / "dfm.safetensors", dfm)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found = evaluate(
+                [(name, oracle()) for name in models],
+                sets,
+                tmp_path / "dfm.safetensors",
+                attacks=[Attack(eps=0)],
+                **how,
+            )
+        return found, [str(one.message) for one in caught if one.category is SelectedOnTestSet]
+
+    for chosen, count in ((images, 12), (few, 8), (half, 4), (rest, 4)):
+        found, said = run(chosen, models=("o", "twin"))
+        assert found.record["selected_on"] == {"val": count, "other": 0}
+        assert len(said) == 1 and f"selected on {count} of the 12 images of 'val'" in said[0]
+        told = {(r["set"], r["condition"]) for r in found.rows if "the maps were selected on" in r["definition"]}
+        assert told == {("val", "all"), ("val", "fgsm linf 0/255"), ("other", "all")}  # other: its groups are val's
+        direct = [r for r in found.rows if "were selected on" in r["definition"] and "AvgTPR" not in r["metric"]]
+        assert {r["set"] for r in direct} == {"val"} and all(r["metric"].startswith("filtered") for r in direct)
+    found, said = run(load_images(tmp_path / "other", image_size=SIDE, limit_per_class=1), out=tmp_path / "run")
+    assert found.record["selected_on"] == {"val": 0, "other": 2}
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["selected_on"] == {"val": 0, "other": 2}
+    again, said = run(
+        load_images(tmp_path / "other", image_size=SIDE, limit_per_class=1), out=tmp_path / "run", resume=True
+    )
+    assert len(said) == 1 and again.record["forwards"] == 0  # told from the journal
+    unknown = evaluate([("o", oracle())], sets, maps([A, B]))
+    assert unknown.record["selected_on"] == {}
+
+
+def test_images_are_read_as_the_search_read_them(tmp_path):
+    from freqkit.measures.evaluation.protocol import Settings
+
+    for i in range(2):
+        put(tmp_path / f"val/{A}/{i}.png", 1)
+    sets = open_sets([f"val={tmp_path / 'val'}"])
+    how = {"classes": None, "cross": 0, "seed": 0, "batch_size": 4, "dtype": None, "form": "eager", "bounds": (0, 1)}
+    how.update(thresholds=(0.1,), confidence=0.95, on_bad_image="error", image_size=None, base=None, generated=())
+
+    def settings(dfm, resize=None, preset="default"):
+        return Settings(sets, dfm, attacks=(), preset=preset, resize=resize, **how)
+
+    told, silent = maps([A]), maps([A])
+    told.images = {"resize": "center-crop", "image_size": [SIDE, SIDE]}
+    assert settings(told).preprocessing(sets[0], oracle()).resize == "center-crop"
+    assert settings(told).notes == settings(silent).notes == settings(told, preset="cvpr2025").notes == []
+    assert (settings(silent).resize, settings(silent, "center-crop").notes) == ("squash", [])
+    [note] = settings(told, "squash").notes
+    assert "searched on images read with resize=center-crop" in note
+    progress = Notes()
+    found = evaluate([("o", oracle())], sets, told, resize="squash", progress=progress)
+    assert progress.notes == found.record["notes"] == [note]
 
 
 def test_real_labels(tmp_path):

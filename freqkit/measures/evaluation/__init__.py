@@ -1,0 +1,130 @@
+"""How shortcut classes and the others fare on every test set, whole and seen through their frequency maps.
+
+Source: Wang, Veldhuis, Strisciuglio, "Do ImageNet-trained models learn shortcuts?", CVPR 2025 (arXiv 2503.03519).
+Class c's images are filtered with class c's map alone, `y = Re IDFT2(m_c DFT2(x))`: one more forward per image.
+"""
+
+from contextlib import nullcontext
+
+from freqkit.engine import RunDirectory, Silent
+from freqkit.errors import UsageError
+from freqkit.measures.evaluation.protocol import PRESETS, Condition, Settings, parse_on, preprocessing_for
+from freqkit.measures.evaluation.result import FORMAT, EvaluationResult
+from freqkit.measures.evaluation.run import Run
+from freqkit.measures.groups import THRESHOLDS
+from freqkit.results.store import COLUMNS
+
+__all__ = ["COLUMNS", "FORMAT", "PRESETS", "Condition", "EvaluationResult", "evaluate", "parse_on", "preprocessing_for"]
+
+
+def evaluate(
+    models,
+    sets,
+    dfm=None,
+    *,
+    attacks=(),
+    generated=(),
+    base=None,
+    preset="default",
+    image_size=None,
+    resize=None,
+    classes=None,
+    cross=0.2,
+    thresholds=THRESHOLDS,
+    confidence=0.95,
+    on_bad_image="error",
+    bounds=(0.0, 1.0),
+    seed=0,
+    batch_size=32,
+    device=None,
+    dtype=None,
+    form="folded",
+    workers=None,
+    out=None,
+    resume=False,
+    overwrite=False,
+    progress=None,
+    failures=(),
+):
+    """Ask every model about every image: as it is, through its class's map, corrupted, attacked.
+
+    Every image is decoded once per model, whatever is asked about it. A fault (a damaged image, a NaN logit, a missing
+    package) ends the set and condition in which it occurs, is recorded, and nothing else.
+
+    Metrics per class: "TPR" and "FPR" (share of the class's, and of the other classes' images recognised as the class);
+    "filtered TPR": the class's images through its own map; "filtered FPR": images of *other* classes through this
+    class's map, from a share `cross` of the images with a map drawn for each (a model that says c to anything filtered
+    has it high, too). Of whole sets: "top-1", "top-5", "mean TPR" (unweighted mean over classes), their filtered
+    twins, "AvgTPR shortcut@t", "AvgTPR other@t" (see `freqkit.measures.groups`), "mean error", "CE" and "mCE" on
+    corruptions, "ReaL top-1". On sets of a known part of ImageNet's classes all is given twice: among all logits, and
+    (condition "... 200 logits") among those of the part alone.
+
+    "cvpr2025" follows the published scripts: squash on ImageNet-C, -v2, -Sketch and centre crop elsewhere; on
+    ImageNet-R filtering before normalisation; no FPR; FGSM of 8/255 on the raw logit, clipped; an empty group counts 0.
+    Its scripts took the *training* folder as the in-distribution set (give it as `imagenet=PATH`; the paper says val).
+
+    Args:
+        models: list of (name, `Classifier` or a function that loads one, called when its turn comes).
+        sets: list of `TestSet`, see `freqkit.data.open_sets`.
+        dfm: a `DfmFile` or its path; None: only unfiltered images.
+        attacks: list of `Attack`; generated: list of (corruption, severity): of the images of `base`.
+        base: name of the in-distribution set, by whose filtered TPR classes are grouped; default "imagenet" if there,
+            else the first set of a single condition.
+        preset: "default" or "cvpr2025".
+        image_size: N; default that of the maps, else the model's. resize: "squash", "center-crop" or "own", see
+            `Preprocessing`; one for all sets. Default: that of the search, as the maps' file records it, else "squash";
+            another one than the search's is noted on record.
+        classes: names in the order of the model's logits; default: ImageNet's for 1000 logits, else the maps' or the
+            base set's when there are as many.
+        cross: share of images that are also asked through another class's map, 0...1.
+        thresholds, confidence: of groups, and of Wilson's intervals.
+        on_bad_image: "error": the set fails; "skip": the image is left out, and named on record.
+        bounds: range of pixels of attacks.
+        seed: of draws (cross, noise).
+        batch_size: images per forward; 32 is what a CPU is fastest with, a GPU wants more. Small sets share batches.
+        device, dtype, form: see `freqkit.engine.score`; dtype of attacks is float32.
+        out, resume, overwrite: a run directory; a killed run resumes to the same bytes.
+        progress: a `freqkit.engine.Progress`.
+        failures: failures known before (a set that could not be opened), for the record.
+
+    Returns:
+        `EvaluationResult`.
+
+    Raises:
+        UsageError: arguments that do not fit; or nothing could be evaluated at all.
+
+    Example:
+        >>> import tempfile, pathlib, torch
+        >>> from freqkit.data import open_sets, synthetic, write_image_folder
+        >>> from freqkit.masks import DfmFile
+        >>> from freqkit.models import load_model
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> write_image_folder(synthetic(1, images_per_class=3), root / "mine")
+        >>> maps = DfmFile(torch.ones(4, 32, 32), ["C0", "C1", "C2", "C3"])
+        >>> sets = open_sets([f"mine={root / 'mine'}"])
+        >>> found = evaluate([("small", load_model("small_convnet"))], sets, maps, image_size=32)
+        >>> found.value("top-1", set="mine") == found.value("filtered top-1", set="mine")
+        True
+    """
+    settings = Settings(
+        sets, dfm, attacks, generated, base, preset, image_size, resize, classes, cross, thresholds, confidence,
+        on_bad_image, bounds, seed, batch_size, dtype, form,
+    )  # fmt: skip
+    models = list(models)
+    names = [name for name, _ in models]
+    if not models or len(set(names)) != len(names):
+        raise UsageError(f"evaluate: models must be distinct names with their classifiers; got {names}.")
+    progress = progress or Silent()
+    identity = {**settings.identity, "models": names}
+    with _directory(out, identity, resume, overwrite) as directory:
+        run = Run(settings, identity, directory, progress, device, workers, list(failures))
+        return run.all(models)
+
+
+def _directory(out, identity, resume, overwrite):
+    """The run directory, or nothing."""
+    if out is None:
+        if resume or overwrite:
+            raise UsageError("evaluate: resume and overwrite need out, the run directory.")
+        return nullcontext(None)
+    return RunDirectory(out, identity, resume=resume, overwrite=overwrite)

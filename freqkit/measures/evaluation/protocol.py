@@ -1,0 +1,240 @@
+"""What an evaluation is: its checked arguments, the conditions of each set, the preprocessing, the classes."""
+
+import hashlib
+import re
+from dataclasses import dataclass, replace
+
+import torch
+
+from freqkit.data.corruptions import check as check_corruption
+from freqkit.data.preprocessing import Preprocessing, of_model
+from freqkit.data.published_sets import TestSet, class_list
+from freqkit.errors import UsageError
+from freqkit.measures.attacks import Attack
+from freqkit.measures.evaluation.result import FORMAT
+
+PRESETS = ("default", "cvpr2025")
+
+
+@dataclass
+class Condition:
+    """What is done to the images of a set before the model is asked.
+
+    Attributes:
+        title: in the table; "" for the images as they are.
+        corruption, severity: a generated corruption, or None.
+        attack: an `Attack`, or None.
+    """
+
+    title: str = ""
+    corruption: str | None = None
+    severity: int | None = None
+    attack: Attack | None = None
+
+
+def parse_on(text):
+    """Sets, attacks and generated corruptions of a list `imagenet,c,fgsm,pgd:eps=4,generated/fog/3`.
+
+    `generated` is every corruption that can be made here at all severities; `generated/NAME` and `generated/NAME/S` are
+    parts of it.
+
+    Returns:
+        (set names, list of `Attack`, list of (corruption, severity)).
+
+    Example:
+        >>> parse_on("imagenet,fgsm:eps=8,generated/contrast/5")[2]
+        [('contrast', 5)]
+    """
+    from freqkit.data.corruptions import available
+
+    sets, attacks, generated = [], [], []
+    for item in (part.strip() for part in text.split(",")):
+        if not item:
+            continue
+        kind = item.partition(":")[0]
+        if item.partition("/")[0] == "generated":
+            _, _, rest = item.partition("/")
+            name, _, severity = rest.partition("/")
+            if severity and not severity.isdecimal():
+                raise UsageError(f"{item}: a severity is 1, 2, 3, 4 or 5.")
+            for each in [name] if name else available():
+                for level in [int(severity)] if severity else range(1, 6):
+                    if (each, level) not in generated:
+                        check_corruption(each, level)
+                        generated.append((each, level))
+        elif re.fullmatch(r"(fgsm|pgd)(-l2)?|autoattack|foolbox\.\w+", kind):
+            attacks.append(Attack.parse(item))
+        else:
+            sets.append(item)
+    if len(set(sets)) != len(sets) or len({a.title for a in attacks}) != len(attacks):
+        raise UsageError(f"--on must name everything once; got {text!r}.")
+    return sets, attacks, generated
+
+
+def preprocessing_for(test_set, model, image_size, resize, preset):
+    """The `Preprocessing` of a set: one for all sets, or with "cvpr2025" the published ones."""
+    size = image_size or (model.input_size or (None,))[0]
+    if size is None:
+        raise UsageError("evaluate: image_size must be given, for neither the maps nor the model have one.")
+    if preset == "cvpr2025":
+        squash = test_set.name in ("imagenet-c", "imagenet-c-bar", "imagenet-v2", "imagenet-sketch")
+        return Preprocessing(size, "squash" if squash else "center-crop")
+    if resize == "own":
+        own = of_model(model, size)
+        if own is None:
+            raise UsageError(f"evaluate: {model.name!r} does not say which transform it was published with.")
+        return own
+    return Preprocessing(size, resize)
+
+
+class Settings:
+    """The checked arguments of one evaluation."""
+
+    def __init__(
+        self, sets, dfm, attacks, generated, base, preset, image_size, resize, classes, cross, thresholds, confidence,
+        on_bad_image, bounds, seed, batch_size, dtype, form,
+    ):  # fmt: skip
+        from freqkit.masks import DfmFile, load_dfm
+
+        if preset not in PRESETS:
+            raise UsageError(f"evaluate: preset must be one of {', '.join(PRESETS)}; got {preset!r}.")
+        if on_bad_image not in ("error", "skip"):
+            raise UsageError(f"evaluate: on_bad_image must be 'error' or 'skip'; got {on_bad_image!r}.")
+        for name, value in (("cross", cross), ("confidence", confidence)):
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+                raise UsageError(f"evaluate: {name} must be a number in 0...1; got {value!r}.")
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise UsageError(f"evaluate: batch_size must be a positive integer; got {batch_size!r}.")
+        if not isinstance(seed, int) or isinstance(seed, bool):
+            raise UsageError(f"evaluate: seed must be an integer; got {seed!r}.")
+        if dfm is not None and not isinstance(dfm, DfmFile):
+            dfm = load_dfm(dfm)
+        self.sets = list(sets)
+        if not self.sets or not all(isinstance(each, TestSet) for each in self.sets):
+            raise UsageError("evaluate: sets must hold at least one TestSet (see freqkit.data.open_sets).")
+        titles = [each.title for each in self.sets]
+        if len(set(titles)) != len(titles):
+            raise UsageError(f"evaluate: every set and condition must be given once; got {titles}.")
+        self.preset, self.published, self.dfm = preset, preset == "cvpr2025", dfm
+        self.base = self._base(base)
+        if (attacks or generated) and self.base is None:
+            raise UsageError("evaluate: attacks and generated corruptions need a base set, the one they are made of.")
+        self.attacks = list(attacks)
+        if self.published:
+            self.attacks = [
+                replace(each, eps=8.0, loss="logit", clamp="clip") if each == Attack("fgsm") else each
+                for each in self.attacks
+            ]
+        self.generated = list(generated)
+        if image_size is None and dfm is not None:
+            height, width = dfm.masks.shape[1:]
+            image_size = height if height == width else None
+        read = {} if dfm is None else dfm.images
+        self.image_size, self.notes = image_size, []
+        self.resize = resize or read.get("resize") or "squash"
+        if self.resize != read.get("resize", self.resize) and not self.published:
+            self.notes.append(
+                f"the maps were searched on images read with resize={read['resize']}, and are evaluated on images read "
+                f"with resize={self.resize}"
+            )
+        if dfm is not None and tuple(dfm.masks.shape[1:]) != (image_size, image_size):
+            raise UsageError(
+                f"evaluate: the maps must be of the images' size {image_size}; got {list(dfm.masks.shape[1:])}."
+            )
+        if dfm is None and any(each.band == "own" or each.refilter for each in self.attacks):
+            raise UsageError("evaluate: an attack with band=own or refilter needs frequency maps (dfm).")
+        self.classes = None if classes is None else [str(name) for name in classes]
+        self.cross = 0.0 if self.published or dfm is None else float(cross)
+        self.thresholds, self.confidence = tuple(thresholds), float(confidence)
+        self.on_bad_image, self.bounds, self.seed = on_bad_image, tuple(bounds), seed
+        self.batch_size, self.dtype, self.form = batch_size, dtype, form
+        self.identity = {
+            "evaluation": FORMAT,
+            "preset": preset,
+            "sets": [each.record for each in self.sets],
+            "base": None if self.base is None else self.base.title,
+            "attacks": [vars(each) for each in self.attacks],
+            "generated": [list(each) for each in self.generated],
+            "image_size": image_size,
+            "resize": self.resize,
+            "classes": self.classes,
+            "dfm": None if dfm is None else _dfm_hash(dfm),
+            "cross": self.cross,
+            "thresholds": list(self.thresholds),
+            "confidence": self.confidence,
+            "on_bad_image": on_bad_image,
+            "bounds": list(self.bounds),
+            "seed": seed,
+            "batch_size": batch_size,
+            "dtype": None if dtype is None else str(dtype).removeprefix("torch."),
+            "form": form,
+            "versions": _versions(),
+        }
+
+    def _base(self, base):
+        if base is not None:
+            found = [each for each in self.sets if base in (each.name, each.title)]
+            if len(found) != 1:
+                raise UsageError(f"evaluate: base must be one of the sets; {base!r} fits {len(found)}.")
+            return found[0]
+        plain = [each for each in self.sets if each.condition == ""]
+        return next((each for each in plain if each.name == "imagenet"), plain[0] if plain else None)
+
+    def preprocessing(self, test_set, model):
+        return preprocessing_for(test_set, model, self.image_size, self.resize, self.preset)
+
+    def conditions(self, test_set):
+        """The conditions of one set: as it is, and on the base set corrupted and attacked."""
+        found = [Condition()]
+        if test_set is self.base:
+            found += [Condition(f"{name}/{s}", name, s) for name, s in self.generated]
+            found += [Condition(each.title, attack=each) for each in self.attacks]
+        return found
+
+    def class_names(self, model):
+        """Names in the order of the logits."""
+        logits = model.num_classes
+        choices = (
+            ("classes", self.classes),
+            ("ImageNet's", class_list("imagenet") if logits == 1000 else None),
+            ("the maps'", None if self.dfm is None else list(self.dfm.classes)),
+            ("the base set's", None if self.base is None else list(self.base.classes)),
+        )
+        if self.classes is not None and len(self.classes) != logits:
+            raise UsageError(f"evaluate: classes must name the model's {logits} logits; got {len(self.classes)}.")
+        for _, names in choices:
+            if names is not None and len(names) == logits:
+                return names
+        raise UsageError(f"evaluate: which class each of the model's {logits} logits is must be told by classes.")
+
+    def maps(self, names):
+        """(half-plane masks [M, H, W//2+1], the map of each logit or -1), for the class names of a model."""
+        from freqkit.masks import uncentred
+
+        if self.dfm is None:
+            return None, None
+        own = list(self.dfm.classes)
+        if not set(own) & set(names) and all(name.isdecimal() and int(name) < len(names) for name in own):
+            own = [names[int(name)] for name in own]  # published files number the logits
+        strange = [name for name in own if name not in names]
+        if strange:
+            raise UsageError(
+                f"evaluate: every map's class must be one of the model's; {len(strange)} are not "
+                f"({', '.join(strange[:4])})."
+            )
+        place = {name: i for i, name in enumerate(own)}
+        of_logit = torch.tensor([place.get(name, -1) for name in names])
+        width = self.dfm.masks.shape[2]
+        return uncentred(self.dfm.masks)[..., : width // 2 + 1].contiguous().float(), of_logit
+
+
+def _dfm_hash(dfm):
+    digest = hashlib.sha256(repr([list(dfm.masks.shape), list(dfm.classes)]).encode())
+    digest.update(dfm.masks.float().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _versions():
+    import freqkit
+
+    return {"freqkit": freqkit.__version__, "torch": torch.__version__}

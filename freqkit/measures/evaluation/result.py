@@ -1,0 +1,76 @@
+"""What an evaluation found: tidy rows, failures, and the record of the run."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from freqkit.errors import UsageError
+from freqkit.results.store import COLUMNS
+
+FORMAT = "freqkit-evaluation-1"
+
+
+@dataclass
+class EvaluationResult:
+    """Rates of several models on several sets.
+
+    Attributes:
+        rows: list of dicts with the keys `COLUMNS`: one value each, in the order models, sets, conditions. `class` is
+            "" for values of a whole set; `value` None where it is undefined (an empty group).
+        failures: list of dicts model, set, condition, error: what could not be evaluated, and why.
+        record: what run.json holds.
+    """
+
+    rows: list
+    failures: list
+    record: dict = field(default_factory=dict)
+
+    def value(self, metric, *, model=None, set=None, condition=None, **more):
+        """The value of the only row that fits; a `UsageError` when none or several do."""
+        wanted = {"metric": metric, "model": model, "set": set, "condition": condition, **more}
+        more.setdefault("class", "")
+        wanted.update(more)
+        found = [row for row in self.rows if all(v is None or row[k] == v for k, v in wanted.items())]
+        if len(found) != 1:
+            raise UsageError(f"value: exactly one row must fit {wanted}; {len(found)} do.")
+        return found[0]["value"]
+
+    def rates(self, metric, *, model, set, condition):
+        """dict class -> value."""
+        keys = {"metric": metric, "model": model, "set": set, "condition": condition}
+        return {r["class"]: r["value"] for r in self.rows if r["class"] and all(r[k] == v for k, v in keys.items())}
+
+    def table(self):
+        """The rows of whole sets (no classes)."""
+        return [row for row in self.rows if row["class"] == ""]
+
+    def save(self, directory):
+        """Write results.csv (atomically)."""
+        from freqkit.results.files import write_csv
+
+        write_csv(Path(directory) / "results.csv", COLUMNS, self.rows)
+
+    @classmethod
+    def load(cls, directory):
+        """Read the directory of an evaluation.
+
+        Raises:
+            UsageError: it is none, or has not finished.
+        """
+        from freqkit.results.files import read_run
+        from freqkit.results.store import read_results
+
+        record = read_run(directory)
+        path = Path(directory) / "results.csv"
+        if (
+            record.get("status") != "finished"
+            or record.get("identity", {}).get("evaluation") != FORMAT
+            or not path.is_file()
+        ):
+            raise UsageError(f"{directory}: holds no finished evaluation.")
+        return cls(read_results(path), record.get("failures", []), record)
+
+    def plot(self, *args, **kwargs):
+        """AvgTPR curves; see `freqkit.report.plot_groups`."""
+        from freqkit.report import plot_groups
+
+        return plot_groups(self, *args, **kwargs)

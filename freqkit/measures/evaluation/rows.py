@@ -1,0 +1,234 @@
+"""From answers to rows: rates of classes and sets, groups of shortcut classes, errors on corruptions."""
+
+import math
+import re
+
+import numpy as np
+import torch
+
+from freqkit.data.published_sets import BENCHMARK, alexnet_errors
+from freqkit.measures.groups import curves, mean_corruption_error
+from freqkit.measures.rates import wilson
+from freqkit.results.store import COLUMNS
+
+
+class Rows:
+    """All rows of one model.
+
+    Args:
+        model: a `OneModel`.
+    """
+
+    def __init__(self, model):
+        self.model, self.settings = model, model.settings
+        self.answers = {}  # (set, condition) -> (Work, Counts)
+        self.found = []
+
+    def take(self, work):
+        """Count the answers of a finished `Work` and make its rows."""
+        counts = Counts(work, len(self.model.names))
+        self.answers[work.set_name, work.row_condition] = work, counts
+        for scoring in work.scorings:
+            self.found += self.scored(work, counts, scoring)
+        if work.test_set.real is not None and not work.condition.corruption and not work.condition.attack:
+            hits, known = counts.real()
+            about = "answer is one of the labels of ReaL (Beyer et al., 2020); images without any are left out"
+            self.found.append(self.share(work.set_name, work.row_condition, "", "ReaL top-1", hits, known, about))
+
+    def all(self):
+        """Rows of classes and sets, then of groups and corruptions."""
+        return self.found + self.of_groups() + self.of_corruptions()
+
+    def scored(self, work, counts, scoring):
+        """Rows of one set, condition and way of scoring."""
+        part, names = work.scorings[scoring], self.model.names
+        name = work.set_name
+        where = work.row_condition + ("" if part is None else f", {scoring}")
+        logits = len(names) if part is None else len(part)
+        about = f"largest of {logits} logits"
+        if work.condition.corruption:
+            about += "; generated, not the published images"
+        if work.condition.attack:
+            about += "; attacked images, those wrong before the attack count as wrong"
+            if work.condition.attack.band:
+                about += f"; {100 * counts.outside():.2g}% of the change's energy outside the band, from clipping"
+        rows = []
+        for which, prefix in (("clean", ""), ("filtered", "filtered ")):
+            hits, trials, said = counts.of(which, scoring)
+            if not trials.sum():
+                continue
+            words = about if which == "clean" else f"{about}; images filtered by their own class's map"
+            if which == "filtered" and work.selected:
+                words += f"; the maps were selected on {work.selected} of these {len(work.test_set)} images"
+            present = np.flatnonzero(trials)
+            labelled = [names[c] for c in present]
+            rows += self.shares(name, where, labelled, f"{prefix}TPR", hits[present], trials[present], words)
+            if which == "clean" and not work.condition.attack:
+                others = f"{about}; share of the other classes' images recognised as the class"
+                negatives = (trials.sum() - trials)[present]
+                rows += self.shares(name, where, labelled, "FPR", (said - hits)[present], negatives, others)
+            rows.append(self.share(name, where, "", f"{prefix}top-1", hits.sum(), trials.sum(), words))
+            if which == "clean" and counts.has_top and logits > 5:
+                inside, number = counts.in_top(scoring)
+                rows.append(self.share(name, where, "", "top-5", inside, number, words))
+            mean = float((hits[present] / trials[present]).mean())
+            words = f"unweighted mean over classes; {words}"
+            rows.append(self.row(name, where, "", f"{prefix}mean TPR", mean, None, len(present), words))
+        return rows + self.crossed(work, counts, scoring, where, about)
+
+    def crossed(self, work, counts, scoring, where, about):
+        """FPR through the maps, from images of other classes."""
+        hits, trials = counts.crossed(scoring)
+        if not trials.sum():
+            return []
+        words = f"{about}; images of other classes, drawn, filtered by this class's map and recognised as it"
+        drawn = np.flatnonzero(trials)
+        labelled = [self.model.names[c] for c in drawn]
+        rows = self.shares(work.set_name, where, labelled, "filtered FPR", hits[drawn], trials[drawn], words)
+        rows.append(self.share(work.set_name, where, "", "filtered FPR", hits.sum(), trials.sum(), words))
+        return rows
+
+    def of_groups(self):
+        """AvgTPR of shortcut classes and the rest, grouped by the base set's filtered TPR."""
+        settings = self.settings
+        base = (
+            None if settings.base is None else self.answers.get((settings.base.name, settings.base.condition or "all"))
+        )
+        if self.model.masks is None or base is None:
+            return []
+        work, counts = base
+        warned = f"; the maps were selected on {work.selected} of its images" if work.selected else ""
+        reference = counts.rates("filtered", "all")
+        gathered = {}  # (set, how it is averaged, scoring) -> list of (tpr, filtered tpr)
+        for (name, condition), (each, counts) in self.answers.items():
+            for scoring in each.scorings:
+                one = each.test_set.condition == "" and not each.condition.corruption
+                alone = one or each.condition.attack is not None
+                key = (name, condition if alone else "mean", scoring)
+                pair = counts.rates("clean", scoring), counts.rates("filtered", scoring)
+                gathered.setdefault(key, []).append(pair)
+        rows = []
+        for (name, condition, scoring), pairs in gathered.items():
+            tpr, filtered = (torch.stack(column).nanmean(0) for column in zip(*pairs, strict=True))
+            where = condition if condition != "mean" else f"mean of {len(pairs)} conditions"
+            where += "" if scoring == "all" else f", {scoring}"
+            found = curves(
+                reference, tpr, filtered, thresholds=settings.thresholds, empty=0.0 if settings.published else math.nan
+            )
+            about = (
+                f"unweighted mean over the classes whose filtered TPR on {settings.base.title} is > t (shortcut) or "
+                f"not (other); an empty group is {'0' if settings.published else 'undefined'}{warned}"
+            )
+            for k, t in enumerate(settings.thresholds):
+                for group in ("shortcut", "other"):
+                    size = int(getattr(found, f"{group}_size")[k])
+                    for prefix, suffix in (("", ""), ("filtered ", "_filtered")):
+                        value = float(getattr(found, group + suffix)[k])
+                        metric = f"{prefix}AvgTPR {group}@{t:g}"
+                        rows.append(self.row(name, where, "", metric, value, None, size, about))
+        return rows
+
+    def of_corruptions(self):
+        """Mean error, CE and mCE of sets of corruptions."""
+        errors = {}
+        for (name, condition), (_, counts) in self.answers.items():
+            match = re.fullmatch(r"(\w+)/([1-5])", condition)
+            hits, trials, _ = counts.of("clean", "all")
+            if match and trials.sum():
+                errors.setdefault(name, {})[match[1], int(match[2])] = 1 - int(hits.sum()) / int(trials.sum())
+        rows = []
+        for name, found in errors.items():
+            whole, each, mean = mean_corruption_error(found, alexnet_errors())
+            where = f"mean of {len(found)} conditions"
+            rows.append(self.row(name, where, "", "mean error", mean, None, len(found), "mean top-1 error, unweighted"))
+            if not name.startswith("imagenet") or name.endswith("bar"):
+                continue  # AlexNet's errors are those on ImageNet-C
+            note = " of generated images: not comparable with published values" if "generated" in name else ""
+            about = f"percent of AlexNet's error on ImageNet-C, 5 severities{note}"
+            rows += [self.row(name, corruption, "", "CE", value, None, 5, about) for corruption, value in each.items()]
+            if whole is not None:
+                rows.append(self.row(name, where, "", "mCE", whole, None, len(BENCHMARK), f"mean CE: {about}"))
+        return rows
+
+    def row(self, set_name, condition, label, metric, value, interval, n, definition):
+        low, high = interval if interval is not None else (None, None)
+        value = None if value is None or math.isnan(value) else value
+        numbers = (value, None if value is None else low, None if value is None else high)
+        return dict(
+            zip(COLUMNS, (self.model.name, set_name, condition, label, metric, *numbers, n, definition), strict=True)
+        )
+
+    def share(self, set_name, condition, label, metric, hits, trials, definition):
+        [row] = self.shares(set_name, condition, [label], metric, [int(hits)], [int(trials)], definition)
+        return row
+
+    def shares(self, set_name, condition, labels, metric, hits, trials, definition):
+        """A row for each label: hits of trials with its interval; undefined without trials."""
+        hits, trials = (np.asarray(v, np.int64) for v in (hits, trials))
+        limits = wilson(torch.from_numpy(hits), torch.from_numpy(trials), self.settings.confidence).tolist()
+        return [
+            self.row(set_name, condition, label, metric, h / n if n else None, limit, n, definition)
+            for label, h, n, limit in zip(labels, hits.tolist(), trials.tolist(), limits, strict=True)
+        ]
+
+
+class Counts:
+    """Answers of one `Work`, counted by class. All arrays are int64 [L], one number for each logit's class."""
+
+    def __init__(self, work, size):
+        data = work.collect()
+        self.size, self.labels, self.through = size, work.logits.numpy(), work.cross.numpy()
+        self.scorings = {name: None if part is None else part.numpy() for name, part in work.scorings.items()}
+        self.row = {name: k for k, name in enumerate(self.scorings)}
+        self.answers = {key.partition(" ")[0]: values for key, values in data.items() if key.endswith("answer")}
+        self.top, self.leaks = data.get("in top 5"), data.get("outside")
+        self.truth = work.test_set.real
+
+    @property
+    def has_top(self):
+        return self.top is not None
+
+    def _kept(self, which, scoring, labels):
+        """(answers [n], which of them count: readable, with a map if one is needed, of a scored class)."""
+        answers = self.answers[which][self.row[scoring]].astype(np.int64)
+        keep = answers >= 0
+        if self.scorings[scoring] is not None:
+            keep &= np.isin(labels, self.scorings[scoring])
+        return answers, keep
+
+    def of(self, which, scoring):
+        """(images recognised, images, images taken for the class) of each class."""
+        if which not in self.answers:
+            return (np.zeros(self.size, np.int64),) * 3
+        answers, keep = self._kept(which, scoring, self.labels)
+        answers, labels = answers[keep], self.labels[keep]
+        return tuple(np.bincount(v, minlength=self.size) for v in (labels[answers == labels], labels, answers))
+
+    def rates(self, which, scoring):
+        """float64 [L]: TPR of each logit's class; NaN without images (or map)."""
+        hits, trials, _ = self.of(which, scoring)
+        return torch.from_numpy(np.divide(hits, trials, out=np.full(self.size, np.nan), where=trials > 0))
+
+    def crossed(self, scoring):
+        """(images of other classes taken for the class through its map, images asked through it) of each class."""
+        if "cross" not in self.answers:
+            return (np.zeros(self.size, np.int64),) * 2
+        answers, keep = self._kept("cross", scoring, self.through)
+        answers, through = answers[keep], self.through[keep]
+        return tuple(np.bincount(v, minlength=self.size) for v in (through[answers == through], through))
+
+    def in_top(self, scoring):
+        """(images whose class is among the five largest logits, images)."""
+        _, keep = self._kept("clean", scoring, self.labels)
+        inside = self.top[self.row[scoring]][keep]
+        return inside.sum(), len(inside)
+
+    def outside(self):
+        """Mean share of an attack's change outside its band."""
+        return 0.0 if np.isnan(self.leaks).all() else np.nanmean(self.leaks)
+
+    def real(self):
+        """(images whose answer is one of ReaL's labels, images that have any)."""
+        answers = self.answers["clean"][0]
+        known = [i for i, labels in enumerate(self.truth) if labels and answers[i] >= 0]
+        return sum(int(answers[i]) in self.truth[i] for i in known), len(known)

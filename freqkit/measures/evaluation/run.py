@@ -1,0 +1,109 @@
+"""All models over all sets: progress, faults, and what goes on record."""
+
+import time
+import warnings
+
+import torch
+
+from freqkit.data.published_sets import decoding_pool
+from freqkit.engine import Interrupted
+from freqkit.engine.journal import finish_tile_on_signal
+from freqkit.errors import UsageError
+from freqkit.measures.evaluation.passes import FAULTS, OneModel
+from freqkit.measures.evaluation.result import EvaluationResult
+from freqkit.measures.selection import SelectedOnTestSet
+from freqkit.results.files import slug
+
+
+class Run:
+    """All models over all sets."""
+
+    def __init__(self, settings, identity, directory, progress, device, workers, failures):
+        self.settings, self.directory, self.progress, self.device = settings, directory, progress, device
+        self.pool, self.failures, self.rows = decoding_pool(workers), failures, []
+        self.began = time.monotonic()
+        previous = (directory.previous if directory else None) or {}
+        self.before, self.sessions = previous.get("seconds", 0.0), previous.get("sessions", 0) + 1
+        self.record = {
+            "status": "running", "identity": identity, "models": {}, "failures": failures, "forwards": 0,
+            "backwards": 0, "decoded": 0, "forwards_resumed": 0, "sessions": self.sessions, "selected_on": {},
+            "notes": list(settings.notes),
+        }  # fmt: skip
+
+    def note_down(self, **changes):
+        self.record.update(changes, seconds=round(self.before + time.monotonic() - self.began, 3))
+        if self.directory:
+            self.directory.write({key: value for key, value in self.record.items() if key != "identity"})
+
+    def all(self, models):
+        with self.pool, finish_tile_on_signal() as check:
+            self.check = check
+            for note in self.settings.notes:
+                self.progress.note(note)
+            self.note_down(forwards_total=self.expected() * len(models))
+            try:
+                for name, source in models:
+                    self.model(name, source)
+                result = EvaluationResult(self.rows, self.failures, self.record)
+                if not self.rows:
+                    what = "; ".join(f"{f['model'] or ''} {f['set']}: {f['error']}".strip() for f in self.failures[:3])
+                    raise UsageError(f"evaluate: nothing could be evaluated: {what}")
+                if self.directory:
+                    result.save(self.directory.path)
+                self.note_down(status="finished")
+                return result
+            except BaseException as error:
+                self.note_down(status="interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+                if isinstance(error, Interrupted) and self.directory:
+                    self.progress.note(f"stopped; continue with resume in {self.directory.path}")
+                raise
+
+    def expected(self):
+        """Forwards of one model, at most."""
+        settings, total = self.settings, 0
+        plain, passes = (1, 1) if settings.dfm is None else (2 + settings.cross, 2)
+        for one in settings.sets:
+            for condition in settings.conditions(one):
+                attack = condition.attack
+                total += len(one) * (plain if attack is None else passes * attack.most_forwards)
+        return round(total)
+
+    def fault(self, model, test_set, condition, error):
+        sentence = " ".join(str(error).split()) or type(error).__name__
+        if not isinstance(error, (UsageError, FloatingPointError)):
+            sentence = f"{type(error).__name__}: {sentence}"
+        where = {"model": model, "set": test_set, "condition": condition, "error": sentence}
+        self.failures.append(where)
+        self.progress.note(f"failed: {' '.join(part for part in (model, test_set, condition) if part)}: {sentence}")
+
+    def selected(self, title, count, images):
+        """Say once for each set that its images are those of the selection, and put on record what is known."""
+        known = self.record["selected_on"]
+        if count and title not in known:
+            warnings.warn(
+                f"evaluate: the maps were selected on {count} of the {images} images of {title!r}, so its filtered "
+                "rates are too good; search on one part (split_fraction) or another set.",
+                SelectedOnTestSet,
+                stacklevel=2,
+            )
+        known[title] = count
+
+    def model(self, name, source):
+        try:
+            classifier = source() if callable(source) and not isinstance(source, torch.nn.Module) else source
+            one = OneModel(self, name, slug(name), classifier)
+        except FAULTS as error:
+            self.fault(name, "", "", error)
+            return
+        self.record["models"][name] = {"record": dict(classifier.record), **one.facts}
+        self.note_down(model=name)
+        self.progress.start(name, self.expected())
+        try:
+            one.all()
+        finally:
+            self.progress.finish()
+            self.rows += one.rows.all()
+            for key in ("forwards", "backwards", "decoded", "forwards_resumed"):
+                self.record[key] += one.counts[key]
+            self.record["models"][name].update(one.facts, **one.counts)
+            self.note_down()

@@ -1,0 +1,157 @@
+"""One condition of one set for one model: which images, which logits count, and the answers so far."""
+
+import hashlib
+
+import numpy as np
+import torch
+
+from freqkit.data.image_set import pixel_digest
+
+UNREADABLE, NO_MASK = -2, -1  # in place of an answer
+
+
+class Work:
+    """The answers of a model to a set under a condition.
+
+    Args:
+        model: a `OneModel`.
+        test_set: the images that it is asked about. logits: int64 [n], the logit of each image's class.
+        base: whether these are the in-distribution images.
+    """
+
+    def __init__(self, model, test_set, logits, condition, base):
+        self.model, self.test_set, self.logits, self.condition = model, test_set, logits, condition
+        self.settings, self.error, self.held = model.settings, None, {}
+        self.set_name = f"{test_set.name} generated" if condition.corruption else test_set.name
+        self.row_condition = condition.title or test_set.condition or "all"
+        self.key = f"{model.slug}/{self.set_name}/{self.row_condition}".replace(" ", "_")
+        self.scorings = self._scorings(base)
+        self.cross = self._cross()
+        # Whether these are the images on which the maps were selected is told by their pixels.
+        self.digested = (
+            model.masks is not None
+            and self.settings.dfm.data_hash is not None
+            and not condition.title
+            and "/" not in test_set.condition
+        )
+        self.selected = None  # how many of the images the maps were selected on; None: not known
+
+    def _scorings(self, base):
+        """Ways of scoring: all logits, and those of a known part of the classes."""
+        found = {"all": None}
+        if self.condition.attack:
+            return found
+        own = self.test_set.subset
+        parts = [own] if own else []
+        if base:
+            parts += [each.subset for each in self.settings.sets if each.subset]
+        for part in parts:
+            places = sorted(self.model.logit[name] for name in part if name in self.model.logit)
+            if 1 < len(places) < len(self.model.names):
+                name = next(each.name for each in self.settings.sets if each.subset is part)
+                found[f"{len(places)} logits{'' if part is own else f' of {name}'}"] = torch.tensor(places)
+        return found
+
+    def _cross(self):
+        """int64 [n]: of some images the logit of *another* class, through whose map they are also asked; else -1."""
+        drawn, model = torch.full((len(self.logits),), -1), self.model
+        masked = [] if model.masks is None else [k for k in self.logits.unique().tolist() if model.of_logit[k] >= 0]
+        wanted = int(self.settings.cross * len(self.logits) + 1e-9)
+        if wanted < 1 or len(masked) < 2 or self.condition.attack:
+            return drawn
+        salt = f"cross {self.settings.seed} ".encode()
+        keys = [
+            hashlib.sha256(salt + self.test_set.source.name(i).encode("utf-8", "surrogateescape")).digest()
+            for i in range(len(self.logits))
+        ]
+        place = {logit: k for k, logit in enumerate(masked)}
+        for i in sorted(range(len(keys)), key=lambda i: keys[i])[:wanted]:
+            own = place.get(int(self.logits[i]))
+            others = len(masked) - (own is not None)
+            pick = int.from_bytes(keys[i][-8:], "little") % others
+            drawn[i] = masked[pick + (own is not None and pick >= own)]
+        return drawn
+
+    @property
+    def passes(self):
+        return 1 if self.model.masks is None else 2
+
+    def names(self, first, last):
+        return [self.test_set.source.name(i) for i in range(first, last)]
+
+    # ---- the journal
+
+    def name(self, first, last):
+        return f"{self.key}/0-{self.passes}/{first}-{last}"
+
+    def recall(self, first, last):
+        """What the journal has of these images, or None."""
+        journal = self.model.journal
+        return journal.get(self.name(first, last)) if journal else None
+
+    def keep(self, first, last, found):
+        """Take answers, and write them to the journal unless it has them."""
+        if self.model.journal and self.name(first, last) not in self.model.journal:
+            self.model.journal.put(self.name(first, last), **found)
+        self.held[first] = found
+
+    # ---- answers
+
+    def empty(self, count):
+        """No answers yet to `count` unattacked images."""
+        rows = len(self.scorings)
+        found = {
+            "clean answer": np.full((rows, count), NO_MASK, np.int32),
+            "in top 5": np.zeros((rows, count), np.uint8),
+        }
+        if self.model.masks is not None:
+            found["filtered answer"] = np.full((rows, count), NO_MASK, np.int32)
+            found["cross answer"] = np.full((rows, count), NO_MASK, np.int32)
+        return found
+
+    def fill(self, found, which, first, places, logits):
+        """Put what logits [b, L] say of the images first + places (int64 [b]) into `found`."""
+        finite = torch.isfinite(logits).all(1).cpu()
+        if not finite.all():
+            name = self.test_set.source.name(first + int(places[~finite][0]))
+            raise FloatingPointError(f"the model gave a NaN or infinite logit for image {name}.")
+        at = places.numpy()
+        found[f"{which} answer"][:, at] = self._winners(logits)
+        if which == "clean":
+            found["in top 5"][:, at] = self._in_top(logits, self.logits[first + places])
+
+    def _winners(self, logits):
+        """Winning logit by each way of scoring, int32 [scorings, b]."""
+        found = []
+        for part in self.scorings.values():
+            found.append((logits.argmax(1) if part is None else part[logits[:, part].argmax(1).cpu()]).cpu().numpy())
+        return np.stack(found).astype(np.int32)
+
+    def _in_top(self, logits, own):
+        """Whether fewer than five logits exceed the true one, uint8 [scorings, b]."""
+        found = []
+        for part in self.scorings.values():
+            values = logits if part is None else logits[:, part]
+            true = logits.gather(1, own.to(logits.device)[:, None])
+            found.append(((values > true).sum(1) < 5).cpu().numpy())
+        return np.stack(found).astype(np.uint8)
+
+    def mark(self, found, pixels, bad):
+        """Strike the answers to images that could not be read; keep the pixels' digests where they are wanted."""
+        for name, values in found.items():
+            if "answer" in name:
+                values[..., bad] = UNREADABLE
+        if self.digested:
+            digests = [np.frombuffer(pixel_digest(image), np.uint8) for image in pixels.numpy()]
+            found["digest"] = np.stack(digests)
+
+    def collect(self):
+        """All blocks together: arrays [scorings, n]."""
+        blocks = [self.held[first] for first in sorted(self.held)]
+        stacked = {"outside": np.stack, "digest": np.concatenate}
+        data = {
+            name: stacked.get(name, lambda parts: np.concatenate(parts, axis=-1))([block[name] for block in blocks])
+            for name in blocks[0]
+        }
+        self.held = {}
+        return data
