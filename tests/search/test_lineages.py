@@ -141,7 +141,7 @@ def test_a_step_follows_the_slope_of_every_bin(model, images, objective):
     (slope,) = torch.autograd.grad(loss, weight)
     soft = torch.sigmoid(values.double() - values[kept].min())
     expected = slope * soft * (1 - soft)
-    state = torch.stack([values, torch.zeros_like(values), torch.zeros_like(values)]).numpy()
+    state = torch.stack([values, *torch.zeros(3, len(values))]).numpy()
     first = torch.from_numpy(learner._step(state, 3, 1, own, others)[1]).double() / 0.1
     expected = expected / expected.square().mean().sqrt()
     assert torch.allclose(first, expected, atol=2e-3 * float(expected.abs().max()))

@@ -39,7 +39,7 @@ def found(tmp_path_factory):
 def test_any_number_of_ranks_writes_the_same_bytes(found):
     runs = dict(found["compare"])
     assert runs.pop("no directory") == [True, True, True]
-    assert len(runs) == 12
+    assert len(runs) == 14
     for name, run in runs.items():
         kind, size = name.split("-")
         assert run["differing"] == [], name
