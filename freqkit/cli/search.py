@@ -193,7 +193,8 @@ def _show_plan(plan, as_json, ranks):
     click.echo(f"{plan.images} images of {plan.classes} classes, batches of {plan.batch_size}")
     click.echo(f"memory: {memory}")
     backwards = f", {amount(plan.backwards)} backwards" if plan.backwards else ""
-    click.echo(f"{amount(plan.forwards)} forwards{backwards}, about {duration(plan.seconds)} at the speed just measured")
+    about = f"about {duration(plan.seconds)} at the speed just measured"
+    click.echo(f"{amount(plan.forwards)} forwards{backwards}, {about}")
     if ranks > 1:
         click.echo(
             f"{ranks} ranks as fast as this one: about {duration(projected['seconds'])}, "

@@ -17,8 +17,8 @@ not decide.
 A mask is learned from each of two starts, and the class keeps the better one by exact scores. "narrow" begins with
 equal scores, and has the budget of the result throughout. "wide" begins with the whole plane, and the budget falls by a
 constant factor per step in the first half; the pairs whose removal from the whole image should cost the class most
-(`freqkit.search.estimate_removal`) are lifted from the beginning; and it lowers mean over others of d - mean over own of
-d, which never saturates, so that what makes a class that is told well already still more certain is not left to chance.
+(`freqkit.search.estimate_removal`) are lifted from the beginning; and it lowers mean over others of d - mean over own
+of d, which never saturates, so that what makes a class that is told well still more certain is not left to chance.
 So a few isolated frequencies are found that mean nothing one without the other; where a class is spread over many,
 narrow steps use their number better.
 """
@@ -91,7 +91,8 @@ def learned(
             repetition; all there are when they are fewer. "class-loss" draws no others.
         rate: step of the scores (Adam, falling linearly to 0).
         levels: cell sizes used, from single bins up; None: all (1, 2, 4 bins at 32 px, 1 to 16 at 224).
-        starts: "narrow", "wide", or both (default): each costs as much, see the module.
+        starts: "narrow", "wide", or both (default): each costs as much, see the module; "wide" also a forward and three
+            backwards of every image, for all classes together.
         seed: of the draws.
         domain, class_index, batch_size, device, dtype, memory, form, spectra: see `freqkit.engine.score`; steps run in
             float32, the last three concern the exact scores at the end.
@@ -110,7 +111,7 @@ def learned(
         >>> from freqkit.models import load_model
         >>> model = load_model("small_convnet", num_classes=4)
         >>> result = learned(model, synthetic(images_per_class=3), steps=2, batch_size=16)
-        >>> bool((result.power <= 0.05).all()), result.backwards     # 4 classes, 2 starts of 2 steps, 3 + 9 images; ranking
+        >>> bool((result.power <= 0.05).all()), result.backwards     # 4 classes, 2 starts of 2 steps; ranking
         (True, 228)
     """
     one_of("learned", "objective", objective, OBJECTIVES)

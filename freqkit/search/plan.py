@@ -21,7 +21,8 @@ class Plan:
         memory: dict of bytes: images, spectra (cached), batch (filtered images of one forward), process
             (resident set of this process after the calibration, all of that included).
         record: batch-size timings and the time per forward.
-        searcher: its name. shared: whether ranks can share it. remark: what the numbers leave open, a sentence, or None.
+        searcher: its name. shared: whether ranks can share it.
+        remark: what the numbers leave open, a sentence, or None.
     """
 
     stages: list

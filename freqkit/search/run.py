@@ -122,7 +122,8 @@ class SearchRun:
         return Plan(
             rows, len(self.images), len(self.searched), scorer.batch_size, forwards, seconds,
             {**scorer.memory(), "process": process},
-            {"seconds_per_forward": each, "batch_size_timings": scorer.calibration}, backwards, self.name, self.shared, remark,
+            {"seconds_per_forward": each, "batch_size_timings": scorer.calibration},
+            backwards, self.name, self.shared, remark,
         )  # fmt: skip
 
     def execute(self, work, out, resume, overwrite, progress):
