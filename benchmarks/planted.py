@@ -3,7 +3,7 @@
     python benchmarks/planted.py [--variants 1,2,3,4] [--seeds 1] [--searcher learned] [--coverage 0.05] [--json FILE]
 
 Prints recall and precision of class C0's planted bins, TPR and FPR of its mask on fresh images, TPR without the bins of
-the mask, and TPR, FPR of the planted bins themselves: where that FPR is high, no search for what suffices can want them.
+the mask, and TPR, FPR of the planted bins themselves: where that FPR is high, no search for what suffices wants them.
 """
 
 import argparse
@@ -37,7 +37,9 @@ def main(argv=None):
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     rows = []
-    print(f"{'set':>3}{'seed':>5}{'accuracy':>10}{'recall':>8}{'precision':>11}{'TPR':>7}{'FPR':>7}{'without':>9}{'planted':>11}{'seconds':>9}")
+    print(
+        f"{'set':>3}{'seed':>5}{'accuracy':>10}{'recall':>8}{'precision':>11}{'TPR':>7}{'FPR':>7}{'without':>9}{'planted':>11}{'seconds':>9}"
+    )
     for variant in map(int, args.variants.split(",")):
         for seed in range(args.seeds):
             sets = [

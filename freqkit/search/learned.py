@@ -11,14 +11,14 @@ d = z_c - log sum_{j != c} exp z_j, over images of c ("own") and of other classe
     contrast    mean over own of log(1 + exp(-d)) + mean over others of log(1 + exp(d))
     class-loss  mean over own of log(1 + exp(-d)), the cross-entropy, as in the papers
 
-The mask of highest mean score over the second half of the steps is the result, so that the images of the last steps do
-not decide.
-
-A mask is learned from each of two starts, and the class keeps the better one by exact scores. "narrow" begins with
+A mask is learned from each of two starts, and the class keeps the better one by exact scores: by TPR - FPR, and of equals
+the one that keeps more of what the class is lost without (a hundredth of the loss without it, minus that of the loss
+through it). "narrow" begins with
 equal scores, and has the budget of the result throughout. "wide" begins with the whole plane, and the budget falls by a
 constant factor per step in the first half; the pairs whose removal from the whole image should cost the class most
 (`freqkit.search.estimate_removal`) are lifted from the beginning; and it lowers mean over others of d - mean over own
-of d, which never saturates, so that what makes a class that is told well still more certain is not left to chance.
+of d, which never saturates, so that what makes a class that is told well still more certain is not left to chance. Its
+scores are averaged over the second half of the steps, lest the images of the last ones decide.
 So a few isolated frequencies are found that mean nothing one without the other; where a class is spread over many,
 narrow steps use their number better.
 """
@@ -41,7 +41,7 @@ from freqkit.search.run import SearchRun, budget, fill, one_of, whole_number
 
 OBJECTIVES = ("tpr-fpr", "contrast", "class-loss")
 WARM, COLD = 4.0, 1.0  # T of the first and the last step
-TIE = 0.01  # of the class loss, beside rates: those come in steps of an image
+TIE = 0.01  # of class losses, beside rates: those come in steps of an image
 KEPT_EVERY = 10  # steps between entries of the journal
 FIRST, SECOND = 0.9, 0.99  # decay of Adam's moments
 STARTS = ("narrow", "wide")
@@ -152,10 +152,12 @@ def learned(
         finally:
             progress.finish()
         kept = kept.unflatten(0, (len(run.searched), len(starts)))
-        by_loss = objective == "class-loss"
+        if objective == "class-loss":
+            return run.lineages(scorer, kept, learner.owner, progress, lambda scores: -scores.loss)
+        without = learner.loss_without(kept, scorer, progress).flatten()[:, None]
         return run.lineages(
             scorer, kept, learner.owner, progress,
-            lambda scores: -scores.loss if by_loss else scores.tpr_minus_fpr - TIE * scores.loss,
+            lambda scores: scores.tpr_minus_fpr + TIE * (without - scores.loss),
         )  # fmt: skip
 
     if dry_run:
@@ -168,7 +170,13 @@ def learned(
             [
                 ("ranking by gradients", len(images), 3 * len(images), 1, None),
                 ("gradient steps", drawn, drawn, masks, steps * masks * learner.seconds_per_step()),
-                ("exact scores", scorer.forwards(masks), 0, scorer.tiles(masks), None),
+                (
+                    "exact scores",
+                    scorer.forwards(masks) + (objective != "class-loss") * len(starts) * len(images),
+                    0,
+                    scorer.tiles(masks),
+                    None,
+                ),
             ]["wide" not in starts :],
         )
     return run.execute(work, out, resume, overwrite, progress)
@@ -212,11 +220,29 @@ class _Learner:
             tiles, lambda mask: self._learn(*mask, known, progress if group.size == 1 else Silent()),
             journal=journal, progress=progress, check=self.run.check,
         )  # fmt: skip
-        for i, ((label, _), arrays, resumed) in enumerate(shared):
-            states[i] = torch.from_numpy(np.array(arrays["state"][3]))
+        for i, ((label, start), arrays, resumed) in enumerate(shared):
+            states[i] = torch.from_numpy(np.array(arrays["state"][3 if start == "wide" else 0]))
             self.run.record["forwards_resumed"] += self.steps * self.drawn(label) * resumed
         states = torch.from_numpy(np.array(group.agree_arrays({"states": states.numpy()})["states"]))
         return torch.stack([fill(self._scores(values), self.area, self.bins) for values in states])
+
+    def loss_without(self, kept, scorer, progress):
+        """float64 [C, S]: each class's mean loss on its images without what its S masks [C, S, K] keep."""
+        run, starts = self.run, kept.shape[1]
+        place = torch.zeros(len(run.images.classes), dtype=torch.int64)
+        place[run.searched] = torch.arange(len(run.searched))
+        progress.start("without the masks", starts * len(run.images))
+        try:
+            found = []
+            for rest in (~kept).unbind(1):
+                bits = mask_room.pack(rest[:, self.owner], cell=(1, 1), size=run.size, symmetry="hermitian")
+                scores = scorer.score_each(bits, place[run.images.labels], progress=progress, check=run.check)
+                found.append(scores.loss[0, run.searched])
+                run.record["forwards"] += len(run.images)
+        finally:
+            progress.finish()
+        found = ranks.current().agree_arrays({"loss": torch.stack(found, 1).numpy()})["loss"]
+        return torch.from_numpy(np.array(found))
 
     def seconds_per_step(self):
         """Of the first class, the better of two after one that warms up."""
