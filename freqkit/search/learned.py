@@ -11,16 +11,15 @@ d = z_c - log sum_{j != c} exp z_j, over images of c ("own") and of other classe
     contrast    mean over own of log(1 + exp(-d)) + mean over others of log(1 + exp(d))
     class-loss  mean over own of log(1 + exp(-d)), the cross-entropy, as in the papers
 
-A mask is learned from each of two starts, and the class keeps the better one by exact scores: by TPR - FPR, and of equals
-the one that keeps more of what the class is lost without (a hundredth of the loss without it, minus that of the loss
-through it). "narrow" begins with
-equal scores, and has the budget of the result throughout. "wide" begins with the whole plane, and the budget falls by a
-constant factor per step in the first half; the pairs whose removal from the whole image should cost the class most
-(`freqkit.search.estimate_removal`) are lifted from the beginning; and it lowers mean over others of d - mean over own
-of d, which never saturates, so that what makes a class that is told well still more certain is not left to chance. Its
-scores are averaged over the second half of the steps, lest the images of the last ones decide.
-So a few isolated frequencies are found that mean nothing one without the other; where a class is spread over many,
-narrow steps use their number better.
+A mask is learned from each of two starts, and the class keeps the better one by exact scores: by TPR - FPR, and of
+equals the one that keeps more of what the class is lost without (a hundredth of the loss without it, minus that of
+the loss through it). "narrow" begins with equal scores, and has the budget of the result throughout. "wide" begins
+with the whole plane, and the budget falls by a constant factor per step in the first half; the pairs whose removal
+from the whole image should cost the class most (`freqkit.search.estimate_removal`) are lifted from the beginning; and
+it lowers mean over others of d - mean over own of d, which never saturates, so that what makes a class that is told
+well still more certain is not left to chance. Its scores are averaged over the second half of the steps, lest the
+images of the last ones decide. So a few isolated frequencies are found that mean nothing one without the other; where
+a class is spread over many, narrow steps use their number better.
 """
 
 import math
