@@ -14,6 +14,7 @@ _PUBLIC = {
     "load_model": "freqkit.models",
     "load_images": "freqkit.data",
     "score": "freqkit.engine",
+    "learned": "freqkit.search",
     "hfss": "freqkit.search",
 }
 _MODULES = (

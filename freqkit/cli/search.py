@@ -23,9 +23,9 @@ from freqkit.cli.progress import amount, duration, watcher
 from freqkit.cli.searchers import (
     SEARCHER,
     _plain,
+    choose_searcher,
     cost_of,
     facts_of,
-    refuse_foreign_flags,
     run_searcher,
     show_classes,
 )
@@ -109,7 +109,7 @@ def search(
         raise UsageError("--ranks projects a --dry-run; torchrun starts the processes of a real one.")
     if out is None and not dry_run:
         raise UsageError("--out must be given, or --dry-run.")
-    refuse_foreign_flags(click.get_current_context())
+    searcher = choose_searcher(click.get_current_context())
     with join() as ranks:
         model = the_model(flags)
         images = the_images(flags, size=side_of(model))
@@ -118,8 +118,11 @@ def search(
                 f"--data must hold the classes of the model: it has {len(images.classes)} folders, the model"
                 f" {model.num_classes} logits; give --classes FILE (the name of each logit) or --num-classes."
             )
-        if flags["searcher"] != "hfss":
-            run_searcher(model, images, click.get_current_context().params, ranks)
+        if searcher != "hfss":
+            run_searcher(
+                searcher, model, images, click.get_current_context().params, ranks,
+                lambda plan: _show_plan(plan, as_json, project),
+            )  # fmt: skip
             return
         settings = {
             "preset": preset,
@@ -164,6 +167,8 @@ def _show_plan(plan, as_json, ranks):
             "classes": plan.classes,
             "batch_size": plan.batch_size,
             "forwards": plan.forwards,
+            "backwards": plan.backwards,
+            "remark": plan.remark,
             "seconds": plan.seconds,
             "ranks": ranks,
             "projected_seconds": projected["seconds"],
@@ -173,9 +178,15 @@ def _show_plan(plan, as_json, ranks):
         }
         click.echo(json.dumps(_plain(facts), indent=2))
         return
-    show_table(
-        [(name, "right") for name in ("stage", "cell", "masks", "distinct", "forwards")],
-        [
+    if "work" in plan.stages[0]:
+        columns = [("work", "left"), *((name, "right") for name in ("forwards", "backwards", "time"))]
+        rows = [
+            [part["work"], amount(part["forwards"]), amount(part["backwards"]), duration(part["seconds"])]
+            for part in plan.table()
+        ]
+    else:
+        columns = [(name, "right") for name in ("stage", "cell", "masks", "distinct", "forwards")]
+        rows = [
             [
                 str(stage["stage"]),
                 f"{stage['cell']} bins",
@@ -184,13 +195,14 @@ def _show_plan(plan, as_json, ranks):
                 amount(stage["forwards"]),
             ]
             for stage in plan.table()
-        ],
-        title="What the search would do",
-    )
+        ]
+    show_table(columns, rows, title="What the search would do", note=plan.remark)
     memory = ", ".join(f"{name} {size / 2**20:.0f} MiB" for name, size in plan.memory.items())
     click.echo(f"{plan.images} images of {plan.classes} classes, batches of {plan.batch_size}")
     click.echo(f"memory: {memory}")
-    click.echo(f"{amount(plan.forwards)} forwards, about {duration(plan.seconds)} at the speed just measured")
+    backwards = f", {amount(plan.backwards)} backwards" if plan.backwards else ""
+    about = f"about {duration(plan.seconds)} at the speed just measured"
+    click.echo(f"{amount(plan.forwards)} forwards{backwards}, {about}")
     if ranks > 1:
         click.echo(
             f"{ranks} ranks as fast as this one: about {duration(projected['seconds'])}, "

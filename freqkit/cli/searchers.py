@@ -13,21 +13,20 @@ from freqkit.cli.values import Share, resolve_device
 
 # searcher -> the flags of `freqkit search` that are its own
 OWN_FLAGS = {
-    "hfss": ("preset", "stages", "candidates", "keep", "top", "seed", "risk", "stopping", "dry_run"),
+    "hfss": ("preset", "stages", "candidates", "keep", "top", "seed", "risk", "stopping"),
     "learned": ("coverage", "objective", "steps", "seed"),
     "evolve": ("coverage", "objective", "generations", "seed"),
     "greedy": ("coverage", "tolerance"),
     "gradient": ("coverage", "patch", "rescore", "seed"),
     "removal": ("coverage", "patch"),
 }
+DEFAULT = "learned"
 SEARCHER = (
     click.option(
         "--searcher",
         type=click.Choice(list(OWN_FLAGS)),
-        default="hfss",
-        show_default=True,
-        help="hfss: random masks, refined; learned: by gradients; evolve: by answers alone; greedy, gradient, removal:"
-        " one frequency after the other.",
+        help="learned: by gradients; hfss: random masks, refined; evolve: by answers alone; greedy, gradient, removal:"
+        " one frequency after the other.  [default: learned; hfss with --preset or another flag of hfss alone]",
     ),
     click.option(
         "--coverage", type=Share(), default=0.05, show_default=True, help="all but hfss: share of the bins to keep."
@@ -51,38 +50,61 @@ SEARCHER = (
 )
 
 
-def refuse_foreign_flags(context):
-    """A flag of another searcher on the command line is an error: it would do nothing."""
+def choose_searcher(context):
+    """The searcher asked for: by --searcher, else by a flag that is of hfss alone (a preset means the published
+    method), else the default one.
+
+    Raises:
+        UsageError: a flag of another searcher was given, which would do nothing.
+    """
     from click.core import ParameterSource
 
     from freqkit.errors import UsageError
 
-    chosen = context.params["searcher"]
     all_own = {name for names in OWN_FLAGS.values() for name in names}
-    for name in sorted(all_own - set(OWN_FLAGS[chosen])):
+    of_others = {name for searcher, names in OWN_FLAGS.items() if searcher != "hfss" for name in names}
+    given = {
+        name
+        for name in all_own
+        if context.get_parameter_source(name) in (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)
+    }
+    chosen = context.params["searcher"]
+    if chosen is None:
+        chosen = "hfss" if given & (set(OWN_FLAGS["hfss"]) - of_others) else DEFAULT
+    for name in sorted(given - set(OWN_FLAGS[chosen])):
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             owners = [searcher for searcher, names in OWN_FLAGS.items() if name in names]
             raise UsageError(
                 f"--{name.replace('_', '-')} is a flag of {' and '.join(owners)}; --searcher {chosen} has none."
             )
+    context.params["searcher"] = chosen  # on record in run.yaml
+    return chosen
 
 
-def run_searcher(model, images, flags, ranks):
+def run_searcher(name, model, images, flags, ranks, show_plan):
     """What `freqkit search` does for a searcher that is not hfss; `flags` are the values of all its options."""
     from freqkit import search as searchers
     from freqkit.report import examples_of, plot_removal, save_examples, save_figure, write_pictures
 
-    name, out = flags["searcher"], Path(flags["out"])
     settings = {key: flags[key] for key in OWN_FLAGS[name]}
     if name in ("gradient", "removal"):
         share = settings.pop("coverage")
         settings.update(levels=(share,), level=share)
+    settings.update(
+        batch_size=flags["batch_size"], device=resolve_device(flags["device"]), dtype=flags["dtype"],
+        **{key: flags[key] for key in ENGINE_KEYS},
+    )  # fmt: skip
+    search = getattr(searchers, name)
+    if flags["dry_run"]:
+        plan = search(model, images, dry_run=True, **settings)
+        if ranks.first:
+            show_plan(plan)
+        return
+    out = Path(flags["out"])
     with watcher(log=flags["log_json"]) as progress:
-        result = getattr(searchers, name)(
-            model, images, out=out, resume=flags["resume"], overwrite=flags["overwrite"], progress=progress,
-            batch_size=flags["batch_size"], device=resolve_device(flags["device"]), dtype=flags["dtype"],
-            **{key: flags[key] for key in ENGINE_KEYS}, **settings,
-        )  # fmt: skip
+        result = search(
+            model, images, out=out, resume=flags["resume"], overwrite=flags["overwrite"], progress=progress, **settings
+        )
     if not ranks.first:
         return
     if name in ("gradient", "removal"):

@@ -142,7 +142,7 @@ def compare_searchers(
         ...     efforts={"learned": [1, 2]}, per_class=2, seeds=1, batch_size=16,
         ... )
         >>> [(row["searcher"], row["effort"], row["backwards"]) for row in found.rows]
-        [('learned', 1, 64), ('learned', 2, 128)]
+        [('learned', 1, 88), ('learned', 2, 152)]
     """
     searchers = list(searchers)
     unknown = [name for name in searchers if name not in EFFORTS]

@@ -18,7 +18,7 @@ import torch
 
 from freqkit import masks as mask_room
 from freqkit.errors import UsageError
-from freqkit.search.gradient import estimate_removal
+from freqkit.search.gradient import ranking
 from freqkit.search.learned import _cells
 from freqkit.search.removal import removal_cells
 from freqkit.search.run import SearchRun, budget, fill, one_of, whole_number
@@ -54,6 +54,7 @@ def evolve(
     resume=False,
     overwrite=False,
     progress=None,
+    dry_run=False,
 ):
     """Find, for every class, the frequencies by which it is still told apart, by evolution; see the module.
 
@@ -66,7 +67,7 @@ def evolve(
         guided: begin with the ranking by gradients (one forward and three backwards per image).
         seed: of the draws.
         domain, class_index, batch_size, device, dtype, memory, form, spectra: see `freqkit.engine.score`.
-        out, resume, overwrite, progress: see `freqkit.search.hfss`.
+        out, resume, overwrite, progress, dry_run: see `freqkit.search.hfss`.
 
     Returns:
         `freqkit.results.SearchResult` of one stage: each class's best mask, scored exactly on all images.
@@ -102,16 +103,17 @@ def evolve(
     if len(run.searched) < 2 and objective != "class-loss":
         raise UsageError(f"evolve: objective {objective} needs images of two classes at least.")
 
+    each = candidates if objective == "class-loss" else candidates + -(-candidates // 2)
+    shown = each * generations + (0 if objective == "class-loss" else elite * (generations - 1))
+
     def work(run, progress):
         scorer = run.scorer()
         _, owner = removal_cells(run.size, 1)
         classes = len(run.searched)
         scores = torch.zeros(classes, int(owner.max()) + 1, dtype=torch.float64)
         if guided:
-            scores = _ranked(_estimate(run, progress, class_index, domain, device))[:, run.searched].T
+            scores = (PRIOR * ranking(run, progress))[:, run.searched].T
         lineage = _Lineages(run, scorer, owner, bins, objective, elite, seed)
-        each = candidates if objective == "class-loss" else candidates + -(-candidates // 2)
-        shown = each * generations + (0 if objective == "class-loss" else elite * (generations - 1))
         progress.start("evolution", shown * len(images), "forwards")
         try:
             for generation in range(generations):
@@ -121,29 +123,16 @@ def evolve(
             progress.finish()
         return run.lineages(scorer, lineage.elite[:, :1], owner, progress)
 
+    if dry_run:
+        scorer, images_shown, masks = run.scorer(), shown * len(images), len(run.searched)
+        parts = [
+            ("generations", images_shown, 0, 1, None),
+            ("exact scores", scorer.forwards(masks), 0, scorer.tiles(masks), None),
+        ]
+        if guided:
+            parts.insert(0, ("ranking by gradients", len(images), 3 * len(images), 1, None))
+        return run.plan(scorer, parts)
     return run.execute(work, out, resume, overwrite, progress)
-
-
-def _estimate(run, progress, class_index, domain, device):
-    """Estimated increase of the losses [K, classes], with its cost on record, from the journal when it is there."""
-    images, journal, key = run.images, run.journal, f"gradient/0-1/0-{len(run.images)}"
-    found = journal.get(key) if journal is not None else None
-    if found is None:
-        estimate = estimate_removal(
-            run.model, images, class_index=class_index, domain=domain, device=device, progress=progress, check=run.check
-        )
-        found = {"total": estimate.total.numpy()}
-        if journal is not None:
-            journal.put(key, **found)
-    run.record["forwards"] += len(images)
-    run.record["backwards"] += 3 * len(images)
-    return torch.from_numpy(np.array(found["total"]))
-
-
-def _ranked(values):
-    """Ranks of each column, centred, of standard deviation `PRIOR`."""
-    place = values.argsort(0).argsort(0).double()
-    return PRIOR * (place - place.mean(0)) / place.std(0)
 
 
 class _Lineages:

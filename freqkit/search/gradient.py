@@ -266,6 +266,7 @@ def gradient(
     resume=False,
     overwrite=False,
     progress=None,
+    dry_run=False,
 ):
     """Dominant frequencies from gradients: rank all by an estimate, measure only the most promising exactly.
 
@@ -338,4 +339,35 @@ def gradient(
                 progress.finish()
         return run.result(run.scorer(), owner, loss, baseline, total, progress)
 
+    if dry_run:
+        scorer, classes = run.scorer(), len(run.searched)
+        number = round(rescore * len(removal_cells(run.size, patch)[0]))
+        parts = [
+            ("ranking by gradients", len(images), (1 + draws) * len(images), 1, None),
+            ("exact scores", scorer.forwards(classes), 0, scorer.tiles(classes), None),
+        ]
+        if number:
+            tiles = classes * -(-number // MASKS_AT_ONCE)
+            parts.insert(1, ("removal of the most promising", number * len(images), 0, tiles, None))
+        return run.plan(scorer, parts)
     return run.execute(work, out, resume, overwrite, progress)
+
+
+def ranking(run, progress):
+    """How promising every pair is to every class of a `SearchRun`, by gradients: float64 [K, classes], centred ranks of
+    standard deviation 1. Its cost goes on record; the journal keeps it."""
+    images, journal, key, draws = run.images, run.journal, f"gradient/0-1/0-{len(run.images)}", 2
+    found = journal.get(key) if journal is not None else None
+    if found is None:
+        estimate = estimate_removal(
+            run.model, images, draws=draws, class_index=run.scoring["class_index"], domain=run.scoring["domain"],
+            device=run.scoring["device"], progress=progress, check=run.check,
+        )  # fmt: skip
+        found = {"total": estimate.total.numpy()}
+        if journal is not None:
+            journal.put(key, **found)
+    found = ranks.current().agree_arrays(found)
+    run.record["forwards"] += len(images)
+    run.record["backwards"] += (1 + draws) * len(images)
+    place = torch.from_numpy(np.array(found["total"])).argsort(0).argsort(0).double()
+    return (place - place.mean(0)) / place.std(0)

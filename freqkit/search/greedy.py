@@ -40,6 +40,7 @@ def greedy(
     resume=False,
     overwrite=False,
     progress=None,
+    dry_run=False,
 ):
     """Remove every frequency that a class can do without, in a fixed order; see the module.
 
@@ -53,7 +54,7 @@ def greedy(
         order: "inner-first" or "outer-first".
         passes: with `coverage`, at most so many; a class that then keeps more than `coverage` is an error.
         domain, class_index, batch_size, device, dtype, memory, form, spectra: see `freqkit.engine.score`.
-        out, resume, overwrite, progress: see `freqkit.search.hfss`.
+        out, resume, overwrite, progress, dry_run: see `freqkit.search.hfss`.
 
     Returns:
         `freqkit.results.SearchResult` of one stage: each class's mask, scored exactly on all images.
@@ -142,6 +143,23 @@ def greedy(
             progress.finish()
         return run.lineages(scorer, kept[:, None], owner, progress)
 
+    if dry_run:
+        scorer, masks = run.scorer(), len(run.searched)
+        pairs = int(removal_cells(size, 1)[1].max()) + 1
+        remark = None
+        if bins is not None:
+            remark = (
+                "One pass is counted; until the coverage is reached, up to "
+                f"{passes} follow, each with as many forwards at most."
+            )
+        return run.plan(
+            scorer,
+            [
+                ("culling", (pairs + 1) * len(images), 0, 1, None),
+                ("exact scores", scorer.forwards(masks), 0, scorer.tiles(masks), None),
+            ],
+            remark,
+        )
     return run.execute(work, out, resume, overwrite, progress)
 
 

@@ -11,31 +11,40 @@ d = z_c - log sum_{j != c} exp z_j, over images of c ("own") and of other classe
     contrast    mean over own of log(1 + exp(-d)) + mean over others of log(1 + exp(d))
     class-loss  mean over own of log(1 + exp(-d)), the cross-entropy, as in the papers
 
-A mask is learned from each of two starts, and the class keeps the better one by exact scores. "narrow" has the budget
-of the result throughout. "wide" begins with the whole plane, and the budget falls by a constant factor per step in
-the first half: what the class is told by is in sight from the beginning, which finds a few isolated frequencies that
-mean nothing one without the other; where a class is spread over many, narrow steps use their number better.
+A mask is learned from each of two starts, and the class keeps the better one by exact scores: by TPR - FPR, and of
+equals the one that keeps more of what the class is lost without (a hundredth of the loss without it, minus that of
+the loss through it). "narrow" begins with equal scores, and has the budget of the result throughout. "wide" begins
+with the whole plane, and the budget falls by a constant factor per step in the first half; the pairs whose removal
+from the whole image should cost the class most (`freqkit.search.estimate_removal`) are lifted from the beginning; and
+it lowers mean over others of d - mean over own of d, which never saturates, so that what makes a class that is told
+well still more certain is not left to chance. Its scores are averaged over the second half of the steps, lest the
+images of the last ones decide. So a few isolated frequencies are found that mean nothing one without the other; where
+a class is spread over many, narrow steps use their number better.
 """
 
 import math
+import time
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from freqkit import masks as mask_room
+from freqkit.engine import Silent, ranks
 from freqkit.engine.forward import Forward
 from freqkit.errors import UsageError
 from freqkit.ops import spectral_filter, spectrum
+from freqkit.search.gradient import ranking
 from freqkit.search.removal import removal_cells
 from freqkit.search.run import SearchRun, budget, fill, one_of, whole_number
 
 OBJECTIVES = ("tpr-fpr", "contrast", "class-loss")
 WARM, COLD = 4.0, 1.0  # T of the first and the last step
-TIE = 0.01  # of the class loss, beside rates: those come in steps of an image
+TIE = 0.01  # of class losses, beside rates: those come in steps of an image
 KEPT_EVERY = 10  # steps between entries of the journal
 FIRST, SECOND = 0.9, 0.99  # decay of Adam's moments
 STARTS = ("narrow", "wide")
+LIFT = 1.0  # first scores of a wide start, in standard deviations of the ranks above their mean
 FALLING = 0.5  # share of the steps of a wide start in which the budget falls
 LARGEST = 8  # cells per side of the largest cells, at least
 
@@ -65,6 +74,7 @@ def learned(
     resume=False,
     overwrite=False,
     progress=None,
+    dry_run=False,
 ):
     """Find, for every class, the frequencies by which it is still told apart, by gradients; see the module.
 
@@ -80,11 +90,12 @@ def learned(
             repetition; all there are when they are fewer. "class-loss" draws no others.
         rate: step of the scores (Adam, falling linearly to 0).
         levels: cell sizes used, from single bins up; None: all (1, 2, 4 bins at 32 px, 1 to 16 at 224).
-        starts: "narrow", "wide", or both (default): each costs as much, see the module.
+        starts: "narrow", "wide", or both (default): each costs as much, see the module; "wide" also a forward and three
+            backwards of every image, for all classes together.
         seed: of the draws.
         domain, class_index, batch_size, device, dtype, memory, form, spectra: see `freqkit.engine.score`; steps run in
             float32, the last three concern the exact scores at the end.
-        out, resume, overwrite, progress: see `freqkit.search.hfss`.
+        out, resume, overwrite, progress, dry_run: see `freqkit.search.hfss`.
 
     Returns:
         `freqkit.results.SearchResult` of one stage: each class's mask, scored exactly on all images.
@@ -99,8 +110,8 @@ def learned(
         >>> from freqkit.models import load_model
         >>> model = load_model("small_convnet", num_classes=4)
         >>> result = learned(model, synthetic(images_per_class=3), steps=2, batch_size=16)
-        >>> bool((result.power <= 0.05).all()), result.backwards     # 4 classes, 2 starts of 2 steps, 3 + 9 images
-        (True, 192)
+        >>> bool((result.power <= 0.05).all()), result.backwards     # 4 classes, 2 starts of 2 steps; ranking
+        (True, 228)
     """
     one_of("learned", "objective", objective, OBJECTIVES)
     for name, value, least in (("steps", steps, 1), ("own", own, 1), ("others", others, 1), ("seed", seed, 0)):
@@ -116,7 +127,7 @@ def learned(
     bins = budget("learned", coverage, size)
     run = SearchRun(
         "learned", model, images, domain=domain, class_index=class_index, batch_size=batch_size, device=device,
-        dtype=dtype, memory=memory, form=form, spectra=spectra,
+        dtype=dtype, memory=memory, form=form, spectra=spectra, shared=True,
         identity={
             "coverage": coverage, "objective": objective, "steps": steps, "own": own, "others": others,
             "levels": levels, "starts": list(starts), "rate": rate, "seed": seed,
@@ -128,22 +139,45 @@ def learned(
     def work(run, progress):
         scorer = run.scorer()
         learner = _Learner(run, scorer.class_index, bins, objective, steps, own, others, rate, levels, seed)
+        if "wide" in starts:
+            learner.ranking = ranking(run, progress)
         progress.start(
             "learned masks",
             3 * len(starts) * sum(learner.drawn(c) for c in run.searched) * steps,
             "forward-equivalents",
         )
         try:
-            kept = [learner.learn(c, start, progress) for c in run.searched for start in starts]
+            kept = learner.learn([(c, start) for c in run.searched for start in starts], progress)
         finally:
             progress.finish()
-        kept = torch.stack(kept).unflatten(0, (len(run.searched), len(starts)))
-        by_loss = objective == "class-loss"
+        kept = kept.unflatten(0, (len(run.searched), len(starts)))
+        if objective == "class-loss":
+            return run.lineages(scorer, kept, learner.owner, progress, lambda scores: -scores.loss)
+        without = learner.loss_without(kept, scorer, progress).flatten()[:, None]
         return run.lineages(
             scorer, kept, learner.owner, progress,
-            lambda scores: -scores.loss if by_loss else scores.tpr_minus_fpr - TIE * scores.loss,
+            lambda scores: scores.tpr_minus_fpr + TIE * (without - scores.loss),
         )  # fmt: skip
 
+    if dry_run:
+        scorer = run.scorer()
+        learner = _Learner(run, scorer.class_index, bins, objective, steps, own, others, rate, levels, seed)
+        drawn = steps * len(starts) * sum(learner.drawn(c) for c in run.searched)
+        masks = len(starts) * len(run.searched)
+        return run.plan(
+            scorer,
+            [
+                ("ranking by gradients", len(images), 3 * len(images), 1, None),
+                ("gradient steps", drawn, drawn, masks, steps * masks * learner.seconds_per_step()),
+                (
+                    "exact scores",
+                    scorer.forwards(masks) + (objective != "class-loss") * len(starts) * len(images),
+                    0,
+                    scorer.tiles(masks),
+                    None,
+                ),
+            ]["wide" not in starts :],
+        )
     return run.execute(work, out, resume, overwrite, progress)
 
 
@@ -155,25 +189,90 @@ class _Learner:
         _, self.owner = removal_cells(run.size, 1)
         self.area = torch.bincount(self.owner.flatten())
         self.cells = _cells(self.owner)[:levels]
+        self.width = sum(int(cell.max()) + 1 for cell in self.cells)
         self.forward = Forward(run.model, device=run.scoring["device"], domain=run.scoring["domain"])
         self.uncentred = mask_room.uncentred(self.owner).to(self.forward.device)
         self.optimised = False
+        self.ranking = None  # real [K, classes], of wide starts
 
     def drawn(self, label):
         """Images of a step."""
         count = int((self.run.images.labels == label).sum())
         return min(self.own, count) + min(self.others, len(self.run.images) - count)
 
-    def learn(self, label, start, progress):
-        """bool [K], the pairs that a class keeps."""
+    def learn(self, masks, progress):
+        """bool [M, K], the pairs that each of M masks [(label, start), ...] keeps; ranks share the masks."""
+        group, journal = ranks.current(), self.run.journal
+        known = set() if journal is None else set(journal.keys())
+        whole = self._chunks()
+        tiles = []
+        for label, start in masks:
+            each, name = self.drawn(label), self._key(label, start, *whole[-1])
+            # What a process does alone it tells as it goes.
+            alone = group.size == 1 and name not in known
+            first, last = whole[-1] if alone else (0, self.steps)
+            tiles.append((name, 3 * (last - first) * each, (label, start)))
+            self.run.record["forwards"] += self.steps * each
+            self.run.record["backwards"] += self.steps * each
+        states = torch.zeros(len(masks), self.width)
+        shared = ranks.share(
+            tiles, lambda mask: self._learn(*mask, known, progress if group.size == 1 else Silent()),
+            journal=journal, progress=progress, check=self.run.check,
+        )  # fmt: skip
+        for i, ((label, start), arrays, resumed) in enumerate(shared):
+            states[i] = torch.from_numpy(np.array(arrays["state"][3 if start == "wide" else 0]))
+            self.run.record["forwards_resumed"] += self.steps * self.drawn(label) * resumed
+        states = torch.from_numpy(np.array(group.agree_arrays({"states": states.numpy()})["states"]))
+        return torch.stack([fill(self._scores(values), self.area, self.bins) for values in states])
+
+    def loss_without(self, kept, scorer, progress):
+        """float64 [C, S]: each class's mean loss on its images without what its S masks [C, S, K] keep."""
+        run, starts = self.run, kept.shape[1]
+        place = torch.zeros(len(run.images.classes), dtype=torch.int64)
+        place[run.searched] = torch.arange(len(run.searched))
+        progress.start("without the masks", starts * len(run.images))
+        try:
+            found = []
+            for rest in (~kept).unbind(1):
+                bits = mask_room.pack(rest[:, self.owner], cell=(1, 1), size=run.size, symmetry="hermitian")
+                scores = scorer.score_each(bits, place[run.images.labels], progress=progress, check=run.check)
+                found.append(scores.loss[0, run.searched])
+                run.record["forwards"] += len(run.images)
+        finally:
+            progress.finish()
+        found = ranks.current().agree_arrays({"loss": torch.stack(found, 1).numpy()})["loss"]
+        return torch.from_numpy(np.array(found))
+
+    def seconds_per_step(self):
+        """Of the first class, the better of two after one that warms up."""
+        label, took = self.run.searched[0], []
+        labels, state = self.run.images.labels, np.zeros((4, self.width), np.float32)
+        own, others = ((labels == label).nonzero().flatten(), (labels != label).nonzero().flatten())
+        for _ in range(3):
+            began = time.perf_counter()
+            state = self._step(state, 0, label, own[: self.own], others[: self.others])
+            took.append(time.perf_counter() - began)
+        return min(took[1:])
+
+    def _chunks(self):
+        """Runs of steps [(first, last + 1), ...] that have an entry of the journal each."""
+        return [(i, min(i + KEPT_EVERY, self.steps)) for i in range(0, self.steps, KEPT_EVERY)]
+
+    def _key(self, label, start, first, last):
+        return f"{start}/class-{label}/{first}-{last}/0-{self.drawn(label)}"
+
+    def _learn(self, label, start, known, progress):
+        """The last state of a mask; the states before it are put into this rank's journal, or found there."""
         labels, journal, each = self.run.images.labels, self.run.journal, self.drawn(label)
         members, rest = ((labels == label).nonzero().flatten(), (labels != label).nonzero().flatten())
-        # Scores of all cells of all sizes, and Adam's two moments.
-        state = np.zeros((3, sum(int(cell.max()) + 1 for cell in self.cells)), np.float32)
-        for first in range(0, self.steps, KEPT_EVERY):
-            last = min(first + KEPT_EVERY, self.steps)
-            key = f"{start}/class-{label}/{first}-{last}/0-{each}"
-            found = journal.get(key) if journal is not None else None
+        # Scores of all cells of all sizes, Adam's two moments, and the sum of the scores over the steps that count.
+        state = np.zeros((4, self.width), np.float32)
+        if start == "wide":
+            state[0, : len(self.area)] = LIFT * self.ranking[:, label].clamp_min(0)
+        *before, end = self._chunks()
+        for first, last in [*before, end]:
+            key = self._key(label, start, first, last)
+            found = journal.get(key) if key in known else None
             if found is None:
                 for step in range(first, last):
                     chance = np.random.default_rng([self.seed, label, step])
@@ -181,34 +280,33 @@ class _Learner:
                         group[torch.from_numpy(chance.permutation(len(group))[:number])]
                         for group, number in ((members, self.own), (rest, self.others))
                     ]
-                    state = self._step(state, step, label, *chosen, wide=start == "wide")
+                    state = self._step(state, step, label, *chosen, start)
                     self.run.check()
-                if journal is not None:
-                    journal.put(key, state=state)
             else:
                 state = np.array(found["state"])
                 self.run.record["forwards_resumed"] += (last - first) * each
-            self.run.record["forwards"] += (last - first) * each
-            self.run.record["backwards"] += (last - first) * each
-            progress.advance(3 * (last - first) * each, resumed=found is not None)
-        return fill(self._scores(torch.from_numpy(state[0])), self.area, self.bins)
+            if (first, last) != end:
+                if found is None and journal is not None:
+                    journal.put(key, state=state)
+                progress.advance(3 * (last - first) * each, resumed=found is not None)
+        return {"state": state}
 
     def _scores(self, values):
         """Of each pair, the sum over its cells: [K] from the values of all cells."""
         parts = values.split([int(cell.max()) + 1 for cell in self.cells])
         return sum(part[cell] for part, cell in zip(parts, self.cells, strict=True))
 
-    def _step(self, state, step, label, own, others, wide=False):
+    def _step(self, state, step, label, own, others, start="narrow"):
         values = torch.from_numpy(state[0]).requires_grad_()
         scores = self._scores(values)
-        kept = fill(scores.detach(), self.area, self._budget(step) if wide else self.bins)
+        kept = fill(scores.detach(), self.area, self._budget(step) if start == "wide" else self.bins)
         soft = torch.sigmoid(scores - scores.detach()[kept].min())
         mask = (kept + soft - soft.detach()).to(self.forward.device)[self.uncentred]
-        logits = self._logits(torch.cat([own, others]), mask)
-        target = int(self.class_index[label])
-        rest = torch.cat([logits[:, :target], logits[:, target + 1 :]], 1)
-        odds = logits[:, target] - rest.logsumexp(1)
-        loss = self._objective(odds[: len(own)], odds[len(own) :], step)
+        odds = self._odds(torch.cat([own, others]), mask, label)
+        if start == "wide":
+            loss = -odds[: len(own)].mean() + (odds[len(own) :].mean() if self.others else 0)
+        else:
+            loss = self._objective(odds[: len(own)], odds[len(own) :], step)
         (gradient,) = torch.autograd.grad(loss, values)
         if not torch.isfinite(gradient.sum() + loss.detach().cpu()):
             raise FloatingPointError(
@@ -218,13 +316,15 @@ class _Learner:
         # Each size of cells has gradients of its own scale: their root mean square becomes 1.
         parts = gradient.split([int(cell.max()) + 1 for cell in self.cells])
         g = torch.cat([part / part.square().mean().sqrt().clamp_min(1e-30) for part in parts]).numpy()
-        value, first, second = state
+        value, first, second, total = state
         first = FIRST * first + (1 - FIRST) * g
         second = SECOND * second + (1 - SECOND) * g * g
         ahead = first / (1 - FIRST ** (step + 1))
         spread = np.sqrt(second / (1 - SECOND ** (step + 1))) + 1e-8
         value = value - self.rate * (1 - step / self.steps) * ahead / spread
-        return np.stack([value, first, second]).astype(np.float32)
+        if step >= self.steps // 2:
+            total = total + value
+        return np.stack([value, first, second, total]).astype(np.float32)
 
     def _budget(self, step):
         """Bins that a step of a wide start keeps."""
@@ -247,14 +347,23 @@ class _Learner:
         )
         return forward.module(filtered[0])
 
+    def _odds(self, chosen, mask, label):
+        """Log-odds of a class for some images under a mask."""
+        logits, target = self._logits(chosen, mask), int(self.class_index[label])
+        rest = torch.cat([logits[:, :target], logits[:, target + 1 :]], 1)
+        return logits[:, target] - rest.logsumexp(1)
+
     def _objective(self, own, others, step):
         if self.objective == "class-loss":
-            return F.softplus(-own).mean()
-        if self.objective == "contrast":
-            return F.softplus(-own).mean() + F.softplus(others).mean()
+            return self._called(-own, step)
+        return self._called(-own, step) + self._called(others, step)
+
+    def _called(self, odds, step):
+        """What is to be low where images shall not be called the class."""
+        if self.objective != "tpr-fpr":
+            return F.softplus(odds).mean()
         temperature = WARM * (COLD / WARM) ** (step / self.steps)
-        wrong = torch.sigmoid(-own / temperature).mean() + torch.sigmoid(others / temperature).mean()
-        return temperature * wrong
+        return temperature * torch.sigmoid(odds / temperature).mean()
 
 
 def _cells(owner):

@@ -2,22 +2,28 @@
 
 from dataclasses import dataclass, field
 
+from freqkit.errors import UsageError
+
 
 @dataclass
 class Plan:
     """What a search will do.
 
     Attributes:
-        stages: one dict per stage: stage, cells (per side), cell (bins), candidates (drawn), distinct
+        stages: of `hfss` one dict per stage: stage, cells (per side), cell (bins), candidates (drawn), distinct
             (effective masks that are scored; from stage 2 on for stand-in parents, since the real ones are
-            not known yet), forwards, tiles (what ranks share).
+            not known yet), forwards, tiles (what ranks share). Of the other searchers one dict per part of the work:
+            work (its name), forwards, backwards, tiles, seconds.
         images: number of images; classes: number of classes that have images.
         batch_size: pairs (mask, image) per forward, calibrated when it was "auto".
         forwards: model forwards in all; where candidates are stopped, at most.
+        backwards: images that go back through the model.
         seconds: estimated wall time on this device, from a short calibration.
         memory: dict of bytes: images, spectra (cached), batch (filtered images of one forward), process
             (resident set of this process after the calibration, all of that included).
         record: batch-size timings and the time per forward.
+        searcher: its name. shared: whether ranks can share it.
+        remark: what the numbers leave open, a sentence, or None.
     """
 
     stages: list
@@ -28,17 +34,28 @@ class Plan:
     seconds: float
     memory: dict
     record: dict = field(default_factory=dict)
+    backwards: int = 0
+    searcher: str = "hfss"
+    shared: bool = True
+    remark: str | None = None
 
     def projected(self, ranks):
         """The time on `ranks` processes that share the search (`freqkit.engine.project`), each as fast as this one.
 
         Where candidates are stopped, and for the stages after the first, the numbers of masks are those of
         `forwards`: at most.
+
+        Raises:
+            UsageError: several ranks cannot share this search.
         """
         from freqkit.engine.projection import Costs, project
 
+        if ranks > 1 and not self.shared:
+            raise UsageError(f"{self.searcher} runs in one process; got {ranks} ranks.")
         each = self.record["seconds_per_forward"]
-        calls = [(stage["tiles"], stage["forwards"] * each / stage["tiles"]) for stage in self.stages]
+        calls = [
+            (stage["tiles"], stage.get("seconds", stage["forwards"] * each) / stage["tiles"]) for stage in self.stages
+        ]
         return project(calls, ranks, Costs(record=200 + 24 * self.classes, result=24 * self.classes * 500))
 
     def table(self):

@@ -123,6 +123,7 @@ def removal(
     resume=False,
     overwrite=False,
     progress=None,
+    dry_run=False,
 ):
     """Score the removal of every frequency (or cell of frequencies) for every class at once.
 
@@ -147,7 +148,7 @@ def removal(
             journal.bin, removal.safetensors, classes.csv, and dfm-1.safetensors, dfm-5.safetensors, ...
             (percent).
         progress: a `freqkit.engine.Progress`.
-
+        dry_run: return a `freqkit.search.Plan` and do nothing else.
     Returns:
         `freqkit.results.removal_result.RemovalResult`; its record holds the cost.
 
@@ -206,6 +207,16 @@ def removal(
             progress.finish()
         return run.result(scorer, owner, torch.cat(losses)[inverse], baseline, None, progress)
 
+    if dry_run:
+        scorer = run.scorer()
+        masks = len(_distinct(cells, size, patch, preset)[0]) + 1
+        return run.plan(
+            scorer,
+            [
+                ("removal", scorer.forwards(masks), 0, scorer.tiles(masks), None),
+                ("exact scores", scorer.forwards(len(run.searched)), 0, scorer.tiles(len(run.searched)), None),
+            ],
+        )
     return run.execute(work, out, resume, overwrite, progress)
 
 

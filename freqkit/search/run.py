@@ -10,6 +10,7 @@ from freqkit.engine.journal import finish_tile_on_signal
 from freqkit.engine.run_directory import forwards_in
 from freqkit.errors import UsageError
 from freqkit.results import SearchResult, StageResult
+from freqkit.search.plan import Plan
 
 
 class SearchRun:
@@ -64,6 +65,7 @@ class SearchRun:
             "forwards": 0, "backwards": 0, "forwards_resumed": 0, "forwards_saved": 0, "seconds": 0.0,
         }  # fmt: skip
         self.journal = self.path = None
+        self.shared = shared
 
     def note_down(self, status, **changes):
         """Put a state and facts on record, in run.json when there is one."""
@@ -91,6 +93,38 @@ class SearchRun:
         self.record["forwards_resumed"] += scores.record["forwards_resumed"]
         self.record["forwards_saved"] += scores.record["forwards_saved"]
         return scores
+
+    def plan(self, scorer, parts, remark=None):
+        """The `Plan` of a search whose work is `parts`.
+
+        Args:
+            parts: list of (name, forwards, backwards, tiles, seconds); seconds None: at the speed of scoring masks that
+                keep every second pair, a backward counting two forwards.
+        """
+        import resource
+
+        from freqkit.search.removal import removal_cells
+
+        _, owner = removal_cells(self.size, 1)
+        every_second = (torch.arange(int(owner.max()) + 1) % 2 == 0)[None, owner].expand(scorer.tiling.group, -1, -1)
+        each = scorer.seconds_per_forward(
+            mask_room.pack(every_second, cell=(1, 1), size=self.size, symmetry="hermitian")
+        )
+        rows = [
+            {
+                "work": name, "forwards": forwards, "backwards": backwards, "tiles": tiles,
+                "seconds": each * (forwards + 2 * backwards) if seconds is None else seconds,
+            }
+            for name, forwards, backwards, tiles, seconds in parts
+        ]  # fmt: skip
+        forwards, backwards, seconds = (sum(row[name] for row in rows) for name in ("forwards", "backwards", "seconds"))
+        process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return Plan(
+            rows, len(self.images), len(self.searched), scorer.batch_size, forwards, seconds,
+            {**scorer.memory(), "process": process},
+            {"seconds_per_forward": each, "batch_size_timings": scorer.calibration},
+            backwards, self.name, self.shared, remark,
+        )  # fmt: skip
 
     def execute(self, work, out, resume, overwrite, progress):
         """Run `work(self, progress)`, in the directory `out` if there is one."""

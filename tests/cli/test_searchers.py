@@ -36,11 +36,58 @@ def test_every_searcher_writes_the_same_kind_of_directory(run, flags, tmp_path, 
 
 
 def test_flags_of_another_searcher_are_refused(run, flags, tmp_path):
-    for given, owner in ((["--candidates", "5"], "hfss"), (["--dry-run"], "hfss"), (["--patch", "2"], "gradient")):
+    for given, owner in ((["--candidates", "5"], "hfss"), (["--risk", "0.1"], "hfss"), (["--patch", "2"], "gradient")):
         result = run("search", *flags, "--searcher", "learned", *given, "--out", tmp_path / "run")
         assert result.exit_code == 2 and f"{given[0]} is a flag of {owner}" in sentence(result)
-    result = run("search", *flags, "--steps", "5", "--out", tmp_path / "run")
+    result = run("search", *flags, "--preset", "cvpr2025", "--steps", "5", "--out", tmp_path / "run")
     assert result.exit_code == 2 and "--steps is a flag of learned" in sentence(result)
+
+
+def test_the_default_is_learned_and_a_preset_means_the_published_method(run, flags, tmp_path):
+    """What is chosen stands in run.yaml, so that it is the same when done again."""
+    (tmp_path / "preset.yaml").write_text("preset: cvpr2025\n")
+    for given, chosen in (
+        ([], "learned"),
+        (["--steps", "3", "--seed", "1"], "learned"),
+        (["--preset", "cvpr2025"], "hfss"),
+        (["--config", str(tmp_path / "preset.yaml")], "hfss"),
+        (["--candidates", "9", "--stages", "1"], "hfss"),
+        (["--searcher", "hfss"], "hfss"),
+    ):
+        result = run("search", *flags, *given, "--dry-run", "--json")
+        assert result.exit_code == 0, result.stderr
+        parts = json.loads(result.stdout)["stages"]
+        assert ("work" in parts[0]) == (chosen == "learned"), given
+    out = tmp_path / "run"
+    assert run("search", *flags, "--steps", "2", "--out", out).exit_code == 0
+    assert "searcher: learned" in (out / "run.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("searcher", "more", "forwards", "backwards"),
+    [
+        # 20 images of 4 classes, 514 pairs
+        ("learned", ["--steps", "3"], 20 + 2 * 4 * 3 * (5 + 15) + 2 * 4 * 20 + 2 * 20, 3 * 20 + 2 * 4 * 3 * (5 + 15)),
+        ("evolve", ["--generations", "2"], 20 + (2 * (16 + 8) + 4) * 20 + 4 * 20, 3 * 20),
+        ("greedy", [], 515 * 20 + 4 * 20, 0),
+        ("gradient", ["--rescore", "0.1"], 20 + 51 * 20 + 4 * 20, 3 * 20),
+        ("removal", ["--patch", "8"], 12 * 20 + 4 * 20, 0),
+    ],
+)
+def test_a_dry_run_tells_the_cost_of_every_searcher(run, flags, tmp_path, searcher, more, forwards, backwards):
+    how = ["search", *flags, "--searcher", searcher, *more]
+    plan = json.loads(run(*how, "--dry-run", "--json").stdout)
+    assert (plan["forwards"], plan["backwards"]) == (forwards, backwards)
+    assert plan["seconds"] == pytest.approx(sum(part["seconds"] for part in plan["stages"])) and plan["seconds"] > 0
+    assert (plan["remark"] is not None) == (searcher == "greedy")
+    if searcher != "greedy":  # which passes as often as it must
+        done = json.loads(run(*how, "--out", tmp_path / "run", "--json").stdout)
+        assert (done["forwards"], done["backwards"]) == (forwards, backwards)
+    many = run(*how, "--dry-run", "--ranks", "2")
+    if searcher in ("evolve", "greedy"):
+        assert many.exit_code == 2 and f"{searcher} runs in one process; got 2 ranks" in sentence(many)
+    else:
+        assert many.exit_code == 0 and "2 ranks as fast as this one" in many.stdout
 
 
 def test_compare_searchers(run, flags, tmp_path, images_folder):

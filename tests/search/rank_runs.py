@@ -23,8 +23,9 @@ from freqkit.cli.app import guarded
 from freqkit.data import synthetic
 from freqkit.engine import ranks, status
 from freqkit.models import Classifier
-from freqkit.search import gradient, hfss, removal
+from freqkit.search import gradient, hfss, learned, removal
 
+LINEAGES = ("classes.csv", "dfm.safetensors", "stage-1.safetensors")
 HFSS = ("classes.csv", "dfm.safetensors", "stage-1.safetensors", "stage-2.safetensors")
 REMOVAL = ("classes.csv", "removal.safetensors", "dfm-5.safetensors")
 
@@ -116,6 +117,10 @@ def compare(folder):
         "gradient": (
             lambda out: gradient(model(), synthetic(images_per_class=4), patch=4, batch_size=16, out=out),
             REMOVAL,
+        ),
+        "learned": (
+            lambda out: learned(model(), synthetic(images_per_class=4), steps=12, batch_size=16, out=out),
+            LINEAGES,
         ),
     }
     found = {}

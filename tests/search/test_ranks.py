@@ -41,7 +41,7 @@ def test_any_number_of_ranks_writes_the_same_bytes(found):
     runs = dict(found["compare"])
     assert runs.pop("no directory") == [True, True, True]
     assert runs.pop("certain is whole") == []
-    assert len(runs) == 16
+    assert len(runs) == 18
     assert runs["certain-1"]["forwards"] < runs["hfss-1"]["forwards"]
     for name, run in runs.items():
         kind, size = name.split("-")
