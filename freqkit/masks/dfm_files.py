@@ -56,6 +56,12 @@ class DfmFile:
             name = self.classes.index(name)
         return self.masks[name]
 
+    def plot(self, *args, **kwargs):
+        """The maps; see `freqkit.report.plot_dfm`."""
+        from freqkit.report import plot_dfm
+
+        return plot_dfm(self, *args, **kwargs)
+
 
 def save_dfm(path, dfm):
     """Write a `DfmFile` as safetensors, atomically.

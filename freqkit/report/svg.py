@@ -168,22 +168,24 @@ class Axes:
         width, height: of the whole figure, in pixels.
         alt: what the figure shows, in words.
         right: pixels left free for labels behind the lines.
-        log: logarithmic in y.
+        log, log_x: logarithmic in y, in x.
         shares: ticks in percent, of both axes, or with "y" of that one.
     """
 
-    def __init__(self, x, y, *, x_label, y_label, alt, width=720, height=340, right=16, log=False, shares=False):
-        self.x, self.log = x, log
+    def __init__(self, x, y, *, x_label, y_label, alt, width=720, height=340, right=16, log=False, shares=False,
+                 log_x=False):  # fmt: skip
+        self.log, self.log_x = log, log_x
+        self.x = tuple(math.log10(value) for value in x) if log_x else x
         self.y = tuple(math.log10(value) for value in y) if log else y
         self.left, self.top = 58, 14
         self.inner = (width - self.left - right, height - self.top - 46)
         self.parts = [f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(alt)}">']
         bottom, end = self.top + self.inner[1], self.left + self.inner[0]
-        for value in _ticks(*x):
+        for value in _log_ticks(*self.x) if log_x else _ticks(*x):
             place = self.across(value)
             self.parts.append(f'<path class="ax" d="M{place:.1f} {bottom}v5"/>')
             self.text(place, bottom + 18, self._say(value, shares=shares is True), "middle")
-        for value in self._y_ticks():
+        for value in _log_ticks(*self.y) if log else _ticks(*y):
             place = self.down(value)
             self.parts.append(f'<path class="gr" d="M{self.left} {place:.1f}H{end}"/>')
             self.text(self.left - 8, place + 4, self._say(value, shares=bool(shares)), "end")
@@ -194,15 +196,6 @@ class Axes:
             f' text-anchor="middle">{escape(y_label)}</text>'
         )
 
-    def _y_ticks(self):
-        if not self.log:
-            return _ticks(*self.y)
-        low, high = math.ceil(self.y[0] - 1e-9), math.floor(self.y[1] + 1e-9)
-        ticks = [10.0**power for power in range(low, high + 1)]
-        if len(ticks) < 3:
-            ticks = [m * 10.0**p for p in range(low - 1, high + 1) for m in (1, 2, 5)]
-        return [tick for tick in ticks if self.y[0] - 1e-9 <= math.log10(tick) <= self.y[1] + 1e-9]
-
     def _say(self, value, *, shares):
         if shares:
             return percent(value)
@@ -212,6 +205,8 @@ class Axes:
 
     def across(self, value):
         low, high = self.x
+        if self.log_x:
+            value = math.log10(max(value, 1e-300))
         return self.left + self.inner[0] * ((value - low) / (high - low) if high > low else 0.5)
 
     def down(self, value):
@@ -241,6 +236,22 @@ class Axes:
         title = f"<title>{escape(name)}</title>" if name else ""
         self.parts.append(f'<path class="{kind} s{index % SERIES}{dashed}" d="{"".join(path)}">{title}</path>')
 
+    def points(self, points, index, *, name=""):
+        """A mark of the series' colour and shape at each (x, y, half the length of its bar or None)."""
+        shape = list(MARKS.values())[index % len(MARKS)]
+        for x, y, spread in points:
+            left, top = self.across(x), self.down(y)
+            if spread:
+                low, high = self.down(y - spread), self.down(y + spread)
+                self.parts.append(
+                    f'<path class="line s{index % SERIES}" d="M{left:.1f} {low:.1f}V{high:.1f}'
+                    f'M{left - 4:.1f} {low:.1f}h8M{left - 4:.1f} {high:.1f}h8"/>'
+                )
+            self.parts.append(
+                f'<path class="mark s{index % SERIES} fs{index % SERIES}" transform="translate({left:.1f} {top:.1f})"'
+                f' d="{shape}"><title>{escape(name)}</title></path>'
+            )
+
     def names(self, labels):
         """Names behind the ends of lines, (y, name, series index), moved apart where they would meet."""
         gap, place = 13, sorted((self.down(y), name, index) for y, name, index in labels)
@@ -258,6 +269,15 @@ class Axes:
 
     def svg(self):
         return "".join([*self.parts, "</svg>"])
+
+
+def _log_ticks(low, high):
+    """Powers of ten within [10^low, 10^high], or their 1, 2 and 5 times where there are few."""
+    first, last = math.ceil(low - 1e-9), math.floor(high + 1e-9)
+    ticks = [10.0**power for power in range(first, last + 1)]
+    if len(ticks) < 3:
+        ticks = [m * 10.0**p for p in range(first - 1, last + 1) for m in (1, 2, 5)]
+    return [tick for tick in ticks if low - 1e-9 <= math.log10(tick) <= high + 1e-9]
 
 
 def _ticks(low, high, most=7):
