@@ -106,8 +106,7 @@ def _against(rows, best, second, called):
     seeds = sorted(set(first) & set(other))
     gaps = [first[seed] - other[seed] for seed in seeds]
     text = (
-        f"{called(second)} follows with {_points(second)}, for {second['forward equivalents']:,.0f}"
-        " forward-equivalents"
+        f"{called(second)} follows with {_points(second)}, for {second['forward equivalents']:,.0f} forward-equivalents"
     )
     if not gaps:
         return text + "."
@@ -175,9 +174,9 @@ def _means(rows, effort):
     ]
     counted = "; ".join(f"{name}: {words}" for name, words in effort.items())
     how = (
-        "One line per searcher and effort, best first: means over the classes and seeds, on held-out images unless said;"
-        " on searched images: TPR − FPR there; sd: standard deviation over seeds; time and forward-equivalents: of one search."
-        + (f" Effort counts, for {counted}." if counted else "")
+        "One line per searcher and effort, best first: means over the classes and seeds, on held-out images unless"
+        " said; on searched images: TPR − FPR there; sd: standard deviation over seeds; time and forward-equivalents:"
+        " of one search." + (f" Effort counts, for {counted}." if counted else "")
     )
     return Section("Searchers", [Table(columns, table)], how, key="searchers")
 
@@ -239,8 +238,8 @@ def _maps(path, rows):
             maps.append(Map(label, facts, alt, f"map-{place}-{column}", drawn))
     seed = next(iter(chosen.values()))["seed"]
     how = (
-        f"What each searcher keeps of each class (blue), at its largest effort, seed {seed}: other frequencies can serve"
-        " equally well, so maps of like rates may differ."
+        f"What each searcher keeps of each class (blue), at its largest effort, seed {seed}: other frequencies can"
+        " serve equally well, so maps of like rates may differ."
     )
     if len(classes) > CLASSES:
         how += f" The first {CLASSES} of {len(classes)} classes; the others are in the folders of the searches."

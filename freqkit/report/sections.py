@@ -230,7 +230,7 @@ def losses_section(result):
         + ("" if few else " The line is the median class, the band the middle half of the classes.")
         + (" Losses below 0.001 are drawn at the lower edge." if finite.min() < 1e-3 else "")
     )
-    return Section("The search", [Drawing(axes.svg())], how, key="search")
+    return Section("The search", [Drawing.of(axes)], how, key="search")
 
 
 def _steps(places, values):

@@ -179,7 +179,9 @@ class Axes:
         self.y = tuple(math.log10(value) for value in y) if log else y
         self.left, self.top = 58, 14
         self.inner = (width - self.left - right, height - self.top - 46)
-        self.parts = [f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(alt)}">']
+        self.key = []  # (mark, name) of lines that are named at their ends, for narrow screens
+        kind = "chart wide" if width > 600 else "chart"
+        self.parts = [f'<svg class="{kind}" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(alt)}">']
         bottom, end = self.top + self.inner[1], self.left + self.inner[0]
         for value in _log_ticks(*self.x) if log_x else _ticks(*x):
             place = self.across(value)
@@ -263,9 +265,11 @@ class Axes:
             if over > 0:
                 at[i] = min(at[i], (self.top + self.inner[1]) - gap * (len(at) - 1 - i))
         end = self.left + self.inner[0]
-        for y, (old, name, index) in zip(at, place, strict=True):
+        for y, (old, name, _) in zip(at, place, strict=True):
             self.parts.append(f'<path class="lead" d="M{end + 2} {old:.1f}L{end + 9} {y:.1f}"/>')
-            self.text(end + 12, y + 4, name, "start", f"name t{index % SERIES}")
+            self.text(end + 12, y + 4, name, "start", "name end")
+        for _, name, index in sorted(labels, key=lambda label: -label[0]):
+            self.key.append((line_mark(index % SERIES, f" d{index // SERIES}" if index >= SERIES else ""), name))
 
     def svg(self):
         return "".join([*self.parts, "</svg>"])
@@ -296,6 +300,11 @@ MARKS = {
     "weak": "M0-5.5L5.2 4H-5.2Z",
     "none": "M-4-4L4 4M4-4L-4 4",
 }
+
+
+def line_mark(colour, dashes=""):
+    """The mark of a line in a legend."""
+    return f'<svg viewBox="-7 -7 14 14" aria-hidden="true"><path class="line s{colour}{dashes}" d="M-7 0H7"/></svg>'
 
 
 def scatter(points, *, alt, bars=True, labels=True):
