@@ -1,11 +1,13 @@
 """Flags that several commands share, and what they make."""
 
+import contextlib
 import functools
+import re
 
 import click
 
 from freqkit.cli.app import say
-from freqkit.cli.values import BatchSize, Device, Folder, Memory, Share, resolve_device
+from freqkit.cli.values import BatchSize, Device, Folder, Memory, Share, Triple, resolve_device
 
 MODEL = (
     click.option(
@@ -24,6 +26,8 @@ MODEL = (
     click.option("--weights-entry", metavar="NAME", help="The entry of a checkpoint that holds the weights."),
     click.option("--pretrained/--no-pretrained", help="timm's published weights."),
     click.option("--download", is_flag=True, help="Fetch them when they are not on this machine."),
+    click.option("--mean", type=Triple(), metavar="R,G,B", help="Normalise images so.  [default: the model's own]"),
+    click.option("--std", type=Triple(), metavar="R,G,B", help="Goes with --mean."),
     click.option("--num-classes", type=click.IntRange(1), metavar="N", help="Logits, when the name leaves it open."),
     click.option("--allow-missing", is_flag=True, help="Accept keys that the weights file lacks."),
     click.option("--allow-unexpected", is_flag=True, help="Accept keys that the network does not have."),
@@ -119,7 +123,9 @@ LOG = (
     ),
 )
 JSON = (click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, nothing else."),)
-MODEL_KEYS = ("weights", "weights_entry", "pretrained", "num_classes", "allow_missing", "allow_unexpected")
+MODEL_KEYS = (
+    "weights", "weights_entry", "pretrained", "mean", "std", "num_classes", "allow_missing", "allow_unexpected",
+)  # fmt: skip
 
 
 def options(*groups):
@@ -137,10 +143,14 @@ def the_model(flags, *, data=None, seed=0):
         chosen["num_classes"] = len(data.classes)
     if chosen.get("pretrained") and not flags.get("download"):
         _must_be_here(flags["model"])
-    model = load_model(flags["model"], seed=seed, device=resolve_device(flags["device"]), **chosen)
+    with spelled_as_flags(flags):
+        model = load_model(flags["model"], seed=seed, device=resolve_device(flags["device"]), **chosen)
     # a factory may have loaded its own; a network to be trained need not have any
     if data is None and chosen.get("weights") is None and not chosen.get("pretrained") and ":" not in flags["model"]:
         say(f"Note: {flags['model']} has random weights; give --weights FILE or --pretrained.")
+    if data is None and model.record.get("normalisation") == "none":
+        say(f"Note: {flags['model']} names no mean and std, so it gets images in [0, 1] as they are; if it was trained"
+            " on normalised ones, give --mean and --std.")  # fmt: skip
     return model
 
 
@@ -162,15 +172,25 @@ def side_of(model):
 
 def the_images(flags, *, size=None):
     """Read the images that the flags name, at `--image-size` or else `size`."""
+    with spelled_as_flags(flags):
+        return _read(flags, flags["image_size"] or size)
+
+
+@contextlib.contextmanager
+def spelled_as_flags(flags):
+    """An error of the library that names an argument names the flag instead."""
     from freqkit.errors import UsageError
 
-    size = flags["image_size"] or size
+    def flag(found):
+        value = found[2] or ""
+        return f"--{found[1].replace('_', '-')}" + (f" {value.strip(chr(39))}" if value else "")
+
     try:
-        return _read(flags, size)
+        yield
     except UsageError as error:
-        if size is None and "image_size must be given" in str(error):
-            raise UsageError(str(error).replace("load_images: image_size", "--image-size")) from error
-        raise
+        names = "|".join(name for name in flags if "_" in name)
+        text = re.sub(rf"\b({names})\b(?:=('\w+'|\d+))?", flag, re.sub(r"^load_\w+: ", "", str(error)))
+        raise UsageError(text) from error
 
 
 def _read(flags, size):
