@@ -1,8 +1,6 @@
 """Flags that several commands share, and what they make."""
 
-import contextlib
 import functools
-import re
 
 import click
 
@@ -143,8 +141,7 @@ def the_model(flags, *, data=None, seed=0):
         chosen["num_classes"] = len(data.classes)
     if chosen.get("pretrained") and not flags.get("download"):
         _must_be_here(flags["model"])
-    with spelled_as_flags(flags):
-        model = load_model(flags["model"], seed=seed, device=resolve_device(flags["device"]), **chosen)
+    model = load_model(flags["model"], seed=seed, device=resolve_device(flags["device"]), **chosen)
     # a factory may have loaded its own; a network to be trained need not have any
     if data is None and chosen.get("weights") is None and not chosen.get("pretrained") and ":" not in flags["model"]:
         say(f"Note: {flags['model']} has random weights; give --weights FILE or --pretrained.")
@@ -172,33 +169,11 @@ def side_of(model):
 
 def the_images(flags, *, size=None):
     """Read the images that the flags name, at `--image-size` or else `size`."""
-    with spelled_as_flags(flags):
-        return _read(flags, flags["image_size"] or size)
-
-
-@contextlib.contextmanager
-def spelled_as_flags(flags):
-    """An error of the library that names an argument names the flag instead."""
-    from freqkit.errors import UsageError
-
-    def flag(found):
-        value = found[2] or ""
-        return f"--{found[1].replace('_', '-')}" + (f" {value.strip(chr(39))}" if value else "")
-
-    try:
-        yield
-    except UsageError as error:
-        names = "|".join(name for name in flags if "_" in name)
-        text = re.sub(rf"\b({names})\b(?:=('\w+'|\d+))?", flag, re.sub(r"^load_\w+: ", "", str(error)))
-        raise UsageError(text) from error
-
-
-def _read(flags, size):
     from freqkit.data import load_images
 
     return load_images(
         flags["data"],
-        image_size=size,
+        image_size=flags["image_size"] or size,
         resize=flags["resize"],
         layout=flags["layout"],
         part=flags["part"],

@@ -103,16 +103,18 @@ def _asked(record):
     for one in identity.get("sets", []):
         where = " ".join(filter(None, (one["set"], one["condition"])))
         rows.append((where, f"{one['images']:,} images of {one['classes']} classes" + "".join(
-            f"; {note}" for note in one["notes"])))  # fmt: skip
-    attacks = [f"{a['kind']} (eps {a['eps']:g}{', ' + a['band'] if a['band'] else ''})" for a in identity["attacks"]]
-    generated = list(dict.fromkeys(name for name, _ in identity["generated"]))
+            f"; {note}" for note in one.get("notes", []))))  # fmt: skip
+    attacks = [
+        f"{a['kind']} (eps {a['eps']:g}{', ' + a['band'] if a['band'] else ''})" for a in identity.get("attacks", [])
+    ]
+    generated = list(dict.fromkeys(name for name, _ in identity.get("generated", [])))
     more = {
-        "Maps": "those of a file" if identity["dfm"] else None,
-        "In-distribution set": identity["base"],
+        "Maps": "those of a file" if identity.get("dfm") else None,
+        "In-distribution set": identity.get("base"),
         "Attacks": listed(attacks, 9) if attacks else None,
         "Corruptions made on the fly": listed(generated, 9) if generated else None,
-        "Image side": f"{identity['image_size']} px, {identity['resize']}" if identity["image_size"] else None,
-        "Preset": identity["preset"],
+        "Image side": f"{identity['image_size']} px, {identity['resize']}" if identity.get("image_size") else None,
+        "Preset": identity.get("preset"),
     }
     return rows + [(name, value) for name, value in more.items() if value]
 

@@ -349,10 +349,11 @@ def scatter(points, *, alt, bars=True, labels=True):
 def _label(axes, x, y, name, taken):
     """A name beside its point where it hits no other name, else none."""
     width = 6.4 * len(name)
-    for dx, dy, anchor in ((9, -7, "start"), (9, 15, "start"), (-9, -7, "end"), (-9, 15, "end")):
+    for dx, dy, anchor in ((9, -7, "start"), (9, 15, "start"), (-9, -7, "end"), (-9, 15, "end"), (9, 4, "start")):
         left = x + dx - (width if anchor == "end" else 0)
         box = (left, y + dy - 10, left + width, y + dy + 2)
-        inside = box[0] > axes.left and box[2] < axes.left + axes.inner[0] + 28 and box[1] > 0
+        across = box[0] > axes.left and box[2] < axes.left + axes.inner[0] + 28
+        inside = across and box[1] > 0 and box[3] < axes.top + axes.inner[1]
         if inside and not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken):
             taken.append(box)
             axes.text(x + dx, y + dy, name, anchor, "name")

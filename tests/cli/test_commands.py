@@ -285,6 +285,13 @@ def test_errors_of_model_and_images_name_the_flags(run, images_folder, weights, 
     (tmp_path / "set" / "C0" / "notes.txt").write_text("no image")
     flags = ("search", "--model", "small_convnet", "--weights", weights, "--data", tmp_path / "set", *out)
     assert "leave them out with --on-bad-image skip." in sentence(run(*flags))
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").write_text("")
+    flags = ("search", "--model", "small_convnet", "--weights", weights, "--data", images_folder)
+    said = sentence(run(*flags, "--out", tmp_path / "full"))
+    assert "give --resume to continue a run or --overwrite to replace it" in said
+    result = run("evaluate", "--model", "small_convnet", "--on", "imagnet", "--data-dir", tmp_path, *out)
+    assert sentence(result).endswith("Did you mean 'imagenet'?")
 
 
 def test_a_factory_without_normalisation_is_said_and_can_be_given_one(run, images_folder, tmp_path):
