@@ -28,8 +28,9 @@ def comparison_part(path, record):
     def called(row):
         return f"{row['searcher']} ({row['effort']} {effort.get(row['searcher'], '')})".replace(" )", ")")
 
+    rank = "has the best masks" if len(searchers) > 1 else "is the only one here"
     sentences = [
-        f"On images that no searcher saw, {called(best)} has the best masks: mean TPR − FPR"
+        f"On images that no searcher saw, {called(best)} {rank}: mean TPR − FPR"
         f" {_points(best)}, for {best['forward equivalents']:,.0f} forward-equivalents."
     ]
     others = [row for row in ranked if row["searcher"] != best["searcher"]]
@@ -78,7 +79,7 @@ def comparison_part(path, record):
         f"Searchers compared on {facts.get('model', {}).get('name', 'one model')}", sentences,
         [(percent(best["TPR-FPR"], 1), f"held-out TPR − FPR ({best['searcher']})"),
          (f"{best['forward equivalents']:,.0f}", "forward-equivalents of it"),
-         (f"{len(searchers)}", "searchers")],
+         (f"{len(searchers)}", "searchers" if len(searchers) > 1 else "searcher")],
         asked, [section for section in sections if section], cost, kept, _cautions(found, rows), order=25,
         subtitle="Searchers compared", hero=[_curves(rows, "TPR-FPR")], hero_how=how,
     )  # fmt: skip
@@ -157,7 +158,7 @@ def _means(rows, effort):
                ("TPR − FPR ± sd", "right", "TPR-FPR"), ("TPR", "right", "TPR"), ("FPR", "right", "FPR"),
                ("loss ± sd", "right", "classwise loss"), ("on searched images", "right", "TPR-FPR"),
                ("kept", "right", "coverage"),
-               ("forward-equivalents", "right", "forward-equivalents"), ("time", "right", None)]  # fmt: skip
+               ("cost", "right", "forward-equivalents"), ("time", "right", None)]  # fmt: skip
     table = [
         [
             Cell(row["searcher"]),
@@ -175,8 +176,8 @@ def _means(rows, effort):
     counted = "; ".join(f"{name}: {words}" for name, words in effort.items())
     how = (
         "One line per searcher and effort, best first: means over the classes and seeds, on held-out images unless"
-        " said; on searched images: TPR − FPR there; sd: standard deviation over seeds; time and forward-equivalents:"
-        " of one search." + (f" Effort counts, for {counted}." if counted else "")
+        " said; on searched images: TPR − FPR there; sd: standard deviation over seeds; cost: forward-equivalents"
+        " of one search, time: of one search." + (f" Effort counts, for {counted}." if counted else "")
     )
     return Section("Searchers", [Table(columns, table)], how, key="searchers")
 
@@ -243,7 +244,9 @@ def _maps(path, rows):
     )
     if len(classes) > CLASSES:
         how += f" The first {CLASSES} of {len(classes)} classes; the others are in the folders of the searches."
-    return Section("Maps side by side", [Gallery(maps, columns=len(results))], how, key="maps")
+    return Section(
+        "Maps side by side", [Gallery(maps, columns=len(results) * max(1, 5 // len(results)))], how, key="maps"
+    )
 
 
 def _asked(facts, searchers, effort):
@@ -263,6 +266,8 @@ def _asked(facts, searchers, effort):
 def _cautions(found, rows):
     cautions = []
     planned = found.facts.get("runs")
+    if not found.facts:
+        cautions.append("What was asked is not on record, so the comparison may not have finished.")
     if planned and len(found.rows) < planned:
         cautions.append(
             f"The comparison has not finished: {len(found.rows)} of {planned} searches are done, so the means are over"
