@@ -1,6 +1,7 @@
 """What all commands have in common."""
 
 import functools
+import json
 
 import click
 import pytest
@@ -100,8 +101,9 @@ def test_every_command_that_writes_results_leaves_a_page(
     save_dfm(tmp_path / "dfm.safetensors", DfmFile(torch.stack([low_pass(32, 6)] * 4), ["C0", "C1", "C2", "C3"]))
     places = {"images": images_folder, "weights": weights, "held": held, "out": tmp_path / "run",
               "dfm": tmp_path / "dfm.safetensors", "file": tmp_path / "found.safetensors"}  # fmt: skip
-    result = run(*name, *SMALL[name].format(**places).split())
+    result = run(*name, *SMALL[name].format(**places).split(), "--json")
     assert result.exit_code == 0, result.stderr
+    json.loads(result.stdout)
     folder = tmp_path / "run"
     page = folder / "report.html" if folder.is_dir() else tmp_path / "found.html"
     text = page.read_text()
