@@ -280,6 +280,14 @@ def test_a_summary_is_one_small_picture(tmp_path, searched):
     assert write_summary(tmp_path) is None
 
 
+def test_a_summary_cuts_the_verdict_but_no_caution():
+    from freqkit.report.html import Part
+    from freqkit.report.summary import LINES, _text
+
+    words = _text(Part("", [f"Sentence {i}." for i in range(40)], cautions=["Only ten images."])).splitlines()
+    assert words[0] == "Sentence 0." and words[-1] == "Caution: Only ten images." and len(words) <= LINES
+
+
 def test_an_evaluation_has_a_page(tmp_path):
     """Rows by hand: two models on two sets, and groups of the first."""
     from freqkit.measures.evaluation import COLUMNS, FORMAT, EvaluationResult
