@@ -33,7 +33,10 @@ def test_there_are_examples():
 
 def test_the_operator_example_of_the_readme():
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
-    (block,) = [block for block in blocks if "spectral_filter" in block]
+    first, loop = [block for block in blocks if "spectral_filter" in block]
     names = {}
-    exec(block, names)
+    exec(first, names)
     assert names["y"].shape == (16, 8, 3, 224, 224)
+    exec(loop, names)
+    assert names["logits_of_mask"].grad.abs().sum() > 0
+    assert all(weight.grad is not None for weight in names["model"].parameters())

@@ -28,6 +28,11 @@ def test_links_lead_somewhere(path):
     assert missing == []
 
 
+def test_every_page_is_linked():
+    overview = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    assert [path.name for path in (ROOT / "docs").glob("*.md") if f"({path.name})" not in overview] == ["README.md"]
+
+
 def test_commands_named_in_the_documentation_exist():
     from freqkit.cli.app import COMMANDS
 

@@ -29,7 +29,12 @@ ALLOWED = {
     "cli": {"report", "search", "measures", "training", "engine", "ops", "masks", "models", "data"} | LOW,
 }
 # a result draws, saves and compares its masks: upward, so only from inside functions
-UPWARD = {"results": {"report", "masks", "ops"}, "measures": {"report"}}
+UPWARD = {
+    "results": {"report", "masks", "ops"},
+    "measures": {"report"},
+    "search": {"report"},
+    "masks": {"report"},
+}
 # third-party package -> the rooms that may import it, inside functions only
 LAZY = {
     "matplotlib": {"report"},

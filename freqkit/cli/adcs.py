@@ -9,23 +9,7 @@ from freqkit.cli.app import app, command, say
 from freqkit.cli.options import DATA, JSON, options, the_images
 from freqkit.cli.progress import watcher
 from freqkit.cli.tables import number, show_table
-
-
-class Triple(click.ParamType):
-    """`0.5,0.5,0.5` -> (0.5, 0.5, 0.5)."""
-
-    name = "r,g,b"
-
-    def convert(self, value, param, ctx):
-        if isinstance(value, tuple):
-            return value
-        try:
-            triple = tuple(float(part) for part in value.split(","))
-        except ValueError:
-            triple = ()
-        if len(triple) != 3:
-            self.fail(f"must be three numbers as 0.5,0.5,0.5; got {value!r}.", param, ctx)
-        return triple
+from freqkit.cli.values import Triple
 
 
 @command(app, "adcs", leaves_records=True)

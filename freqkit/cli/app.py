@@ -1,7 +1,9 @@
 """The group of all commands, and what becomes of an error: one sentence and an exit code."""
 
 import difflib
+import functools
 import os
+import re
 import shlex
 import sys
 import traceback
@@ -157,6 +159,32 @@ def say(sentence):
     click.echo(sentence, err=True)
 
 
+def spelled_as_flags(function):
+    """The command, whose errors name flags where the library names its arguments."""
+
+    @functools.wraps(function)
+    def run(*args, **kwargs):
+        try:
+            return function(*args, **kwargs)
+        except UsageError as error:
+            raise UsageError(in_flags(str(error), click.get_current_context().command)) from error
+
+    return run
+
+
+def in_flags(text, command):
+    """`num_classes=4` -> `--num-classes 4`, of the arguments that are flags of the command."""
+    flags = {p.name: max(p.opts, key=len) for p in command.params if isinstance(p, click.Option)}
+    names = "|".join(name for name in flags if "_" in name) or "as_json"
+    text = re.sub(r"^load_\w+: ", "", text)
+    text = re.sub(
+        rf"\b({names})\b(?:=('\w+'|\d+))?",
+        lambda found: " ".join([flags[found[1]], *([found[2].strip("'")] if found[2] else [])]),
+        text,
+    )
+    return text.replace("give resume to", "give --resume to").replace("or overwrite to", "or --overwrite to")
+
+
 def command(group, *args, leaves_records=False, **kwargs):
     """A command of `group` with --debug, which also may stand behind the command's name, and with --config.
 
@@ -165,6 +193,7 @@ def command(group, *args, leaves_records=False, **kwargs):
 
     def wrap(function):
         option = click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks of errors.")
+        function = spelled_as_flags(function)
         function = config_option(option(recorded(function) if leaves_records else function))
         return group.command(*args, **kwargs)(function)
 

@@ -5,7 +5,7 @@ import functools
 import click
 
 from freqkit.cli.app import say
-from freqkit.cli.values import BatchSize, Device, Folder, Memory, Share, resolve_device
+from freqkit.cli.values import BatchSize, Device, Folder, Memory, Share, Triple, resolve_device
 
 MODEL = (
     click.option(
@@ -24,6 +24,8 @@ MODEL = (
     click.option("--weights-entry", metavar="NAME", help="The entry of a checkpoint that holds the weights."),
     click.option("--pretrained/--no-pretrained", help="timm's published weights."),
     click.option("--download", is_flag=True, help="Fetch them when they are not on this machine."),
+    click.option("--mean", type=Triple(), metavar="R,G,B", help="Normalise images so.  [default: the model's own]"),
+    click.option("--std", type=Triple(), metavar="R,G,B", help="Goes with --mean."),
     click.option("--num-classes", type=click.IntRange(1), metavar="N", help="Logits, when the name leaves it open."),
     click.option("--allow-missing", is_flag=True, help="Accept keys that the weights file lacks."),
     click.option("--allow-unexpected", is_flag=True, help="Accept keys that the network does not have."),
@@ -119,7 +121,9 @@ LOG = (
     ),
 )
 JSON = (click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, nothing else."),)
-MODEL_KEYS = ("weights", "weights_entry", "pretrained", "num_classes", "allow_missing", "allow_unexpected")
+MODEL_KEYS = (
+    "weights", "weights_entry", "pretrained", "mean", "std", "num_classes", "allow_missing", "allow_unexpected",
+)  # fmt: skip
 
 
 def options(*groups):
@@ -141,6 +145,9 @@ def the_model(flags, *, data=None, seed=0):
     # a factory may have loaded its own; a network to be trained need not have any
     if data is None and chosen.get("weights") is None and not chosen.get("pretrained") and ":" not in flags["model"]:
         say(f"Note: {flags['model']} has random weights; give --weights FILE or --pretrained.")
+    if data is None and model.record.get("normalisation") == "none":
+        say(f"Note: {flags['model']} names no mean and std, so it gets images in [0, 1] as they are; if it was trained"
+            " on normalised ones, give --mean and --std.")  # fmt: skip
     return model
 
 
@@ -162,23 +169,11 @@ def side_of(model):
 
 def the_images(flags, *, size=None):
     """Read the images that the flags name, at `--image-size` or else `size`."""
-    from freqkit.errors import UsageError
-
-    size = flags["image_size"] or size
-    try:
-        return _read(flags, size)
-    except UsageError as error:
-        if size is None and "image_size must be given" in str(error):
-            raise UsageError(str(error).replace("load_images: image_size", "--image-size")) from error
-        raise
-
-
-def _read(flags, size):
     from freqkit.data import load_images
 
     return load_images(
         flags["data"],
-        image_size=size,
+        image_size=flags["image_size"] or size,
         resize=flags["resize"],
         layout=flags["layout"],
         part=flags["part"],

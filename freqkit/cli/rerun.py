@@ -1,5 +1,6 @@
 """`freqkit rerun`: a finished run once more, and whether it gives the same bytes."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -17,6 +18,7 @@ RESULTS = (
     "classes.csv",
     "history.csv",
     "results.csv",
+    "comparison.csv",
     "learning.csv",
     "demo.json",
 )
@@ -50,8 +52,12 @@ def rerun(context, run, out, overwrite, as_json):
     name = config["command"]
     target = app.get_command(context, name)
     flags = ["--config", str(file), "--out", str(out)] + (["--overwrite"] if overwrite else [])
-    if config["flags"].get("batch-size") == "auto" and "batch_size" in (record := read_run(run)):
-        flags += ["--batch-size", str(record["batch_size"])]
+    if config["flags"].get("batch-size") == "auto":
+        # a comparison has no record of its own: all its searches have the batch size of the first
+        records = [run, *sorted(file.parent for file in run.glob("*/run.json"))]
+        record = next((read_run(one) for one in records if (one / "run.json").is_file()), {})
+        if "batch_size" in record:
+            flags += ["--batch-size", str(record["batch_size"])]
     say(f"freqkit {name} {' '.join(flags)}")
     if as_json:
         flags.append("--json")
@@ -88,4 +94,7 @@ def _bytes(path):
         known = json.loads(path.read_text(encoding="utf-8"))
         known.pop("seconds", None)
         return json.dumps(known, sort_keys=True).encode()
+    if path.name == "comparison.csv" and path.is_file():
+        rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+        return json.dumps([{name: row[name] for name in row if name != "seconds"} for row in rows]).encode()
     return path.read_bytes() if path.is_file() else None

@@ -175,14 +175,15 @@ def compare(out, held_out, searchers, efforts, per_class, coverage, seeds, slow_
     """Searchers on equal terms: same model, same images to select on, same other images to judge on.
 
     Writes comparison.csv (every run), comparison.json (means and spread), comparison.png (held-out TPR - FPR and class
-    loss against the cost), and a folder for every search into DIR. The same command goes on where it was stopped.
+    loss against the cost), report.html, and a folder with a page of its own for every search into DIR. The same command
+    goes on where it was stopped.
 
     \b
     freqkit compare-searchers --model cifar_resnet20 --weights resnet20.safetensors \\
             --data cifar10/train --held-out cifar10/test --slow-seeds 1 --out runs/compared
     """
     from freqkit.errors import UsageError
-    from freqkit.report import plot_comparison, save_figure
+    from freqkit.report import plot_comparison, save_figure, write_report
     from freqkit.search import compare_searchers
 
     tried = {}
@@ -204,6 +205,8 @@ def compare(out, held_out, searchers, efforts, per_class, coverage, seeds, slow_
             progress=progress, **settings,
         )  # fmt: skip
     save_figure(plot_comparison(found), Path(out) / "comparison.png")
+    for row in found.rows:
+        write_report(Path(out) / f"{row['searcher']}-{row['effort']}-seed{row['seed']}")
     rows = found.table()
     if as_json:
         click.echo(json.dumps(_plain({"out": str(out), "means": rows, "rows": found.rows}), indent=2))

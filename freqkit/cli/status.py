@@ -1,33 +1,62 @@
 """`freqkit status`: how far a run is."""
 
 import json
+from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command
+from freqkit.cli.app import app, command, say
 from freqkit.cli.options import JSON, options
 from freqkit.cli.progress import amount, duration
 from freqkit.cli.search import _plain
 from freqkit.cli.tables import percent
 
 
+def newest_run(folder):
+    """The folder itself, or of a comparison the search in it that was written to last."""
+    folder = Path(folder)
+    inside = [] if (folder / "run.json").is_file() else [file.parent for file in folder.glob("*/run.json")]
+    if not inside:
+        return folder
+    newest = max(inside, key=lambda one: max(file.stat().st_mtime for file in one.iterdir()))
+    say(f"{folder} holds {len(inside)} run{'s' if len(inside) > 1 else ''}; the newest is {newest.name}:")
+    return newest
+
+
+def epochs(known):
+    """How far a training is."""
+    return f"epochs: {known['epochs_done']} of {known['epochs_total']}"
+
+
 @command(app, "status")
 @click.argument("directory", type=click.Path(exists=True, file_okay=False))
 @options(JSON)
 def status(directory, as_json):
-    """Read a live, dead or finished run without disturbing it.
+    """Read a live, dead or finished run without disturbing it; of a comparison its newest search.
 
     \b
     freqkit status runs/resnet20
     """
     from freqkit.engine import status as read
 
-    known = read(directory)
+    place = newest_run(directory)
+    known = read(place)
     if as_json:
         click.echo(json.dumps(_plain(known), indent=2))
         return
     where = f", stage {known['stage']}" if known["stage"] is not None and known["status"] != "finished" else ""
     click.echo(f"{known['search'] or 'run'}: {known['status']}{where}")
+    if "epochs_done" in known:
+        click.echo(epochs(known))
+    else:
+        _forwards(known)
+    if known["status"] in ("dead", "interrupted", "failed"):
+        again = " with --resume" if place == Path(directory) else ""  # a comparison goes on by itself
+        click.echo(f"Nothing computed is lost: give the same command again{again}.")
+
+
+def _forwards(known):
+    """How far a search is."""
     total = known["forwards_total"]
     done = f"forwards: {amount(known['forwards_done'])} done"
     if known["forwards_saved"]:
@@ -44,5 +73,3 @@ def status(directory, as_json):
         for number, rank in enumerate(known["ranks"]):
             own = f", {amount(rank['forwards'])} forwards not yet merged" if rank.get("forwards") else ""
             click.echo(f"rank {number}: {rank['host']}, process {rank['pid']}, {rank['device']}{own}")
-    if known["status"] in ("dead", "interrupted", "failed"):
-        click.echo("Nothing computed is lost: give the same command again with --resume.")

@@ -122,6 +122,22 @@ class Risk(click.ParamType):
         return risk
 
 
+class Triple(click.ParamType):
+    """`0.5,0.5,0.5` -> (0.5, 0.5, 0.5)."""
+
+    name = "r,g,b"
+
+    def convert(self, value, param, ctx):
+        parts = value.split(",") if isinstance(value, str) else value
+        try:
+            triple = tuple(float(part) for part in parts)
+        except (TypeError, ValueError):
+            triple = ()
+        if len(triple) != 3:
+            self.fail(f"must be three numbers as 0.5,0.5,0.5; got {value!r}.", param, ctx)
+        return triple
+
+
 class Device(click.ParamType):
     """`auto`, `cpu`, `cuda` or `cuda:N`; whether it is there is asked when the command runs."""
 

@@ -3,13 +3,13 @@
 import json
 import sys
 import time
-from pathlib import Path
 
 import click
 
 from freqkit.cli.app import app, command
 from freqkit.cli.options import JSON, options
 from freqkit.cli.progress import Pace, amount, duration
+from freqkit.cli.status import epochs, newest_run
 from freqkit.cli.tables import percent
 
 
@@ -27,7 +27,7 @@ def watch(run, every, once, as_json):
     \b
     freqkit watch runs/resnet20
     """
-    look = Look(Path(run))
+    look = Look(newest_run(run))
     if as_json or once or not sys.stdout.isatty():
         last = None
         while True:
@@ -102,6 +102,8 @@ def _known(value):
 
 def _line(found):
     total = found.get("forwards_total")
+    if "epochs_done" in found:
+        return f"{found['status']}, {epochs(found)}"
     words = f"{found['status']}, stage {found.get('stage') or '-'}: {amount(found['forwards_done'])}"
     words += f" of {amount(total)} forwards" if total else " forwards"
     if total:
@@ -120,6 +122,8 @@ def _view(found):
     from rich.table import Table
     from rich.text import Text
 
+    if "epochs_done" in found:
+        return Group(Text(_line(found)), ProgressBar(found["epochs_total"] or 1, found["epochs_done"], width=60))
     total = found.get("forwards_total") or found["forwards_done"] or 1
     parts = [Text(_line({**found, "best": []})), ProgressBar(total, min(found["forwards_done"], total), width=60)]
     for number, rank in enumerate(found.get("ranks") or []):

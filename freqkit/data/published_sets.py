@@ -6,6 +6,7 @@ A set is known by a short name (`imagenet`, `v2`, `c`, `c-bar`, `r`, `a`, `sketc
 """
 
 import csv
+import difflib
 import hashlib
 import json
 import os
@@ -259,7 +260,9 @@ def _open_one(text, root, relaxed, class_map):
     check = _Check(name, relaxed)
     if name not in PLACES:
         if not place:
-            raise UsageError(f"{name!r} is no known set ({', '.join(PLACES)}); give any other as NAME=PATH.")
+            near = difflib.get_close_matches(name, PLACES, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise UsageError(f"{name!r} is no known set ({', '.join(PLACES)}); give any other as NAME=PATH.{hint}")
         return [_other(name, place, check, class_map)]
     if place:
         folder = Path(place)

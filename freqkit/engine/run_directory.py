@@ -185,7 +185,8 @@ def status(path):
         out), rate (forwards
         per second of this session, None before any), seconds_left (at that rate, at most; None when unknown),
         seconds (as of the last stage), sessions, best (of the last stage, the class told apart best: class, tpr, fpr,
-        loss), ranks (a list of host, pid, device, threads and, while it runs, forwards in its own journal).
+        loss), ranks (a list of host, pid, device, threads and, while it runs, forwards in its own journal); of a
+        training also epochs_done and epochs_total.
 
     Raises:
         UsageError: the directory holds no run.
@@ -210,6 +211,9 @@ def status(path):
         raise UsageError(f"{path}: run.json there was not written by freqkit.")
     names = ("status", "stage", "stages_done", "forwards_total", "forwards_saved", "seconds", "sessions", "best")
     known = {"search": record.get("identity", {}).get("search"), **{name: record.get(name) for name in names}}
+    if record.get("kind") == "training":
+        recipe = record.get("identity", {}).get("recipe", {})
+        known.update(search="training", epochs_done=record.get("epochs_done", 0), epochs_total=recipe.get("epochs"))
     tiles, seen = set(keys), (path / "journal.bin").stat().st_mtime
     known["ranks"] = [dict(rank) for rank in record.get("ranks") or ()]
     for part in path.glob("journal-*.bin"):

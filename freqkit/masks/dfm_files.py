@@ -60,6 +60,12 @@ class DfmFile:
             name = self.classes.index(name)
         return self.masks[name]
 
+    def plot(self, *args, **kwargs):
+        """The maps; see `freqkit.report.plot_dfm`."""
+        from freqkit.report import plot_dfm
+
+        return plot_dfm(self, *args, **kwargs)
+
 
 def dfm_of_run(masks, classes, record, **facts):
     """A `DfmFile` of what a run found, with what the run's record (run.json) says of it.

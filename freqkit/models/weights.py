@@ -136,8 +136,13 @@ def load_state(network, state, *, allow_missing=False, allow_unexpected=False, w
         more = ", ..." if len(shapes) > 3 else ""
         problems.append(f"{len(shapes)} of another shape ({', '.join(shown)}{more})")
     if problems:
+        heads = {(len(state[key]), len(own[key])) for key in shapes if state[key].ndim and own[key].ndim}
+        hint = ""
+        if len(heads) == 1 and not missing and not unexpected:
+            logits = next(iter(heads))[0]
+            hint = f"If the file is of a network with {logits} logits, give num_classes={logits}. "
         raise UsageError(
-            f"{what}: the keys do not fit the network's {len(own)}: {'; '.join(problems)}. "
+            f"{what}: the keys do not fit the network's {len(own)}: {'; '.join(problems)}. {hint}"
             "Allow them explicitly (allow_missing, allow_unexpected) if that is meant."
         )
     fitting = {key: value for key, value in state.items() if key in own and key not in shapes}

@@ -19,6 +19,8 @@ _PUBLIC = {
     "plane_maps": "freqkit.report.planes",
     "plot_adcs": "freqkit.report.planes",
     "plot_band_stop": "freqkit.report.band_stop",
+    "plot_dfm": "freqkit.report.dfms",
+    "plot_estimate": "freqkit.report.planes",
     "plot_rates": "freqkit.report.rates",
     "plot_removal": "freqkit.report.planes",
     "plot_scores": "freqkit.report.curves",

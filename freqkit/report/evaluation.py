@@ -26,19 +26,22 @@ def _number(value):
     return math.nan if value is None else value
 
 
-def plot_groups(result, model=None):
+def plot_groups(result, ax=None, *, model=None, of=None):
     """AvgTPR of shortcut classes and of the others against the threshold t, one panel per set and condition.
 
     The area of a marker is proportional to the number of classes in the group; an empty group has none.
 
     Args:
-        result: a `freqkit.measures.EvaluationResult`. model: which of its models.
+        result: a `freqkit.measures.EvaluationResult`.
+        ax: a matplotlib axis for one panel; None: a figure of all.
+        model: which of its models, when it has several.
+        of: with `ax`, the name of the set; default the first.
 
     Returns:
-        A matplotlib Figure.
+        A matplotlib Figure, or `ax`.
 
     Raises:
-        UsageError: the result has no groups (no maps, no in-distribution set).
+        UsageError: the result has no groups (no maps, no in-distribution set), or none of that name.
     """
     model = _model(result, model)
     panels = {}
@@ -50,36 +53,57 @@ def plot_groups(result, model=None):
             lines.setdefault((match[2], bool(match[1])), []).append(point)
     if not panels:
         raise UsageError(f"plot_groups: there are no groups of {model!r}: they need maps and an in-distribution set.")
+    classes = max(p[2] for lines in panels.values() for points in lines.values() for p in points) or 1
+    if ax is not None:
+        place = next((place for place in panels if of in (None, place[0])), None)
+        if place is None:
+            raise UsageError(f"plot: of must be one of {', '.join(dict.fromkeys(n for n, _ in panels))}; got {of!r}.")
+        _panel(ax, place, panels[place], classes)
+        ax.set_ylabel("mean TPR of the group (share of the images)", fontsize=8.5)
+        ax.legend(handles=_keys(), fontsize=7, frameon=False, loc="best")
+        return ax
     shown = list(panels.items())[:PANELS]
     columns = min(4, len(shown))
     height = -(-len(shown) // columns)
     figure = figures.new_figure(max(6.6, 2.7 * columns + 0.6), 2.35 * height + 1.0)
     axes = figure.subplots(height, columns, squeeze=False, sharex=True, sharey=True)
-    classes = max(p[2] for lines in panels.values() for points in lines.values() for p in points) or 1
     for axis in axes.flat[len(shown) :]:
         axis.set_visible(False)
-    for axis, ((name, condition), lines) in zip(axes.flat, shown, strict=False):
-        for group, colour in (("shortcut", figures.VERMILION), ("other", figures.BLUE)):
-            for filtered in (False, True):
-                points = sorted(lines.get((group, filtered), []))
-                if not points:
-                    continue
-                t, value, size = zip(*points, strict=True)
-                axis.plot(t, value, color=colour, linewidth=1.4, linestyle="--" if filtered else "-")
-                areas = [max(4.0, 90 * n / classes) if n else 0 for n in size]
-                face = "white" if filtered else colour
-                axis.scatter(t, value, s=areas, color=face, edgecolors=colour, linewidths=1, zorder=3)
-        where = "" if condition == "all" else f"\n{figures.shorten(condition, 34)}"
-        axis.set_title(f"{name}{where}", fontsize=8.5)
-        axis.set_ylim(-0.06, 1.06)
-        axis.set_xticks([0.1, 0.3, 0.5, 0.7, 0.9])
-        figures.plain_axes(axis)
-    for axis in axes[-1]:
-        axis.set_xlabel("t", fontsize=8.5)
-    figure.supylabel("mean TPR of the group", fontsize=8.5)
+    for axis, (place, lines) in zip(axes.flat, shown, strict=False):
+        _panel(axis, place, lines, classes)
+    figure.supylabel("mean TPR of the group (share of the images)", fontsize=8.5)
+    figure.legend(handles=_keys(), loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    more = f" (the first {PANELS} of {len(panels)})" if len(panels) > PANELS else ""
+    words = "shortcut class at t: in-distribution TPR through its map above t; marker area: classes in the group"
+    figure.suptitle(f"{model}: how shortcut classes fare{more}\n{words}", fontsize=9.5)
+    return figure
+
+
+def _panel(axis, place, lines, classes):
+    """The groups of one set and condition."""
+    for group, colour in (("shortcut", figures.VERMILION), ("other", figures.BLUE)):
+        for filtered in (False, True):
+            points = sorted(lines.get((group, filtered), []))
+            if not points:
+                continue
+            t, value, size = zip(*points, strict=True)
+            axis.plot(t, value, color=colour, linewidth=1.4, linestyle="--" if filtered else "-")
+            areas = [max(4.0, 90 * n / classes) if n else 0 for n in size]
+            face = "white" if filtered else colour
+            axis.scatter(t, value, s=areas, color=face, edgecolors=colour, linewidths=1, zorder=3)
+    name, condition = place
+    where = "" if condition == "all" else f"\n{figures.shorten(condition, 34)}"
+    axis.set_title(f"{name}{where}", fontsize=8.5)
+    axis.set_ylim(-0.06, 1.06)
+    axis.set_xticks([0.1, 0.3, 0.5, 0.7, 0.9])
+    axis.set_xlabel("threshold t", fontsize=8.5)
+    figures.plain_axes(axis)
+
+
+def _keys():
     from matplotlib.lines import Line2D
 
-    keys = [
+    return [
         Line2D([], [], color=colour, linestyle=style, marker="o", markersize=5, markerfacecolor=face, label=label)
         for colour, style, face, label in (
             (figures.VERMILION, "-", figures.VERMILION, "shortcut classes, whole images"),
@@ -88,11 +112,6 @@ def plot_groups(result, model=None):
             (figures.BLUE, "--", "white", "other classes, through their map"),
         )
     ]
-    figure.legend(handles=keys, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
-    more = f" (the first {PANELS} of {len(panels)})" if len(panels) > PANELS else ""
-    words = "shortcut class at t: in-distribution TPR through its map above t; marker area: classes in the group"
-    figure.suptitle(f"{model}: how shortcut classes fare{more}\n{words}", fontsize=9.5)
-    return figure
 
 
 def plot_corruptions(result, model=None):
@@ -285,7 +304,7 @@ def write_evaluation(result, directory):
     for model in dict.fromkeys(row["model"] for row in result.rows):
         for kind, draw in (("groups", plot_groups), ("corruptions", plot_corruptions), ("scatter", plot_scatter)):
             try:
-                figure = draw(result, model)
+                figure = draw(result, model=model)
             except UsageError:
                 continue  # the sentence says that this result holds nothing of the kind
             path = Path(directory) / f"{kind}-{slug(model)}.png"

@@ -2,13 +2,12 @@
 
 import re
 
-from freqkit.report.html import Cell, Drawing, Part, Section, Table
+from freqkit.report.html import Cell, Panels, Part, Section, Table
 from freqkit.report.pages import named, part
-from freqkit.report.sections import cost_rows, provenance_rows
-from freqkit.report.svg import Axes, percent
+from freqkit.report.sections import cost_rows, listed, model_rows, provenance_rows
+from freqkit.report.svg import Axes, line_mark, percent
 
 PANELS = 24  # AvgTPR figures on a page
-MARK = '<svg viewBox="-7 -7 14 14" aria-hidden="true"><path class="line s{0}{1}" d="M-7 0H7"/></svg>'
 GROUPS = {  # (group, filtered) -> colour and dashes
     ("shortcut", False): (3, ""),
     ("other", False): (0, ""),
@@ -31,48 +30,53 @@ def evaluation_part(path, record):
     values = {(row["model"], row["set"], row["condition"]): row for row in whole}
     sentences = []
     for model in models[:3]:
-        known = [(row["value"], row["set"], row["condition"]) for row in whole
-                 if row["model"] == model and row["value"] is not None]  # fmt: skip
+        known = [row for row in whole if row["model"] == model and row["value"] is not None]
         if known:
-            best, worst = max(known), min(known)
-            text = f"{model}: top-1 {percent(best[0], 1)} on {_where(best[1:])}"
-            sentences.append(text + (f", {percent(worst[0], 1)} on {_where(worst[1:])}." if worst != best else "."))
+            best, worst = max(known, key=lambda row: row["value"]), min(known, key=lambda row: row["value"])
+            sentences.append(f"{model} names {_share(best)} of the images rightly on {_where(_place(best))}"
+                             + (f", {_share(worst)} on {_where(_place(worst))}, its worst."
+                                if worst is not best else "."))  # fmt: skip
     groups = _groups(result, models[0]) if models else {}
-    for place, lines in list(groups.items())[:4]:
-        pair = [dict((t, (value, n)) for t, value, n in lines.get((kind, False), [])).get(0.5, (None, 0))
-                for kind in ("shortcut", "other")]  # fmt: skip
-        if pair[0][0] is not None and pair[1][0] is not None:
-            sentences.append(
-                f"On {_where(place)} the mean TPR of {_classes(pair[0][1])} with a shortcut (t = 0.5) is"
-                f" {percent(pair[0][0], 1)}, that of the {pair[1][1]} others {percent(pair[1][0], 1)}."
-            )
+    pairs = []
+    for place, lines in groups.items():
+        two = [dict((t, (value, n)) for t, value, n in lines.get((kind, False), [])).get(0.5, (None, 0))
+               for kind in ("shortcut", "other")]  # fmt: skip
+        if two[0][0] is not None and two[1][0] is not None:
+            pairs.append((place, *two))
+    if pairs:
+        _, (_, count), (_, others) = pairs[0]
+        sentences.append(
+            f"Of {models[0]}'s classes {count} {'has' if count == 1 else 'have'} a shortcut: more than half of the"
+            f" images are recognised through the class's map alone. Mean TPR on whole images, shortcut classes against"
+            f" the {others} others: "
+            + "; ".join(f"{percent(one[0], 1)} against {percent(two[0], 1)} on {_where(place)}"
+                        for place, one, two in pairs[:4]) + "."
+        )  # fmt: skip
 
     def cell(model, place):
         found = values.get((model, *place))
         if found is None:
             return Cell.of(None, "–")
-        span = ""
-        if found.get("ci_low") is not None:
-            span = f" ({percent(found['ci_low'], 1)}–{percent(found['ci_high'], 1)})"
-        return Cell.of(found["value"], percent(found["value"], 1) + span)
+        return Cell.of(found["value"], _share(found))
 
     columns = [("set and condition", "left", None), *((model, "right", "accuracy") for model in models)]
-    rows = [[Cell(_where(place)), *(cell(model, place) for model in models)] for place in sets]
+    rows = [[Cell(_where(place)), *(cell(model, place) for model in models)] for place in sets
+            if any((model, *place) in values for model in models)]  # fmt: skip
     sections = [Section("Top-1 accuracy", [Table(columns, rows, search=True)],
                         "One line per test set and condition, one column per model; in brackets 95% intervals.",
                         key="accuracy")]  # fmt: skip
     if groups:
         legend = [
-            (MARK.format(*GROUPS[key]), words) for key, words in {
+            (line_mark(*GROUPS[key]), words) for key, words in {
                 ("shortcut", False): "shortcut classes, whole images", ("other", False): "other classes, whole images",
                 ("shortcut", True): "shortcut classes, through their map",
                 ("other", True): "other classes, through their map"}.items()
         ]  # fmt: skip
-        drawings = [Drawing(_panel(place, lines)) for place, lines in list(groups.items())[:PANELS]]
-        drawings[-1].legend = legend
+        drawings = [(_where(place), _panel(place, lines)) for place, lines in list(groups.items())[:PANELS]]
         sections.append(
-            Section(f"AvgTPR of {models[0]}", drawings, "A class counts as having a shortcut at threshold t when it is"
-                    " recognised through its map alone in more than a share t of its original images. Where the line of"
+            Section(f"AvgTPR of {models[0]}", [Panels(drawings, legend)],
+                    "A class counts as having a shortcut at threshold t when it is recognised through its map"
+                    " alone in more than a share t of its original images. Where the line of"
                     " those classes stays above that of the others on changed images, the shortcuts still work there;"
                     " where it falls below, they have become a weakness.", key="avgtpr")
         )  # fmt: skip
@@ -85,14 +89,48 @@ def evaluation_part(path, record):
         failures.append(f"{what} could not be evaluated: {one['error']}")
     return Part(
         "Models on test sets", sentences or ["Nothing could be evaluated."],
-        [(str(len(models)), "models"), (str(len(sets)), "sets and conditions")], [], sections,
+        [(str(len(models)), "model" if len(models) == 1 else "models"), (str(len(rows)), "sets and conditions")],
+        _asked(record), sections,
         cost_rows(record) or [("Values", f"{len(result.rows):,}")],
         provenance_rows({"versions": _versions(record)}), failures[:10], order=35, subtitle="Evaluation",
     )  # fmt: skip
 
 
-def _classes(count):
-    return "the class" if count == 1 else f"the {count} classes"
+def _asked(record):
+    """Models, sets and settings, from run.json."""
+    identity = record["identity"]
+    rows = []
+    for name, about in (record.get("models") or {}).items():
+        rows += [(f"{words} of {name}" if words != "Model" else name, value)
+                 for words, value in model_rows({"model": about.get("record") or {}})]  # fmt: skip
+    for one in identity.get("sets", []):
+        where = " ".join(filter(None, (one["set"], one["condition"])))
+        rows.append((where, f"{one['images']:,} images of {one['classes']} classes" + "".join(
+            f"; {note}" for note in one.get("notes", []))))  # fmt: skip
+    attacks = [
+        f"{a['kind']} (eps {a['eps']:g}{', ' + a['band'] if a['band'] else ''})" for a in identity.get("attacks", [])
+    ]
+    generated = list(dict.fromkeys(name for name, _ in identity.get("generated", [])))
+    more = {
+        "Maps": "those of a file" if identity.get("dfm") else None,
+        "In-distribution set": identity.get("base"),
+        "Attacks": listed(attacks, 9) if attacks else None,
+        "Corruptions made on the fly": listed(generated, 9) if generated else None,
+        "Image side": f"{identity['image_size']} px, {identity['resize']}" if identity.get("image_size") else None,
+        "Preset": identity.get("preset"),
+    }
+    return rows + [(name, value) for name, value in more.items() if value]
+
+
+def _share(row):
+    """A value with its interval."""
+    known = row.get("ci_low") is not None
+    interval = f" ({percent(row['ci_low'], 1)}–{percent(row['ci_high'], 1)})" if known else ""
+    return percent(row["value"], 1) + interval
+
+
+def _place(row):
+    return row["set"], row["condition"]
 
 
 def _versions(record):
@@ -118,8 +156,8 @@ def _groups(result, model):
 
 def _panel(place, lines):
     alt = f"Mean TPR of shortcut classes and of the others on {_where(place)}, by threshold t."
-    axes = Axes((0, 1), (0, 1), x_label=f"t  ({_where(place)})", y_label="mean TPR of the group", alt=alt, width=420,
-                height=270, shares="y")  # fmt: skip
+    axes = Axes((0, 1), (0, 1), x_label="threshold t", y_label="mean TPR of the group", alt=alt, width=360,
+                height=250, shares="y")  # fmt: skip
     for key, points in lines.items():
         known = [(t, value) for t, value, _ in points if value is not None]
         if known:

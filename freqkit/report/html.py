@@ -90,7 +90,22 @@ class Drawing:
 
     svg: str
     legend: list = field(default_factory=list)
+    narrow: bool = False  # the legend is for narrow screens alone: elsewhere the names stand in the figure
     kind: str = "drawing"
+
+    @classmethod
+    def of(cls, axes):
+        """An `svg.Axes` whose lines are named at their ends."""
+        return cls(axes.svg(), axes.key, True)
+
+
+@dataclass
+class Panels:
+    """Small figures side by side, (heading, inline SVG) each, with one legend."""
+
+    drawings: list
+    legend: list = field(default_factory=list)
+    kind: str = "panels"
 
 
 @dataclass

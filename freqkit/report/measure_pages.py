@@ -1,6 +1,6 @@
 """What measures put on the page: rates on a test set, class spectra."""
 
-from freqkit.report.html import Cell, Drawing, Part, Section, Table
+from freqkit.report.html import Cell, Drawing, Panels, Part, Section, Table
 from freqkit.report.pages import files_of, part
 from freqkit.report.readings import readings
 from freqkit.report.sections import (
@@ -138,7 +138,7 @@ def adcs_part(path, record):
             Section("ADCS maps", [gallery(maps, tuple(values.shape[-2:]), "adcs", signed=True)],
                     "Each bin is one frequency. Blue: the class has more energy there than most classes; orange: less;"
                     f" blank: as many above as below. Full colour is ±{top}.", key="adcs"),
-            Section("ADCS by radius", [Drawing(axes.svg())],
+            Section("ADCS by radius", [Drawing.of(axes)],
                     "The maps averaged over rings: left the coarse structure of the images, right the finest."
                     + (f" The first {NAMED_LINES} classes." if len(rows) > NAMED_LINES else ""), key="adcs-radius"),
         ],
@@ -160,14 +160,19 @@ def band_stop_part(path, record):
         ((p, c) for p in range(len(names)) for c in range(len(result.classes))),
         key=lambda one: _number(tpr[0][one[1]]) - _number(tpr[one[0] + 1][one[1]]),
     )
+    without = [f"{name} ({_ranges(bands, result.edges)})" for name, bands in zip(names, result.removed, strict=True)]
     sentences = [
-        f"Without a filter {percent(accuracy[0], 1)} of the images are recognised; without {names[best]} still"
-        f" {percent(accuracy[best + 1], 1)}, without {names[worst]} only {percent(accuracy[worst + 1], 1)}.",
-        f"{result.classes[hurt[1]]} loses most: without {names[hurt[0]]} its TPR falls from"
+        f"Whole, {percent(accuracy[0], 1)} of the images are recognised. Without {without[worst]} only"
+        f" {percent(accuracy[worst + 1], 1)} are, the most costly of these choices; without {without[best]} still"
+        f" {percent(accuracy[best + 1], 1)}.",
+        f"{result.classes[hurt[1]]} loses most: without {without[hurt[0]]} its TPR falls from"
         f" {percent(tpr[0][hurt[1]])} to {percent(tpr[hurt[0] + 1][hurt[1]])}.",
     ]
+    fewest = int(result.confusion[0].sum(1).min())
+    cautions = [f"A class has as few as {fewest} images: rates come in steps of {100 / fewest:.2g}%."] if (
+        0 < fewest < 100) else []  # fmt: skip
     columns = [("class", "left", None), ("whole images", "right", "TPR")]
-    columns += [(f"without {name}", "right", "TPR") for name in names]
+    columns += [(f"− {name}", "right", "TPR") for name in names]
     rows = [
         [Cell(name), *(Cell.of(values[c], percent(values[c])) for values in tpr)]
         for c, name in enumerate(result.classes)
@@ -175,8 +180,8 @@ def band_stop_part(path, record):
     rows.append([Cell("all"), *(Cell.of(value, percent(value, 1)) for value in accuracy)])
     edges = ", ".join(f"{edge:g}" for edge in result.edges)
     sections = [
-        Section("Classes", [Table(columns, rows, search=True)], "TPR of each class when the named bands are removed"
-                f" from all images. Bands begin at radii of {edges} cycles/image; B1 is the lowest.",
+        Section("Classes", [Table(columns, rows, search=True)], "TPR of each class, whole and without the named"
+                f" bands. Bands begin at radii of {edges} cycles/image; B1 is the lowest.",
                 key="band-stop-classes"),
     ]  # fmt: skip
     if result.confusion.shape[2] == len(result.classes) <= 20:
@@ -187,19 +192,38 @@ def band_stop_part(path, record):
             )
             grid = matrix(change.tolist(), result.classes, result.classes, alt=alt, values=(change / 100).tolist(),
                           signed=True)  # fmt: skip
-            drawings.append(Drawing(grid, [("", f"without {name}")]))
+            drawings.append((f"without {name}", grid))
         sections.append(
-            Section("Relative confusion", drawings, "How many percent points more (blue) or fewer (orange) of a class's"
-                    " images get each name than without a filter. Blue off the diagonal is where a class goes when its"
-                    " band is missing.", key="relative-confusion")
+            Section("Relative confusion", [Panels(drawings)],
+                    "Row: a class; column: the model's answer. How many percent points more (blue) or fewer (orange) of"
+                    " a class's images get each name than without a filter. Blue off the diagonal is where a class goes"
+                    " when its band is missing.", key="relative-confusion")
         )  # fmt: skip
     about = result.record
     return Part(
         "What classes are taken for when bands are removed", sentences,
         [(percent(accuracy[0]), "recognised, whole images"), (percent(accuracy[worst + 1]), f"without {names[worst]}")],
         [*model_rows(about), ("Bands begin at", f"{edges} cycles/image")], sections, cost_rows(about),
-        provenance_rows(about), order=32, subtitle="Bands removed",
+        provenance_rows(about), cautions, order=32, subtitle="Bands removed",
     )  # fmt: skip
+
+
+def _ranges(bands, edges):
+    """Radii of some bands in words, neighbours joined.
+
+    Example:
+        >>> _ranges((1, 2), [4, 8, 12]), _ranges((1, 3), [4, 8, 12]), _ranges((3, 4), [4, 8, 12])
+        ('0–8 cycles/image', '0–4 and 8–12 cycles/image', 'from 8 cycles/image on')
+    """
+    limits = [0, *edges, None]
+    joined = []
+    for low, high in ((limits[band - 1], limits[band]) for band in sorted(bands)):
+        if joined and joined[-1][1] == low:
+            joined[-1][1] = high
+        else:
+            joined.append([low, high])
+    words = [f"{low:g}–{high:g}" if high is not None else f"from {low:g}" for low, high in joined]
+    return " and ".join(words) + " cycles/image" + (" on" if joined[-1][1] is None else "")
 
 
 def _number(value):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 MODULES = (
     "freqkit.report.search_pages",
+    "freqkit.report.comparison_pages",
     "freqkit.report.measure_pages",
     "freqkit.report.training_pages",
     "freqkit.report.evaluation_pages",

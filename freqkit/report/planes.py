@@ -164,8 +164,6 @@ def plot_removal(result, ax=None, *, of=None, which="masks", planted=None, title
     Returns:
         A matplotlib Figure, or `ax`.
     """
-    import numpy as np
-
     if which not in ("masks", "increase"):
         raise ValueError(f"plot_removal: which must be 'masks' or 'increase'; got {which!r}.")
     index = None if ax is None else index_of(result.classes, of, result.tpr_minus_fpr)
@@ -177,17 +175,41 @@ def plot_removal(result, ax=None, *, of=None, which="masks", planted=None, title
         rates = [{"loss": row["loss"], "tpr": row["TPR"], "fpr": row["FPR"]} for row in result.table()]
         title = title or f"Each class's dominant {100 * result.level:g}% of the frequencies"
         return dfm_maps(result.masks, result.classes, rates=rates, planted=planted, title=title)
-    maps = result.maps("increase").numpy()
+    words = title or "What removing a frequency costs each class"
+    return _increases(result.maps("increase").numpy(), result.classes, ax, index, words)
+
+
+def plot_estimate(estimate, ax=None, *, of=None, title=None):
+    """By how much each class's loss is estimated to grow when a frequency is removed.
+
+    Args:
+        estimate: a `freqkit.search.GradientEstimate`.
+        ax: a matplotlib axis for the map of one class; None: a figure of all classes, each on a scale of its own.
+        of: with `ax`, the class, by name or number; default the first.
+        title: a line above the maps.
+
+    Returns:
+        A matplotlib Figure, or `ax`.
+    """
+    classes = estimate.classes or [f"class {i}" for i in range(estimate.total.shape[1])]
+    return _increases(estimate.maps().numpy(), classes, ax, None if ax is None else index_of(classes, of),
+                      title or "What removing a frequency would cost each class, estimated")  # fmt: skip
+
+
+def _increases(maps, classes, ax, index, title):
+    """Changes of the loss [C, H, W] in nats; one class on `ax`, or all, each scaled by its 99th percentile."""
+    import numpy as np
+
     if ax is not None:
         reach = np.nanpercentile(np.abs(maps[index]), 99) or 1.0
-        name, label = result.classes[index], "increase of the loss (nats)"
-        return on_axis(ax, maps[index], name, limits=(-reach, reach), label=label, signed=True)
+        label = "increase of the loss (nats)"
+        return on_axis(ax, maps[index], classes[index], limits=(-reach, reach), label=label, signed=True)
     scale = np.array([np.nanpercentile(np.abs(plane), 99) or 1.0 for plane in maps])
     return plane_maps(
         maps / scale[:, None, None],
-        result.classes,
+        classes,
         limits=(-1, 1),
         label="increase of the loss, as a share of the class's scale",
         headings=[f"scale {value:.2g} nats" for value in scale],
-        title=title or "What removing a frequency costs each class",
+        title=title,
     )

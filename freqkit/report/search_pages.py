@@ -189,6 +189,9 @@ METHODS = {
     "learned": "masks learned by gradients",
     "evolve": "evolution of masks, by answers alone",
     "greedy": "greedy removal of frequencies",
+    "removal": "removal of one frequency after the other, ranked",
+    "gradient": "ranking by gradients, the most promising measured",
+    "learned-class-loss": "masks learned by gradients of the papers' class loss",
 }
 WORDS = {
     "candidates": "masks drawn per stage", "keep": "share of the cells kept", "top": "masks per class that go on",

@@ -230,7 +230,7 @@ def losses_section(result):
         + ("" if few else " The line is the median class, the band the middle half of the classes.")
         + (" Losses below 0.001 are drawn at the lower edge." if finite.min() < 1e-3 else "")
     )
-    return Section("The search", [Drawing(axes.svg())], how, key="search")
+    return Section("The search", [Drawing.of(axes)], how, key="search")
 
 
 def _steps(places, values):
@@ -278,7 +278,13 @@ def verdict(found, *, tested=False):
     groups = {word: sorted((one for one in found if one.word == word), key=lambda one: -one.difference)
               for word in READINGS}  # fmt: skip
     where = "on the test images" if tested else "on the images that were searched"
-    sentences = []
+    kept = sorted({percent(one.kept, 1): one.kept for one in found if one.kept == one.kept}.items(), key=lambda k: k[1])
+    share = f" ({kept[0][0]}{f' to {kept[-1][0]}' if len(kept) > 1 else ''} of all)" if kept else ""
+    sentences = [
+        f"The model saw each class through that class's own few frequencies alone{share}. TPR: the share of its images"
+        " still recognised. FPR: the share of all other images then taken for it. A shortcut is a class with a high TPR"
+        " and a low FPR."
+    ]
     if groups["shortcut"]:
         best = groups["shortcut"][0]
         count = len(groups["shortcut"])

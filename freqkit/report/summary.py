@@ -9,7 +9,7 @@ from freqkit.report.pages import parts_of
 from freqkit.report.readings import READINGS
 from freqkit.report.svg import percent
 
-MAPS, NAMES = 8, 14  # maps, and classes with a name, on the page
+MAPS, NAMES, LINES = 8, 14, 19  # maps, classes with a name, and lines of words on the page
 COLOURS = {
     "shortcut": figures.BLUE,
     "default": figures.VERMILION,
@@ -53,11 +53,20 @@ def _draw(parts, rated, masks, where):
     shown = order[:MAPS] if masks is not None else []
     columns = min(4, len(shown)) or 4
     rows = -(-len(shown) // columns)
-    figure = figures.new_figure(8.6, 7.2 + 2.25 * rows)
-    heights = [2.5, 4.3] + [2.25] * rows
+    text = _text(parts[0])
+    words = 0.75 + 0.165 * (1 + text.count("\n"))  # inches
+    figure = figures.new_figure(8.6, words + 4.7 + 2.25 * rows)
+    heights = [words, 4.3] + [2.25] * rows
     figure.get_layout_engine().set(w_pad=0.09, h_pad=0.09)
     grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
-    _words(figure.add_subplot(grid[0]), parts, where)
+    axis = figure.add_subplot(grid[0])
+    axis.set_axis_off()
+    for inches, line, look in (
+        (0, parts[0].title, {"fontsize": 14, "fontweight": "bold"}),
+        (0.32, f"freqkit, run {where}", {"fontsize": 8.5, "color": figures.FAINT}),
+        (0.6, text, {"fontsize": 8.6, "linespacing": 1.35}),
+    ):
+        axis.text(0, 1 - inches / words, line, va="top", transform=axis.transAxes, **look)
     middle = grid[1].subgridspec(1, 2, width_ratios=[1, 1.1])
     _scatter(figure.add_subplot(middle[0]), rated.found)
     if len(parts) > 1:
@@ -82,17 +91,13 @@ def _known(value):
     return -2.0 if value != value else value
 
 
-def _words(axis, parts, where):
-    """Title, verdict and cautions."""
-    axis.set_axis_off()
-    axis.text(0, 1.0, parts[0].title, fontsize=14, fontweight="bold", va="top", transform=axis.transAxes)
-    axis.text(0, 0.875, f"freqkit, run {where}", fontsize=8.5, color=figures.FAINT, va="top", transform=axis.transAxes)
-    sentences = parts[0].verdict + [f"Caution: {text}" for text in parts[0].cautions]
-    lines = []
-    for sentence in sentences:
-        lines += [*textwrap.wrap(sentence, 116), ""]
-    text = "\n".join(lines[:16]).rstrip()
-    axis.text(0, 0.76, text, fontsize=8.6, va="top", linespacing=1.35, transform=axis.transAxes)
+def _text(part):
+    """Verdict and cautions; a long verdict is cut, what the reader must know is not."""
+    lines, cautions = (
+        [line for sentence in sentences for line in (*textwrap.wrap(sentence, 132), "")]
+        for sentences in (part.verdict, [f"Caution: {text}" for text in part.cautions])
+    )
+    return "\n".join(lines[: max(LINES - len(cautions), 3)] + cautions).rstrip()
 
 
 def _scatter(axis, found):

@@ -168,22 +168,26 @@ class Axes:
         width, height: of the whole figure, in pixels.
         alt: what the figure shows, in words.
         right: pixels left free for labels behind the lines.
-        log: logarithmic in y.
+        log, log_x: logarithmic in y, in x.
         shares: ticks in percent, of both axes, or with "y" of that one.
     """
 
-    def __init__(self, x, y, *, x_label, y_label, alt, width=720, height=340, right=16, log=False, shares=False):
-        self.x, self.log = x, log
+    def __init__(self, x, y, *, x_label, y_label, alt, width=720, height=340, right=16, log=False, shares=False,
+                 log_x=False):  # fmt: skip
+        self.log, self.log_x = log, log_x
+        self.x = tuple(math.log10(value) for value in x) if log_x else x
         self.y = tuple(math.log10(value) for value in y) if log else y
         self.left, self.top = 58, 14
         self.inner = (width - self.left - right, height - self.top - 46)
-        self.parts = [f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(alt)}">']
+        self.key = []  # (mark, name) of lines that are named at their ends, for narrow screens
+        kind = "chart wide" if width > 600 else "chart"
+        self.parts = [f'<svg class="{kind}" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(alt)}">']
         bottom, end = self.top + self.inner[1], self.left + self.inner[0]
-        for value in _ticks(*x):
+        for value in _log_ticks(*self.x) if log_x else _ticks(*x):
             place = self.across(value)
             self.parts.append(f'<path class="ax" d="M{place:.1f} {bottom}v5"/>')
             self.text(place, bottom + 18, self._say(value, shares=shares is True), "middle")
-        for value in self._y_ticks():
+        for value in _log_ticks(*self.y) if log else _ticks(*y):
             place = self.down(value)
             self.parts.append(f'<path class="gr" d="M{self.left} {place:.1f}H{end}"/>')
             self.text(self.left - 8, place + 4, self._say(value, shares=bool(shares)), "end")
@@ -194,15 +198,6 @@ class Axes:
             f' text-anchor="middle">{escape(y_label)}</text>'
         )
 
-    def _y_ticks(self):
-        if not self.log:
-            return _ticks(*self.y)
-        low, high = math.ceil(self.y[0] - 1e-9), math.floor(self.y[1] + 1e-9)
-        ticks = [10.0**power for power in range(low, high + 1)]
-        if len(ticks) < 3:
-            ticks = [m * 10.0**p for p in range(low - 1, high + 1) for m in (1, 2, 5)]
-        return [tick for tick in ticks if self.y[0] - 1e-9 <= math.log10(tick) <= self.y[1] + 1e-9]
-
     def _say(self, value, *, shares):
         if shares:
             return percent(value)
@@ -212,6 +207,8 @@ class Axes:
 
     def across(self, value):
         low, high = self.x
+        if self.log_x:
+            value = math.log10(max(value, 1e-300))
         return self.left + self.inner[0] * ((value - low) / (high - low) if high > low else 0.5)
 
     def down(self, value):
@@ -241,6 +238,22 @@ class Axes:
         title = f"<title>{escape(name)}</title>" if name else ""
         self.parts.append(f'<path class="{kind} s{index % SERIES}{dashed}" d="{"".join(path)}">{title}</path>')
 
+    def points(self, points, index, *, name=""):
+        """A mark of the series' colour and shape at each (x, y, half the length of its bar or None)."""
+        shape = list(MARKS.values())[index % len(MARKS)]
+        for x, y, spread in points:
+            left, top = self.across(x), self.down(y)
+            if spread:
+                low, high = self.down(y - spread), self.down(y + spread)
+                self.parts.append(
+                    f'<path class="line s{index % SERIES}" d="M{left:.1f} {low:.1f}V{high:.1f}'
+                    f'M{left - 4:.1f} {low:.1f}h8M{left - 4:.1f} {high:.1f}h8"/>'
+                )
+            self.parts.append(
+                f'<path class="mark s{index % SERIES} fs{index % SERIES}" transform="translate({left:.1f} {top:.1f})"'
+                f' d="{shape}"><title>{escape(name)}</title></path>'
+            )
+
     def names(self, labels):
         """Names behind the ends of lines, (y, name, series index), moved apart where they would meet."""
         gap, place = 13, sorted((self.down(y), name, index) for y, name, index in labels)
@@ -252,12 +265,23 @@ class Axes:
             if over > 0:
                 at[i] = min(at[i], (self.top + self.inner[1]) - gap * (len(at) - 1 - i))
         end = self.left + self.inner[0]
-        for y, (old, name, index) in zip(at, place, strict=True):
+        for y, (old, name, _) in zip(at, place, strict=True):
             self.parts.append(f'<path class="lead" d="M{end + 2} {old:.1f}L{end + 9} {y:.1f}"/>')
-            self.text(end + 12, y + 4, name, "start", f"name t{index % SERIES}")
+            self.text(end + 12, y + 4, name, "start", "name end")
+        for _, name, index in sorted(labels, key=lambda label: -label[0]):
+            self.key.append((line_mark(index % SERIES, f" d{index // SERIES}" if index >= SERIES else ""), name))
 
     def svg(self):
         return "".join([*self.parts, "</svg>"])
+
+
+def _log_ticks(low, high):
+    """Powers of ten within [10^low, 10^high], or their 1, 2 and 5 times where there are few."""
+    first, last = math.ceil(low - 1e-9), math.floor(high + 1e-9)
+    ticks = [10.0**power for power in range(first, last + 1)]
+    if len(ticks) < 3:
+        ticks = [m * 10.0**p for p in range(first - 1, last + 1) for m in (1, 2, 5)]
+    return [tick for tick in ticks if low - 1e-9 <= math.log10(tick) <= high + 1e-9]
 
 
 def _ticks(low, high, most=7):
@@ -276,6 +300,11 @@ MARKS = {
     "weak": "M0-5.5L5.2 4H-5.2Z",
     "none": "M-4-4L4 4M4-4L-4 4",
 }
+
+
+def line_mark(colour, dashes=""):
+    """The mark of a line in a legend."""
+    return f'<svg viewBox="-7 -7 14 14" aria-hidden="true"><path class="line s{colour}{dashes}" d="M-7 0H7"/></svg>'
 
 
 def scatter(points, *, alt, bars=True, labels=True):
@@ -320,10 +349,11 @@ def scatter(points, *, alt, bars=True, labels=True):
 def _label(axes, x, y, name, taken):
     """A name beside its point where it hits no other name, else none."""
     width = 6.4 * len(name)
-    for dx, dy, anchor in ((9, -7, "start"), (9, 15, "start"), (-9, -7, "end"), (-9, 15, "end")):
+    for dx, dy, anchor in ((9, -7, "start"), (9, 15, "start"), (-9, -7, "end"), (-9, 15, "end"), (9, 4, "start")):
         left = x + dx - (width if anchor == "end" else 0)
         box = (left, y + dy - 10, left + width, y + dy + 2)
-        inside = box[0] > axes.left and box[2] < axes.left + axes.inner[0] + 28 and box[1] > 0
+        across = box[0] > axes.left and box[2] < axes.left + axes.inner[0] + 28
+        inside = across and box[1] > 0 and box[3] < axes.top + axes.inner[1]
         if inside and not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken):
             taken.append(box)
             axes.text(x + dx, y + dy, name, anchor, "name")

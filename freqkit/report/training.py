@@ -39,17 +39,18 @@ def plot_history(history, *, title=None):
     return figure
 
 
-def learning_curves(curves, *, title=None, limit=10):
+def learning_curves(curves, ax=None, *, title=None, limit=10):
     """F1 of each class against iterations.
 
     Args:
         curves: `freqkit.results.LearningCurves`, or a list of them from several seeds (same classes and steps):
             then the mean, with the range over seeds shaded.
+        ax: a matplotlib axis to draw on; None: a new figure.
         title: a line above.
         limit: with more classes than this, the first and the last learned are drawn, half each.
 
     Returns:
-        A matplotlib Figure.
+        A matplotlib Figure, or `ax`.
     """
     import numpy as np
 
@@ -59,8 +60,7 @@ def learning_curves(curves, *, title=None, limit=10):
     mean = f1.mean(0)
     order = sorted(range(len(classes)), key=lambda c: -float(np.nansum(mean[:, c])))
     shown = order if len(order) <= limit else order[: limit // 2] + order[-(limit - limit // 2) :]
-    figure = figures.new_figure(7.2, 3.6)
-    axis = figure.subplots()
+    axis = ax if ax is not None else figures.new_figure(7.2, 3.6).subplots()
     styles = ("-", "--")
     for rank, c in enumerate(shown):
         colour, style = figures.CYCLE[rank % len(figures.CYCLE)], styles[rank // len(figures.CYCLE) % 2]
@@ -70,16 +70,19 @@ def learning_curves(curves, *, title=None, limit=10):
     axis.set_ylim(-0.02, 1.02)
     axis.set_xlim(steps[0], max(steps[-1], steps[0] + 1))
     axis.set_xlabel("iterations", fontsize=9)
-    axis.set_ylabel("F1", fontsize=9)
+    axis.set_ylabel("F1 (0 to 1)", fontsize=9)
     figures.plain_axes(axis)
+    if ax is not None:
+        axis.legend(fontsize=7.5, frameon=False, loc="best")
+        return axis
     note = f"{curves_of(several)} images"
     if len(several) > 1:
         note += f", mean and range of {len(several)} seeds"
     if len(shown) < len(classes):
         note += f"; the {limit // 2} first and {len(shown) - limit // 2} last learned of {len(classes)} classes"
-    figure.suptitle(f"{title or 'In which order the classes are learned'}\n{note}", fontsize=10)
+    axis.figure.suptitle(f"{title or 'In which order the classes are learned'}\n{note}", fontsize=10)
     axis.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return figure
+    return axis.figure
 
 
 def curves_of(several):

@@ -21,16 +21,21 @@ def training_part(path, record):
     last, kind = rows[-1], "val_" if held_out else ""
     where = "validation" if held_out else "training"
     accuracy = (record.get("result") or {}).get("val" if held_out else "train", {}) or {}
-    best = max(rows, key=lambda row: _value(row.get(f"{kind}accuracy")))
+    best = max(reversed(rows), key=lambda row: _value(row.get(f"{kind}accuracy")))
+    course = (
+        "the last epoch was the best"
+        if best is last
+        else f"the best epoch was {best['epoch']:.0f} ({percent(best.get(f'{kind}accuracy'), 1)})"
+    )
     sentences = [
         f"After {len(rows)} epochs the {where} accuracy is {percent(last.get(f'{kind}accuracy'), 1)}"
-        f" (loss {number(last.get(f'{kind}loss'))} nats); the best epoch was {best['epoch']:.0f}"
-        f" ({percent(best.get(f'{kind}accuracy'), 1)})."
+        f" (loss {number(last.get(f'{kind}loss'))} nats); {course}."
     ]
     if held_out and last.get("accuracy") is not None:
         gap = last["accuracy"] - last["val_accuracy"]
         sentences.append(
-            f"On its training images the network reaches {percent(last['accuracy'], 1)}, {percent(gap, 1)} more."
+            f"On its training images the network reaches {percent(last['accuracy'], 1)}: {abs(100 * gap):.1f} percent"
+            f" points {'more' if gap >= 0 else 'less'}."
         )
     sections = [_course(rows, "loss", "loss (nats)"), _course(rows, "accuracy", "accuracy")]
     learning = path / "learning.csv"
@@ -45,8 +50,9 @@ def training_part(path, record):
     data = (record.get("data") or {}).get("train") or {}
     recipe = model.get("trained") or {}
     asked = [*model_rows({"model": {**model, "trained": None}, "data": data}),
-             *((key.replace("_", " "), str(value)) for key, value in recipe.items()
-               if isinstance(value, (int, float, str)) and "fingerprint" not in key)]  # fmt: skip
+             *((key.replace("_", " ").capitalize(), "yes" if value is True else str(value))
+               for key, value in recipe.items() if isinstance(value, (int, float, str)) and value
+               and "fingerprint" not in key and "accuracy" not in key)]  # fmt: skip
     cost = [("Epochs", str(len(rows)))]
     if record.get("seconds"):
         cost.append(("Wall time", duration(record["seconds"])))
@@ -95,7 +101,7 @@ def _course(rows, name, words):
         "loss": "Lower is better. Training values are running means over an epoch, while the weights still change.",
         "accuracy": "Share of the images that get the right name. Where the two lines part, the network memorises.",
     }[name]
-    return Section(f"{name.capitalize()} by epoch", [Drawing(axes.svg())], how, key=name)
+    return Section(f"{name.capitalize()} by epoch", [Drawing.of(axes)], how, key=name)
 
 
 def _learned(rows):
@@ -128,7 +134,7 @@ def _learned(rows):
         if first
         else f"No class reaches an F1 of {LEARNED:g} for good in the iterations that were followed: {listed(names)}."
     )
-    return Section("What was learned first", [Drawing(axes.svg())], how, key="learned"), sentence
+    return Section("What was learned first", [Drawing.of(axes)], how, key="learned"), sentence
 
 
 def _classes(classes, where):

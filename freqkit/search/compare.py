@@ -1,6 +1,7 @@
 """Searchers side by side: one model, the same images to select on, the same other images to judge on."""
 
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -90,7 +91,14 @@ class Comparison:
             found = json.loads((Path(directory) / "comparison.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UsageError(f"{directory}: holds no readable comparison.json.") from error
-        return cls(found.pop("rows"), {key: value for key, value in found.items() if key != "means"})
+        rows = [{key: math.nan if value is None else value for key, value in row.items()} for row in found.pop("rows")]
+        return cls(rows, {key: value for key, value in found.items() if key != "means"})
+
+    def plot(self, *args, **kwargs):
+        """Held-out TPR - FPR and class loss against the cost; see `freqkit.report.plot_comparison`."""
+        from freqkit.report import plot_comparison
+
+        return plot_comparison(self, *args, **kwargs)
 
 
 def compare_searchers(
@@ -161,19 +169,12 @@ def compare_searchers(
     progress = progress or Silent()
     judge = Scorer(model, held_out, batch_size=batch_size, device=device)
     how = {"batch_size": judge.batch_size, "device": device, "progress": progress}
-    rows = []
-    for seed in range(seeds):
-        images = _drawn(pool, per_class, seed)
-        for name in searchers:
-            _, tried, always = EFFORTS[name]
-            if not always and slow_seeds is not None and seed >= slow_seeds:
-                continue
-            for effort in (efforts or {}).get(name, tried):
-                where = {} if out is None else {"out": Path(out) / f"{name}-{effort}-seed{seed}", "resume": True}
-                result = _search(name, effort, model, images, coverage, seed, {**how, **where})
-                rows.append(_judged(name, effort, seed, result, judge, progress))
-                if out is not None:
-                    Comparison(rows).save(out)
+    runs = [
+        (seed, name, effort)
+        for seed in range(seeds)
+        for name in searchers if EFFORTS[name][2] or slow_seeds is None or seed < slow_seeds
+        for effort in (efforts or {}).get(name, EFFORTS[name][1])
+    ]  # fmt: skip
     facts = {
         "model": dict(model.record),
         "pool": dict(pool.record),
@@ -183,10 +184,17 @@ def compare_searchers(
         "seeds": seeds,
         "slow seeds": seeds if slow_seeds is None else slow_seeds,
         "effort": {name: EFFORTS[name][0] for name in searchers},
+        "runs": len(runs),
     }
-    found = Comparison(rows, facts)
-    if out is not None:
-        found.save(out)
+    found, drawn = Comparison([], facts), None
+    for seed, name, effort in runs:
+        if drawn is None or drawn[0] != seed:
+            drawn = seed, _drawn(pool, per_class, seed)
+        where = {} if out is None else {"out": Path(out) / f"{name}-{effort}-seed{seed}", "resume": True}
+        result = _search(name, effort, model, drawn[1], coverage, seed, {**how, **where})
+        found.rows.append(_judged(name, effort, seed, result, judge, progress))
+        if out is not None:
+            found.save(out)
     return found
 
 

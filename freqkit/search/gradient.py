@@ -44,6 +44,7 @@ class GradientEstimate:
         baseline: float64 [C], mean cross-entropy of unfiltered images.
         owner: int64 [H, W], centred: the candidate of each bin.
         counts: int64 [C]. forwards, backwards: images that went through the model, and back.
+        classes: C names.
     """
 
     first_order: torch.Tensor
@@ -54,10 +55,22 @@ class GradientEstimate:
     forwards: int
     backwards: int
     record: dict = field(default_factory=dict)
+    classes: list = field(default_factory=list)
 
     @property
     def total(self):
         return self.first_order + self.second_order
+
+    def maps(self):
+        """`total` of each bin's candidate: float64 [C, H, W], centred, nats; NaN for bins without a candidate."""
+        planes = self.total.T[:, self.owner.clamp_min(0)]
+        return torch.where(self.owner >= 0, planes, torch.nan)
+
+    def plot(self, *args, **kwargs):
+        """The maps of `total`; see `freqkit.report.plot_estimate`."""
+        from freqkit.report import plot_estimate
+
+        return plot_estimate(self, *args, **kwargs)
 
 
 def estimate_removal(
@@ -177,7 +190,7 @@ def estimate_removal(
     return GradientEstimate(
         first, second, losses / counts, owner, counts, len(images), len(images) * (1 + draws),
         {"draws": draws, "curvature": curvature, "seed": seed, "batch_size": batch_size,
-        "form": forward.form},
+        "form": forward.form}, list(images.classes),
     )  # fmt: skip
 
 

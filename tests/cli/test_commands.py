@@ -270,3 +270,39 @@ def test_train_bad_flags(run, images_folder, tmp_path, flags, says):
     assert result.exit_code == 2
     assert says in sentence(result)
     assert not (tmp_path / "w").exists()
+
+
+def test_errors_of_model_and_images_name_the_flags(run, images_folder, weights, tmp_path):
+    from freqkit.data import synthetic, write_image_folder
+
+    out = ("--out", tmp_path / "run")
+    result = run("search", "--model", "small_convnet", "--num-classes", 7, "--weights", weights,
+                 "--data", images_folder, *out)  # fmt: skip
+    assert result.exit_code == 2
+    assert "with 4 logits, give --num-classes 4. " in sentence(result)
+    assert "(--allow-missing, --allow-unexpected)" in sentence(result)
+    write_image_folder(synthetic(1, images_per_class=1), tmp_path / "set")
+    (tmp_path / "set" / "C0" / "notes.txt").write_text("no image")
+    flags = ("search", "--model", "small_convnet", "--weights", weights, "--data", tmp_path / "set", *out)
+    assert "leave them out with --on-bad-image skip." in sentence(run(*flags))
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").write_text("")
+    flags = ("search", "--model", "small_convnet", "--weights", weights, "--data", images_folder)
+    said = sentence(run(*flags, "--out", tmp_path / "full"))
+    assert "give --resume to continue a run or --overwrite to replace it" in said
+    result = run("evaluate", "--model", "small_convnet", "--on", "imagnet", "--data-dir", tmp_path, *out)
+    assert sentence(result).endswith("Did you mean 'imagenet'?")
+
+
+def test_a_factory_without_normalisation_is_said_and_can_be_given_one(run, images_folder, tmp_path):
+    (tmp_path / "net.py").write_text(
+        "import torch\ndef make():\n    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 4))\n"
+    )
+    flags = ["band-stop", "--model", f"{tmp_path}/net.py:make", "--data", images_folder, "--image-size", "32", "--json"]
+    plain = run(*flags)
+    assert "names no mean and std" in plain.stderr
+    given = run(*flags, "--mean", "0.5,0.4,0.3", "--std", "0.2,0.2,0.2")
+    assert "names no mean" not in given.stderr and given.exit_code == 0
+    assert run(*flags, "--mean", "0,0,0", "--std", "1,1,1").stdout == plain.stdout
+    result = run(*flags, "--mean", "0.5,0.4,0.3")
+    assert result.exit_code == 2 and "mean and std must be given together" in sentence(result)

@@ -93,7 +93,7 @@ def test_table(done, run, tmp_path):
 
 def test_what_is_refused(run, images_folder, tmp_path):
     for args, said in (
-        (["--on", "imagenet"], "no set could be opened: imagenet: data_dir must be given"),
+        (["--on", "imagenet"], "no set could be opened: imagenet: --data-dir must be given"),
         (["--on", "nonsense"], "'nonsense' is no known set"),
         (["--on", f"a={images_folder},pgd:steps=0"], "steps must be an integer of at least 1"),
         (["--on", f"mine={images_folder},fgsm:band=own"], "needs frequency maps"),

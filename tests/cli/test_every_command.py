@@ -1,5 +1,8 @@
 """What all commands have in common."""
 
+import functools
+import json
+
 import click
 import pytest
 from click.testing import CliRunner
@@ -51,3 +54,62 @@ def test_completion_completes():
     assert "plain,search" in CliRunner().invoke(app, [], env=words).stdout
     words = {"COMP_WORDS": "freqkit search --cand", "COMP_CWORD": "2", "_FREQKIT_COMPLETE": "bash_complete"}
     assert "plain,--candidates" in CliRunner().invoke(app, [], env=words).stdout
+
+
+# commands with --out that write something else than results
+NO_RESULTS = {("report",), ("rerun",), ("masks", "import"), ("masks", "show"), ("data", "synthetic")}
+WRITERS = [name for name, command in EVERY.items() if any("--out" in p.opts for p in command.params)]
+MODEL = "--model small_convnet --weights {weights} --batch-size 50"
+SMALL = {
+    ("search",): f"{MODEL} --data {{images}} --candidates 4 --stages 1 --top 1 --out {{out}}",
+    (
+        "compare-searchers",
+    ): f"{MODEL} --data {{images}} --held-out {{held}} --searchers learned,evolve --effort learned=1"
+    " --effort evolve=1 --per-class 2 --seeds 2 --out {out}",
+    ("dfm",): f"{MODEL} --data {{images}} --patch 16 --levels 0.5 --level 0.5 --out {{out}}",
+    ("rates",): f"{MODEL} --data {{images}} --dfm {{dfm}} --out {{file}}",
+    ("band-stop",): f"{MODEL} --data {{images}} --out {{file}}",
+    ("adcs",): "--data {images} --image-size 32 --out {file}",
+    ("evaluate",): f"{MODEL} --dfm {{dfm}} --on planted={{images}} --num-classes 4 --no-pictures --out {{out}}",
+    ("train",): "--model small_convnet --data {images} --epochs 1 --follow 1 --batch-size 8 --out {out}",
+    ("demo",): "--out {out}",
+}
+
+
+@pytest.fixture(scope="session")
+def held(tmp_path_factory):
+    from freqkit.data import synthetic, write_image_folder
+
+    folder = tmp_path_factory.mktemp("held") / "out"
+    write_image_folder(synthetic(1, images_per_class=3, seed=5), folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", sorted(set(WRITERS) - NO_RESULTS), ids=" ".join)
+def test_every_command_that_writes_results_leaves_a_page(
+    run, name, images_folder, weights, held, tmp_path, monkeypatch
+):
+    """A new command that writes results fails here until it has a line above, and a page."""
+    import torch
+
+    from freqkit.cli import demo
+    from freqkit.masks import DfmFile, low_pass, save_dfm
+
+    if name == ("demo",):
+        tiny = {"training": 8, "search": 2, "fresh": 2, "epochs": 1, "candidates": (4, 4, 4, 4)}
+        monkeypatch.setattr(demo, "run", functools.partial(demo.run, **tiny))
+    save_dfm(tmp_path / "dfm.safetensors", DfmFile(torch.stack([low_pass(32, 6)] * 4), ["C0", "C1", "C2", "C3"]))
+    places = {"images": images_folder, "weights": weights, "held": held, "out": tmp_path / "run",
+              "dfm": tmp_path / "dfm.safetensors", "file": tmp_path / "found.safetensors"}  # fmt: skip
+    result = run(*name, *SMALL[name].format(**places).split(), "--json")
+    assert result.exit_code == 0, result.stderr
+    json.loads(result.stdout)
+    folder = tmp_path / "run"
+    page = folder / "report.html" if folder.is_dir() else tmp_path / "found.html"
+    text = page.read_text()
+    assert str(page) in result.stderr
+    assert 'id="verdict"' in text and "How to read this" in text and "Cost and provenance" in text
+    assert "What was asked" in text or name == ("demo",)
+    for record in tmp_path.rglob("run.json"):  # also those of the searches that a comparison holds
+        assert (record.parent / "report.html").is_file()
+    assert ("run.yaml" if folder.is_dir() else "found.yaml") in {path.name for path in page.parent.iterdir()}

@@ -120,4 +120,4 @@ def test_random_weights_are_said(run, images_folder, tmp_path):
     )
     result = run("search", "--model", f"{tmp_path}/net.py:make", *flags[:-1], tmp_path / "other")
     assert result.exit_code == 2
-    assert sentence(result).startswith("freqkit: --image-size must be given")
+    assert "\nfreqkit: --image-size must be given" in result.stderr

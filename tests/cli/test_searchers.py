@@ -106,6 +106,9 @@ def test_compare_searchers(run, flags, tmp_path, images_folder):
     result = run(*args)
     assert result.exit_code == 0, result.stderr
     assert "learned" in result.stdout and "gradient" in result.stdout
-    assert {"comparison.csv", "comparison.json", "comparison.png", "learned-2-seed0"} <= {p.name for p in out.iterdir()}
+    names = {path.name for path in out.iterdir()}
+    assert {"comparison.csv", "comparison.json", "comparison.png", "report.html", "learned-2-seed0"} <= names
+    again = run("rerun", out, "--out", tmp_path / "again")
+    assert again.exit_code == 0 and "comparison.csv" in again.stderr.splitlines()[-1], again.stderr
     result = run(*args[:-6], "--effort", "learned:3")
     assert result.exit_code == 2 and "--effort must look like learned=40,120" in sentence(result)

@@ -96,3 +96,13 @@ def test_a_dry_run_projects_many_ranks(run, images_folder, weights):
     assert "4 ranks as fast as this one: about" in run(*how, "--ranks", "4").stdout
     refused = run(*how[:-1], "--ranks", "4", "--out", "x")
     assert refused.exit_code == 2 and "torchrun starts the processes" in sentence(refused)
+
+
+def test_status_and_watch_of_a_training_and_of_a_comparison(run, images_folder, tmp_path):
+    flags = ("--model", "small_convnet", "--data", images_folder, "--epochs", 2, "--batch-size", 8)
+    assert run("train", *flags, "--out", tmp_path / "all" / "net").exit_code == 0
+    assert run("status", tmp_path / "all" / "net").stdout == "training: finished\nepochs: 2 of 2\n"
+    assert run("watch", tmp_path / "all" / "net", "--once").stdout == "finished, epochs: 2 of 2\n"
+    # a folder of runs, as compare-searchers writes it, shows the newest
+    result = run("status", tmp_path / "all")
+    assert "holds 1 run; the newest is net:" in result.stderr and "epochs: 2 of 2" in result.stdout

@@ -74,6 +74,32 @@ def test_a_class_is_found_and_its_map_drawn_when_asked_for(browser, tmp_path):
     assert browser.complaints() == []
 
 
+@pytest.mark.parametrize("width", [1280, 400])
+def test_comparisons_and_panels_fit(browser, tmp_path, width):
+    """A comparison of searchers, and a band-stop with its matrices in panels; names of lines move to a legend."""
+    from freqkit.data import synthetic
+    from freqkit.measures import band_stop
+    from freqkit.models import load_model
+    from freqkit.search import Comparison
+    from freqkit.search.compare import COLUMNS
+
+    row = {**dict.fromkeys(COLUMNS, 0.3), "seed": 0, "forwards": 500, "backwards": 0, "seconds": 2.0}
+    rows = [{**row, "searcher": name, "effort": n, "forward equivalents": 500 * n}
+            for name in ("learned", "hfss", "removal") for n in (1, 4)]  # fmt: skip
+    Comparison(rows, {}).save(tmp_path)
+    band_stop(load_model("small_convnet"), synthetic(1, images_per_class=2)).save(tmp_path / "stop.safetensors")
+    (tmp_path / "history.csv").write_text("epoch,lr,loss,accuracy\n1,0.1,2,0.4\n2,0.1,1,0.6\n")
+    browser.open(write_report(tmp_path), width=width)
+    assert browser.complaints() == []
+    assert browser.run("document.documentElement.scrollWidth") <= width
+    assert browser.run("document.querySelectorAll('#searchers tbody tr').length") == 6
+    assert browser.run("document.querySelectorAll('.hero svg .mark').length") == 6 + 3  # and in the legend
+    tops = browser.run("[...document.querySelectorAll('.panels figure')].map(f => f.getBoundingClientRect().top)")
+    assert len(tops) == 6 and (len(set(tops)) < 6) == (width > 400)
+    shown = browser.run("getComputedStyle(document.querySelector('#accuracy .legend')).display != 'none'")
+    assert shown == (width == 400)
+
+
 def test_the_keyboard_reaches_everything(browser, page):
     browser.open(page)
     browser.press("Tab")

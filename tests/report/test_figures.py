@@ -168,46 +168,102 @@ def test_long_names_are_cut_in_the_middle():
     assert len(shorten("x" * 99)) == 22
 
 
+# public dataclasses that are no results: settings, forecasts, and what a call hands on
+NO_RESULTS = {"Attack", "Attacked", "Candidates", "Costs", "Plan", "Preprocessing", "Recipe", "Spectrum", "TestSet"}
+
+
 @pytest.fixture(scope="module")
 def results():
-    """One small result of every kind."""
+    """One small result of every kind, by the name of its class."""
     from freqkit.data import synthetic
     from freqkit.masks import DfmFile
-    from freqkit.measures import adcs, rates
+    from freqkit.measures import EvaluationResult, adcs, band_stop, rates
     from freqkit.models import load_model
-    from freqkit.search import hfss, removal
+    from freqkit.results import LearningCurves
+    from freqkit.search import Comparison, estimate_removal, hfss, removal
+    from freqkit.search.compare import COLUMNS
 
     model, images = load_model("small_convnet"), synthetic(1, images_per_class=2)
     searched = hfss(model, images, candidates=4, stages=1, top=1, batch_size=8)
-    removed = removal(model, images, patch=16, batch_size=8)
-    tested = rates(model, images, DfmFile(searched.masks, searched.classes))
-    found = {"search": searched, "stage": searched.stages[0], "scores": searched.stages[0].scores,
-             "removal": removed, "rates": tested, "adcs": adcs(images)}  # fmt: skip
-    return found
+    dfm = DfmFile(searched.masks, searched.classes)
+    groups = [{"model": "net", "set": "v2", "condition": "all", "class": "", "metric": f"AvgTPR {group}@{t}",
+               "value": 0.5, "n": 2} for group in ("shortcut", "other") for t in (0.3, 0.5)]  # fmt: skip
+    row = {**dict.fromkeys(COLUMNS, 0.5), "searcher": "greedy", "effort": 1, "seed": 0, "forward equivalents": 100}
+    found = [
+        searched, searched.stages[0], searched.stages[0].scores, dfm, adcs(images), rates(model, images, dfm),
+        removal(model, images, patch=16, batch_size=8), estimate_removal(model, images, patch=16, batch_size=8),
+        band_stop(model, images, batch_size=8), EvaluationResult(groups, []), Comparison([row, {**row, "seed": 1}]),
+        LearningCurves(images.classes, torch.tensor([0, 5]), torch.ones(2, 4, 4, dtype=torch.int64), {}),
+    ]  # fmt: skip
+    return {type(result).__name__: result for result in found}
 
 
-@pytest.mark.parametrize("kind", ["search", "stage", "scores", "removal", "rates", "adcs"])
-def test_every_result_draws_itself_and_on_an_axis(results, kind):
+def public_results():
+    import dataclasses
+    import importlib
+
+    import freqkit
+
+    for room in freqkit._MODULES:
+        module = importlib.import_module(f"freqkit.{room}")
+        for name in getattr(module, "__all__", ()):
+            thing = getattr(module, name)
+            if dataclasses.is_dataclass(thing) and room != "report":
+                yield thing.__name__
+
+
+KINDS = sorted({*public_results()} - NO_RESULTS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_result_draws_itself_and_on_an_axis(results, kind, tmp_path):
     from matplotlib.figure import Figure
 
     result = results[kind]
-    assert isinstance(result.plot(), Figure)
+    figure = result.plot()
+    assert isinstance(figure, Figure)
+    report.save_figure(figure, tmp_path / "x.svg")
     axis = Figure().subplots()
     assert result.plot(axis) is axis
-    # every axis that holds data says what it measures, and in what
-    words = f"{axis.get_xlabel()} {axis.get_ylabel()}"
-    assert any(unit in words for unit in ("cycles/image", "nats", "share of the images")), words
+    # every axis that holds data says what it measures, and in what: on itself or on its colour bar
+    words = " ".join(f"{one.get_xlabel()} {one.get_ylabel()}" for one in axis.figure.axes)
+    assert any(unit in words for unit in ("cycles/image", "nats", "of the images", "percent", "F1 (0 to 1)")), words
+
+
+def test_colours_are_told_apart_without_red_and_green():
+    """Each pair of the first five colours of lines differs as seen with deuteranopia and protanopia (Machado 2009)."""
+    from itertools import combinations
+
+    from matplotlib.colors import to_rgb
+
+    from freqkit.report import figures
+
+    simulations = {
+        "deuteranopia": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+        "protanopia": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+    }
+    for name, matrix in simulations.items():
+        seen = {c: np.asarray(matrix) @ np.asarray(to_rgb(c)) for c in figures.CYCLE[:5]}
+        for one, other in combinations(seen, 2):
+            assert np.abs(seen[one] - seen[other]).max() > 0.1, (name, one, other)
 
 
 def test_one_class_is_chosen_by_name_or_number(results):
     from matplotlib.figure import Figure
 
-    result = results["search"]
+    result = results["SearchResult"]
     axis = result.plot(Figure().subplots(), of="C2")
     assert np.array_equal(np.asarray(axis.images[0].get_array()), result.masks[2].numpy())
     assert axis.get_title(loc="left") == "C2"
-    same = results["adcs"].plot(Figure().subplots(), of=1)
-    assert np.array_equal(np.asarray(same.images[0].get_array()), results["adcs"].maps[1].numpy())
+    same = results["AdcsResult"].plot(Figure().subplots(), of=1)
+    assert np.array_equal(np.asarray(same.images[0].get_array()), results["AdcsResult"].maps[1].numpy())
+    estimate = results["GradientEstimate"]
+    drawn = np.asarray(estimate.plot(Figure().subplots(), of="C1").images[0].get_array())
+    owner = estimate.owner[20, 20]
+    assert drawn[20, 20] == estimate.first_order[owner, 1] + estimate.second_order[owner, 1]
+    stopped = results["BandStopResult"]
+    drawn = np.asarray(stopped.plot(Figure().subplots(), of=stopped.names[2]).images[0].get_array())
+    assert np.array_equal(drawn, stopped.relative_confusion[2].numpy())
     strongest = result.plot(Figure().subplots()).get_title(loc="left")
     assert strongest == result.classes[int(result.tpr_minus_fpr.argmax())]
     with pytest.raises(ValueError, match="of must be one of the classes C0"):

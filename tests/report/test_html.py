@@ -222,15 +222,46 @@ def test_a_training_has_a_page(tmp_path):
     )
     text = write_report(tmp_path).read_text()
     assert "After 3 epochs the validation accuracy is 58.0%" in text
-    assert "best epoch was 2 (60.0%)" in text
+    assert "best epoch was 2 (60.0%)" in text and "90.0%: 32.0 percent points more" in text
     assert "cat from iteration 10, dog from iteration 30" in text
+
+
+def test_a_comparison_of_searchers_has_a_page(tmp_path):
+    """Rows by hand; one search kept its folder, from which the maps come."""
+    from freqkit.search import Comparison
+    from freqkit.search.compare import COLUMNS
+
+    def row(searcher, effort, seed, rate, cost, loss):
+        return {**dict.fromkeys(COLUMNS, 0.05), "searcher": searcher, "effort": effort, "seed": seed, "forwards": cost,
+                "backwards": 0, "forward equivalents": cost, "seconds": 60.0, "TPR-FPR": rate,
+                "loss": loss}  # fmt: skip
+
+    rows = [row("learned", 120, 0, 0.16, 2000, 3.8), row("learned", 120, 1, 0.20, 2000, 3.6),
+            row("hfss", 50, 0, 0.17, 6000, 2.4), row("hfss", 50, 1, 0.11, 6000, 2.2)]  # fmt: skip
+    facts = {"runs": 5, "coverage": 0.1, "effort": {"learned": "steps", "hfss": "masks per stage"}}
+    Comparison(rows, facts).save(tmp_path)
+    assert Comparison.load(tmp_path).rows == rows
+    made_up(5, directory=tmp_path / "hfss-50-seed0")
+    page = Page(write_report(tmp_path))
+    for words in (
+        "learned (120 steps) has the best masks: mean TPR − FPR 18.0% ± 2.8% over 2 seeds, for 2,000",
+        "hfss (50 masks per stage) follows with 14.0% ± 4.2% over 2 seeds, for 6,000",
+        "learned is ahead in 1 of 2 seeds, by -1.0 to 9.0 percent points",
+        "The lowest class loss has hfss (50 masks per stage): 2.3 nats",
+        "4 of 5 searches are done", "Not all keep the share that was asked for (10.0%)",
+    ):  # fmt: skip
+        assert words in page.text, words
+    head, first, second = page.tables[0]
+    assert [first[0], second[0]] == ["learned", "hfss"]
+    assert dict(zip(head, first, strict=True))["TPR − FPR ± sd"] == "18.0% ± 2.8%"
+    assert "map-0-0" in page.ids and len(page.tables[1]) == 5
 
 
 def test_every_module_of_pages_is_used(page):
     from freqkit.report.pages import MAKERS
 
     assert {make.__name__ for _, make in MAKERS} >= {
-        "search_part", "removal_part", "rates_part", "adcs_part", "demo_part", "training_part",
+        "search_part", "removal_part", "rates_part", "adcs_part", "demo_part", "training_part", "comparison_part",
     }  # fmt: skip
 
 
@@ -249,6 +280,14 @@ def test_a_summary_is_one_small_picture(tmp_path, searched):
     assert write_summary(tmp_path) is None
 
 
+def test_a_summary_cuts_the_verdict_but_no_caution():
+    from freqkit.report.html import Part
+    from freqkit.report.summary import LINES, _text
+
+    words = _text(Part("", [f"Sentence {i}." for i in range(40)], cautions=["Only ten images."])).splitlines()
+    assert words[0] == "Sentence 0." and words[-1] == "Caution: Only ten images." and len(words) <= LINES
+
+
 def test_an_evaluation_has_a_page(tmp_path):
     """Rows by hand: two models on two sets, and groups of the first."""
     from freqkit.measures.evaluation import COLUMNS, FORMAT, EvaluationResult
@@ -263,11 +302,28 @@ def test_an_evaluation_has_a_page(tmp_path):
     for t in (0.1, 0.5, 0.9):
         rows += [row("net", "v2", f"AvgTPR shortcut@{t}", 0.6, 7), row("net", "v2", f"AvgTPR other@{t}", 0.4, 93)]
     (tmp_path / "run.json").write_text(
-        json.dumps({"status": "finished", "identity": {"evaluation": FORMAT}, "failures": []})
+        json.dumps(
+            {
+                "status": "finished",
+                "identity": {
+                    "evaluation": FORMAT,
+                    "preset": "default",
+                    "sets": [],
+                    "base": None,
+                    "attacks": [],
+                    "generated": [],
+                    "dfm": None,
+                    "image_size": 32,
+                    "resize": "squash",
+                },
+                "failures": [],
+            }
+        )
     )
     EvaluationResult(rows, []).save(tmp_path)
     page = Page(write_report(tmp_path))
     assert page.tables[0][0] == ["set and condition", "net", "other"]
     assert page.tables[0][1] == ["v2", "50.0% (45.0%–55.0%)", "–"]
     assert page.tables[0][2] == ["clean", "80.0% (75.0%–85.0%)", "70.0% (65.0%–75.0%)"]
-    assert "On v2 the mean TPR of the 7 classes with a shortcut (t = 0.5) is 60.0%, that of the 93 others" in page.text
+    assert "7 have a shortcut" in page.text and "the 93 others: 60.0% against 40.0% on v2." in page.text
+    assert "net names 80.0% (75.0%–85.0%) of the images rightly on clean, 50.0% (45.0%–55.0%) on v2" in page.text
