@@ -853,7 +853,8 @@ bool weights_of(const PlaneShape& shape, const MaskView& mask, double scale, S* 
   const int64_t pitch = width + 2 * L + 8;
   BitRows<S, L> a{mask, width, memory, memory + 2 * pitch}, b{mask, width, memory + pitch, memory + 2 * pitch};
   S* row = memory + 3 * pitch;
-  // The largest bits of a weight, shifted past its sign: 0 where all are zero; not finite from the exponent of infinity on.
+  // The largest bits of a weight, shifted past its sign: 0 where all are zero; not finite from the exponent of infinity
+  // on.
   using Word = typename UnsignedOf<sizeof(S)>::type;
   typedef Word Bits __attribute__((vector_size(L * sizeof(S))));
   constexpr Word kInfinity = sizeof(S) == 4 ? Word(0xff000000) : Word(0xffe0000000000000);
