@@ -46,7 +46,7 @@ const CpuKernels<double>& kernels_in_use(double) {
 
 namespace {
 
-// Planes that make one run of a shared loop: some microseconds of work.
+// Planes that make one run of a shared loop: some microseconds of work (the weights of a mask take a fifth of a plane).
 int64_t few_planes(int64_t height, int64_t width) {
   return std::max<int64_t>(1, (int64_t(1) << 14) / (height * width));
 }
@@ -246,7 +246,7 @@ class MaskBlock {
     const int64_t height = t_.shape.height, width = t_.shape.width;
     const int64_t count = std::min(most, int64_t(chosen_.size()) - first);
     const double scale = 1.0 / (double(height) * double(width));
-    share(count, few_planes(height, width), [&](int64_t begin, int64_t end) {
+    share(count, 4 * few_planes(height, width), [&](int64_t begin, int64_t end) {
       ThreadScratch<S> scratch(t_.scratch);
       for (int64_t k = begin; k < end; ++k)
         finite_[k] = t_.kernels.weights(t_.shape, masks_.at(chosen_[first + k]), scale,
@@ -341,6 +341,7 @@ void filter_into(const Tensor& packed, int64_t height, int64_t width, const Mask
   // Masks go in blocks: all threads prepare a block's weights, then share (few masks) x (some planes) tiles of it, so
   // that a tile's weights and the spectrum at hand stay in the second-level cache.
   MaskBlock<S> prepared(t, masks, chosen);
+  const int64_t threads = torch::stable::get_num_threads();
   int64_t image0 = 0;
   for (int64_t first = 0; first < int64_t(chosen.size()); first += prepared.most) {
     const int64_t block = prepared.prepare(first);
@@ -357,10 +358,16 @@ void filter_into(const Tensor& packed, int64_t height, int64_t width, const Mask
       image0 = image1;
       continue;
     }
-    const int64_t tile_masks = std::clamp<int64_t>((int64_t(256) << 10) / (weight_size * int64_t(sizeof(S))), 1, block);
-    const int64_t tile_units = std::min<int64_t>(units, rgb ? 3 : 8);
-    const int64_t mask_tiles = (block + tile_masks - 1) / tile_masks;
-    const int64_t unit_tiles = (units + tile_units - 1) / tile_units;
+    int64_t tile_masks = std::clamp<int64_t>((int64_t(256) << 10) / (weight_size * int64_t(sizeof(S))), 1, block);
+    int64_t tile_units = std::min<int64_t>(units, rgb ? 3 : 8);
+    const auto tiles = [](int64_t count, int64_t each) { return (count + each - 1) / each; };
+    if (threads > 1)  // smaller ones rather than idle threads, as long as a tile is some microseconds of work
+      while (tiles(block, tile_masks) * tiles(units, tile_units) < 4 * threads &&
+             tile_masks * tile_units >= 2 * few_planes(height, width)) {
+        int64_t& larger = tile_units > 1 ? tile_units : tile_masks;
+        larger = (larger + 1) / 2;
+      }
+    const int64_t mask_tiles = tiles(block, tile_masks), unit_tiles = tiles(units, tile_units);
     share(mask_tiles * unit_tiles, 1, [&](int64_t begin, int64_t end) {
       ThreadScratch<S> scratch(t.scratch);
       for (int64_t tile = begin; tile < end; ++tile) {
