@@ -121,8 +121,8 @@ def compare_searchers(
 
     For each seed `per_class` images of each class are drawn from the pool; every searcher selects on these, with that
     seed for its own draws. `hfss` has no budget: it gets keep = coverage^(1/stages), so that its last stage keeps about
-    `coverage` (what it keeps is in the rows). The others keep at most `coverage` of the bins; "removal" and "gradient"
-    may keep a tied pair more.
+    `coverage` (what it keeps is in the rows), and certain stopping, which changes its cost alone. The others keep at most
+    `coverage` of the bins; "removal" and "gradient" may keep a tied pair more.
 
     Args:
         model: a `Classifier`. pool, held_out: `ImageSet`s with the same classes.
@@ -211,7 +211,9 @@ def _drawn(pool, per_class, seed):
 def _search(name, effort, model, images, coverage, seed, how):
     if name == "hfss":
         stages = len(mask_room.stage_cells(tuple(images.images.shape[-2:])))
-        return hfss(model, images, candidates=effort, keep=coverage ** (1 / stages), seed=seed, **how)
+        return hfss(
+            model, images, candidates=effort, keep=coverage ** (1 / stages), seed=seed, stopping="certain", **how
+        )
     if name == "removal":
         return removal(model, images, patch=effort, levels=(coverage,), level=coverage, **how)
     if name == "gradient":
