@@ -121,8 +121,8 @@ def compare_searchers(
 
     For each seed `per_class` images of each class are drawn from the pool; every searcher selects on these, with that
     seed for its own draws. `hfss` has no budget: it gets keep = coverage^(1/stages), so that its last stage keeps about
-    `coverage` (what it keeps is in the rows), and certain stopping, which changes its cost alone. The others keep at most
-    `coverage` of the bins; "removal" and "gradient" may keep a tied pair more.
+    `coverage` (what it keeps is in the rows), and certain stopping, which changes its cost alone. The others keep at
+    most `coverage` of the bins; "removal" and "gradient" may keep a tied pair more.
 
     Args:
         model: a `Classifier`. pool, held_out: `ImageSet`s with the same classes.
