@@ -158,8 +158,11 @@ def show_classes(result, *, title, limit=30):
 @options(MODEL, DATA)
 @click.option(
     "--held-out", required=True, type=click.Path(exists=True, file_okay=False), metavar="DIR",
-    help="Images that no searcher sees, as DIR/class/file; rates and losses are theirs.",
+    help="Images that no searcher sees, laid out as those of --data may be; rates and losses are theirs.",
 )  # fmt: skip
+@click.option(
+    "--held-out-part", type=click.Choice(["train", "val", "test"]), help="Which, when that DIR holds several."
+)
 @click.option("--out", required=True, type=click.Path(file_okay=False), metavar="DIR", help="Where the results go.")
 @click.option("--searchers", metavar="NAME[,NAME...]", help="Some of them.  [default: all]")
 @click.option(
@@ -171,7 +174,7 @@ def show_classes(result, *, title, limit=30):
 @click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="Draws of images, and runs.")
 @click.option("--slow-seeds", type=click.IntRange(1), help="Of hfss, removal, greedy.  [default: as many]")
 @options(RUN, JSON)
-def compare(out, held_out, searchers, efforts, per_class, coverage, seeds, slow_seeds, as_json, **flags):
+def compare(out, held_out, held_out_part, searchers, efforts, per_class, coverage, seeds, slow_seeds, as_json, **flags):
     """Searchers on equal terms: same model, same images to select on, same other images to judge on.
 
     Writes comparison.csv (every run), comparison.json (means and spread), comparison.png (held-out TPR - FPR and class
@@ -196,7 +199,14 @@ def compare(out, held_out, searchers, efforts, per_class, coverage, seeds, slow_
     model = the_model(flags)
     side = side_of(model)
     pool = the_images(flags, size=side)
-    held = the_images({**flags, "data": held_out, "limit_per_class": None, "split_fraction": None}, size=side)
+    of_held = {
+        "data": held_out,
+        "part": held_out_part,
+        "layout": "auto",
+        "limit_per_class": None,
+        "split_fraction": None,
+    }
+    held = the_images({**flags, **of_held}, size=side)
     settings = {} if searchers is None else {"searchers": [name.strip() for name in searchers.split(",")]}
     with watcher() as progress:
         found = compare_searchers(

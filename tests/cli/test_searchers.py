@@ -97,11 +97,13 @@ def test_compare_searchers(run, flags, tmp_path, images_folder):
     other = images.subset(range(len(images)))
     other.images[:] = 255 - other.images
     held = tmp_path / "held"
-    write_image_folder(other, held)
+    write_image_folder(other, held / "test")
+    write_image_folder(other, held / "train")
     out = tmp_path / "compared"
     args = [
-        "compare-searchers", *flags, "--held-out", held, "--out", out, "--searchers", "learned,gradient", "--effort",
-        "learned=1,2", "--effort", "gradient=1", "--per-class", "2", "--seeds", "1",
+        "compare-searchers", *flags, "--held-out", held, "--held-out-part", "test", "--out", out,
+        "--searchers", "learned,gradient", "--effort", "learned=1,2", "--effort", "gradient=1",
+        "--per-class", "2", "--seeds", "1",
     ]  # fmt: skip
     result = run(*args)
     assert result.exit_code == 0, result.stderr
