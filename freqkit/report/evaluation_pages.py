@@ -33,7 +33,7 @@ def evaluation_part(path, record):
         known = [row for row in whole if row["model"] == model and row["value"] is not None]
         if known:
             best, worst = max(known, key=lambda row: row["value"]), min(known, key=lambda row: row["value"])
-            sentences.append(f"{model} names {_share(best)} of the images rightly on {_where(_place(best))}"
+            sentences.append(f"{_brief(model)} names {_share(best)} of the images rightly on {_where(_place(best))}"
                              + (f", {_share(worst)} on {_where(_place(worst))}, its worst."
                                 if worst is not best else "."))  # fmt: skip
     groups = _groups(result, models[0]) if models else {}
@@ -46,9 +46,9 @@ def evaluation_part(path, record):
     if pairs:
         _, (_, count), (_, others) = pairs[0]
         sentences.append(
-            f"Of {models[0]}'s classes {count} {'has' if count == 1 else 'have'} a shortcut: more than half of the"
-            f" images are recognised through the class's map alone. Mean TPR on whole images, shortcut classes against"
-            f" the {others} others: "
+            f"Of {_brief(models[0])}'s classes {count} {'has' if count == 1 else 'have'} a shortcut: more than half of"
+            f" the images are recognised through the class's map alone. Mean TPR on whole images, shortcut classes"
+            f" against the {others} others: "
             + "; ".join(f"{percent(one[0], 1)} against {percent(two[0], 1)} on {_where(place)}"
                         for place, one, two in pairs[:4]) + "."
         )  # fmt: skip
@@ -59,7 +59,7 @@ def evaluation_part(path, record):
             return Cell.of(None, "–")
         return Cell.of(found["value"], _share(found))
 
-    columns = [("set and condition", "left", None), *((model, "right", "accuracy") for model in models)]
+    columns = [("set and condition", "left", None), *((_brief(model), "right", "accuracy") for model in models)]
     rows = [[Cell(_where(place)), *(cell(model, place) for model in models)] for place in sets
             if any((model, *place) in values for model in models)]  # fmt: skip
     sections = [Section("Top-1 accuracy", [Table(columns, rows, search=True)],
@@ -74,7 +74,7 @@ def evaluation_part(path, record):
         ]  # fmt: skip
         drawings = [(_where(place), _panel(place, lines)) for place, lines in list(groups.items())[:PANELS]]
         sections.append(
-            Section(f"AvgTPR of {models[0]}", [Panels(drawings, legend)],
+            Section(f"AvgTPR of {_brief(models[0])}", [Panels(drawings, legend)],
                     "A class counts as having a shortcut at threshold t when it is recognised through its map"
                     " alone in more than a share t of its original images. Where the line of"
                     " those classes stays above that of the others on changed images, the shortcuts still work there;"
@@ -85,7 +85,7 @@ def evaluation_part(path, record):
         " are too good." for title, count in record.get("selected_on", {}).items() if count
     ]  # fmt: skip
     for one in result.failures:
-        what = ", ".join(filter(None, (one["model"], one["set"], one["condition"])))
+        what = ", ".join(filter(None, (_brief(one["model"]), one["set"], one["condition"])))
         failures.append(f"{what} could not be evaluated: {one['error']}")
     return Part(
         "Models on test sets", sentences or ["Nothing could be evaluated."],
@@ -101,7 +101,7 @@ def _asked(record):
     identity = record["identity"]
     rows = []
     for name, about in (record.get("models") or {}).items():
-        rows += [(f"{words} of {name}" if words != "Model" else name, value)
+        rows += [(f"{words} of {_brief(name)}" if words != "Model" else _brief(name), value)
                  for words, value in model_rows({"model": about.get("record") or {}})]  # fmt: skip
     for one in identity.get("sets", []):
         where = " ".join(filter(None, (one["set"], one["condition"])))
@@ -120,6 +120,11 @@ def _asked(record):
         "Preset": identity.get("preset"),
     }
     return rows + [(name, value) for name, value in more.items() if value]
+
+
+def _brief(model):
+    """A model's name without the folders of its factory's file, which run.json has."""
+    return re.sub(r"^.*/(?=[^/]+\.py:)", "", model)
 
 
 def _share(row):
