@@ -86,16 +86,21 @@ def command(out, *more):
     return ["-m", "freqkit", "search", *arguments, *more]
 
 
-def test_torchrun_starts_a_killed_search_again(tmp_path):
-    """The real network on real photographs, by the command line, one of two ranks killed at work."""
+def alone(out, **how):
+    """The search of `command` in this process."""
     if not (DATA / "cifar10-mini").is_dir():
         pytest.skip(f"real CIFAR-10 images are not at {DATA}")
     torch.set_num_threads(1)
     hfss(
         load_model("cifar_resnet20", weights=DATA / "weights" / "cifar10-resnet20.safetensors"),
         load_images(DATA / "cifar10-mini" / "test", image_size=32, limit_per_class=4),
-        stages=2, candidates=30, top=3, batch_size=16, out=tmp_path / "one",
+        stages=2, batch_size=16, out=out, **how,
     )  # fmt: skip
+
+
+def test_torchrun_starts_a_killed_search_again(tmp_path):
+    """The real network on real photographs, by the command line, one of two ranks killed at work."""
+    alone(tmp_path / "one", candidates=30, top=3)
     out = tmp_path / "many"
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "2"]
     with open(tmp_path / "said", "w+") as said:
@@ -122,14 +127,7 @@ def test_torchrun_starts_a_killed_search_again(tmp_path):
 
 def test_two_agents_share_a_search_as_two_machines_do(tmp_path):
     """Two torchruns that meet at a port, as on two machines, a process each; both run on this one."""
-    if not (DATA / "cifar10-mini").is_dir():
-        pytest.skip(f"real CIFAR-10 images are not at {DATA}")
-    torch.set_num_threads(1)
-    hfss(
-        load_model("cifar_resnet20", weights=DATA / "weights" / "cifar10-resnet20.safetensors"),
-        load_images(DATA / "cifar10-mini" / "test", image_size=32, limit_per_class=4),
-        stages=2, candidates=8, top=2, batch_size=16, stopping="certain", out=tmp_path / "one",
-    )  # fmt: skip
+    alone(tmp_path / "one", candidates=8, top=2, stopping="certain")
     with socket.create_server(("127.0.0.1", 0)) as server:
         meeting = f"127.0.0.1:{server.getsockname()[1]}"
     agents = [
