@@ -1,11 +1,10 @@
 """`freqkit adcs`: the spectra of classes compared."""
 
-import json
 from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say
+from freqkit.cli.app import app, command, say, say_json
 from freqkit.cli.options import DATA, JSON, options, the_images
 from freqkit.cli.progress import watcher
 from freqkit.cli.tables import number, show_table
@@ -68,7 +67,7 @@ def adcs(preset, channel, mean, std, double, out, overwrite, as_json, **flags):
         save_figure(plot_adcs(result), out.with_suffix(".png"))
     rows = result.table()
     if as_json:
-        click.echo(json.dumps({"classes": rows, "definition": result.definition, "record": result.record}, indent=2))
+        say_json({"classes": rows, "definition": result.definition, "record": result.record})
         return
     bands = [name for name in rows[0] if name.startswith("band")]
     show_table(

@@ -2,6 +2,7 @@
 
 import difflib
 import functools
+import json
 import os
 import re
 import shlex
@@ -157,6 +158,21 @@ def _one_line(text):
 def say(sentence):
     """A line for the reader, on stderr: stdout belongs to results."""
     click.echo(sentence, err=True)
+
+
+def say_json(value):
+    """What `--json` prints, on stdout; NaN and infinity, which JSON has not, as null."""
+    click.echo(json.dumps(_plain(value), indent=2))
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and value - value != 0:
+        return None
+    return value
 
 
 def spelled_as_flags(function):

@@ -1,14 +1,12 @@
 """`freqkit band-stop`: which classes survive when bands of frequencies are removed."""
 
-import json
 from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say
+from freqkit.cli.app import app, command, say, say_json
 from freqkit.cli.options import DATA, JSON, MODEL, RUN, options, side_of, the_images, the_model
 from freqkit.cli.progress import watcher
-from freqkit.cli.searchers import _plain
 from freqkit.cli.tables import percent, show_table
 from freqkit.cli.values import resolve_device
 
@@ -62,7 +60,7 @@ def band_stop(edges, remove, remove_dc, out, overwrite, as_json, **flags):
             "definition": result.definition,
             "forwards": result.record["forwards"],
         }
-        click.echo(json.dumps(_plain(facts), indent=2))
+        say_json(facts)
         return
     shown = result.classes[:30]
     show_table(

@@ -1,11 +1,10 @@
 """`freqkit data`: image sets made here."""
 
-import json
 from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say
+from freqkit.cli.app import app, command, say, say_json
 from freqkit.cli.options import JSON, options
 from freqkit.cli.tables import show_table
 
@@ -69,7 +68,7 @@ def synthetic(variant, images_per_class, test_images_per_class, test_seed, kind,
         facts = {"images": sum(map(len, sets.values())), "folder": str(out), **images.record}
         if "test" in sets:
             facts["test"] = sets["test"].record
-        click.echo(json.dumps(facts, indent=2))
+        say_json(facts)
         return
     rows = []
     for name, bins in images.truth.items():

@@ -1,13 +1,12 @@
 """`freqkit data list` and `freqkit data check`: image sets that are there."""
 
 import fnmatch
-import json
 import os
 from pathlib import Path
 
 import click
 
-from freqkit.cli.app import command, say
+from freqkit.cli.app import command, say, say_json
 from freqkit.cli.data import data
 from freqkit.cli.options import JSON, options
 from freqkit.cli.tables import show_table
@@ -29,7 +28,7 @@ def list_(root, match, as_json):
     pattern = match if any(sign in match for sign in "*?[") else f"*{match}*"
     found = [one for one in find_image_folders(root) if fnmatch.fnmatch(one["folder"], pattern)]
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        say_json(found)
     elif found:
         show_table(
             [("folder", "left"), ("classes", "right"), ("images", "right")],
@@ -87,7 +86,7 @@ def check(folder, write_sums, sums, as_json):
         facts["unknown"] = sorted(name for name in there if name not in wanted)
     wrong = bool(bad or facts.get("changed") or facts.get("missing") or facts.get("unknown"))
     if as_json:
-        click.echo(json.dumps(facts, indent=2))
+        say_json(facts)
     else:
         balance = f"{min(counts)} each" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)} each"
         click.echo(f"{len(images):,} images of {len(images.classes)} classes, {balance}")

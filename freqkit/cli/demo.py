@@ -1,12 +1,11 @@
 """`freqkit demo`: a shortcut whose frequencies are known, and how much of it the search finds again."""
 
-import json
 import time
 from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say
+from freqkit.cli.app import app, command, say, say_json
 from freqkit.cli.options import JSON, RUN, options
 from freqkit.cli.progress import duration, steps, watcher
 from freqkit.cli.tables import number, percent, show_table
@@ -40,7 +39,7 @@ def demo(out, seed, overwrite, device, batch_size, as_json):
             progress=progress,
         )  # fmt: skip
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        say_json(found)
         return
     show(found)
     say(f"The pictures and all files are in {Path(out)}/ ({duration(found['seconds'])}).")

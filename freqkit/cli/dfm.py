@@ -1,11 +1,10 @@
 """`freqkit dfm`: which frequencies a class cannot lose."""
 
-import json
 from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say
+from freqkit.cli.app import app, command, say, say_json
 from freqkit.cli.options import (
     DATA,
     ENGINE,
@@ -20,7 +19,7 @@ from freqkit.cli.options import (
     the_model,
 )
 from freqkit.cli.progress import watcher
-from freqkit.cli.searchers import _plain, cost_of, facts_of, show_classes
+from freqkit.cli.searchers import cost_of, facts_of, show_classes
 from freqkit.cli.values import Share, resolve_device
 
 
@@ -130,7 +129,7 @@ def dfm(
         save_figure(plot_removal(result, which="increase"), out / "increase.png")
         save_examples(out / "examples.safetensors", examples_of(model, images, result.masks, result.classes))
         if as_json:
-            click.echo(json.dumps(_plain(facts_of(result, out)), indent=2))
+            say_json(facts_of(result, out))
             return
         show_classes(result, title=f"Each class seen only through its dominant {100 * level:g}% of the frequencies")
         say(f"{cost_of(result)}; everything is in {out}/")

@@ -1,10 +1,8 @@
 """`freqkit doctor`: are the test sets what they seem, and is the model asked as it should be?"""
 
-import json
-
 import click
 
-from freqkit.cli.app import app, command, say
+from freqkit.cli.app import app, command, say, say_json
 from freqkit.cli.evaluate import SETS
 from freqkit.cli.options import JSON, MODEL, MODEL_KEYS, options
 from freqkit.cli.tables import show_table
@@ -46,7 +44,7 @@ def doctor(
             classifier, sets, image_size=image_size, resize=resize, images=images, published=published
         )
     if as_json:
-        click.echo(json.dumps([vars(each) for each in findings], indent=2))
+        say_json([vars(each) for each in findings])
     else:
         show_table(
             [("", "left"), ("what", "left"), ("found", "left")],

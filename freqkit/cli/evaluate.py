@@ -1,16 +1,14 @@
 """`freqkit evaluate`: models on test sets, as they are, through their frequency maps, corrupted, attacked."""
 
-import json
 import re
 import warnings
 from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say
+from freqkit.cli.app import app, command, say, say_json
 from freqkit.cli.options import JSON, MODEL, MODEL_KEYS, options
 from freqkit.cli.progress import watcher
-from freqkit.cli.search import _plain
 from freqkit.cli.tables import percent, show_table
 from freqkit.cli.values import Device, resolve_device
 from freqkit.results.files import slug
@@ -153,7 +151,7 @@ def evaluate(
         say(f"{added} rows added to {store.path}")
     if as_json:
         facts = {"table": result.table(), "failures": result.failures, "forwards": result.record["forwards"]}
-        click.echo(json.dumps(_plain(facts), indent=2))
+        say_json(facts)
     else:
         _show(result)
         say(f"Everything is in {out}: results.csv, run.json{', figures' if pictures else ''}")

@@ -1,11 +1,10 @@
 """`freqkit explain`: what a term means."""
 
-import json
 import textwrap
 
 import click
 
-from freqkit.cli.app import app, command
+from freqkit.cli.app import app, command, say_json
 from freqkit.cli.options import JSON, options
 
 
@@ -25,7 +24,7 @@ def explain(term, as_json):
     word = " ".join(term)
     if not word:
         if as_json:
-            click.echo(json.dumps(terms(), indent=2))
+            say_json(terms())
             return
         width = max(len(name) for name in terms())
         for name, entry in terms().items():
@@ -40,7 +39,7 @@ def explain(term, as_json):
         raise UsageError(f"there is no term {word!r}; {hint}")
     name, entry = found
     if as_json:
-        click.echo(json.dumps({"term": name, **entry}, indent=2))
+        say_json({"term": name, **entry})
         return
     click.echo(
         f"{name}: {entry['short']}" if name.lower() not in entry["short"][: len(name) + 2].lower() else entry["short"]

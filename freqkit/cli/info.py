@@ -1,12 +1,11 @@
 """`freqkit info`: versions, what was built, what will run here."""
 
-import json
 import os
 import platform
 
 import click
 
-from freqkit.cli.app import app, command
+from freqkit.cli.app import app, command, say_json
 
 PACKAGES = "torch torchvision timm numpy scipy safetensors pillow matplotlib click rich jinja2".split()
 
@@ -21,7 +20,7 @@ def info(as_json):
     """
     facts = gather()
     if as_json:
-        click.echo(json.dumps(facts, indent=2))
+        say_json(facts)
         return
     for title, part in facts.items():
         click.echo(f"{title}:")

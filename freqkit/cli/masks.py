@@ -1,11 +1,10 @@
 """`freqkit masks`: frequency maps in files."""
 
-import json
 from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say
+from freqkit.cli.app import app, command, say, say_json
 from freqkit.cli.options import JSON, options
 from freqkit.cli.tables import percent, show_table
 
@@ -47,7 +46,7 @@ def import_(pickle, out, classes, rank, overwrite, as_json):
     dfm = import_pickle(pickle, classes=names, rank=rank)
     save_dfm(out, dfm)
     if as_json:
-        click.echo(json.dumps({"out": str(out), **_facts(dfm)}, indent=2))
+        say_json({"out": str(out), **_facts(dfm)})
     else:
         say(f"{len(dfm)} maps of {dfm.masks.shape[1]}x{dfm.masks.shape[2]} written to {out}")
 
@@ -74,7 +73,7 @@ def show(file, out, as_json):
         save_figure(dfm_maps(dfm.masks, dfm.classes, title=Path(file).name), out)
     facts = _facts(dfm)
     if as_json:
-        click.echo(json.dumps(facts, indent=2))
+        say_json(facts)
         return
     show_table(
         [("class", "left"), *((name, "right") for name in ("kept", "full weight", "power", "DC weight"))],

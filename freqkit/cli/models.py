@@ -1,10 +1,8 @@
 """`freqkit models`: which models there are."""
 
-import json
-
 import click
 
-from freqkit.cli.app import app, command, say
+from freqkit.cli.app import app, command, say, say_json
 from freqkit.cli.options import JSON, options
 
 
@@ -28,7 +26,7 @@ def list_(pattern, pretrained, as_json):
 
     found = list_models(pattern, pretrained=pretrained)
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        say_json(found)
         return
     for name in found:
         click.echo(name)
@@ -61,7 +59,7 @@ def show(name, download, as_json):
     if weights is not None and weights["here"]:
         weights["sha256"] = file_sha256(weights["here"])
     if as_json:
-        click.echo(json.dumps(facts, indent=2))
+        say_json(facts)
         return
     for key in ("name", "source", "num_classes", "input_size", "mean", "std"):
         value = facts[key]

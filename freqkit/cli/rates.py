@@ -1,12 +1,11 @@
 """`freqkit rates`: how well each class is told apart through its own frequencies."""
 
-import json
 import warnings
 from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say
+from freqkit.cli.app import app, command, say, say_json
 from freqkit.cli.options import (
     DATA,
     ENGINE,
@@ -21,7 +20,6 @@ from freqkit.cli.options import (
     the_model,
 )
 from freqkit.cli.progress import watcher
-from freqkit.cli.searchers import _plain
 from freqkit.cli.tables import percent, show_table
 from freqkit.cli.values import resolve_device
 
@@ -97,7 +95,7 @@ def rates(dfm, rest, interval, confidence, resamples, seed, out, overwrite, log_
             "selected_on_test_set": result.selected_on_test_set,
             "forwards": result.record["forwards"],
         }
-        click.echo(json.dumps(_plain(facts), indent=2))
+        say_json(facts)
         return
     show_table(
         [

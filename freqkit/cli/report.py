@@ -1,11 +1,10 @@
 """`freqkit report`: the page of a run, or of several runs side by side."""
 
-import json
 from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say
+from freqkit.cli.app import app, command, say, say_json
 from freqkit.cli.options import JSON, options
 
 
@@ -32,9 +31,7 @@ def report(runs, out, as_json):
     else:
         pages = [write_report(run, out=out) for run in runs]
     if as_json:
-        click.echo(
-            json.dumps({"pages": [{"page": str(page), "bytes": page.stat().st_size} for page in pages]}, indent=2)
-        )
+        say_json({"pages": [{"page": str(page), "bytes": page.stat().st_size} for page in pages]})
         return
     for page in pages:
         say(f"To look at: {page}")

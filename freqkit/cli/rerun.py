@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say
+from freqkit.cli.app import app, command, say, say_json
 from freqkit.cli.options import JSON, options
 
 # Files that hold the result and nothing of its making (times, sessions).
@@ -72,7 +72,7 @@ def rerun(context, run, out, overwrite, as_json):
             target.invoke(inner)
     same, other = compare(run, out)
     if as_json:
-        click.echo(json.dumps({"run": str(run), "out": str(out), "same": same, "different": other}, indent=2))
+        say_json({"run": str(run), "out": str(out), "same": same, "different": other})
     if not same and not other:
         raise UsageError(f"{run}: holds no finished result to compare with.")
     if same:

@@ -1,11 +1,10 @@
 """`freqkit search`: the frequency shortcuts of a classifier."""
 
-import json
 from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say
+from freqkit.cli.app import app, command, say, say_json
 from freqkit.cli.options import (
     DATA,
     ENGINE,
@@ -22,7 +21,6 @@ from freqkit.cli.options import (
 from freqkit.cli.progress import amount, duration, watcher
 from freqkit.cli.searchers import (
     SEARCHER,
-    _plain,
     choose_searcher,
     cost_of,
     facts_of,
@@ -152,7 +150,7 @@ def search(
         pictures = write_pictures(result, model, images, out)
         if as_json:
             facts = {**facts_of(result, out), "pictures": [str(path) for path in pictures]}
-            click.echo(json.dumps(_plain(facts), indent=2))
+            say_json(facts)
             return
         show_classes(result, title="Each class seen only through the frequencies that serve it best")
         say(f"{cost_of(result)}; everything is in {Path(out)}/")
@@ -176,7 +174,7 @@ def _show_plan(plan, as_json, ranks):
             "memory": plan.memory,
             "record": plan.record,
         }
-        click.echo(json.dumps(_plain(facts), indent=2))
+        say_json(facts)
         return
     if "work" in plan.stages[0]:
         columns = [("work", "left"), *((name, "right") for name in ("forwards", "backwards", "time"))]

@@ -1,11 +1,10 @@
 """`freqkit search --searcher ...` beside `hfss`, and `freqkit compare-searchers`."""
 
-import json
 from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say
+from freqkit.cli.app import app, command, say, say_json
 from freqkit.cli.options import DATA, ENGINE_KEYS, JSON, MODEL, RUN, options, side_of, the_images, the_model
 from freqkit.cli.progress import amount, duration, watcher
 from freqkit.cli.tables import number, percent, show_table
@@ -114,7 +113,7 @@ def run_searcher(name, model, images, flags, ranks, show_plan):
     else:
         write_pictures(result, model, images, out)
     if flags["as_json"]:
-        click.echo(json.dumps(_plain(facts_of(result, out)), indent=2))
+        say_json(facts_of(result, out))
         return
     show_classes(result, title=f"Each class seen only through the {100 * flags['coverage']:g}% of the frequencies kept")
     say(f"{cost_of(result)}; everything is in {out}/")
@@ -219,7 +218,7 @@ def compare(out, held_out, held_out_part, searchers, efforts, per_class, coverag
         write_report(Path(out) / f"{row['searcher']}-{row['effort']}-seed{row['seed']}")
     rows = found.table()
     if as_json:
-        click.echo(json.dumps(_plain({"out": str(out), "means": rows, "rows": found.rows}), indent=2))
+        say_json({"out": str(out), "means": rows, "rows": found.rows})
         return
     show_table(
         [
@@ -238,14 +237,3 @@ def compare(out, held_out, held_out_part, searchers, efforts, per_class, coverag
         title=f"{len(held)} held-out images, each class seen only through its mask; means over classes and seeds",
     )  # fmt: skip
     say(f"Everything is in {Path(out)}/")
-
-
-def _plain(value):
-    """NaN and infinity are not JSON."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and value - value != 0:
-        return None
-    return value

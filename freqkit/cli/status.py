@@ -1,14 +1,12 @@
 """`freqkit status`: how far a run is."""
 
-import json
 from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say
+from freqkit.cli.app import app, command, say, say_json
 from freqkit.cli.options import JSON, options
 from freqkit.cli.progress import amount, duration
-from freqkit.cli.search import _plain
 from freqkit.cli.tables import percent
 
 
@@ -42,7 +40,7 @@ def status(directory, as_json):
     place = newest_run(directory)
     known = read(place)
     if as_json:
-        click.echo(json.dumps(_plain(known), indent=2))
+        say_json(known)
         return
     where = f", stage {known['stage']}" if known["stage"] is not None and known["status"] != "finished" else ""
     click.echo(f"{known['search'] or 'run'}: {known['status']}{where}")

@@ -1,13 +1,12 @@
 """`freqkit table`: results of several runs side by side."""
 
 import csv
-import json
 import sys
 from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say
+from freqkit.cli.app import app, command, say, say_json
 from freqkit.cli.options import JSON, options
 from freqkit.cli.tables import number, show_table
 
@@ -91,7 +90,7 @@ def table(
     elif how == "markdown":
         click.echo(markdown(names, found))
     elif how == "json":
-        click.echo(json.dumps(found, indent=2))
+        say_json(found)
     else:
         texts = [
             [number(v) if isinstance(v, float) or v is None else str(v) for v in map(row.get, names)] for row in found

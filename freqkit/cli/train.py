@@ -1,16 +1,14 @@
 """`freqkit train`: any classifier, on any set that freqkit reads."""
 
-import json
 import os
 from contextlib import nullcontext
 from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say
+from freqkit.cli.app import app, command, say, say_json
 from freqkit.cli.options import DATA, JSON, MODEL, options, the_images, the_model
 from freqkit.cli.progress import amount, duration, steps, watcher
-from freqkit.cli.search import _plain
 from freqkit.cli.tables import number, percent, show_table
 from freqkit.cli.values import Device, resolve_device
 
@@ -131,7 +129,7 @@ def train(
     if as_json:
         weights = str(Path(out) / "weights.safetensors")
         facts = {"weights": weights, "history": history, "model": model.record, "pictures": pictures}
-        click.echo(json.dumps(_plain(facts), indent=2))
+        say_json(facts)
         return
     report = history["val"] or history["train"]
     show_table(
@@ -179,7 +177,7 @@ def _draw(history, out, follow):
 
 def _show_plan(plan, as_json):
     if as_json:
-        click.echo(json.dumps(_plain(plan), indent=2))
+        say_json(plan)
         return
     click.echo(
         f"{plan['images']} training and {plan['val_images']} validation images, {plan['recipe']['epochs']} epochs of "
