@@ -347,6 +347,31 @@ def share(tiles, compute, *, journal, progress, check):
             yield what, journal.get(name), i not in missing
 
 
+def known(journal, names):
+    """What rank 0's journal holds under some of its `names`, on every rank: dict of name -> dict of numpy arrays.
+
+    Between calls of `share`, that journal alone has what an earlier session, or another rank, wrote.
+
+    Example:
+        >>> import tempfile
+        >>> from freqkit.engine import Journal
+        >>> with Journal(tempfile.mkdtemp() + "/journal") as journal:
+        ...     journal.put("a", correct=[1, 2])
+        ...     list(known(journal, ["a", "b"]))
+        ['a']
+    """
+    group, held = current(), {}
+    if group.first and journal is not None:
+        held = {
+            f"{name} {what}": value for name in names if name in journal for what, value in journal.get(name).items()
+        }
+    found = {}
+    for key, value in group.agree_arrays(held).items():
+        name, what = key.split(" ")
+        found.setdefault(name, {})[what] = value
+    return found
+
+
 class _Told:
     """What all ranks have done, shown by rank 0; a message a second at most."""
 

@@ -333,18 +333,12 @@ class Scorer:
             )
         progress = progress or self.progress
         classes, column = len(self.classes), self._columns()
-        loss, answers = np.empty((1, images)), torch.empty((1, images), dtype=torch.int64)
+        found = []
         for first, last in self.tiling.blocks():
-            for begin in range(first, last, self.batch_size):
-                end = min(begin + self.batch_size, last)
-                own = _pick(masks, assignment[begin:end], self.forward.device)
-                spectra = self._spectrum(first, last)[begin - first : end - first]
-                loss[:, begin:end], answers[:, begin:end] = self._ask(
-                    own, spectra, self.labels[begin:end], assignment[begin:end], range(begin, end), end - begin, "each"
-                )
-                progress.advance(end - begin)
-                if check is not None:
-                    check()
+            block = torch.arange(first, last)
+            found.append(self.answers_each(masks, assignment[block], block, progress=progress, check=check))
+        loss, answers = (torch.cat(parts)[None] for parts in zip(*found, strict=True))
+        loss = loss.numpy()
         with np.errstate(invalid="ignore"):
             mean = _sums(self.labels, loss, classes, np.float64) / self.counts.numpy()
         return self._scores(
@@ -356,6 +350,42 @@ class Scorer:
             self._record(1, 1, images, 0),
             {"loss": loss.astype(np.float32), "answer": answers.int().numpy()} if per_sample else None,
         )
+
+    def answers_each(self, masks, assignment, images, *, progress=None, check=None):
+        """What the model makes of some images, each filtered by a mask of its own: one forward per image.
+
+        Not collective: ranks may ask for different images.
+
+        Args:
+            masks: `BitMasks` or dense masks. assignment: int64 [n], the mask of each image.
+            images: int64 [n], ascending.
+            progress: told of every batch. check: None, or called after every batch; may raise.
+
+        Returns:
+            (losses, answers): float64 [n], cross-entropies; int64 [n], the logits that won.
+        """
+        losses, answers = torch.empty(len(images), dtype=torch.float64), torch.empty(len(images), dtype=torch.int64)
+        for begin in range(0, len(images), self.batch_size):
+            part = slice(begin, begin + self.batch_size)
+            some, which = images[part], assignment[part]
+            own = _pick(masks, which, self.forward.device)
+            loss, answers[part] = self._ask(
+                own, self._spectra_near(some), self.labels[some], which, some, len(some), "each"
+            )
+            losses[part] = torch.from_numpy(loss[0])
+            if progress is not None:
+                progress.advance(len(some))
+            if check is not None:
+                check()
+        return losses, answers
+
+    def _spectra_near(self, images):
+        """Spectra of images int64 [n], ascending: of neighbours in a block, a view of what is held."""
+        low, high = int(images[0]), int(images[-1]) + 1
+        first, last = next(block for block in self.tiling.blocks() if low < block[1])
+        if high - low == len(images) and high <= last:
+            return self._spectrum(first, last)[low - first : high - first]
+        return self._race_spectrum(images)
 
     def race(self, masks, *, top, risk, seed=0, progress=None, journal=None, key="race", check=None):
         """Find, for each class, the `top` masks of lowest loss without showing every mask every image.

@@ -10,17 +10,18 @@ of the pairs, and the cells of highest mean score are kept (a draw without repla
 children of an elite, which keep most of it. The scores move towards the log-odds of being kept among the best
 (the cross-entropy method). At first they are the ranking by gradients (`freqkit.search.estimate_removal`).
 Candidates race: the better half by their own images goes on to the images of others. Elites stay, and are shown
-new images of other classes in every generation, so that luck does not last.
+new images of other classes in every generation, so that luck does not last. Ranks share what is asked: a mask of
+every class, and a block of images, is a tile.
 """
 
 import numpy as np
 import torch
 
 from freqkit import masks as mask_room
+from freqkit.engine import ranks
 from freqkit.errors import UsageError
 from freqkit.search.gradient import ranking
-from freqkit.search.learned import _cells
-from freqkit.search.removal import removal_cells
+from freqkit.search.removal import cells_of_pairs, removal_cells
 from freqkit.search.run import SearchRun, budget, fill, one_of, whole_number
 
 OBJECTIVES = ("tpr-fpr", "class-loss")
@@ -103,8 +104,13 @@ def evolve(
     if len(run.searched) < 2 and objective != "class-loss":
         raise UsageError(f"evolve: objective {objective} needs images of two classes at least.")
 
-    each = candidates if objective == "class-loss" else candidates + -(-candidates // 2)
-    shown = each * generations + (0 if objective == "class-loss" else elite * (generations - 1))
+    # Masks per class in each call: the new ones by their own images, then those that go on by images of others.
+    calls, stay = [], 0
+    for _ in range(generations):
+        going = stay + (candidates if objective == "class-loss" else -(-candidates // 2))
+        calls += [candidates] if objective == "class-loss" else [candidates, going]
+        stay = min(elite, going)
+    shown = sum(calls) * len(images)
 
     def work(run, progress):
         scorer = run.scorer()
@@ -114,7 +120,7 @@ def evolve(
         if guided:
             scores = (PRIOR * ranking(run, progress))[:, run.searched].T
         lineage = _Lineages(run, scorer, owner, bins, objective, elite, seed)
-        progress.start("evolution", shown * len(images), "forwards")
+        progress.start("evolution", shown, "forwards")
         try:
             for generation in range(generations):
                 size = len(lineage.cells) - 1 - generation * len(lineage.cells) // generations
@@ -124,9 +130,10 @@ def evolve(
         return run.lineages(scorer, lineage.elite[:, :1], owner, progress)
 
     if dry_run:
-        scorer, images_shown, masks = run.scorer(), shown * len(images), len(run.searched)
+        scorer, masks = run.scorer(), len(run.searched)
+        blocks = len(scorer.tiling.blocks())
         parts = [
-            ("generations", images_shown, 0, 1, None),
+            ("generations", shown, 0, [number * blocks for number in calls], None),
             ("exact scores", scorer.forwards(masks), 0, scorer.tiles(masks), None),
         ]
         if guided:
@@ -141,8 +148,9 @@ class _Lineages:
     def __init__(self, run, scorer, owner, bins, objective, size, seed):
         self.run, self.scorer, self.owner, self.bins = run, scorer, owner, bins
         self.objective, self.size, self.seed = objective, size, seed
-        self.area, self.cells = torch.bincount(owner.flatten()), _cells(owner)
+        self.area, self.cells = torch.bincount(owner.flatten()), cells_of_pairs(owner)
         classes = len(run.searched)
+        self.logit = scorer.class_index[torch.tensor(run.searched)]
         # The searched class of each image.
         place = torch.full((len(run.images.classes),), -1)
         place[run.searched] = torch.arange(classes)
@@ -166,12 +174,8 @@ class _Lineages:
         classes = len(drawn)
         # Each image goes to one other class, the same for all masks: their rates differ by the masks alone.
         shift = torch.from_numpy(chance.integers(1, classes, len(self.label))) if classes > 1 else None
-        tpr, loss = torch.zeros(2, classes, candidates, dtype=torch.float64)
-        for k in range(candidates):
-            answers, losses = self.ask(drawn[:, k], self.label, f"own/{number}/{k}-{k + 1}", progress)
-            right = answers == self.scorer.class_index[self.run.images.labels]
-            tpr[:, k] = torch.bincount(self.label, right.double(), classes) / self.counts
-            loss[:, k] = torch.bincount(self.label, losses, classes) / self.counts
+        called, loss = self.ask(drawn, self.label, f"own/{number}", progress)
+        tpr, loss = called / self.counts[:, None], loss / self.counts[:, None]
         fresh = {"tpr": tpr, "loss": loss, "asked": torch.zeros_like(tpr), "called": torch.zeros_like(tpr)}
         going = drawn
         if self.objective != "class-loss":
@@ -182,12 +186,9 @@ class _Lineages:
         self.known = {name: torch.cat([self.known[name], fresh[name]], 1) for name in fresh}
         if self.objective != "class-loss":
             other = (self.label + shift) % classes
-            asked = torch.bincount(other, minlength=classes)
-            logit = self.scorer.class_index[torch.tensor(self.run.searched)]
-            for k in range(self.elite.shape[1]):
-                answers, _ = self.ask(self.elite[:, k], other, f"others/{number}/{k}-{k + 1}", progress)
-                self.known["called"][:, k] += torch.bincount(other, (answers == logit[other]).double(), classes)
-                self.known["asked"][:, k] += asked
+            called, _ = self.ask(self.elite, other, f"others/{number}", progress)
+            self.known["called"] += called
+            self.known["asked"] += torch.bincount(other, minlength=classes)[:, None]
         order = torch.sort(self.value(), dim=1, descending=True, stable=True).indices[:, : self.size]
         self.elite = self.elite[torch.arange(classes)[:, None], order]
         self.known = {name: values.gather(1, order) for name, values in self.known.items()}
@@ -218,18 +219,38 @@ class _Lineages:
         return kept
 
     def ask(self, masks, assignment, key, progress):
-        """Answers int64 [n] and losses float64 [n] of every image under the mask of its class in `assignment`."""
-        journal, images = self.run.journal, len(self.label)
-        key = f"{key}/0-{images}"
-        found = journal.get(key) if journal is not None else None
-        known = found is not None
-        if not known:
-            bits = mask_room.pack(masks[:, self.owner], cell=(1, 1), size=self.run.size, symmetry="hermitian")
-            samples = self.scorer.score_each(bits, assignment, per_sample=True, check=self.run.check).samples
-            found = {"answer": samples["answer"][0].numpy(), "loss": samples["loss"][0].numpy()}
-            if journal is not None:
-                journal.put(key, **found)
-        self.run.record["forwards"] += images
-        self.run.record["forwards_resumed"] += images * known
-        progress.advance(images, resumed=known)
-        return torch.from_numpy(np.array(found["answer"])).long(), torch.from_numpy(np.array(found["loss"])).double()
+        """Show every image the masks bool [C, K, pairs] of its class in `assignment` int64 [n], one after the other.
+
+        Returns:
+            float64 [C, K] each: how many images a mask of a class made the model call that class, and the sum of the
+            images' losses (by their true labels).
+        """
+        run, (classes, number, _) = self.run, masks.shape
+        tiles = [
+            (f"{key}/{k}-{k + 1}/{first}-{last}", last - first, (k, first, last))
+            for first, last in self.scorer.tiling.blocks()
+            for k in range(number)
+        ]
+
+        def show(tile):
+            k, first, last = tile
+            present, own = assignment[first:last].unique(return_inverse=True)
+            kept = masks[present, k][:, self.owner]
+            bits = mask_room.pack(kept, cell=(1, 1), size=run.size, symmetry="hermitian")
+            losses, answers = self.scorer.answers_each(bits, own, torch.arange(first, last), check=run.check)
+            called = (answers == self.logit[assignment[first:last]]).double()
+            return {name: torch.bincount(own, each).numpy() for name, each in (("called", called), ("loss", losses))}
+
+        sums = {name: np.zeros((classes, number)) for name in ("called", "loss")}
+        resumed = 0
+        for (k, first, last), found, known in ranks.share(
+            tiles, show, journal=run.journal, progress=progress, check=run.check
+        ):
+            present = assignment[first:last].unique().numpy()
+            for name, values in sums.items():
+                values[present, k] += found[name]
+            resumed += (last - first) * known
+        sums = ranks.current().agree_arrays({**sums, "resumed": np.array([resumed])})
+        run.record["forwards"] += number * len(assignment)
+        run.record["forwards_resumed"] += int(sums["resumed"][0])
+        return torch.from_numpy(sums["called"]), torch.from_numpy(sums["loss"])

@@ -369,18 +369,20 @@ def gradient(
 def ranking(run, progress):
     """How promising every pair is to every class of a `SearchRun`, by gradients: float64 [K, classes], centred ranks of
     standard deviation 1. Its cost goes on record; the journal keeps it."""
-    images, journal, key, draws = run.images, run.journal, f"gradient/0-1/0-{len(run.images)}", 2
-    found = journal.get(key) if journal is not None else None
-    if found is None:
+    images, key, draws = run.images, f"gradient/0-1/0-{len(run.images)}", 2
+    found = ranks.known(run.journal, [key]).get(key)
+    resumed = found is not None
+    if not resumed:
         estimate = estimate_removal(
             run.model, images, draws=draws, class_index=run.scoring["class_index"], domain=run.scoring["domain"],
             device=run.scoring["device"], progress=progress, check=run.check,
         )  # fmt: skip
         found = {"total": estimate.total.numpy()}
-        if journal is not None:
-            journal.put(key, **found)
-    found = ranks.current().agree_arrays(found)
+        if run.journal is not None:
+            run.journal.put(key, **found)
+        found = ranks.current().agree_arrays(found)
     run.record["forwards"] += len(images)
+    run.record["forwards_resumed"] += len(images) * resumed
     run.record["backwards"] += (1 + draws) * len(images)
     place = torch.from_numpy(np.array(found["total"])).argsort(0).argsort(0).double()
     return (place - place.mean(0)) / place.std(0)

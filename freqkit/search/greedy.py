@@ -4,6 +4,7 @@ The order is a spiral around DC, innermost first, as published: a pair {f, -f} i
 when the number of correctly recognised images of the class falls by no more than `tolerance` from what it was
 before. The result therefore depends on the order, and no two pairs can be tried at once; but the classes can:
 each image is shown the trial mask of its own class, so that one forward per image tries a pair for every class.
+Classes are culled in groups, as many as fill a batch with their images; ranks share the groups, pass by pass.
 
 Source: Wang, Veldhuis, Brune, Strisciuglio, "DFM-X: Augmentation by leveraging prior knowledge of shortcut
 learning", ICCV workshops 2023.
@@ -13,11 +14,13 @@ import numpy as np
 import torch
 
 from freqkit import masks as mask_room
+from freqkit.engine import Silent, ranks
 from freqkit.search.removal import removal_cells
 from freqkit.search.run import SearchRun, budget, one_of, whole_number
 
 ORDERS = ("inner-first", "outer-first")
 TOLERATED = 0.006  # 6 of 1,000 images, as published
+KEPT_EVERY = 10  # steps between entries of the journal
 
 
 def greedy(
@@ -86,66 +89,36 @@ def greedy(
 
     def work(run, progress):
         scorer = run.scorer()
-        _, owner = removal_cells(run.size, 1)
-        area = torch.bincount(owner.flatten())
-        place = torch.full((len(images.classes),), -1)
-        place[run.searched] = torch.arange(len(run.searched))
-        label, classes = place[images.labels], len(run.searched)
-        counts = torch.bincount(label, minlength=classes)
-        allowed = (TOLERATED * counts).long() if tolerance is None else torch.full((classes,), tolerance)
-        kept = torch.ones(classes, len(area), dtype=torch.bool)
-
-        def correct(masks, key):
-            found = run.journal.get(key) if run.journal is not None else None
-            known = found is not None
-            if not known:
-                bits = mask_room.pack(masks[:, owner], cell=(1, 1), size=run.size, symmetry="hermitian")
-                scores = scorer.score_each(bits, label, check=run.check)
-                found = {"correct": scores.correct[0, run.searched].numpy()}
-                if run.journal is not None:
-                    run.journal.put(key, **found)
-            run.record["forwards"] += len(images)
-            run.record["forwards_resumed"] += len(images) * known
-            progress.advance(len(images), resumed=known)
-            return torch.from_numpy(np.array(found["correct"]))
-
-        spiral = _spiral(owner, order)
-        progress.start("culling", (len(spiral) + 1) * len(images), "forwards")
+        culling = _Culling(run, scorer, order, bins)
+        classes, area = len(run.searched), culling.area
+        allowed = (TOLERATED * run.counts).long() if tolerance is None else torch.full((classes,), tolerance)
+        kept, over = torch.ones(classes, len(area), dtype=torch.bool), torch.ones(classes, dtype=torch.bool)
+        whole = mask_room.pack(torch.ones(1, 1, 1), cell=run.size, size=run.size, symmetry="average")
+        progress.start("culling", (len(area) + 1) * len(images), "forwards")
         try:
-            reference = correct(kept, f"whole/0-1/0-{len(images)}")
+            reference = run.score(scorer, whole, "whole", progress).correct[0, run.searched]
             for number in range(passes):
-                for step, pair in enumerate(spiral.tolist()):
-                    trial = kept.clone()
-                    trial[:, pair] = False
-                    # In a later pass a class stops where its budget is reached; the last pair is not removed.
-                    open_ = kept[:, pair] & trial.any(1)
-                    if bins is not None:
-                        open_ &= (kept * area).sum(1) > bins
-                    if not open_.any():
-                        continue
-                    now = correct(
-                        torch.where(open_[:, None], trial, kept), f"pass-{number}/{step}-{step + 1}/0-{len(images)}"
-                    )
-                    lost = open_ & (reference - now <= allowed)
-                    kept[lost, pair] = False
-                    reference = torch.where(lost, now, reference)
-                if bins is None or ((kept * area).sum(1) <= bins).all():
+                kept, reference = culling.cull(number, over, kept, reference, allowed, progress)
+                if bins is not None:
+                    over = (kept * area).sum(1) > bins
+                if bins is None or not over.any():
                     break
-                allowed = torch.where((kept * area).sum(1) > bins, (2 * allowed).clamp_min(1), allowed)
+                allowed = torch.where(over, (2 * allowed).clamp_min(1), allowed)
             else:
                 raise RuntimeError(
-                    f"greedy: {int(((kept * area).sum(1) > bins).sum())} classes keep more than coverage {coverage} "
+                    f"greedy: {int(over.sum())} classes keep more than coverage {coverage} "
                     f"after {passes} passes; allow more passes or a larger tolerance."
                 )
             run.record["passes"] = number + 1
             run.record["tolerances"] = allowed.tolist()
         finally:
             progress.finish()
-        return run.lineages(scorer, kept[:, None], owner, progress)
+        return run.lineages(scorer, kept[:, None], culling.owner, progress)
 
     if dry_run:
         scorer, masks = run.scorer(), len(run.searched)
-        pairs = int(removal_cells(size, 1)[1].max()) + 1
+        culling = _Culling(run, scorer, order, bins)
+        groups = culling.groups(torch.ones(masks, dtype=torch.bool))
         remark = None
         if bins is not None:
             remark = (
@@ -155,12 +128,113 @@ def greedy(
         return run.plan(
             scorer,
             [
-                ("culling", (pairs + 1) * len(images), 0, 1, None),
+                ("the whole plane", len(images), 0, scorer.tiles(1), None),
+                ("culling", len(culling.area) * len(images), 0, len(groups), None),
                 ("exact scores", scorer.forwards(masks), 0, scorer.tiles(masks), None),
             ],
             remark,
         )
     return run.execute(work, out, resume, overwrite, progress)
+
+
+class _Culling:
+    """Goes through the pairs once for some classes."""
+
+    def __init__(self, run, scorer, order, bins):
+        self.run, self.scorer, self.bins = run, scorer, bins
+        _, self.owner = removal_cells(run.size, 1)
+        self.area = torch.bincount(self.owner.flatten())
+        self.spiral = _spiral(self.owner, order).tolist()
+        steps = len(self.spiral)
+        self.chunks = [(i, min(i + KEPT_EVERY, steps)) for i in range(0, steps, KEPT_EVERY)]
+        place = torch.full((len(run.images.classes),), -1)
+        place[run.searched] = torch.arange(len(run.searched))
+        self.label = place[run.images.labels]  # the searched class of each image
+
+    def groups(self, over):
+        """Neighbours among the classes bool [C] that are `over`, while their images fit a batch: list of int64 [G]."""
+        groups, room = [], 0
+        for c in over.nonzero().flatten().tolist():
+            count = int(self.run.counts[c])
+            if count > room:
+                groups.append([])
+                room = max(self.scorer.batch_size, count)
+            groups[-1].append(c)
+            room -= count
+        return [torch.tensor(group) for group in groups]
+
+    def cull(self, number, over, kept, reference, allowed, progress):
+        """A pass for the classes that are `over`: what all keep afterwards, bool [C, K], and recognise, int64 [C]."""
+        run, alone = self.run, ranks.current().size == 1
+        finished = set() if run.journal is None else set(run.journal.keys())
+        tiles, unfinished = [], []
+        for group in self.groups(over):
+            *before, last = (self._key(number, group, *chunk) for chunk in self.chunks)
+            # What a process does alone it tells as it goes.
+            telling = alone and last not in finished
+            tiles.append((last, 0 if telling else len(self.spiral) * int(run.counts[group].sum()), group))
+            unfinished += [] if last in finished else before
+        earlier = ranks.known(run.journal, unfinished)
+        shared = ranks.share(
+            tiles,
+            lambda group: self._cull(
+                number, group, kept[group], reference[group], allowed[group], earlier, progress if alone else Silent()
+            ),
+            journal=run.journal, progress=progress, check=run.check,
+        )  # fmt: skip
+        found = {"kept": kept.numpy().copy(), "reference": reference.numpy().copy()}
+        shown = resumed = 0
+        for group, arrays, known in shared:
+            for name, values in found.items():
+                values[group.numpy()] = arrays[name]
+            cost = arrays["cost"].tolist()
+            shown, resumed = shown + cost[0], resumed + cost[0 if known else 1]
+        found = ranks.current().agree_arrays({**found, "cost": np.array([shown, resumed])})
+        for name, amount in zip(("forwards", "forwards_resumed"), found["cost"].tolist(), strict=True):
+            run.record[name] += amount
+        return torch.from_numpy(found["kept"]), torch.from_numpy(found["reference"])
+
+    def _key(self, number, group, first, last):
+        images = int(self.run.counts[group].sum())
+        return f"pass-{number}/class-{self.run.searched[group[0]]}/{first}-{last}/0-{images}"
+
+    def _cull(self, number, group, kept, reference, allowed, earlier, progress):
+        """A pass for one group; what was counted is put into this rank's journal, or found in `earlier`."""
+        run = self.run
+        members = torch.isin(self.label, group).nonzero().flatten()
+        own = torch.searchsorted(group, self.label[members])
+        shown = resumed = 0
+        for first, last in self.chunks:
+            key = self._key(number, group, first, last)
+            known = key in earlier
+            # Of each step, the correct images of every class that was tried.
+            correct = torch.full((last - first, len(group)), -1)
+            if known:
+                correct.copy_(torch.from_numpy(np.array(earlier[key]["correct"])))
+            for pair, now in zip(self.spiral[first:last], correct, strict=True):
+                trial = kept.clone()
+                trial[:, pair] = False
+                # In a later pass a class stops where its budget is reached; the last pair is not removed.
+                tried = kept[:, pair] & trial.any(1)
+                if self.bins is not None:
+                    tried &= (kept * self.area).sum(1) > self.bins
+                if not tried.any():
+                    continue
+                asked = tried[own]
+                if not known:
+                    bits = mask_room.pack(trial[:, self.owner], cell=(1, 1), size=run.size, symmetry="hermitian")
+                    _, answers = self.scorer.answers_each(bits, own[asked], members[asked], check=run.check)
+                    right = answers == self.scorer.class_index[run.images.labels[members[asked]]]
+                    now[tried] = torch.bincount(own[asked], right, len(group)).long()[tried]
+                shown += int(asked.sum())
+                resumed += int(asked.sum()) * known
+                progress.advance(int(asked.sum()), resumed=known)
+                lost = tried & (reference - now <= allowed)
+                kept[lost, pair] = False
+                reference = torch.where(lost, now, reference)
+            if not known and run.journal is not None and last < len(self.spiral):
+                run.journal.put(key, correct=correct)
+        return {"kept": kept.numpy(), "reference": reference.numpy(), "cost": np.array([shown, resumed])}
 
 
 def _spiral(owner, order):

@@ -35,7 +35,7 @@ from freqkit.engine.forward import Forward
 from freqkit.errors import UsageError
 from freqkit.ops import spectral_filter, spectrum
 from freqkit.search.gradient import ranking
-from freqkit.search.removal import removal_cells
+from freqkit.search.removal import cells_of_pairs, removal_cells
 from freqkit.search.run import SearchRun, budget, fill, one_of, whole_number
 
 OBJECTIVES = ("tpr-fpr", "contrast", "class-loss")
@@ -46,7 +46,6 @@ FIRST, SECOND = 0.9, 0.99  # decay of Adam's moments
 STARTS = ("narrow", "wide")
 LIFT = 1.0  # first scores of a wide start, in standard deviations of the ranks above their mean
 FALLING = 0.5  # share of the steps of a wide start in which the budget falls
-LARGEST = 8  # cells per side of the largest cells, at least
 
 
 def learned(
@@ -127,7 +126,7 @@ def learned(
     bins = budget("learned", coverage, size)
     run = SearchRun(
         "learned", model, images, domain=domain, class_index=class_index, batch_size=batch_size, device=device,
-        dtype=dtype, memory=memory, form=form, spectra=spectra, shared=True,
+        dtype=dtype, memory=memory, form=form, spectra=spectra,
         identity={
             "coverage": coverage, "objective": objective, "steps": steps, "own": own, "others": others,
             "levels": levels, "starts": list(starts), "rate": rate, "seed": seed,
@@ -188,7 +187,7 @@ class _Learner:
         self.own, self.others = own, 0 if objective == "class-loss" else others
         _, self.owner = removal_cells(run.size, 1)
         self.area = torch.bincount(self.owner.flatten())
-        self.cells = _cells(self.owner)[:levels]
+        self.cells = cells_of_pairs(self.owner)[:levels]
         self.width = sum(int(cell.max()) + 1 for cell in self.cells)
         self.forward = Forward(run.model, device=run.scoring["device"], domain=run.scoring["domain"])
         self.uncentred = mask_room.uncentred(self.owner).to(self.forward.device)
@@ -364,16 +363,3 @@ class _Learner:
             return F.softplus(odds).mean()
         temperature = WARM * (COLD / WARM) ** (step / self.steps)
         return temperature * torch.sigmoid(odds / temperature).mean()
-
-
-def _cells(owner):
-    """For cells of 1, 2, 4, ... bins per side (at least `LARGEST` of them per side), the cell of each pair: list of
-    int64 [K]."""
-    size, cells, side = tuple(owner.shape), [], 1
-    while side == 1 or (min(size) >= LARGEST * side and not (size[0] % side or size[1] % side)):
-        _, cell = removal_cells(size, side)
-        of_pair = torch.zeros(int(owner.max()) + 1, dtype=torch.int64)
-        of_pair[owner.flatten()] = cell.flatten()
-        cells.append(of_pair)
-        side *= 2
-    return cells

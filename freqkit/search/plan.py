@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass, field
 
-from freqkit.errors import UsageError
-
 
 @dataclass
 class Plan:
@@ -13,7 +11,7 @@ class Plan:
         stages: of `hfss` one dict per stage: stage, cells (per side), cell (bins), candidates (drawn), distinct
             (effective masks that are scored; from stage 2 on for stand-in parents, since the real ones are
             not known yet), forwards, tiles (what ranks share). Of the other searchers one dict per part of the work:
-            work (its name), forwards, backwards, tiles, seconds.
+            work (its name), forwards, backwards, tiles, calls (that follow one another: the tiles of each), seconds.
         images: number of images; classes: number of classes that have images.
         batch_size: pairs (mask, image) per forward, calibrated when it was "auto".
         forwards: model forwards in all; where candidates are stopped, at most.
@@ -22,7 +20,6 @@ class Plan:
         memory: dict of bytes: images, spectra (cached), batch (filtered images of one forward), process
             (resident set of this process after the calibration, all of that included).
         record: batch-size timings and the time per forward.
-        searcher: its name. shared: whether ranks can share it.
         remark: what the numbers leave open, a sentence, or None.
     """
 
@@ -35,8 +32,6 @@ class Plan:
     memory: dict
     record: dict = field(default_factory=dict)
     backwards: int = 0
-    searcher: str = "hfss"
-    shared: bool = True
     remark: str | None = None
 
     def projected(self, ranks):
@@ -44,17 +39,14 @@ class Plan:
 
         Where candidates are stopped, and for the stages after the first, the numbers of masks are those of
         `forwards`: at most.
-
-        Raises:
-            UsageError: several ranks cannot share this search.
         """
         from freqkit.engine.projection import Costs, project
 
-        if ranks > 1 and not self.shared:
-            raise UsageError(f"{self.searcher} runs in one process; got {ranks} ranks.")
         each = self.record["seconds_per_forward"]
         calls = [
-            (stage["tiles"], stage.get("seconds", stage["forwards"] * each) / stage["tiles"]) for stage in self.stages
+            (tiles, stage.get("seconds", stage["forwards"] * each) / stage["tiles"])
+            for stage in self.stages
+            for tiles in stage.get("calls", [stage["tiles"]])
         ]
         return project(calls, ranks, Costs(record=200 + 24 * self.classes, result=24 * self.classes * 500))
 

@@ -10,6 +10,7 @@ from freqkit.search.run import SearchRun
 
 PRESETS = ("default", "iccv2023", "dfm_v2023")
 LEVELS = (0.01, 0.05, 0.1, 0.2)
+LARGEST = 8  # cells per side of the largest of `cells_of_pairs`, at least
 MASKS_AT_ONCE = 4096  # bounds the bits in memory: 25 MB at 224
 
 
@@ -66,6 +67,30 @@ def removal_cells(size, patch=1, preset="default"):
     owner = mask_room.hermitian(own).long()
     cells = torch.stack([used // columns, used % columns], 1)
     return torch.stack([cells, cells], 1), owner
+
+
+def cells_of_pairs(owner):
+    """For cells of 1, 2, 4, ... bins per side, as long as a side has `LARGEST` of them, the cell of each pair.
+
+    Args:
+        owner: int64 [H, W], the pair of each bin, as `removal_cells(size, 1)` gives it.
+
+    Returns:
+        list of int64 [K], K the number of pairs; cells are numbered as by `removal_cells`.
+
+    Example:
+        >>> _, owner = removal_cells((32, 32), 1)
+        >>> [(len(cell), int(cell.max()) + 1) for cell in cells_of_pairs(owner)]
+        [(514, 514), (514, 137), (514, 37)]
+    """
+    size, cells, side = tuple(owner.shape), [], 1
+    while side == 1 or (min(size) >= LARGEST * side and not (size[0] % side or size[1] % side)):
+        _, cell = removal_cells(size, side)
+        of_pair = torch.zeros(int(owner.max()) + 1, dtype=torch.int64)
+        of_pair[owner.flatten()] = cell.flatten()
+        cells.append(of_pair)
+        side *= 2
+    return cells
 
 
 def removal_masks(size, patch=1, preset="default", index=None):
@@ -248,7 +273,7 @@ class RemovalRun(SearchRun):
         for share in (*self.levels, level):
             bins_of(share, tuple(images.images.shape[-2:]))
         identity = {**identity, "levels": list(self.levels), "level": level, "ties": ties}
-        super().__init__(name, model, images, identity=identity, shared=True, **how)
+        super().__init__(name, model, images, identity=identity, **how)
 
     def result(self, scorer, owner, loss, baseline, estimate, progress):
         """The `RemovalResult` of losses [K, all classes], after its masks at `level` are asked."""

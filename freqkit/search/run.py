@@ -18,7 +18,7 @@ class SearchRun:
 
     Args:
         name: of the searcher. identity: what beside the arguments here the result depends on, JSON-ready.
-        shared: whether several ranks may share it. others: see `freqkit.engine.score`.
+        others: see `freqkit.engine.score`.
 
     Attributes:
         searched: numbers of the classes that have images; classes, counts: their names, int64 numbers of images.
@@ -27,12 +27,10 @@ class SearchRun:
 
     def __init__(
         self, name, model, images, *, domain, class_index, batch_size, device, dtype, memory, identity,
-        form="auto", spectra="float32", shared=False,
+        form="auto", spectra="float32",
     ):  # fmt: skip
         import freqkit
 
-        if ranks.current().size > 1 and not shared:
-            raise UsageError(f"{name} runs in one process; got {ranks.current().size} ranks, without torchrun please.")
         self.name, self.model, self.images = name, model, images
         self.size = tuple(images.images.shape[-2:])
         self.scoring = {
@@ -65,7 +63,6 @@ class SearchRun:
             "forwards": 0, "backwards": 0, "forwards_resumed": 0, "forwards_saved": 0, "seconds": 0.0,
         }  # fmt: skip
         self.journal = self.path = None
-        self.shared = shared
 
     def note_down(self, status, **changes):
         """Put a state and facts on record, in run.json when there is one."""
@@ -90,7 +87,8 @@ class SearchRun:
         self.record["form"] = scorer.form["form"]
         scores = scorer.score(masks, progress=progress, journal=self.journal, key=key, check=self.check, **how)
         self.record["forwards"] += scores.record["forwards"]
-        self.record["forwards_resumed"] += scores.record["forwards_resumed"]
+        # Left out of the scores, whose file shall not depend on interruptions.
+        self.record["forwards_resumed"] += scores.record.pop("forwards_resumed")
         self.record["forwards_saved"] += scores.record["forwards_saved"]
         return scores
 
@@ -98,8 +96,9 @@ class SearchRun:
         """The `Plan` of a search whose work is `parts`.
 
         Args:
-            parts: list of (name, forwards, backwards, tiles, seconds); seconds None: at the speed of scoring masks that
-                keep every second pair, a backward counting two forwards.
+            parts: list of (name, forwards, backwards, tiles, seconds); tiles: of one call that ranks share, or a list
+                of those of calls that follow one another; seconds None: at the speed of scoring masks that keep every
+                second pair, a backward counting two forwards.
         """
         import resource
 
@@ -112,7 +111,9 @@ class SearchRun:
         )
         rows = [
             {
-                "work": name, "forwards": forwards, "backwards": backwards, "tiles": tiles,
+                "work": name, "forwards": forwards, "backwards": backwards,
+                "tiles": tiles if isinstance(tiles, int) else sum(tiles),
+                "calls": [tiles] if isinstance(tiles, int) else tiles,
                 "seconds": each * (forwards + 2 * backwards) if seconds is None else seconds,
             }
             for name, forwards, backwards, tiles, seconds in parts
@@ -123,7 +124,7 @@ class SearchRun:
             rows, len(self.images), len(self.searched), scorer.batch_size, forwards, seconds,
             {**scorer.memory(), "process": process},
             {"seconds_per_forward": each, "batch_size_timings": scorer.calibration},
-            backwards, self.name, self.shared, remark,
+            backwards, remark,
         )  # fmt: skip
 
     def execute(self, work, out, resume, overwrite, progress):

@@ -19,28 +19,34 @@ import torch
 
 from freqkit.data import synthetic
 from freqkit.models import Classifier
-from freqkit.search import hfss
+from freqkit.search import evolve, greedy, hfss
 
 FILES = ("classes.csv", "dfm.safetensors", "stage-1.safetensors", "stage-2.safetensors")
-STOPPING = {"racing": {"risk": 0.05}, "certain": {"stopping": "certain"}}
+HFSS = {"stages": 2, "candidates": 40, "top": 3}
+SEARCHES = {
+    "racing": (hfss, 8, {**HFSS, "risk": 0.05}),
+    "certain": (hfss, 8, {**HFSS, "stopping": "certain"}),
+    "evolve": (evolve, 6, {"generations": 2}),
+    "greedy": (greedy, 3, {}),
+}
 
 
-def search(out, how):
+def search(out, find, per_class, how):
     torch.manual_seed(0)
     network = torch.nn.Sequential(
         torch.nn.Conv2d(3, 6, 5, stride=3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(600, 4)
     )
     model = Classifier(network, mean=(0.5,) * 3, std=(0.2,) * 3, num_classes=4)
-    images = synthetic(images_per_class=8)
-    hfss(model, images, stages=2, candidates=40, top=3, batch_size=8, out=out, resume=True, **how)
+    images = synthetic(images_per_class=per_class)
+    find(model, images, batch_size=8, out=out, resume=True, **how)
 
 
-def start(out, how):
+def start(out, search_by):
     child = os.fork()
     if child == 0:
         warnings.simplefilter("ignore")
         try:
-            search(out, how)
+            search(out, *search_by)
         except BaseException as error:
             print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
             os._exit(1)
@@ -68,15 +74,15 @@ def main(folder, kills):
     torch.set_num_threads(1)
     folder, chance = Path(folder), random.Random(0)
     began = time.monotonic()
-    for stopping, how in STOPPING.items():
-        assert os.waitpid(start(folder / stopping, how), 0)[1] == 0
-    took = (time.monotonic() - began) / len(STOPPING)
+    for name, search_by in SEARCHES.items():
+        assert os.waitpid(start(folder / name, search_by), 0)[1] == 0
+    took = (time.monotonic() - began) / len(SEARCHES)
     done, runs, kinds, inside = 0, 0, {}, 0
     while done < kills:
-        cut, (stopping, how) = folder / f"cut-{runs}", list(STOPPING.items())[runs % len(STOPPING)]
+        cut, (name, search_by) = folder / f"cut-{runs}", list(SEARCHES.items())[runs % len(SEARCHES)]
         runs += 1
         for _ in range(4):
-            child = start(cut, how)
+            child = start(cut, search_by)
             time.sleep(chance.uniform(0, 0.7 * took))
             os.kill(child, signal.SIGKILL)
             status = os.waitpid(child, 0)[1]
@@ -86,8 +92,9 @@ def main(folder, kills):
                 inside += status == signal.SIGKILL
                 kind = damage(cut / "journal.bin", chance)
                 kinds[kind] = kinds.get(kind, 0) + 1
-        assert os.waitpid(start(cut, how), 0)[1] == 0
-        differing = [name for name in FILES if (cut / name).read_bytes() != (folder / stopping / name).read_bytes()]
+        assert os.waitpid(start(cut, search_by), 0)[1] == 0
+        files = [file for file in FILES if (folder / name / file).exists()]
+        differing = [file for file in files if (cut / file).read_bytes() != (folder / name / file).read_bytes()]
         assert not differing, f"run {runs - 1}: {differing}"
         assert not list(cut.glob(".*"))
     print(json.dumps({"kills": done, "after the journal began": inside, "runs": runs, "damage": kinds}))

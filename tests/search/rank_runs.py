@@ -23,7 +23,7 @@ from freqkit.cli.app import guarded
 from freqkit.data import synthetic
 from freqkit.engine import ranks, status
 from freqkit.models import Classifier
-from freqkit.search import gradient, hfss, learned, removal
+from freqkit.search import evolve, gradient, greedy, hfss, learned, removal
 
 LINEAGES = ("classes.csv", "dfm.safetensors", "stage-1.safetensors")
 HFSS = ("classes.csv", "dfm.safetensors", "stage-1.safetensors", "stage-2.safetensors")
@@ -58,6 +58,17 @@ def model(**slow):
 def searching(out, *, risk=0.0, stopping="never", resume=False, **slow):
     how = {"stages": 2, "candidates": 24, "top": 3, "batch_size": 8, "form": "eager"}
     hfss(model(**slow), synthetic(images_per_class=30), risk=risk, stopping=stopping, out=out, resume=resume, **how)
+
+
+def evolving(out, *, resume=False, **slow):
+    how = {"generations": 2, "candidates": 5, "elite": 2, "batch_size": 8, "form": "eager"}
+    evolve(model(**slow), synthetic(images_per_class=20), out=out, resume=resume, **how)
+
+
+def culling(out, *, resume=False, **slow):
+    """Groups of one, one and two classes; then a second pass for some of them."""
+    images = synthetic(images_per_class=8).subset([*range(20), *range(24, 28)])
+    greedy(model(**slow), images, coverage=0.02, batch_size=8, form="eager", out=out, resume=resume)
 
 
 def without_directory(out):
@@ -122,6 +133,8 @@ def compare(folder):
             lambda out: learned(model(), synthetic(images_per_class=4), steps=12, batch_size=16, out=out),
             LINEAGES,
         ),
+        "evolve": (evolving, LINEAGES),
+        "greedy": (culling, LINEAGES),
     }
     found = {}
     for kind, (work, names) in kinds.items():
@@ -133,6 +146,7 @@ def compare(folder):
                 "differing": differing(folder / f"{kind}-1", out, names),
                 "ranks": len(record(out)["ranks"]),
                 "forwards": record(out)["forwards"],
+                "passes": record(out).get("passes"),
                 "journals": sorted(path.name for path in out.glob("journal*")),
             }
     # What one rank finds with certainty is what scoring everything finds.
@@ -176,6 +190,26 @@ def kill(folder, victim):
     }  # fmt: skip
 
 
+def hand_over(folder, kind, work, enough):
+    """Kill one process at work, then two ranks; three finish."""
+    out, scored = folder / f"killed-{kind}", 0
+    for size in (1, 2):
+        children = start(lambda: work(out, wait=0.002, resume=True), size)
+        wait_for(out / "run.json", 1, children[0])
+        while status(out)["forwards_done"] < scored + enough:
+            assert os.waitpid(children[0], os.WNOHANG) == (0, 0)
+            time.sleep(0.005)
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+        finish(children)
+        scored = status(out)["forwards_done"]
+    assert finish(start(lambda: work(out, resume=True), 3)) == [0] * 3
+    return {
+        "scored": scored, "resumed": record(out)["forwards_resumed"], "forwards": record(out)["forwards"],
+        "computed": record(out)["economies"]["forwards"], "differing": differing(folder / f"{kind}-1", out, LINEAGES),
+    }  # fmt: skip
+
+
 def speak(work, size, log):
     """Exit codes of ranks that fail, and all that they say."""
     saved = os.dup(2)
@@ -207,7 +241,12 @@ def fail(folder):
 def main(folder):
     torch.set_num_threads(1)
     folder = Path(folder)
-    found = {"compare": compare(folder), "killed": [kill(folder, victim) for victim in (0, 1)], "fail": fail(folder)}
+    found = {
+        "compare": compare(folder),
+        "killed": [kill(folder, victim) for victim in (0, 1)],
+        "handed over": [hand_over(folder, "evolve", evolving, 400), hand_over(folder, "greedy", culling, 1500)],
+        "fail": fail(folder),
+    }
     print(json.dumps(found))
 
 

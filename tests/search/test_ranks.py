@@ -41,8 +41,9 @@ def test_any_number_of_ranks_writes_the_same_bytes(found):
     runs = dict(found["compare"])
     assert runs.pop("no directory") == [True, True, True]
     assert runs.pop("certain is whole") == []
-    assert len(runs) == 18
+    assert len(runs) == 22
     assert runs["certain-1"]["forwards"] < runs["hfss-1"]["forwards"]
+    assert runs["greedy-1"]["passes"] == 2
     for name, run in runs.items():
         kind, size = name.split("-")
         assert run["differing"] == [], name
@@ -59,6 +60,12 @@ def test_a_killed_rank_takes_nothing_with_it(found):
         assert 0 < first < second < run["forwards"]
         assert run["resumed"] == second
         assert run["differing"] == [] and run["journals"] == ["journal.bin"]
+
+
+def test_lineages_go_on_with_another_number_of_ranks(found):
+    for run in found["handed over"]:
+        assert 0 < run["scored"] == run["resumed"] < run["forwards"] == run["resumed"] + run["computed"]
+        assert run["differing"] == []
 
 
 def test_one_failing_rank_ends_all_with_one_sentence(found):
