@@ -84,10 +84,9 @@ def test_a_dry_run_tells_the_cost_of_every_searcher(run, flags, tmp_path, search
         done = json.loads(run(*how, "--out", tmp_path / "run", "--json").stdout)
         assert (done["forwards"], done["backwards"]) == (forwards, backwards)
     many = run(*how, "--dry-run", "--ranks", "2")
-    if searcher in ("evolve", "greedy"):
-        assert many.exit_code == 2 and f"{searcher} runs in one process; got 2 ranks" in sentence(many)
-    else:
-        assert many.exit_code == 0 and "2 ranks as fast as this one" in many.stdout
+    assert many.exit_code == 0 and "2 ranks as fast as this one" in many.stdout
+    if searcher == "evolve":  # masks of a generation by their own images, then by others: later ones wait for earlier
+        assert plan["stages"][1]["calls"] == [16, 8, 16, 12] and plan["stages"][1]["tiles"] == 52
 
 
 def test_compare_searchers(run, flags, tmp_path, images_folder):

@@ -218,6 +218,8 @@ def test_evolution_gets_better_and_class_loss_is_another_aim(planted):
     n = len(images)
     assert few.forwards == n * (1 + 6 + 4) and few.backwards == 3 * n
     assert evolve(model, images, generations=1, guided=False, **how).backwards == 0
+    how = {"candidates": 4, "elite": 3, "generations": 3, "batch_size": 64}  # more may stay than go on
+    assert evolve(model, images, dry_run=True, **how).forwards == evolve(model, images, **how).forwards
 
 
 def test_comparison_is_on_equal_terms_and_goes_on(planted, tmp_path):
