@@ -20,7 +20,7 @@ import torch
 from freqkit import masks as mask_room
 from freqkit.engine import ranks
 from freqkit.errors import UsageError
-from freqkit.search.gradient import ranking
+from freqkit.search.gradient import ranking, ranking_parts
 from freqkit.search.removal import cells_of_pairs, removal_cells
 from freqkit.search.run import SearchRun, budget, fill, one_of, whole_number
 
@@ -137,7 +137,7 @@ def evolve(
             ("exact scores", scorer.forwards(masks), 0, scorer.tiles(masks), None),
         ]
         if guided:
-            parts.insert(0, ("ranking by gradients", len(images), 3 * len(images), 1, None))
+            parts.insert(0, ("ranking by gradients", len(images), 3 * len(images), len(ranking_parts(images)), None))
         return run.plan(scorer, parts)
     return run.execute(work, out, resume, overwrite, progress)
 

@@ -120,67 +120,22 @@ def estimate_removal(
     for name, value, least in (("draws", draws, 0), ("batch_size", batch_size, 1), ("seed", seed, 0)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise UsageError(f"gradient: {name} must be an integer of at least {least}; got {value!r}.")
-    if curvature not in CURVATURES:
-        raise UsageError(f"gradient: curvature must be one of {', '.join(CURVATURES)}; got {curvature!r}.")
-    size = tuple(images.images.shape[-2:])
-    cells, owner = removal_cells(size, patch)
+    estimator = _Estimator(model, images, patch, draws, curvature, seed, domain, class_index, device, progress)
     classes, labels = len(images.classes), images.labels
-    index = torch.arange(classes) if class_index is None else torch.as_tensor(class_index, dtype=torch.int64)
-    if index.shape != (classes,) or index.min() < 0 or index.max() >= model.num_classes:
-        raise UsageError(
-            f"gradient: class_index must give one logit in 0..{model.num_classes - 1} for each of the "
-            f"{classes} classes; got {index.tolist()[:8]}."
-        )
-    if model.num_classes < 2:
-        raise UsageError(f"gradient: the model must have two logits at least; got {model.num_classes}.")
-    if len(images) == 0:
-        raise UsageError("gradient: images must hold at least one image; got none.")
-    forward = Forward(model, device=device, domain=domain)
-    pool = _Pool(owner, len(cells), forward.device)
-    sums = torch.zeros(2, classes, len(cells), dtype=torch.float64)
+    sums = torch.zeros(2, classes, estimator.candidates, dtype=torch.float64)
     losses = torch.zeros(classes, dtype=torch.float64)
     if progress is not None:
         progress.start("gradients", len(images) * (3 + 2 * draws), "forward-equivalents")
     try:
         for start in range(0, len(images), batch_size):
             part = slice(start, min(start + batch_size, len(images)))
-            x = images.images[part].to(forward.device).float().div_(255)
-            if domain == "normalised":
-                mean, std = (x.new_tensor(v).view(1, 3, 1, 1) for v in (forward.mean, forward.std))
-                x = (x - mean) / std
-            x = x.to(memory_format=torch.channels_last)
-            if start == 0:
-                forward.optimise("folded", x[:32], note=_ignore if progress is None else progress.note)
-            x.requires_grad_()
-            logits = forward.module(x)
-            label = index[labels[part]].to(forward.device)
-            odds, others = _log_odds(logits.detach().double(), label)
-            slope = others - F.one_hot(label, logits.shape[1])
-            (gradient,) = torch.autograd.grad(logits, x, slope.to(logits.dtype), retain_graph=draws > 0)
-            transformed = torch.fft.rfft2(x.detach())
-            change = pool(transformed, gradient).double()
-            loss, error = F.softplus(odds), torch.sigmoid(odds)  # error: 1 - p of the label
-            first = error[:, None] * change
-            second = torch.zeros_like(first)
-            if curvature == "odds":
-                second = F.softplus(odds[:, None] + change) - loss[:, None] - first
-                covariance = others, error
-            else:
-                covariance = logits.detach().double().softmax(1), torch.ones_like(error)
-            for draw in range(draws):
-                v = _vectors(curvature, *covariance, seed, draw, part).to(logits.dtype)
-                (gradient,) = torch.autograd.grad(logits, x, v, retain_graph=draw < draws - 1)
-                second += pool(transformed, gradient).double().square() / (2 * draws)
-            if not torch.isfinite(first.sum() + second.sum() + loss.sum()):
-                raise FloatingPointError(
-                    f"gradient: a logit or gradient is NaN or infinite among images {part.start}...{part.stop - 1}."
-                )
+            first, second, loss = estimator(part)
             own = labels[part]
             sums[0].index_add_(0, own, first.cpu())
             sums[1].index_add_(0, own, second.cpu())
             losses.index_add_(0, own, loss.cpu())
             if progress is not None:
-                progress.advance(len(x) * (3 + 2 * draws))
+                progress.advance(len(own) * (3 + 2 * draws))
             check()
     finally:
         if progress is not None:
@@ -188,10 +143,71 @@ def estimate_removal(
     counts = images.counts
     first, second = (value.T / counts for value in sums)
     return GradientEstimate(
-        first, second, losses / counts, owner, counts, len(images), len(images) * (1 + draws),
+        first, second, losses / counts, estimator.owner, counts, len(images), len(images) * (1 + draws),
         {"draws": draws, "curvature": curvature, "seed": seed, "batch_size": batch_size,
-        "form": forward.form}, list(images.classes),
+        "form": estimator.forward.form}, list(images.classes),
     )  # fmt: skip
+
+
+class _Estimator:
+    """Estimates of `estimate_removal` image by image."""
+
+    def __init__(self, model, images, patch, draws, curvature, seed, domain, class_index, device, progress):
+        if curvature not in CURVATURES:
+            raise UsageError(f"gradient: curvature must be one of {', '.join(CURVATURES)}; got {curvature!r}.")
+        cells, self.owner = removal_cells(tuple(images.images.shape[-2:]), patch)
+        classes = len(images.classes)
+        index = torch.arange(classes) if class_index is None else torch.as_tensor(class_index, dtype=torch.int64)
+        if index.shape != (classes,) or index.min() < 0 or index.max() >= model.num_classes:
+            raise UsageError(
+                f"gradient: class_index must give one logit in 0..{model.num_classes - 1} for each of the "
+                f"{classes} classes; got {index.tolist()[:8]}."
+            )
+        if model.num_classes < 2:
+            raise UsageError(f"gradient: the model must have two logits at least; got {model.num_classes}.")
+        if len(images) == 0:
+            raise UsageError("gradient: images must hold at least one image; got none.")
+        self.images, self.index, self.candidates = images, index, len(cells)
+        self.draws, self.curvature, self.seed, self.domain = draws, curvature, seed, domain
+        self.forward = Forward(model, device=device, domain=domain)
+        self.pool = _Pool(self.owner, len(cells), self.forward.device)
+        note = _ignore if progress is None else progress.note
+        self.forward.optimise("folded", self._input(slice(0, 32)), note=note)
+
+    def _input(self, part):
+        x = self.images.images[part].to(self.forward.device).float().div_(255)
+        if self.domain == "normalised":
+            mean, std = (x.new_tensor(v).view(1, 3, 1, 1) for v in (self.forward.mean, self.forward.std))
+            x = (x - mean) / std
+        return x.to(memory_format=torch.channels_last)
+
+    def __call__(self, part):
+        """Of images `part` (a slice) first and second order, float64 [b, K], and their losses, float64 [b]."""
+        x = self._input(part).requires_grad_()
+        logits = self.forward.module(x)
+        label = self.index[self.images.labels[part]].to(self.forward.device)
+        odds, others = _log_odds(logits.detach().double(), label)
+        slope = others - F.one_hot(label, logits.shape[1])
+        (gradient,) = torch.autograd.grad(logits, x, slope.to(logits.dtype), retain_graph=self.draws > 0)
+        transformed = torch.fft.rfft2(x.detach())
+        change = self.pool(transformed, gradient).double()
+        loss, error = F.softplus(odds), torch.sigmoid(odds)  # error: 1 - p of the label
+        first = error[:, None] * change
+        second = torch.zeros_like(first)
+        if self.curvature == "odds":
+            second = F.softplus(odds[:, None] + change) - loss[:, None] - first
+            covariance = others, error
+        else:
+            covariance = logits.detach().double().softmax(1), torch.ones_like(error)
+        for draw in range(self.draws):
+            v = _vectors(self.curvature, *covariance, self.seed, draw, part).to(logits.dtype)
+            (gradient,) = torch.autograd.grad(logits, x, v, retain_graph=draw < self.draws - 1)
+            second += self.pool(transformed, gradient).double().square() / (2 * self.draws)
+        if not torch.isfinite(first.sum() + second.sum() + loss.sum()):
+            raise FloatingPointError(
+                f"gradient: a logit or gradient is NaN or infinite among images {part.start}...{part.stop - 1}."
+            )
+        return first, second, loss
 
 
 class _Pool:
@@ -368,21 +384,40 @@ def gradient(
 
 def ranking(run, progress):
     """How promising every pair is to every class of a `SearchRun`, by gradients: float64 [K, classes], centred ranks of
-    standard deviation 1. Its cost goes on record; the journal keeps it."""
-    images, key, draws = run.images, f"gradient/0-1/0-{len(run.images)}", 2
-    found = ranks.known(run.journal, [key]).get(key)
-    resumed = found is not None
-    if not resumed:
-        estimate = estimate_removal(
-            run.model, images, draws=draws, class_index=run.scoring["class_index"], domain=run.scoring["domain"],
-            device=run.scoring["device"], progress=progress, check=run.check,
-        )  # fmt: skip
-        found = {"total": estimate.total.numpy()}
-        if run.journal is not None:
-            run.journal.put(key, **found)
-        found = ranks.current().agree_arrays(found)
+    standard deviation 1. Ranks share blocks of images; the cost goes on record, the journal keeps them."""
+    images, draws = run.images, 2
+    estimator = _Estimator(
+        run.model, images, 1, draws, "odds", 0, run.scoring["domain"], run.scoring["class_index"],
+        run.scoring["device"], progress,
+    )  # fmt: skip
+    tiles = [
+        (f"ranking/0-1/{part.start}-{part.stop}", (3 + 2 * draws) * (part.stop - part.start), part)
+        for part in ranking_parts(images)
+    ]
+
+    def estimate(part):
+        present, own = images.labels[part].unique(return_inverse=True)
+        first, second, _ = estimator(part)
+        sums = torch.zeros(len(present), estimator.candidates, dtype=torch.float64)
+        return {"sums": sums.index_add_(0, own, (first + second).cpu()).numpy()}
+
+    sums, resumed = np.zeros((len(images.classes), estimator.candidates)), 0
+    progress.start("gradients", sum(amount for _, amount, _ in tiles), "forward-equivalents")
+    try:
+        for part, found, known in ranks.share(tiles, estimate, journal=run.journal, progress=progress, check=run.check):
+            sums[images.labels[part].unique().numpy()] += found["sums"]
+            resumed += (part.stop - part.start) * known
+    finally:
+        progress.finish()
+    found = ranks.current().agree_arrays({"sums": sums, "resumed": np.array([resumed])})
     run.record["forwards"] += len(images)
-    run.record["forwards_resumed"] += len(images) * resumed
+    run.record["forwards_resumed"] += int(found["resumed"][0])
     run.record["backwards"] += (1 + draws) * len(images)
-    place = torch.from_numpy(np.array(found["total"])).argsort(0).argsort(0).double()
+    total = torch.from_numpy(found["sums"]).T / images.counts
+    place = total.argsort(0).argsort(0).double()
     return (place - place.mean(0)) / place.std(0)
+
+
+def ranking_parts(images):
+    """The blocks of images, slices, that `ranking` makes tiles of."""
+    return [slice(i, min(i + 64, len(images))) for i in range(0, len(images), 64)]
