@@ -173,7 +173,10 @@ class _Lineages:
         drawn = self.draw(scores, candidates, size, chance)
         classes = len(drawn)
         # Each image goes to one other class, the same for all masks: their rates differ by the masks alone.
-        shift = torch.from_numpy(chance.integers(1, classes, len(self.label))) if classes > 1 else None
+        shift = chance.integers(1, max(2, classes), len(self.label))
+        # All ranks have rank 0's, for machines may round differently.
+        agreed = ranks.current().agree_arrays({"drawn": np.packbits(drawn.numpy(), -1), "shift": shift})
+        drawn = torch.from_numpy(np.unpackbits(agreed["drawn"], -1, drawn.shape[2]).astype(bool))
         called, loss = self.ask(drawn, self.label, f"own/{number}", progress)
         tpr, loss = called / self.counts[:, None], loss / self.counts[:, None]
         fresh = {"tpr": tpr, "loss": loss, "asked": torch.zeros_like(tpr), "called": torch.zeros_like(tpr)}
@@ -185,7 +188,7 @@ class _Lineages:
         self.elite = torch.cat([self.elite, going], 1)
         self.known = {name: torch.cat([self.known[name], fresh[name]], 1) for name in fresh}
         if self.objective != "class-loss":
-            other = (self.label + shift) % classes
+            other = (self.label + torch.from_numpy(agreed["shift"])) % classes
             called, _ = self.ask(self.elite, other, f"others/{number}", progress)
             self.known["called"] += called
             self.known["asked"] += torch.bincount(other, minlength=classes)[:, None]
