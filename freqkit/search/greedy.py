@@ -21,6 +21,7 @@ from freqkit.search.run import SearchRun, budget, one_of, whole_number
 ORDERS = ("inner-first", "outer-first")
 TOLERATED = 0.006  # 6 of 1,000 images, as published
 KEPT_EVERY = 10  # steps between entries of the journal
+_SHOWN = "/0-1/0-"  # goes before the number of forwards, at the end of the key of such an entry
 
 
 def greedy(
@@ -166,25 +167,23 @@ class _Culling:
     def cull(self, number, over, kept, reference, allowed, progress):
         """A pass for the classes that are `over`: what all keep afterwards, bool [C, K], and recognise, int64 [C]."""
         run, alone = self.run, ranks.current().size == 1
-        finished = set() if run.journal is None else set(run.journal.keys())
-        tiles, unfinished = [], []
+        journalled = set() if run.journal is None else set(run.journal.keys())
+        tiles = []
         for group in self.groups(over):
-            *before, last = (self._key(number, group, *chunk) for chunk in self.chunks)
+            name = f"pass-{number}/class-{run.searched[group[0]]}"
             # What a process does alone it tells as it goes.
-            telling = alone and last not in finished
-            tiles.append((last, 0 if telling else len(self.spiral) * int(run.counts[group].sum()), group))
-            unfinished += [] if last in finished else before
-        earlier = ranks.known(run.journal, unfinished)
+            telling = alone and name not in journalled
+            tiles.append((name, 0 if telling else len(self.spiral) * int(run.counts[group].sum()), (name, group)))
+        parts = sorted(name for name in journalled if name.startswith(f"pass-{number}/") and _SHOWN in name)
+        earlier = {name.partition(_SHOWN)[0]: found for name, found in ranks.known(run.journal, parts).items()}
         shared = ranks.share(
             tiles,
-            lambda group: self._cull(
-                number, group, kept[group], reference[group], allowed[group], earlier, progress if alone else Silent()
-            ),
+            lambda tile: self._cull(*tile, kept, reference, allowed, earlier, progress if alone else Silent()),
             journal=run.journal, progress=progress, check=run.check,
         )  # fmt: skip
         found = {"kept": kept.numpy().copy(), "reference": reference.numpy().copy()}
         shown = resumed = 0
-        for group, arrays, known in shared:
+        for (_, group), arrays, known in shared:
             for name, values in found.items():
                 values[group.numpy()] = arrays[name]
             cost = arrays["cost"].tolist()
@@ -194,18 +193,14 @@ class _Culling:
             run.record[name] += amount
         return torch.from_numpy(found["kept"]), torch.from_numpy(found["reference"])
 
-    def _key(self, number, group, first, last):
-        images = int(self.run.counts[group].sum())
-        return f"pass-{number}/class-{self.run.searched[group[0]]}/{first}-{last}/0-{images}"
-
-    def _cull(self, number, group, kept, reference, allowed, earlier, progress):
+    def _cull(self, name, group, kept, reference, allowed, earlier, progress):
         """A pass for one group; what was counted is put into this rank's journal, or found in `earlier`."""
-        run = self.run
+        run, kept, reference, allowed = self.run, kept[group], reference[group], allowed[group]
         members = torch.isin(self.label, group).nonzero().flatten()
         own = torch.searchsorted(group, self.label[members])
         shown = resumed = 0
         for first, last in self.chunks:
-            key = self._key(number, group, first, last)
+            key, before = f"{name}/{first}-{last}", shown
             known = key in earlier
             # Of each step, the correct images of every class that was tried.
             correct = torch.full((last - first, len(group)), -1)
@@ -232,8 +227,8 @@ class _Culling:
                 lost = tried & (reference - now <= allowed)
                 kept[lost, pair] = False
                 reference = torch.where(lost, now, reference)
-            if not known and run.journal is not None and last < len(self.spiral):
-                run.journal.put(key, correct=correct)
+            if shown > before and not known and run.journal is not None:
+                run.journal.put(f"{key}{_SHOWN}{shown - before}", correct=correct)
         return {"kept": kept.numpy(), "reference": reference.numpy(), "cost": np.array([shown, resumed])}
 
 

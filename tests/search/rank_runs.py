@@ -206,7 +206,8 @@ def hand_over(folder, kind, work, enough):
     assert finish(start(lambda: work(out, resume=True), 3)) == [0] * 3
     return {
         "scored": scored, "resumed": record(out)["forwards_resumed"], "forwards": record(out)["forwards"],
-        "computed": record(out)["economies"]["forwards"], "differing": differing(folder / f"{kind}-1", out, LINEAGES),
+        "computed": record(out)["economies"]["forwards"], "done": status(out)["forwards_done"],
+        "differing": differing(folder / f"{kind}-1", out, LINEAGES),
     }  # fmt: skip
 
 

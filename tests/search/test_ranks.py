@@ -65,7 +65,7 @@ def test_a_killed_rank_takes_nothing_with_it(found):
 def test_lineages_go_on_with_another_number_of_ranks(found):
     for run in found["handed over"]:
         assert 0 < run["scored"] == run["resumed"] < run["forwards"] == run["resumed"] + run["computed"]
-        assert run["differing"] == []
+        assert run["done"] == run["forwards"] and run["differing"] == []
 
 
 def test_one_failing_rank_ends_all_with_one_sentence(found):
