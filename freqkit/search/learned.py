@@ -11,15 +11,17 @@ d = z_c - log sum_{j != c} exp z_j, over images of c ("own") and of other classe
     contrast    mean over own of log(1 + exp(-d)) + mean over others of log(1 + exp(d))
     class-loss  mean over own of log(1 + exp(-d)), the cross-entropy, as in the papers
 
-A mask is learned from each of two starts, and the class keeps the better one by exact scores: by TPR - FPR, and of
-equals the one that keeps more of what the class is lost without (a hundredth of the loss without it, minus that of
-the loss through it). "narrow" begins with equal scores, and has the budget of the result throughout. "wide" begins
-with the whole plane, and the budget falls by a constant factor per step in the first half; the pairs whose removal
-from the whole image should cost the class most (`freqkit.search.estimate_removal`) are lifted from the beginning; and
-it lowers mean over others of d - mean over own of d, which never saturates, so that what makes a class that is told
-well still more certain is not left to chance. Its scores are averaged over the second half of the steps, lest the
-images of the last ones decide. So a few isolated frequencies are found that mean nothing one without the other; where
-a class is spread over many, narrow steps use their number better.
+A mask is learned from each of two starts, and the class keeps the better one by exact scores: what suffices to tell
+the class and is needed for it, too, that is by TPR - FPR through the mask minus TPR through all that the mask removes
+(and of equals by a hundredth of the same difference of losses). TPR - FPR alone would be blind where the network
+answers with the class whatever it is shown too little of: there the very shortcut has an FPR of 1. "narrow" begins
+with equal scores, and has the budget of the result throughout. "wide" begins with the whole plane, and the budget
+falls by a constant factor per step in the first half; the pairs whose removal from the whole image should cost the
+class most (`freqkit.search.estimate_removal`) are lifted from the beginning; and it lowers mean over others of d -
+mean over own of d, which never saturates, so that what makes a class that is told well still more certain is not left
+to chance. Its scores are averaged over the second half of the steps, lest the images of the last ones decide. So a few
+isolated frequencies are found that mean nothing one without the other; where a class is spread over many, narrow steps
+use their number better.
 """
 
 import math
@@ -152,10 +154,10 @@ def learned(
         kept = kept.unflatten(0, (len(run.searched), len(starts)))
         if objective == "class-loss":
             return run.lineages(scorer, kept, learner.owner, progress, lambda scores: -scores.loss)
-        without = learner.loss_without(kept, scorer, progress).flatten()[:, None]
+        without = learner.without(kept, scorer, progress).flatten()[:, None]
         return run.lineages(
             scorer, kept, learner.owner, progress,
-            lambda scores: scores.tpr_minus_fpr + TIE * (without - scores.loss),
+            lambda scores: scores.tpr_minus_fpr - TIE * scores.loss - without,
         )  # fmt: skip
 
     if dry_run:
@@ -224,8 +226,8 @@ class _Learner:
         states = torch.from_numpy(np.array(group.agree_arrays({"states": states.numpy()})["states"]))
         return torch.stack([fill(self._scores(values), self.area, self.bins) for values in states])
 
-    def loss_without(self, kept, scorer, progress):
-        """float64 [C, S]: each class's mean loss on its images without what its S masks [C, S, K] keep."""
+    def without(self, kept, scorer, progress):
+        """float64 [C, S]: TPR - TIE loss of each class without what its S masks [C, S, K] keep."""
         run, starts = self.run, kept.shape[1]
         place = torch.zeros(len(run.images.classes), dtype=torch.int64)
         place[run.searched] = torch.arange(len(run.searched))
@@ -235,11 +237,11 @@ class _Learner:
             for rest in (~kept).unbind(1):
                 bits = mask_room.pack(rest[:, self.owner], cell=(1, 1), size=run.size, symmetry="hermitian")
                 scores = scorer.score_each(bits, place[run.images.labels], progress=progress, check=run.check)
-                found.append(scores.loss[0, run.searched])
+                found.append((scores.tpr - TIE * scores.loss)[0, run.searched])
                 run.record["forwards"] += len(run.images)
         finally:
             progress.finish()
-        found = ranks.current().agree_arrays({"loss": torch.stack(found, 1).numpy()})["loss"]
+        found = ranks.current().agree_arrays({"without": torch.stack(found, 1).numpy()})["without"]
         return torch.from_numpy(np.array(found))
 
     def seconds_per_step(self):

@@ -210,6 +210,26 @@ def test_planted_frequencies_are_found(planted):
     assert (asked[own] == 0).double().mean() - (asked[~own] == 0).double().mean() > 0.8
 
 
+def test_of_two_starts_the_mask_that_is_needed_too_is_taken(planted, monkeypatch):
+    """By TPR - FPR minus TPR without the mask, on masks drawn so that TPR - FPR alone would choose otherwise."""
+    model, images, _ = planted
+    _, owner = removal_cells((32, 32), 1)
+    kept = torch.rand(8, int(owner.max()) + 1, generator=torch.Generator().manual_seed(0)) < 0.3
+    monkeypatch.setattr(_Learner, "learn", lambda *_: kept)
+    taken = learned(model, images, steps=1, batch_size=64).masks
+    own = images.labels == torch.arange(4).repeat_interleave(2)[:, None]
+
+    def called(masks, who):
+        asked = answers(model, images, masks.double()) == torch.arange(4).repeat_interleave(2)[:, None]
+        return (asked & who).double().sum(1) / who.sum(1)
+
+    masks = kept[:, owner]
+    suffices = (called(masks, own) - called(masks, ~own)).view(4, 2)
+    best = (suffices - called(~masks, own).view(4, 2)).argmax(1)
+    assert (suffices.max(1).values - suffices[torch.arange(4), best] > 0.1).any()
+    assert torch.equal(taken.bool(), masks.view(4, 2, 32, 32)[torch.arange(4), best])
+
+
 def test_evolution_gets_better_and_class_loss_is_another_aim(planted):
     model, images, _ = planted
     how = {"candidates": 6, "elite": 2, "batch_size": 64, "objective": "class-loss"}
