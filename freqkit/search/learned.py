@@ -11,17 +11,17 @@ d = z_c - log sum_{j != c} exp z_j, over images of c ("own") and of other classe
     contrast    mean over own of log(1 + exp(-d)) + mean over others of log(1 + exp(d))
     class-loss  mean over own of log(1 + exp(-d)), the cross-entropy, as in the papers
 
-A mask is learned from each of two starts, and the class keeps the better one by exact scores: what suffices to tell
-the class and is needed for it, too, that is by TPR - FPR through the mask minus TPR through all that the mask removes
-(and of equals by a hundredth of the same difference of losses). TPR - FPR alone would be blind where the network
-answers with the class whatever it is shown too little of: there the very shortcut has an FPR of 1. "narrow" begins
-with equal scores, and has the budget of the result throughout. "wide" begins with the whole plane, and the budget
-falls by a constant factor per step in the first half; the pairs whose removal from the whole image should cost the
-class most (`freqkit.search.estimate_removal`) are lifted from the beginning; and it lowers mean over others of d -
-mean over own of d, which never saturates, so that what makes a class that is told well still more certain is not left
-to chance. Its scores are averaged over the second half of the steps, lest the images of the last ones decide. So a few
-isolated frequencies are found that mean nothing one without the other; where a class is spread over many, narrow steps
-use their number better.
+A mask is learned from each of two starts, and the better one is kept by exact scores: what suffices to tell the class
+and is needed for it, too, that is by TPR - FPR through the mask minus TPR through all that the mask removes. TPR - FPR
+alone would be blind where the network answers with the class whatever it is shown too little of: there the very
+shortcut has an FPR of 1. "narrow" begins with equal scores, and has the budget of the result throughout. "wide" begins
+with the whole plane, takes half as many steps, and the budget falls by a constant factor per step in the first half of
+them; the pairs whose removal from the whole image should cost the class most (`freqkit.search.estimate_removal`) are
+lifted from the beginning; and it lowers mean over others of d - mean over own of d, which never saturates, so that
+what makes a class that is told well still more certain is not left to chance. Its scores are averaged over the second
+half of the steps, lest the images of the last ones decide. So a few isolated frequencies are found that mean nothing
+one without the other; where a class is spread over many, narrow steps use their number better. They have to show it:
+the narrow mask is taken where it is better by more than .05, a difference that few images can tell from none.
 """
 
 import math
@@ -42,11 +42,12 @@ from freqkit.search.run import SearchRun, budget, fill, one_of, whole_number
 
 OBJECTIVES = ("tpr-fpr", "contrast", "class-loss")
 WARM, COLD = 4.0, 1.0  # T of the first and the last step
-TIE = 0.01  # of class losses, beside rates: those come in steps of an image
+CLEARLY = 0.05  # by how much a narrow mask must be better than the wide one
 KEPT_EVERY = 10  # steps between entries of the journal
 FIRST, SECOND = 0.9, 0.99  # decay of Adam's moments
 STARTS = ("narrow", "wide")
 LIFT = 1.0  # first scores of a wide start, in standard deviations of the ranks above their mean
+WIDE = 0.5  # share of the steps that a wide start takes
 FALLING = 0.5  # share of the steps of a wide start in which the budget falls
 
 
@@ -56,7 +57,7 @@ def learned(
     *,
     coverage=0.05,
     objective="tpr-fpr",
-    steps=120,
+    steps=240,
     own=16,
     others=16,
     rate=0.1,
@@ -86,13 +87,13 @@ def learned(
         model: a `Classifier`; copied, never changed. images: an `ImageSet`; report rates on another one.
         coverage: share of the bins that a mask may keep. Masks are binary, so it is their power, too.
         objective: "tpr-fpr" (default), "contrast" or "class-loss", see the module.
-        steps: gradient steps per class and start.
+        steps: gradient steps per class, of a narrow start; a wide one takes half.
         own, others: images per step, of the class and of the other ones, drawn anew for each step without
             repetition; all there are when they are fewer. "class-loss" draws no others.
         rate: step of the scores (Adam, falling linearly to 0).
         levels: cell sizes used, from single bins up; None: all (1, 2, 4 bins at 32 px, 1 to 16 at 224).
-        starts: "narrow", "wide", or both (default): each costs as much, see the module; "wide" also a forward and three
-            backwards of every image, for all classes together.
+        starts: "narrow", "wide", or both (default), see the module; "wide" also costs a forward and three backwards
+            of every image, for all classes together.
         seed: of the draws.
         domain, class_index, batch_size, device, dtype, memory, form, spectra: see `freqkit.engine.score`; steps run in
             float32, the last three concern the exact scores at the end.
@@ -111,8 +112,8 @@ def learned(
         >>> from freqkit.models import load_model
         >>> model = load_model("small_convnet", num_classes=4)
         >>> result = learned(model, synthetic(images_per_class=3), steps=2, batch_size=16)
-        >>> bool((result.power <= 0.05).all()), result.backwards     # 4 classes, 2 starts of 2 steps; ranking
-        (True, 228)
+        >>> bool((result.power <= 0.05).all()), result.backwards     # 4 classes, starts of 2 and 1 steps; ranking
+        (True, 180)
     """
     one_of("learned", "objective", objective, OBJECTIVES)
     for name, value, least in (("steps", steps, 1), ("own", own, 1), ("others", others, 1), ("seed", seed, 0)):
@@ -144,7 +145,7 @@ def learned(
             learner.ranking = ranking(run, progress)
         progress.start(
             "learned masks",
-            3 * len(starts) * sum(learner.drawn(c) for c in run.searched) * steps,
+            3 * learner.images_of_steps(starts),
             "forward-equivalents",
         )
         try:
@@ -152,27 +153,27 @@ def learned(
         finally:
             progress.finish()
         kept = kept.unflatten(0, (len(run.searched), len(starts)))
-        if objective == "class-loss":
+        if objective == "class-loss" or len(starts) == 1:
             return run.lineages(scorer, kept, learner.owner, progress, lambda scores: -scores.loss)
-        without = learner.without(kept, scorer, progress).flatten()[:, None]
+        needed = -learner.without(kept, scorer, progress) + CLEARLY * torch.tensor([s == "wide" for s in starts])
         return run.lineages(
-            scorer, kept, learner.owner, progress,
-            lambda scores: scores.tpr_minus_fpr - TIE * scores.loss - without,
-        )  # fmt: skip
+            scorer, kept, learner.owner, progress, lambda scores: scores.tpr_minus_fpr + needed.flatten()[:, None]
+        )
 
     if dry_run:
         scorer = run.scorer()
         learner = _Learner(run, scorer.class_index, bins, objective, steps, own, others, rate, levels, seed)
-        drawn = steps * len(starts) * sum(learner.drawn(c) for c in run.searched)
+        drawn = learner.images_of_steps(starts)
         masks = len(starts) * len(run.searched)
         return run.plan(
             scorer,
             [
                 ("ranking by gradients", len(images), 3 * len(images), 1, None),
-                ("gradient steps", drawn, drawn, masks, steps * masks * learner.seconds_per_step()),
+                ("gradient steps", drawn, drawn, masks, learner.seconds(starts)),
                 (
                     "exact scores",
-                    scorer.forwards(masks) + (objective != "class-loss") * len(starts) * len(images),
+                    scorer.forwards(masks)
+                    + (objective != "class-loss" and len(starts) > 1) * len(starts) * len(images),
                     0,
                     scorer.tiles(masks),
                     None,
@@ -201,20 +202,27 @@ class _Learner:
         count = int((self.run.images.labels == label).sum())
         return min(self.own, count) + min(self.others, len(self.run.images) - count)
 
+    def steps_of(self, start):
+        return max(1, round(WIDE * self.steps)) if start == "wide" else self.steps
+
+    def images_of_steps(self, starts):
+        """Images that are shown to learn a mask of every class from each start."""
+        return sum(map(self.steps_of, starts)) * sum(map(self.drawn, self.run.searched))
+
     def learn(self, masks, progress):
         """bool [M, K], the pairs that each of M masks [(label, start), ...] keeps; ranks share the masks."""
         group, journal = ranks.current(), self.run.journal
         known = set() if journal is None else set(journal.keys())
-        whole = self._chunks()
         tiles = []
         for label, start in masks:
-            each, name = self.drawn(label), self._key(label, start, *whole[-1])
+            each, steps, end = self.drawn(label), self.steps_of(start), self._chunks(start)[-1]
+            name = self._key(label, start, *end)
             # What a process does alone it tells as it goes.
             alone = group.size == 1 and name not in known
-            first, last = whole[-1] if alone else (0, self.steps)
+            first, last = end if alone else (0, steps)
             tiles.append((name, 3 * (last - first) * each, (label, start)))
-            self.run.record["forwards"] += self.steps * each
-            self.run.record["backwards"] += self.steps * each
+            self.run.record["forwards"] += steps * each
+            self.run.record["backwards"] += steps * each
         states = torch.zeros(len(masks), self.width)
         shared = ranks.share(
             tiles, lambda mask: self._learn(*mask, known, progress if group.size == 1 else Silent()),
@@ -222,12 +230,12 @@ class _Learner:
         )  # fmt: skip
         for i, ((label, start), arrays, resumed) in enumerate(shared):
             states[i] = torch.from_numpy(np.array(arrays["state"][3 if start == "wide" else 0]))
-            self.run.record["forwards_resumed"] += self.steps * self.drawn(label) * resumed
+            self.run.record["forwards_resumed"] += self.steps_of(start) * self.drawn(label) * resumed
         states = torch.from_numpy(np.array(group.agree_arrays({"states": states.numpy()})["states"]))
         return torch.stack([fill(self._scores(values), self.area, self.bins) for values in states])
 
     def without(self, kept, scorer, progress):
-        """float64 [C, S]: TPR - TIE loss of each class without what its S masks [C, S, K] keep."""
+        """float64 [C, S]: TPR of each class without what its S masks [C, S, K] keep."""
         run, starts = self.run, kept.shape[1]
         place = torch.zeros(len(run.images.classes), dtype=torch.int64)
         place[run.searched] = torch.arange(len(run.searched))
@@ -237,15 +245,15 @@ class _Learner:
             for rest in (~kept).unbind(1):
                 bits = mask_room.pack(rest[:, self.owner], cell=(1, 1), size=run.size, symmetry="hermitian")
                 scores = scorer.score_each(bits, place[run.images.labels], progress=progress, check=run.check)
-                found.append((scores.tpr - TIE * scores.loss)[0, run.searched])
+                found.append(scores.tpr[0, run.searched])
                 run.record["forwards"] += len(run.images)
         finally:
             progress.finish()
         found = ranks.current().agree_arrays({"without": torch.stack(found, 1).numpy()})["without"]
         return torch.from_numpy(np.array(found))
 
-    def seconds_per_step(self):
-        """Of the first class, the better of two after one that warms up."""
+    def seconds(self, starts):
+        """Of all steps, at the speed of the first class: the better of two after one that warms up."""
         label, took = self.run.searched[0], []
         labels, state = self.run.images.labels, np.zeros((4, self.width), np.float32)
         own, others = ((labels == label).nonzero().flatten(), (labels != label).nonzero().flatten())
@@ -253,11 +261,12 @@ class _Learner:
             began = time.perf_counter()
             state = self._step(state, 0, label, own[: self.own], others[: self.others])
             took.append(time.perf_counter() - began)
-        return min(took[1:])
+        return min(took[1:]) * sum(map(self.steps_of, starts)) * len(self.run.searched)
 
-    def _chunks(self):
+    def _chunks(self, start):
         """Runs of steps [(first, last + 1), ...] that have an entry of the journal each."""
-        return [(i, min(i + KEPT_EVERY, self.steps)) for i in range(0, self.steps, KEPT_EVERY)]
+        steps = self.steps_of(start)
+        return [(i, min(i + KEPT_EVERY, steps)) for i in range(0, steps, KEPT_EVERY)]
 
     def _key(self, label, start, first, last):
         return f"{start}/class-{label}/{first}-{last}/0-{self.drawn(label)}"
@@ -270,7 +279,7 @@ class _Learner:
         state = np.zeros((4, self.width), np.float32)
         if start == "wide":
             state[0, : len(self.area)] = LIFT * self.ranking[:, label].clamp_min(0)
-        *before, end = self._chunks()
+        *before, end = self._chunks(start)
         for first, last in [*before, end]:
             key = self._key(label, start, first, last)
             found = journal.get(key) if key in known else None
@@ -298,7 +307,7 @@ class _Learner:
         return sum(part[cell] for part, cell in zip(parts, self.cells, strict=True))
 
     def _step(self, state, step, label, own, others, start="narrow"):
-        values = torch.from_numpy(state[0]).requires_grad_()
+        values, steps = torch.from_numpy(state[0]).requires_grad_(), self.steps_of(start)
         scores = self._scores(values)
         kept = fill(scores.detach(), self.area, self._budget(step) if start == "wide" else self.bins)
         soft = torch.sigmoid(scores - scores.detach()[kept].min())
@@ -322,14 +331,14 @@ class _Learner:
         second = SECOND * second + (1 - SECOND) * g * g
         ahead = first / (1 - FIRST ** (step + 1))
         spread = np.sqrt(second / (1 - SECOND ** (step + 1))) + 1e-8
-        value = value - self.rate * (1 - step / self.steps) * ahead / spread
-        if step >= self.steps // 2:
+        value = value - self.rate * (1 - step / steps) * ahead / spread
+        if step >= steps // 2:
             total = total + value
         return np.stack([value, first, second, total]).astype(np.float32)
 
     def _budget(self, step):
         """Bins that a step of a wide start keeps."""
-        done = min(1.0, step / (FALLING * self.steps))
+        done = min(1.0, step / (FALLING * self.steps_of("wide")))
         every = int(self.area.sum())
         return round(every * (self.bins / every) ** done)
 
