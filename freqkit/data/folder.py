@@ -153,7 +153,7 @@ def _decode_all(root, files, images, resize, workers, progress):
         except Exception as error:
             # Pillow's decoders raise OSError, SyntaxError, ValueError, EOFError, struct.error and more for
             # damaged files; every one ends on record or in the caller's error, by name.
-            return None, None, _reason(error)
+            return None, None, reason_of(error)
         return mode, pixel_digest(array[i]), None
 
     with ThreadPoolExecutor(workers) as pool:
@@ -181,7 +181,7 @@ def _decode(path, size, resize):
     with Image.open(path) as opened:
         mode = opened.mode
         opened.load()
-        image = _to_rgb(opened)
+        image = to_rgb(opened)
     return fit(image, size, resize), mode
 
 
@@ -202,7 +202,8 @@ def fit(image, size, resize):
     return np.asarray(image).transpose(2, 0, 1)
 
 
-def _to_rgb(image):
+def to_rgb(image):
+    """A Pillow image of any mode as RGB, 16 bits rounded down to 8; what has no defined white is refused."""
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
         from PIL import Image
 
@@ -213,7 +214,8 @@ def _to_rgb(image):
     return image.convert("RGB")
 
 
-def _reason(error):
+def reason_of(error):
+    """Why a file could not be decoded, in a line."""
     lines = str(error).strip().splitlines()
     if type(error).__name__ == "UnidentifiedImageError":
         return "not an image"

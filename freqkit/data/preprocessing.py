@@ -64,13 +64,13 @@ class Preprocessing:
         """uint8 [3, N, N] of a file name or of the bytes of a file; errors are the decoder's own."""
         from PIL import Image, ImageFile
 
-        from freqkit.data.folder import _to_rgb
+        from freqkit.data.folder import to_rgb
 
         if ImageFile.LOAD_TRUNCATED_IMAGES:
             raise RuntimeError("PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set, so truncated files would go unnoticed")
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
             opened.load()
-            return self.fit(_to_rgb(opened))
+            return self.fit(to_rgb(opened))
 
     def fit(self, image):
         """uint8 [3, N, N] of an RGB Pillow image."""

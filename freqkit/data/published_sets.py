@@ -185,7 +185,7 @@ class Reader:
         return pixels, bad
 
     def _read(self, source, i):
-        from freqkit.data.folder import _reason
+        from freqkit.data.folder import reason_of
 
         try:
             return source.read(i, self.preprocessing), None
@@ -194,7 +194,7 @@ class Reader:
         except Exception as error:
             # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more for damaged files; every
             # one ends on record or in the caller's error, by name.
-            return None, _reason(error)
+            return None, reason_of(error)
 
     def close(self):
         if self._own:
