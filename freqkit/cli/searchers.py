@@ -37,7 +37,7 @@ SEARCHER = (
         show_default=True,
         help="learned, evolve: what is sought; class-loss is the papers'.",
     ),
-    click.option("--steps", type=click.IntRange(1), default=240, show_default=True, help="learned: steps per class."),
+    click.option("--steps", type=click.IntRange(1), default=120, show_default=True, help="learned: gradient steps."),
     click.option("--generations", type=click.IntRange(1), default=12, show_default=True, help="evolve: how many."),
     click.option(
         "--tolerance", type=click.IntRange(0), help="greedy: images a removal may cost.  [default: 0.6% of the class]"

@@ -30,8 +30,8 @@ EFFORTS = {
     "gradient": ("percent re-scored", (20,), True),
     "greedy": ("images lost per removal", (0,), False),
     "evolve": ("generations", (4, 12), True),
-    "learned": ("steps", (60, 240), True),
-    "learned-class-loss": ("steps", (10, 40), True),
+    "learned": ("steps", (40, 120), True),
+    "learned-class-loss": ("steps", (10, 30), True),
 }
 
 
@@ -150,7 +150,7 @@ def compare_searchers(
         ...     efforts={"learned": [1, 2]}, per_class=2, seeds=1, batch_size=16,
         ... )
         >>> [(row["searcher"], row["effort"], row["backwards"]) for row in found.rows]
-        [('learned', 1, 88), ('learned', 2, 120)]
+        [('learned', 1, 88), ('learned', 2, 152)]
     """
     searchers = list(searchers)
     unknown = [name for name in searchers if name not in EFFORTS]

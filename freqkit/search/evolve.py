@@ -17,7 +17,6 @@ every class, and a block of images, is a tile.
 import numpy as np
 import torch
 
-from freqkit import masks as mask_room
 from freqkit.engine import ranks
 from freqkit.errors import UsageError
 from freqkit.search.gradient import ranking, ranking_parts
@@ -150,12 +149,6 @@ class _Lineages:
         self.objective, self.size, self.seed = objective, size, seed
         self.area, self.cells = torch.bincount(owner.flatten()), cells_of_pairs(owner)
         classes = len(run.searched)
-        self.logit = scorer.class_index[torch.tensor(run.searched)]
-        # The searched class of each image.
-        place = torch.full((len(run.images.classes),), -1)
-        place[run.searched] = torch.arange(classes)
-        self.label = place[run.images.labels]
-        self.counts = torch.bincount(self.label, minlength=classes)
         self.elite = torch.zeros(classes, 0, len(self.area), dtype=torch.bool)
         # Own images: share called right, mean loss. Of others: how many were asked, and called this class.
         self.known = {name: torch.zeros(classes, 0, dtype=torch.float64) for name in ("tpr", "loss", "asked", "called")}
@@ -173,12 +166,12 @@ class _Lineages:
         drawn = self.draw(scores, candidates, size, chance)
         classes = len(drawn)
         # Each image goes to one other class, the same for all masks: their rates differ by the masks alone.
-        shift = chance.integers(1, max(2, classes), len(self.label))
+        shift = chance.integers(1, max(2, classes), len(self.run.label))
         # All ranks have rank 0's, for machines may round differently.
         agreed = ranks.current().agree_arrays({"drawn": np.packbits(drawn.numpy(), -1), "shift": shift})
         drawn = torch.from_numpy(np.unpackbits(agreed["drawn"], -1, drawn.shape[2]).astype(bool))
-        called, loss = self.ask(drawn, self.label, f"own/{number}", progress)
-        tpr, loss = called / self.counts[:, None], loss / self.counts[:, None]
+        called, loss = self.run.ask(self.scorer, drawn, self.owner, self.run.label, f"own/{number}", progress)
+        tpr, loss = called / self.run.counts[:, None], loss / self.run.counts[:, None]
         fresh = {"tpr": tpr, "loss": loss, "asked": torch.zeros_like(tpr), "called": torch.zeros_like(tpr)}
         going = drawn
         if self.objective != "class-loss":
@@ -188,8 +181,8 @@ class _Lineages:
         self.elite = torch.cat([self.elite, going], 1)
         self.known = {name: torch.cat([self.known[name], fresh[name]], 1) for name in fresh}
         if self.objective != "class-loss":
-            other = (self.label + torch.from_numpy(agreed["shift"])) % classes
-            called, _ = self.ask(self.elite, other, f"others/{number}", progress)
+            other = (self.run.label + torch.from_numpy(agreed["shift"])) % classes
+            called, _ = self.run.ask(self.scorer, self.elite, self.owner, other, f"others/{number}", progress)
             self.known["called"] += called
             self.known["asked"] += torch.bincount(other, minlength=classes)[:, None]
         order = torch.sort(self.value(), dim=1, descending=True, stable=True).indices[:, : self.size]
@@ -220,40 +213,3 @@ class _Lineages:
             noise = torch.from_numpy(chance.gumbel(size=tuple(scores.shape)))
             kept[empty] = fill((scores + noise)[empty], self.area, self.bins)
         return kept
-
-    def ask(self, masks, assignment, key, progress):
-        """Show every image the masks bool [C, K, pairs] of its class in `assignment` int64 [n], one after the other.
-
-        Returns:
-            float64 [C, K] each: how many images a mask of a class made the model call that class, and the sum of the
-            images' losses (by their true labels).
-        """
-        run, (classes, number, _) = self.run, masks.shape
-        tiles = [
-            (f"{key}/{k}-{k + 1}/{first}-{last}", last - first, (k, first, last))
-            for first, last in self.scorer.tiling.blocks()
-            for k in range(number)
-        ]
-
-        def show(tile):
-            k, first, last = tile
-            present, own = assignment[first:last].unique(return_inverse=True)
-            kept = masks[present, k][:, self.owner]
-            bits = mask_room.pack(kept, cell=(1, 1), size=run.size, symmetry="hermitian")
-            losses, answers = self.scorer.answers_each(bits, own, torch.arange(first, last), check=run.check)
-            called = (answers == self.logit[assignment[first:last]]).double()
-            return {name: torch.bincount(own, each).numpy() for name, each in (("called", called), ("loss", losses))}
-
-        sums = {name: np.zeros((classes, number)) for name in ("called", "loss")}
-        resumed = 0
-        for (k, first, last), found, known in ranks.share(
-            tiles, show, journal=run.journal, progress=progress, check=run.check
-        ):
-            present = assignment[first:last].unique().numpy()
-            for name, values in sums.items():
-                values[present, k] += found[name]
-            resumed += (last - first) * known
-        sums = ranks.current().agree_arrays({**sums, "resumed": np.array([resumed])})
-        run.record["forwards"] += number * len(assignment)
-        run.record["forwards_resumed"] += int(sums["resumed"][0])
-        return torch.from_numpy(sums["called"]), torch.from_numpy(sums["loss"])

@@ -148,9 +148,6 @@ class _Culling:
         self.spiral = _spiral(self.owner, order).tolist()
         steps = len(self.spiral)
         self.chunks = [(i, min(i + KEPT_EVERY, steps)) for i in range(0, steps, KEPT_EVERY)]
-        place = torch.full((len(run.images.classes),), -1)
-        place[run.searched] = torch.arange(len(run.searched))
-        self.label = place[run.images.labels]  # the searched class of each image
 
     def groups(self, over):
         """Neighbours among the classes bool [C] that are `over`, while their images fit a batch: list of int64 [G]."""
@@ -196,8 +193,8 @@ class _Culling:
     def _cull(self, name, group, kept, reference, allowed, earlier, progress):
         """A pass for one group; what was counted is put into this rank's journal, or found in `earlier`."""
         run, kept, reference, allowed = self.run, kept[group], reference[group], allowed[group]
-        members = torch.isin(self.label, group).nonzero().flatten()
-        own = torch.searchsorted(group, self.label[members])
+        members = torch.isin(self.run.label, group).nonzero().flatten()
+        own = torch.searchsorted(group, self.run.label[members])
         shown = resumed = 0
         for first, last in self.chunks:
             key, before = f"{name}/{first}-{last}", shown

@@ -15,13 +15,13 @@ A mask is learned from each of two starts, and the better one is kept by exact s
 and is needed for it, too, that is by TPR - FPR through the mask minus TPR through all that the mask removes. TPR - FPR
 alone would be blind where the network answers with the class whatever it is shown too little of: there the very
 shortcut has an FPR of 1. "narrow" begins with equal scores, and has the budget of the result throughout. "wide" begins
-with the whole plane, takes half as many steps, and the budget falls by a constant factor per step in the first half of
-them; the pairs whose removal from the whole image should cost the class most (`freqkit.search.estimate_removal`) are
-lifted from the beginning; and it lowers mean over others of d - mean over own of d, which never saturates, so that
-what makes a class that is told well still more certain is not left to chance. Its scores are averaged over the second
-half of the steps, lest the images of the last ones decide. So a few isolated frequencies are found that mean nothing
-one without the other; where a class is spread over many, narrow steps use their number better. They have to show it:
-the narrow mask is taken where it is better by more than .05, a difference that few images can tell from none.
+with the whole plane, and the budget falls by a constant factor per step in the first half; the pairs whose removal
+from the whole image should cost the class most (`freqkit.search.estimate_removal`) are lifted from the beginning; and
+it lowers mean over others of d - mean over own of d, which never saturates, so that what makes a class that is told
+well still more certain is not left to chance. Its scores are averaged over the second half of the steps, lest the
+images of the last ones decide. So a few isolated frequencies are found that mean nothing one without the other; where
+a class is spread over many, narrow steps use their number better. They have to show it: the narrow mask is taken where
+it is better by more than .05, a difference that few images can tell from none.
 """
 
 import math
@@ -36,7 +36,7 @@ from freqkit.engine import Silent, ranks
 from freqkit.engine.forward import Forward
 from freqkit.errors import UsageError
 from freqkit.ops import spectral_filter, spectrum
-from freqkit.search.gradient import ranking
+from freqkit.search.gradient import ranking, ranking_parts
 from freqkit.search.removal import cells_of_pairs, removal_cells
 from freqkit.search.run import SearchRun, budget, fill, one_of, whole_number
 
@@ -47,7 +47,6 @@ KEPT_EVERY = 10  # steps between entries of the journal
 FIRST, SECOND = 0.9, 0.99  # decay of Adam's moments
 STARTS = ("narrow", "wide")
 LIFT = 1.0  # first scores of a wide start, in standard deviations of the ranks above their mean
-WIDE = 0.5  # share of the steps that a wide start takes
 FALLING = 0.5  # share of the steps of a wide start in which the budget falls
 
 
@@ -57,7 +56,7 @@ def learned(
     *,
     coverage=0.05,
     objective="tpr-fpr",
-    steps=240,
+    steps=120,
     own=16,
     others=16,
     rate=0.1,
@@ -87,13 +86,13 @@ def learned(
         model: a `Classifier`; copied, never changed. images: an `ImageSet`; report rates on another one.
         coverage: share of the bins that a mask may keep. Masks are binary, so it is their power, too.
         objective: "tpr-fpr" (default), "contrast" or "class-loss", see the module.
-        steps: gradient steps per class, of a narrow start; a wide one takes half.
+        steps: gradient steps per class and start.
         own, others: images per step, of the class and of the other ones, drawn anew for each step without
             repetition; all there are when they are fewer. "class-loss" draws no others.
         rate: step of the scores (Adam, falling linearly to 0).
         levels: cell sizes used, from single bins up; None: all (1, 2, 4 bins at 32 px, 1 to 16 at 224).
-        starts: "narrow", "wide", or both (default), see the module; "wide" also costs a forward and three backwards
-            of every image, for all classes together.
+        starts: "narrow", "wide", or both (default): each costs as much, see the module; "wide" also a forward and three
+            backwards of every image, for all classes together.
         seed: of the draws.
         domain, class_index, batch_size, device, dtype, memory, form, spectra: see `freqkit.engine.score`; steps run in
             float32, the last three concern the exact scores at the end.
@@ -112,8 +111,8 @@ def learned(
         >>> from freqkit.models import load_model
         >>> model = load_model("small_convnet", num_classes=4)
         >>> result = learned(model, synthetic(images_per_class=3), steps=2, batch_size=16)
-        >>> bool((result.power <= 0.05).all()), result.backwards     # 4 classes, starts of 2 and 1 steps; ranking
-        (True, 180)
+        >>> bool((result.power <= 0.05).all()), result.backwards     # 4 classes, 2 starts of 2 steps; ranking
+        (True, 228)
     """
     one_of("learned", "objective", objective, OBJECTIVES)
     for name, value, least in (("steps", steps, 1), ("own", own, 1), ("others", others, 1), ("seed", seed, 0)):
@@ -155,7 +154,12 @@ def learned(
         kept = kept.unflatten(0, (len(run.searched), len(starts)))
         if objective == "class-loss" or len(starts) == 1:
             return run.lineages(scorer, kept, learner.owner, progress, lambda scores: -scores.loss)
-        needed = -learner.without(kept, scorer, progress) + CLEARLY * torch.tensor([s == "wide" for s in starts])
+        progress.start("without the masks", len(starts) * len(images))
+        try:
+            called, _ = run.ask(scorer, ~kept, learner.owner, run.label, "without", progress)
+        finally:
+            progress.finish()
+        needed = CLEARLY * torch.tensor([start == "wide" for start in starts]) - called / run.counts[:, None]
         return run.lineages(
             scorer, kept, learner.owner, progress, lambda scores: scores.tpr_minus_fpr + needed.flatten()[:, None]
         )
@@ -168,7 +172,7 @@ def learned(
         return run.plan(
             scorer,
             [
-                ("ranking by gradients", len(images), 3 * len(images), 1, None),
+                ("ranking by gradients", len(images), 3 * len(images), len(ranking_parts(images)), None),
                 ("gradient steps", drawn, drawn, masks, learner.seconds(starts)),
                 (
                     "exact scores",
@@ -202,55 +206,40 @@ class _Learner:
         count = int((self.run.images.labels == label).sum())
         return min(self.own, count) + min(self.others, len(self.run.images) - count)
 
-    def steps_of(self, start):
-        return max(1, round(WIDE * self.steps)) if start == "wide" else self.steps
-
     def images_of_steps(self, starts):
         """Images that are shown to learn a mask of every class from each start."""
-        return sum(map(self.steps_of, starts)) * sum(map(self.drawn, self.run.searched))
+        return self.steps * len(starts) * sum(map(self.drawn, self.run.searched))
 
     def learn(self, masks, progress):
         """bool [M, K], the pairs that each of M masks [(label, start), ...] keeps; ranks share the masks."""
         group, journal = ranks.current(), self.run.journal
         known = set() if journal is None else set(journal.keys())
-        tiles = []
+        tiles, begun = [], []
         for label, start in masks:
-            each, steps, end = self.drawn(label), self.steps_of(start), self._chunks(start)[-1]
+            each, (*before, end) = self.drawn(label), self._chunks()
             name = self._key(label, start, *end)
+            if name not in known:
+                begun += [key for chunk in before if (key := self._key(label, start, *chunk)) in known][-1:]
             # What a process does alone it tells as it goes.
             alone = group.size == 1 and name not in known
-            first, last = end if alone else (0, steps)
+            first, last = end if alone else (0, self.steps)
             tiles.append((name, 3 * (last - first) * each, (label, start)))
-            self.run.record["forwards"] += steps * each
-            self.run.record["backwards"] += steps * each
-        states = torch.zeros(len(masks), self.width)
+            self.run.record["forwards"] += self.steps * each
+            self.run.record["backwards"] += self.steps * each
+        earlier = ranks.known(journal, begun)
+        states, resumed = np.zeros((len(masks), self.width), np.float32), np.zeros(1, np.int64)
         shared = ranks.share(
-            tiles, lambda mask: self._learn(*mask, known, progress if group.size == 1 else Silent()),
+            tiles, lambda mask: self._learn(*mask, earlier, progress if group.size == 1 else Silent()),
             journal=journal, progress=progress, check=self.run.check,
         )  # fmt: skip
-        for i, ((label, start), arrays, resumed) in enumerate(shared):
-            states[i] = torch.from_numpy(np.array(arrays["state"][3 if start == "wide" else 0]))
-            self.run.record["forwards_resumed"] += self.steps_of(start) * self.drawn(label) * resumed
-        states = torch.from_numpy(np.array(group.agree_arrays({"states": states.numpy()})["states"]))
-        return torch.stack([fill(self._scores(values), self.area, self.bins) for values in states])
-
-    def without(self, kept, scorer, progress):
-        """float64 [C, S]: TPR of each class without what its S masks [C, S, K] keep."""
-        run, starts = self.run, kept.shape[1]
-        place = torch.zeros(len(run.images.classes), dtype=torch.int64)
-        place[run.searched] = torch.arange(len(run.searched))
-        progress.start("without the masks", starts * len(run.images))
-        try:
-            found = []
-            for rest in (~kept).unbind(1):
-                bits = mask_room.pack(rest[:, self.owner], cell=(1, 1), size=run.size, symmetry="hermitian")
-                scores = scorer.score_each(bits, place[run.images.labels], progress=progress, check=run.check)
-                found.append(scores.tpr[0, run.searched])
-                run.record["forwards"] += len(run.images)
-        finally:
-            progress.finish()
-        found = ranks.current().agree_arrays({"without": torch.stack(found, 1).numpy()})["without"]
-        return torch.from_numpy(np.array(found))
+        for i, ((label, start), arrays, whole) in enumerate(shared):
+            states[i] = arrays["state"][3 if start == "wide" else 0]
+            resumed += self.steps * self.drawn(label) if whole else arrays["resumed"]
+        found = group.agree_arrays({"states": states, "resumed": resumed})
+        self.run.record["forwards_resumed"] += int(found["resumed"][0])
+        return torch.stack(
+            [fill(self._scores(torch.from_numpy(values)), self.area, self.bins) for values in np.array(found["states"])]
+        )
 
     def seconds(self, starts):
         """Of all steps, at the speed of the first class: the better of two after one that warms up."""
@@ -261,45 +250,47 @@ class _Learner:
             began = time.perf_counter()
             state = self._step(state, 0, label, own[: self.own], others[: self.others])
             took.append(time.perf_counter() - began)
-        return min(took[1:]) * sum(map(self.steps_of, starts)) * len(self.run.searched)
+        return min(took[1:]) * self.steps * len(starts) * len(self.run.searched)
 
-    def _chunks(self, start):
+    def _chunks(self):
         """Runs of steps [(first, last + 1), ...] that have an entry of the journal each."""
-        steps = self.steps_of(start)
-        return [(i, min(i + KEPT_EVERY, steps)) for i in range(0, steps, KEPT_EVERY)]
+        return [(i, min(i + KEPT_EVERY, self.steps)) for i in range(0, self.steps, KEPT_EVERY)]
 
     def _key(self, label, start, first, last):
         return f"{start}/class-{label}/{first}-{last}/0-{self.drawn(label)}"
 
-    def _learn(self, label, start, known, progress):
-        """The last state of a mask; the states before it are put into this rank's journal, or found there."""
+    def _learn(self, label, start, earlier, progress):
+        """The last state of a mask, from one of the `earlier` ones if there is one; states on the way are put into this
+        rank's journal."""
         labels, journal, each = self.run.images.labels, self.run.journal, self.drawn(label)
         members, rest = ((labels == label).nonzero().flatten(), (labels != label).nonzero().flatten())
         # Scores of all cells of all sizes, Adam's two moments, and the sum of the scores over the steps that count.
         state = np.zeros((4, self.width), np.float32)
         if start == "wide":
             state[0, : len(self.area)] = LIFT * self.ranking[:, label].clamp_min(0)
-        *before, end = self._chunks(start)
-        for first, last in [*before, end]:
-            key = self._key(label, start, first, last)
-            found = journal.get(key) if key in known else None
-            if found is None:
-                for step in range(first, last):
-                    chance = np.random.default_rng([self.seed, label, step])
-                    chosen = [
-                        group[torch.from_numpy(chance.permutation(len(group))[:number])]
-                        for group, number in ((members, self.own), (rest, self.others))
-                    ]
-                    state = self._step(state, step, label, *chosen, start)
-                    self.run.check()
-            else:
-                state = np.array(found["state"])
-                self.run.record["forwards_resumed"] += (last - first) * each
-            if (first, last) != end:
-                if found is None and journal is not None:
-                    journal.put(key, state=state)
-                progress.advance(3 * (last - first) * each, resumed=found is not None)
-        return {"state": state}
+        chunks, done = self._chunks(), 0
+        for first, last in chunks[:-1]:
+            found = earlier.get(self._key(label, start, first, last))
+            if found is not None:
+                state, done = np.array(found["state"]), last
+        if done:
+            progress.advance(3 * done * each, resumed=True)
+        for first, last in chunks:
+            if first < done:
+                continue
+            for step in range(first, last):
+                chance = np.random.default_rng([self.seed, label, step])
+                chosen = [
+                    group[torch.from_numpy(chance.permutation(len(group))[:number])]
+                    for group, number in ((members, self.own), (rest, self.others))
+                ]
+                state = self._step(state, step, label, *chosen, start)
+                self.run.check()
+            if (first, last) != chunks[-1]:
+                if journal is not None:
+                    journal.put(self._key(label, start, first, last), state=state)
+                progress.advance(3 * (last - first) * each)
+        return {"state": state, "resumed": np.array([done * each])}
 
     def _scores(self, values):
         """Of each pair, the sum over its cells: [K] from the values of all cells."""
@@ -307,7 +298,7 @@ class _Learner:
         return sum(part[cell] for part, cell in zip(parts, self.cells, strict=True))
 
     def _step(self, state, step, label, own, others, start="narrow"):
-        values, steps = torch.from_numpy(state[0]).requires_grad_(), self.steps_of(start)
+        values = torch.from_numpy(state[0]).requires_grad_()
         scores = self._scores(values)
         kept = fill(scores.detach(), self.area, self._budget(step) if start == "wide" else self.bins)
         soft = torch.sigmoid(scores - scores.detach()[kept].min())
@@ -331,14 +322,14 @@ class _Learner:
         second = SECOND * second + (1 - SECOND) * g * g
         ahead = first / (1 - FIRST ** (step + 1))
         spread = np.sqrt(second / (1 - SECOND ** (step + 1))) + 1e-8
-        value = value - self.rate * (1 - step / steps) * ahead / spread
-        if step >= steps // 2:
+        value = value - self.rate * (1 - step / self.steps) * ahead / spread
+        if step >= self.steps // 2:
             total = total + value
         return np.stack([value, first, second, total]).astype(np.float32)
 
     def _budget(self, step):
         """Bins that a step of a wide start keeps."""
-        done = min(1.0, step / (FALLING * self.steps_of("wide")))
+        done = min(1.0, step / (FALLING * self.steps))
         every = int(self.area.sum())
         return round(every * (self.bins / every) ** done)
 

@@ -2,6 +2,7 @@
 
 import time
 
+import numpy as np
 import torch
 
 from freqkit import masks as mask_room
@@ -22,6 +23,7 @@ class SearchRun:
 
     Attributes:
         searched: numbers of the classes that have images; classes, counts: their names, int64 numbers of images.
+        label: int64 [n], of each image the place of its class in `searched`.
         record: becomes run.json. journal: of the run directory, or None.
     """
 
@@ -41,6 +43,9 @@ class SearchRun:
         counts = torch.bincount(images.labels, minlength=len(images.classes))
         self.searched = counts.nonzero().flatten().tolist()
         self.counts = counts[self.searched]
+        place = torch.zeros_like(counts)
+        place[self.searched] = torch.arange(len(self.searched))
+        self.label = place[images.labels]
         self.classes = [images.classes[c] for c in self.searched]
         self.identity = {
             "search": name,
@@ -91,6 +96,48 @@ class SearchRun:
         self.record["forwards_resumed"] += scores.record.pop("forwards_resumed")
         self.record["forwards_saved"] += scores.record["forwards_saved"]
         return scores
+
+    def ask(self, scorer, masks, owner, assignment, key, progress):
+        """Show every image the masks of its class in `assignment`, one after the other; ranks share them.
+
+        Args:
+            scorer: on all images. masks: bool [C, K, pairs], K of each searched class. owner: as in `lineages`.
+            assignment: int64 [n], a searched class for each image. key: of the journal's entries.
+
+        Returns:
+            float64 [C, K] each: how many images a mask of a class made the model call that class, and the sum of the
+            images' losses (by their true labels).
+        """
+        classes, number, _ = masks.shape
+        logit = scorer.class_index[torch.tensor(self.searched)]
+        tiles = [
+            (f"{key}/{k}-{k + 1}/{first}-{last}", last - first, (k, first, last))
+            for first, last in scorer.tiling.blocks()
+            for k in range(number)
+        ]
+
+        def show(tile):
+            k, first, last = tile
+            present, own = assignment[first:last].unique(return_inverse=True)
+            kept = masks[present, k][:, owner]
+            bits = mask_room.pack(kept, cell=(1, 1), size=self.size, symmetry="hermitian")
+            losses, answers = scorer.answers_each(bits, own, torch.arange(first, last), check=self.check)
+            called = (answers == logit[assignment[first:last]]).double()
+            return {name: torch.bincount(own, each).numpy() for name, each in (("called", called), ("loss", losses))}
+
+        sums = {name: np.zeros((classes, number)) for name in ("called", "loss")}
+        resumed = 0
+        for (k, first, last), found, known in ranks.share(
+            tiles, show, journal=self.journal, progress=progress, check=self.check
+        ):
+            present = assignment[first:last].unique().numpy()
+            for name, values in sums.items():
+                values[present, k] += found[name]
+            resumed += (last - first) * known
+        sums = ranks.current().agree_arrays({**sums, "resumed": np.array([resumed])})
+        self.record["forwards"] += number * len(assignment)
+        self.record["forwards_resumed"] += int(sums["resumed"][0])
+        return torch.from_numpy(sums["called"]), torch.from_numpy(sums["loss"])
 
     def plan(self, scorer, parts, remark=None):
         """The `Plan` of a search whose work is `parts`.

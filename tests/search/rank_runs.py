@@ -65,6 +65,12 @@ def evolving(out, *, resume=False, **slow):
     evolve(model(**slow), synthetic(images_per_class=20), out=out, resume=resume, **how)
 
 
+def learning(out, *, resume=False, **slow):
+    """Masks of three entries of the journal each."""
+    images = synthetic(images_per_class=4)
+    learned(model(**slow), images, steps=25, own=2, others=2, batch_size=16, form="eager", out=out, resume=resume)
+
+
 def culling(out, *, resume=False, **slow):
     """Groups of one, one and two classes; then a second pass for some of them."""
     images = synthetic(images_per_class=8).subset([*range(20), *range(24, 28)])
@@ -129,10 +135,7 @@ def compare(folder):
             lambda out: gradient(model(), synthetic(images_per_class=4), patch=4, batch_size=16, out=out),
             REMOVAL,
         ),
-        "learned": (
-            lambda out: learned(model(), synthetic(images_per_class=4), steps=12, batch_size=16, out=out),
-            LINEAGES,
-        ),
+        "learned": (learning, LINEAGES),
         "evolve": (evolving, LINEAGES),
         "greedy": (culling, LINEAGES),
     }
@@ -206,7 +209,9 @@ def hand_over(folder, kind, work, enough):
     assert finish(start(lambda: work(out, resume=True), 3)) == [0] * 3
     return {
         "scored": scored, "resumed": record(out)["forwards_resumed"], "forwards": record(out)["forwards"],
-        "computed": record(out)["economies"]["forwards"], "done": status(out)["forwards_done"],
+        # The steps of `learned` are not the scorer's.
+        "computed": None if kind == "learned" else record(out)["economies"]["forwards"],
+        "done": status(out)["forwards_done"],
         "differing": differing(folder / f"{kind}-1", out, LINEAGES),
     }  # fmt: skip
 
@@ -245,7 +250,10 @@ def main(folder):
     found = {
         "compare": compare(folder),
         "killed": [kill(folder, victim) for victim in (0, 1)],
-        "handed over": [hand_over(folder, "evolve", evolving, 400), hand_over(folder, "greedy", culling, 1500)],
+        "handed over": [
+            hand_over(folder, kind, work, enough)
+            for kind, work, enough in (("learned", learning, 150), ("evolve", evolving, 400), ("greedy", culling, 1500))
+        ],
         "fail": fail(folder),
     }
     print(json.dumps(found))

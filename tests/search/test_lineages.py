@@ -259,9 +259,9 @@ def test_comparison_is_on_equal_terms_and_goes_on(planted, tmp_path):
     asked = answers(model, fresh, last.masks)
     tpr = torch.stack([(asked[c, fresh.labels == c] == c).double().mean() for c in range(4)])
     fpr = torch.stack([(asked[c, fresh.labels != c] == c).double().mean() for c in range(4)])
-    row, n = found.rows[7], 12  # starts of 4 and 2 steps; gradients; the masks, and the classes without theirs
+    row, n = found.rows[7], 12  # both starts of 4 steps; gradients; the masks, and the classes without theirs
     assert row["TPR-FPR"] == pytest.approx(float((tpr - fpr).mean()))
-    assert row["forward equivalents"] == last.forwards + 2 * last.backwards == n * ((4 + 2) * 4 * 3 + 7 + 8 + 2)
+    assert row["forward equivalents"] == last.forwards + 2 * last.backwards == n * (2 * 4 * 4 * 3 + 7 + 8 + 2)
     drawn = [load_result(tmp_path / f"learned-2-seed{s}").record["identity"]["data"]["fingerprint"] for s in (0, 1)]
     assert drawn[0] != drawn[1]
     again = compare_searchers(model, pool, fresh, **how)

@@ -64,7 +64,8 @@ def test_a_killed_rank_takes_nothing_with_it(found):
 
 def test_lineages_go_on_with_another_number_of_ranks(found):
     for run in found["handed over"]:
-        assert 0 < run["scored"] == run["resumed"] < run["forwards"] == run["resumed"] + run["computed"]
+        assert 0 < run["scored"] == run["resumed"] < run["forwards"]
+        assert run["computed"] in (None, run["forwards"] - run["resumed"])
         assert run["done"] == run["forwards"] and run["differing"] == []
 
 
