@@ -43,6 +43,7 @@ def adcs(preset, channel, mean, std, double, out, overwrite, as_json, **flags):
     """
     import torch
 
+    from freqkit.engine.ranks import join
     from freqkit.errors import UsageError
     from freqkit.measures import adcs as measure
 
@@ -54,12 +55,15 @@ def adcs(preset, channel, mean, std, double, out, overwrite, as_json, **flags):
             raise UsageError(f"--out must be a new file, or give --overwrite; {out} is there.")
         if not out.parent.is_dir():
             raise UsageError(f"--out must lie in a folder that is there; {out.parent} is not.")
-    images = the_images(flags)
-    with watcher() as progress:
-        result = measure(
-            images, channel=channel, preset=preset, mean=mean, std=std,
-            dtype=torch.float64 if double else torch.float32, progress=progress,
-        )  # fmt: skip
+    with join() as ranks:
+        images = the_images(flags)
+        with watcher() as progress:
+            result = measure(
+                images, channel=channel, preset=preset, mean=mean, std=std,
+                dtype=torch.float64 if double else torch.float32, progress=progress,
+            )  # fmt: skip
+    if not ranks.first:
+        return
     if out is not None:
         from freqkit.report import plot_adcs, save_figure
 

@@ -39,7 +39,7 @@ COMMANDS = {
     "train": ("freqkit.cli.train", "train", "Train a classifier."),
     "completion": ("freqkit.cli.completion", "completion", "Completion of commands and flags for bash, zsh, fish."),
 }
-SHARED = ("search", "dfm", "train")  # commands whose work several ranks share
+SHARED = ("search", "dfm", "adcs", "train")  # commands whose work several ranks share
 
 
 class App(click.Group):

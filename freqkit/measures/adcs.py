@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from freqkit.engine import Silent, ranks
 from freqkit.errors import UsageError
 from freqkit.ops import spectrum
 
@@ -236,7 +237,7 @@ def adcs(
         mean, std: three numbers each, normalisation before the transform; None: images in [0, 1]. It moves DC
             and scales channels by 1/std.
         dtype: torch.float32 or torch.float64, of the transforms; sums and comparisons are float64.
-        batch_size: images per transform, for an `ImageSet`.
+        batch_size: images read at once, for an `ImageSet`, whose classes ranks share.
         progress: a `freqkit.engine.Progress`, for an `ImageSet`.
 
     Returns:
@@ -264,38 +265,43 @@ def adcs(
         raise UsageError("adcs: classes must be given with batches only; an image set has its own.")
     if not whole and classes is None:
         raise UsageError("adcs: batches of images need classes, the names of the labels.")
-    spectra = None
-    batches = _batches(images, batch_size) if whole else images
-    if not whole:
-        progress = None  # nobody knows how many batches there are
-    if progress is not None:
-        progress.start("spectra", len(images), "images")
-    try:
-        for pixels, labels in batches:
-            if spectra is None:
-                how = {"mean": mean, "std": std, "dtype": dtype}
-                spectra = ClassSpectra(
-                    images.classes if whole else classes,
-                    pixels.shape[-2:],
-                    channel="per" if published else channel,
-                    **how,
-                )
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise UsageError(f"adcs: batch_size must be a positive integer; got {batch_size!r}.")
+    how = {"channel": "per" if published else channel, "mean": mean, "std": std, "dtype": dtype}
+    if whole and len(images):
+        spectra = _of_classes(images, batch_size, how, progress or Silent())
+    else:
+        spectra = None
+        for pixels, labels in () if whole else images:
+            spectra = spectra or ClassSpectra(classes, pixels.shape[-2:], **how)
             spectra.add(pixels, torch.as_tensor(labels))
-            if progress is not None:
-                progress.advance(len(pixels))
-    finally:
-        if progress is not None:
-            progress.finish()
     if spectra is None:
         raise UsageError("adcs: images must hold at least one image; got none.")
     return _compare(spectra, channel, preset, {} if not whole else dict(images.record))
 
 
-def _batches(images, batch_size):
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise UsageError(f"adcs: batch_size must be a positive integer; got {batch_size!r}.")
-    for start in range(0, len(images), batch_size):
-        yield images.images[start : start + batch_size], images.labels[start : start + batch_size]
+def _of_classes(images, batch_size, how, progress):
+    """The spectra of an image set, class by class, so that ranks can share them and get the bits of one; the sums on
+    rank 0 alone."""
+    size = tuple(images.images.shape[-2:])
+    spectra = ClassSpectra(images.classes, size, **how)
+    spectra.counts += images.counts
+    members = images.labels.argsort(stable=True).split(images.counts.tolist())
+
+    def sums(label):
+        own = ClassSpectra([images.classes[label]], size, **how)
+        for part in members[label].split(batch_size):
+            own.add(images.images[part], torch.zeros(len(part), dtype=torch.int64))
+        return {"sums": own.sums[0].numpy()}
+
+    tiles = [(f"class-{label}", len(own), label) for label, own in enumerate(members)]
+    progress.start("spectra", len(images), "images")
+    try:
+        for label, found, _ in ranks.share(tiles, sums, journal=None, progress=progress, check=None):
+            spectra.sums[label] = torch.from_numpy(np.array(found["sums"]))
+    finally:
+        progress.finish()
+    return spectra
 
 
 def _compare(spectra, channel, preset, data):
@@ -307,13 +313,9 @@ def _compare(spectra, channel, preset, data):
     empty = [name for name, count in zip(classes, spectra.counts.tolist(), strict=True) if count == 0]
     if empty:
         raise UsageError(f"adcs: every class must have an image; none of {', '.join(empty[:5])}.")
-    energy = spectra.sums.numpy()
-    if published:
-        energy = np.where(energy == 0, PUBLISHED_ZERO, energy)
-        energy = np.einsum("p,cphw->chw", WEIGHTS["grey"], energy)[:, None]
-    else:
-        energy = energy / spectra.counts.numpy()[:, None, None, None]
-    half = _ranked(energy.reshape(len(classes), -1), published).reshape(energy.shape)
+    group = ranks.current()
+    half = {"half": _half_maps(spectra, published)} if group.first else None
+    half = np.array(group.agree_arrays(half)["half"])
     maps = centred_plane(torch.from_numpy(half), spectra.size[0])
     definition = {
         "quantity": "ADCS",
@@ -334,6 +336,17 @@ def _compare(spectra, channel, preset, data):
         "versions": {"freqkit": freqkit.__version__, "torch": torch.__version__},
     }
     return AdcsResult(maps if channel == "per" else maps[:, 0], classes, spectra.counts, definition, record)
+
+
+def _half_maps(spectra, published):
+    """Maps of the half plane that `ClassSpectra` keeps: integers [C, P, H//2+1, W]."""
+    energy = spectra.sums.numpy()
+    if published:
+        energy = np.where(energy == 0, PUBLISHED_ZERO, energy)
+        energy = np.einsum("p,cphw->chw", WEIGHTS["grey"], energy)[:, None]
+    else:
+        energy = energy / spectra.counts.numpy()[:, None, None, None]
+    return _ranked(energy.reshape(len(energy), -1), published).reshape(energy.shape)
 
 
 def _ranked(energy, published):

@@ -22,6 +22,7 @@ import torch.distributed
 from freqkit.cli.app import guarded
 from freqkit.data import synthetic
 from freqkit.engine import ranks, status
+from freqkit.measures import adcs
 from freqkit.models import Classifier
 from freqkit.search import evolve, gradient, greedy, hfss, learned, removal
 
@@ -82,6 +83,12 @@ def without_directory(out):
     result = hfss(model(), synthetic(images_per_class=6), stages=1, candidates=9, top=2, batch_size="auto")
     out.mkdir(exist_ok=True)
     (out / f"rank-{os.environ.get('RANK', 0)}.json").write_text(json.dumps(result.table()))
+
+
+def spectra(out):
+    """The maps of class spectra, as every rank has them."""
+    out.mkdir(exist_ok=True)
+    adcs(synthetic(images_per_class=5, seed=1)).save(out / f"{os.environ.get('RANK', 0)}.safetensors")
 
 
 def start(work, size):
@@ -158,6 +165,10 @@ def compare(folder):
     alone = (folder / "none" / "rank-0.json").read_text()
     assert finish(start(lambda: without_directory(folder / "none"), 3)) == [0] * 3
     found["no directory"] = [(folder / "none" / f"rank-{rank}.json").read_text() == alone for rank in range(3)]
+    assert finish(start(lambda: spectra(folder / "adcs-1"), 1)) == [0]
+    assert finish(start(lambda: spectra(folder / "adcs-3"), 3)) == [0] * 3
+    one = (folder / "adcs-1" / "0.safetensors").read_bytes()
+    found["adcs"] = [(folder / "adcs-3" / f"{rank}.safetensors").read_bytes() == one for rank in range(3)]
     return found
 
 

@@ -41,6 +41,7 @@ def test_any_number_of_ranks_writes_the_same_bytes(found):
     runs = dict(found["compare"])
     assert runs.pop("no directory") == [True, True, True]
     assert runs.pop("certain is whole") == []
+    assert runs.pop("adcs") == [True, True, True]
     assert len(runs) == 22
     assert runs["certain-1"]["forwards"] < runs["hfss-1"]["forwards"]
     assert runs["greedy-1"]["passes"] == 2
@@ -180,4 +181,4 @@ def test_other_commands_refuse_several_ranks():
         env={**ENVIRONMENT, "RANK": "0", "WORLD_SIZE": "2"},
     )
     assert done.returncode == 2
-    assert "torchrun can share search, dfm, train among processes, not rates." in done.stderr
+    assert "torchrun can share search, dfm, adcs, train among processes, not rates." in done.stderr
