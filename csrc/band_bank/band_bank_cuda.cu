@@ -7,7 +7,7 @@ namespace freqkit::device {
 // bank [P, ...] contiguous; mask bits [K, rows, bytes]; cells [P]: the bit of each cell; out [K, ...], whose masks are
 // contiguous each.
 void band_bank_sum_out(const Tensor& bank, const Tensor& mask_any, const Tensor& cells_any, Tensor out) {
-  const Tensor mask = torch::stable::contiguous(mask_any), cells = torch::stable::contiguous(cells_any);
+  const Tensor mask = contiguous_of(mask_any), cells = contiguous_of(cells_any);
   const int64_t count = bank.size(0), masks = mask.size(0);
   STD_TORCH_CHECK(count > 0 && bank.is_contiguous() && cells.numel() == count &&
                       cells.scalar_type() == ScalarType::Int && mask.dim() == 3 &&

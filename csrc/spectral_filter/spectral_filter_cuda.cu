@@ -55,7 +55,7 @@ int64_t packed_size(int64_t height, int64_t width) { return (height / 2 + 1) * w
 
 // [..., C, H, W] whose leading dimensions step evenly; a copy when they do not.
 Tensor evenly_stepped(const Tensor& x) {
-  if (x.dim() == 5 && x.size(0) > 1 && x.stride(0) != x.size(1) * x.stride(1)) return torch::stable::contiguous(x);
+  if (x.dim() == 5 && x.size(0) > 1 && x.stride(0) != x.size(1) * x.stride(1)) return contiguous_of(x);
   return x;
 }
 ImageView input_view(const Tensor& x) {
@@ -77,7 +77,7 @@ void set_weights(T& self_weight, T& inner_weight, int64_t height, int64_t width)
 
 void filter_into(const Tensor& packed_any, int64_t height, int64_t width, const Tensor& mask_any, int64_t kind,
                  const std::vector<int64_t>& cell, bool paired, bool channels_last, const Tensor& out) {
-  const Tensor packed = torch::stable::contiguous(packed_any), mask = torch::stable::contiguous(mask_any);
+  const Tensor packed = contiguous_of(packed_any), mask = contiguous_of(mask_any);
   STD_TORCH_CHECK(packed.dim() == 3 && packed.size(2) == packed_size(height, width),
                   "freqkit::spectral_filter: packed does not fit the image size");
   dispatch_real("freqkit::spectral_filter", packed.scalar_type(), [&](auto zero) {
@@ -142,7 +142,7 @@ Tensor spectrum(const Tensor& x, const std::optional<Tensor>& mean, const std::o
 
 // The transpose of spectrum: the inverse with every row at weight one and without 1/(HW).
 Tensor spectrum_backward(const Tensor& grad_any, int64_t height, int64_t width, const std::optional<Tensor>& std) {
-  const Tensor grad = torch::stable::contiguous(grad_any);
+  const Tensor grad = contiguous_of(grad_any);
   STD_TORCH_CHECK(grad.dim() == 3 && grad.size(2) == packed_size(height, width),
                   "freqkit::spectrum_backward: grad does not fit the image size");
   return dispatch_real("freqkit::spectrum_backward", grad.scalar_type(), [&](auto zero) {
@@ -188,7 +188,7 @@ void spectral_filter_out(const Tensor& packed, int64_t height, int64_t width, co
 
 Tensor spectral_filter_backward_spectrum(const Tensor& grad_any, int64_t height, int64_t width, const Tensor& mask_any,
                                          int64_t kind, std::vector<int64_t> cell, bool paired, ScalarType dtype) {
-  const Tensor grad = evenly_stepped(grad_any), mask = torch::stable::contiguous(mask_any);
+  const Tensor grad = evenly_stepped(grad_any), mask = contiguous_of(mask_any);
   const int64_t at = paired ? 0 : 1;
   STD_TORCH_CHECK(
       grad.dim() == at + 4 && grad.size(at + 2) == height && grad.size(at + 3) == width && grad.size(0) == mask.size(0),
@@ -222,7 +222,7 @@ Tensor spectral_filter_backward_spectrum(const Tensor& grad_any, int64_t height,
 Tensor spectral_filter_backward_mask(const Tensor& grad_any, const Tensor& packed_any, int64_t height, int64_t width,
                                      int64_t kind, bool paired) {
   STD_TORCH_CHECK(kind == kDense || kind == kHalfPlane, "freqkit: only dense masks have gradients");
-  const Tensor grad = evenly_stepped(grad_any), packed = torch::stable::contiguous(packed_any);
+  const Tensor grad = evenly_stepped(grad_any), packed = contiguous_of(packed_any);
   const int64_t at = paired ? 0 : 1;
   STD_TORCH_CHECK(grad.dim() == at + 4 && grad.size(at) == packed.size(0) && grad.size(at + 1) == packed.size(1) &&
                       grad.size(at + 2) == height && grad.size(at + 3) == width &&

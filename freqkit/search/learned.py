@@ -20,8 +20,7 @@ from the whole image should cost the class most (`freqkit.search.estimate_remova
 it lowers mean over others of d - mean over own of d, which never saturates, so that what makes a class that is told
 well still more certain is not left to chance. Its scores are averaged over the second half of the steps, lest the
 images of the last ones decide. So a few isolated frequencies are found that mean nothing one without the other; where
-a class is spread over many, narrow steps use their number better. They have to show it: the narrow mask is taken where
-it is better by more than .05, a difference that few images can tell from none.
+a class is spread over many, narrow steps use their number better. Of equals the wide mask is taken.
 """
 
 import math
@@ -42,10 +41,9 @@ from freqkit.search.run import SearchRun, budget, fill, one_of, whole_number
 
 OBJECTIVES = ("tpr-fpr", "contrast", "class-loss")
 WARM, COLD = 4.0, 1.0  # T of the first and the last step
-CLEARLY = 0.05  # by how much a narrow mask must be better than the wide one
 KEPT_EVERY = 10  # steps between entries of the journal
 FIRST, SECOND = 0.9, 0.99  # decay of Adam's moments
-STARTS = ("narrow", "wide")
+STARTS = ("wide", "narrow")  # of equals the first is taken
 LIFT = 1.0  # first scores of a wide start, in standard deviations of the ranks above their mean
 FALLING = 0.5  # share of the steps of a wide start in which the budget falls
 
@@ -91,7 +89,7 @@ def learned(
             repetition; all there are when they are fewer. "class-loss" draws no others.
         rate: step of the scores (Adam, falling linearly to 0).
         levels: cell sizes used, from single bins up; None: all (1, 2, 4 bins at 32 px, 1 to 16 at 224).
-        starts: "narrow", "wide", or both (default): each costs as much, see the module; "wide" also a forward and three
+        starts: "wide", "narrow", or both (default): each costs as much, see the module; "wide" also a forward and three
             backwards of every image, for all classes together.
         seed: of the draws.
         domain, class_index, batch_size, device, dtype, memory, form, spectra: see `freqkit.engine.score`; steps run in
@@ -159,10 +157,8 @@ def learned(
             called, _ = run.ask(scorer, ~kept, learner.owner, run.label, "without", progress)
         finally:
             progress.finish()
-        needed = CLEARLY * torch.tensor([start == "wide" for start in starts]) - called / run.counts[:, None]
-        return run.lineages(
-            scorer, kept, learner.owner, progress, lambda scores: scores.tpr_minus_fpr + needed.flatten()[:, None]
-        )
+        without = (called / run.counts[:, None]).flatten()[:, None]
+        return run.lineages(scorer, kept, learner.owner, progress, lambda scores: scores.tpr_minus_fpr - without)
 
     if dry_run:
         scorer = run.scorer()
