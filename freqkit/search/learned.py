@@ -12,15 +12,16 @@ d = z_c - log sum_{j != c} exp z_j, over images of c ("own") and of other classe
     class-loss  mean over own of log(1 + exp(-d)), the cross-entropy, as in the papers
 
 A mask is learned from each of two starts, and the better one is kept by exact scores: what suffices to tell the class
-and is needed for it, too, that is by TPR - FPR through the mask minus TPR through all that the mask removes. TPR - FPR
-alone would be blind where the network answers with the class whatever it is shown too little of: there the very
-shortcut has an FPR of 1. "narrow" begins with equal scores, and has the budget of the result throughout. "wide" begins
-with the whole plane, and the budget falls by a constant factor per step in the first half; the pairs whose removal
-from the whole image should cost the class most (`freqkit.search.estimate_removal`) are lifted from the beginning; and
-it lowers mean over others of d - mean over own of d, which never saturates, so that what makes a class that is told
-well still more certain is not left to chance. Its scores are averaged over the second half of the steps, lest the
-images of the last ones decide. So a few isolated frequencies are found that mean nothing one without the other; where
-a class is spread over many, narrow steps use their number better. Of equals the wide mask is taken.
+and is needed for it, too, that is by TPR - FPR - loss/10 through the mask minus TPR - loss/10 through all that the
+mask removes (rates come in steps of an image; losses tell the rest). TPR - FPR alone would be blind where the network
+answers with the class whatever it is shown too little of: there the very shortcut has an FPR of 1. "narrow" begins
+with equal scores, and has the budget of the result throughout. "wide" begins with the whole plane, and the budget
+falls by a constant factor per step in the first half; the pairs whose removal from the whole image should cost the
+class most (`freqkit.search.estimate_removal`) are lifted from the beginning; and it lowers mean over others of d -
+mean over own of d, which never saturates, so that what makes a class that is told well still more certain is not left
+to chance. Its scores are averaged over the second half of the steps, lest the images of the last ones decide. So a few
+isolated frequencies are found that mean nothing one without the other; where a class is spread over many, narrow steps
+use their number better.
 """
 
 import math
@@ -43,7 +44,8 @@ OBJECTIVES = ("tpr-fpr", "contrast", "class-loss")
 WARM, COLD = 4.0, 1.0  # T of the first and the last step
 KEPT_EVERY = 10  # steps between entries of the journal
 FIRST, SECOND = 0.9, 0.99  # decay of Adam's moments
-STARTS = ("wide", "narrow")  # of equals the first is taken
+STARTS = ("wide", "narrow")
+FINER = 0.1  # of a loss in nats beside rates, which come in steps of an image
 LIFT = 1.0  # first scores of a wide start, in standard deviations of the ranks above their mean
 FALLING = 0.5  # share of the steps of a wide start in which the budget falls
 
@@ -154,11 +156,13 @@ def learned(
             return run.lineages(scorer, kept, learner.owner, progress, lambda scores: -scores.loss)
         progress.start("without the masks", len(starts) * len(images))
         try:
-            called, _ = run.ask(scorer, ~kept, learner.owner, run.label, "without", progress)
+            called, loss = run.ask(scorer, ~kept, learner.owner, run.label, "without", progress)
         finally:
             progress.finish()
-        without = (called / run.counts[:, None]).flatten()[:, None]
-        return run.lineages(scorer, kept, learner.owner, progress, lambda scores: scores.tpr_minus_fpr - without)
+        without = ((called - FINER * loss) / run.counts[:, None]).flatten()[:, None]
+        return run.lineages(
+            scorer, kept, learner.owner, progress, lambda scores: scores.tpr_minus_fpr - FINER * scores.loss - without
+        )
 
     if dry_run:
         scorer = run.scorer()
