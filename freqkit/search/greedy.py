@@ -95,25 +95,29 @@ def greedy(
         allowed = (TOLERATED * run.counts).long() if tolerance is None else torch.full((classes,), tolerance)
         kept, over = torch.ones(classes, len(area), dtype=torch.bool), torch.ones(classes, dtype=torch.bool)
         whole = mask_room.pack(torch.ones(1, 1, 1), cell=run.size, size=run.size, symmetry="average")
-        progress.start("culling", (len(area) + 1) * len(images), "forwards")
+        progress.start("whole images", len(images), "forwards")
         try:
             reference = run.score(scorer, whole, "whole", progress).correct[0, run.searched]
-            for number in range(passes):
-                kept, reference = culling.cull(number, over, kept, reference, allowed, progress)
-                if bins is not None:
-                    over = (kept * area).sum(1) > bins
-                if bins is None or not over.any():
-                    break
-                allowed = torch.where(over, (2 * allowed).clamp_min(1), allowed)
-            else:
-                raise RuntimeError(
-                    f"greedy: {int(over.sum())} classes keep more than coverage {coverage} "
-                    f"after {passes} passes; allow more passes or a larger tolerance."
-                )
-            run.record["passes"] = number + 1
-            run.record["tolerances"] = allowed.tolist()
         finally:
             progress.finish()
+        for number in range(passes):
+            progress.start(f"culling, pass {number + 1}", len(area) * int(run.counts[over].sum()), "forwards")
+            try:
+                kept, reference = culling.cull(number, over, kept, reference, allowed, progress)
+            finally:
+                progress.finish()
+            if bins is not None:
+                over = (kept * area).sum(1) > bins
+            if bins is None or not over.any():
+                break
+            allowed = torch.where(over, (2 * allowed).clamp_min(1), allowed)
+        else:
+            raise RuntimeError(
+                f"greedy: {int(over.sum())} classes keep more than coverage {coverage} "
+                f"after {passes} passes; allow more passes or a larger tolerance."
+            )
+        run.record["passes"] = number + 1
+        run.record["tolerances"] = allowed.tolist()
         return run.lineages(scorer, kept[:, None], culling.owner, progress)
 
     if dry_run:
