@@ -168,7 +168,8 @@ def compare_searchers(
         raise UsageError("compare-searchers: every class needs images in the pool and held out.")
     progress = progress or Silent()
     judge = Scorer(model, held_out, batch_size=batch_size, device=device)
-    how = {"batch_size": judge.batch_size, "device": device, "progress": progress}
+    # "auto" stays "auto": what it comes to is timed, and a search that goes on keeps what it began with.
+    how = {"batch_size": batch_size, "device": device, "progress": progress}
     runs = [
         (seed, name, effort)
         for seed in range(seeds)

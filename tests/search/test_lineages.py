@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from freqkit.data import synthetic
-from freqkit.engine import score
+from freqkit.engine import Scorer, score
 from freqkit.errors import UsageError
 from freqkit.masks import coverage, uncentred
 from freqkit.measures import recovery
@@ -293,6 +293,16 @@ def test_comparison_is_on_equal_terms_and_goes_on(planted, tmp_path):
 def test_errors_name_the_argument(search, wrong, sentence, model, images):
     with pytest.raises(UsageError, match=sentence.replace(".", r"\.")):
         search(model, images, **wrong)
+
+
+def test_a_stopped_comparison_goes_on_whatever_batch_size_is_timed_now(planted, tmp_path, monkeypatch):
+    model, pool, fresh = planted
+    how = {"searchers": ["learned"], "efforts": {"learned": [2]}, "per_class": 2, "seeds": 1, "out": tmp_path}
+    first = compare_searchers(model, pool, fresh, **how)
+    size = load_result(tmp_path / "learned-2-seed0").record["batch_size"]
+    monkeypatch.setattr("freqkit.search.compare.Scorer", lambda *args, **kw: Scorer(*args, **{**kw, "batch_size": 3}))
+    again = compare_searchers(model, pool, fresh, **how)
+    assert again.rows[0]["selection loss"] == first.rows[0]["selection loss"] and size != 3
 
 
 def test_comparison_refuses_the_same_images(planted):
