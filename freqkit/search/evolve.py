@@ -19,8 +19,8 @@ import torch
 
 from freqkit.engine import ranks
 from freqkit.errors import UsageError
+from freqkit.search.cells import cells_of_pairs, removal_cells
 from freqkit.search.gradient import ranking, ranking_parts
-from freqkit.search.removal import cells_of_pairs, removal_cells
 from freqkit.search.run import SearchRun, budget, fill, one_of, whole_number
 
 OBJECTIVES = ("tpr-fpr", "class-loss")

@@ -28,7 +28,8 @@ from freqkit import masks as mask_room
 from freqkit.engine import ranks
 from freqkit.engine.forward import Forward
 from freqkit.errors import UsageError
-from freqkit.search.removal import LEVELS, MASKS_AT_ONCE, RemovalRun, removal_cells, removal_masks
+from freqkit.search.cells import removal_cells, removal_masks
+from freqkit.search.removal import LEVELS, MASKS_AT_ONCE, RemovalRun
 
 CURVATURES = ("odds", "sampled", "signs")
 

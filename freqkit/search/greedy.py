@@ -15,7 +15,7 @@ import torch
 
 from freqkit import masks as mask_room
 from freqkit.engine import Silent, ranks
-from freqkit.search.removal import removal_cells
+from freqkit.search.cells import removal_cells
 from freqkit.search.run import SearchRun, budget, one_of, whole_number
 
 ORDERS = ("inner-first", "outer-first")

@@ -36,8 +36,8 @@ from freqkit.engine import Silent, ranks
 from freqkit.engine.forward import Forward
 from freqkit.errors import UsageError
 from freqkit.ops import spectral_filter, spectrum
+from freqkit.search.cells import cells_of_pairs, removal_cells
 from freqkit.search.gradient import ranking, ranking_parts
-from freqkit.search.removal import cells_of_pairs, removal_cells
 from freqkit.search.run import SearchRun, budget, fill, one_of, whole_number
 
 OBJECTIVES = ("tpr-fpr", "contrast", "class-loss")

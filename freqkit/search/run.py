@@ -11,6 +11,7 @@ from freqkit.engine.journal import finish_tile_on_signal
 from freqkit.engine.run_directory import forwards_in
 from freqkit.errors import UsageError
 from freqkit.results import SearchResult, StageResult
+from freqkit.search.cells import removal_cells
 from freqkit.search.plan import Plan
 
 
@@ -148,8 +149,6 @@ class SearchRun:
                 second pair, a backward counting two forwards.
         """
         import resource
-
-        from freqkit.search.removal import removal_cells
 
         _, owner = removal_cells(self.size, 1)
         every_second = (torch.arange(int(owner.max()) + 1) % 2 == 0)[None, owner].expand(scorer.tiling.group, -1, -1)

@@ -12,8 +12,8 @@ from freqkit.errors import UsageError
 from freqkit.masks import effective, uncentred
 from freqkit.models import load_model
 from freqkit.results import RemovalResult
+from freqkit.search import removal, removal_masks
 from freqkit.search.gradient import estimate_removal, gradient, ranking
-from freqkit.search.removal import removal, removal_masks
 from freqkit.search.run import SearchRun
 
 

@@ -12,8 +12,8 @@ from freqkit.errors import UsageError
 from freqkit.masks import canonical, effective, load_dfm, partner, unique
 from freqkit.models import load_model
 from freqkit.results import RemovalResult
+from freqkit.search import removal, removal_cells, removal_masks
 from freqkit.search.gradient import gradient
-from freqkit.search.removal import removal, removal_cells, removal_masks
 from freqkit.training import train
 
 
