@@ -183,14 +183,15 @@ def wait_for(path, size, child):
 def kill(folder, victim):
     """Kill one of three ranks at work; go on with two, then with one."""
     out = folder / f"killed-{victim}"
-    children = start(lambda: searching(out, wait=0.002), 3)
+    children = start(lambda: searching(out, wait=0.01), 3)
     wait_for(out / (f"journal-{victim}.bin" if victim else "journal.bin"), 2500, children[victim])
     os.kill(children[victim], signal.SIGKILL)
     codes = finish(children)
     scored = status(out)["forwards_done"]
     # Two ranks go on and are both killed, so that theirs must be found by the last.
-    children = start(lambda: searching(out, wait=0.002, resume=True), 2)
+    children = start(lambda: searching(out, wait=0.01, resume=True), 2)
     while status(out)["forwards_done"] < scored + 300:
+        assert os.waitpid(children[0], os.WNOHANG) == (0, 0), "the ranks were done before they could be killed"
         time.sleep(0.02)
     for child in children:
         os.kill(child, signal.SIGKILL)
