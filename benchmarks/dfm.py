@@ -26,18 +26,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import harness, racing  # noqa: E402
-from benchmarks.baselines import published_dfm  # noqa: E402
-from freqkit.data import load_images, write_image_folder  # noqa: E402
-from freqkit.engine import Scorer  # noqa: E402
-from freqkit.masks import effective, select  # noqa: E402
-from freqkit.models import load_model  # noqa: E402
-from freqkit.search import removal_cells, removal_masks  # noqa: E402
+from benchmarks import harness, racing
+from benchmarks.baselines import published_dfm
+from freqkit.data import load_images, write_image_folder
+from freqkit.engine import Scorer
+from freqkit.masks import effective, select
+from freqkit.models import load_model
+from freqkit.search import removal_cells, removal_masks
 
-DATA = Path(os.environ.get("FREQKIT_DATA", ROOT.parent / "shared" / "data"))
+DATA = Path(os.environ.get("FREQKIT_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 CLASSES_TIMED = 2
 
 

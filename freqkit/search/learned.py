@@ -192,6 +192,7 @@ class _Learner:
         self.run, self.class_index, self.bins = run, class_index, bins
         self.objective, self.steps, self.rate, self.seed = objective, steps, rate, seed
         self.own, self.others = own, 0 if objective == "class-loss" else others
+        self.counts = run.images.counts.tolist()
         _, self.owner = removal_cells(run.size, 1)
         self.area = torch.bincount(self.owner.flatten())
         self.cells = cells_of_pairs(self.owner)[:levels]
@@ -203,7 +204,7 @@ class _Learner:
 
     def drawn(self, label):
         """Images of a step."""
-        count = int((self.run.images.labels == label).sum())
+        count = self.counts[label]
         return min(self.own, count) + min(self.others, len(self.run.images) - count)
 
     def images_of_steps(self, starts):
