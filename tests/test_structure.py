@@ -1,6 +1,7 @@
 """The directions of CONTRIBUTING.md: who imports whom, what stays inside functions, the stem rule."""
 
 import ast
+import importlib
 import re
 from pathlib import Path
 
@@ -194,3 +195,13 @@ def test_stem_rule(stem):
     assert missing == []
     assert list((ROOT / "tests").rglob(f"test_{stem}*.py")), f"no tests/**/test_{stem}.py"
     assert any(stem in p.read_text(encoding="utf-8") for p in (ROOT / "benchmarks").glob("*.py"))
+
+
+def test_the_kinds_of_masks_are_numbered_alike_on_both_sides():
+    spectral_filter = importlib.import_module("freqkit.ops.spectral_filter")
+
+    text = (CSRC / "spectral_filter" / "mask_kind.h").read_text(encoding="utf-8")
+    kinds = {name: int(number) for name, number in re.findall(r"k(\w+) = (-?\d+)", text)}
+    symmetries = {name.removeprefix("Bits").lower(): number for name, number in kinds.items() if "Bits" in name}
+    assert symmetries == spectral_filter._SYMMETRIES
+    assert (kinds["Full"], kinds["Half"]) == (0, 1)  # int(half plane) in `_mask_arguments`

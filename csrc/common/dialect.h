@@ -24,6 +24,13 @@
 #define FREQKIT_LAMBDA __attribute__((always_inline))  // without it g++ leaves codelets as calls
 #endif
 
+// Stops at what cannot be: a table and a switch that do not agree.
+#if defined(__CUDA_ARCH__)
+#define FREQKIT_TRAP() __trap()
+#else
+#define FREQKIT_TRAP() __builtin_trap()
+#endif
+
 #if defined(FREQKIT_EMULATED)
 #include "shim.h"
 #elif defined(__CUDACC__)

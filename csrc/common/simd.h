@@ -10,6 +10,15 @@
 namespace freqkit {
 inline namespace FREQKIT_SIMD_NAMESPACE {
 
+template <class S>
+FREQKIT_INLINE S smaller(S a, S b) {
+  return a < b ? a : b;
+}
+template <class S>
+FREQKIT_INLINE S larger(S a, S b) {
+  return a < b ? b : a;
+}
+
 template <class S, int L>
 struct Lanes {
   typedef S Vector __attribute__((vector_size(L * sizeof(S))));

@@ -7,45 +7,41 @@
 #include <vector>
 
 #include "codelets.h"
+#include "radices.h"
 
 namespace freqkit {
 namespace {
 
-// Radices with a codelet, and their measured cost in vector operations for one butterfly (loads and stores included).
 struct Radix {
   int radix;
   double cost;
 };
-constexpr Radix kRadices[] = {{2, 9},    {3, 20},   {4, 28},   {5, 48},   {6, 58},   {7, 84},   {8, 78},   {9, 120},
-                              {10, 125}, {11, 190}, {12, 140}, {13, 260}, {14, 210}, {15, 220}, {16, 200}, {17, 430},
-                              {18, 310}, {19, 540}, {20, 320}, {23, 790}, {24, 380}, {32, 560}};
+#define FREQKIT_ENTRY(R, COST) {R, COST},
+constexpr Radix kRadices[] = {FREQKIT_EACH_RADIX(FREQKIT_ENTRY)};
+#undef FREQKIT_ENTRY
 
-// Lengths whose best cut was measured and differs from what the cost table says.
 struct Tuned {
-  int length;
-  int radix[4];
+  int first, second;
 };
-constexpr Tuned kTuned[] = {
-    {32, {4, 8}},    {48, {6, 8}},    {64, {4, 16}},   {96, {8, 12}},   {128, {16, 8}},
-    {224, {14, 16}}, {256, {16, 16}}, {288, {18, 16}}, {320, {20, 16}}, {384, {24, 16}},
-};
+#define FREQKIT_ENTRY(FIRST, SECOND) {FIRST, SECOND},
+constexpr Tuned kTuned[] = {FREQKIT_EACH_TUNED(FREQKIT_ENTRY)};
+#undef FREQKIT_ENTRY
+
+constexpr bool has_codelet(int radix) {
+  for (const Radix& r : kRadices)
+    if (r.radix == radix) return true;
+  return false;
+}
 
 std::vector<int> cut(int length) {
   for (const Tuned& tuned : kTuned)
-    if (tuned.length == length) {
-      std::vector<int> radices;
-      for (int r : tuned.radix)
-        if (r) radices.push_back(r);
-      return radices;
-    }
+    if (tuned.first * tuned.second == length) return {tuned.first, tuned.second};
   std::vector<int> radices;
   int rest = length;
   for (int p = 2; p * p <= rest || rest > 1;) {  // direct passes for the primes without a codelet
     if (p * p > rest) p = rest;
-    int prime = p;
-    bool has_codelet = false;
-    for (const Radix& r : kRadices) has_codelet = has_codelet || r.radix == prime;
-    if (!has_codelet)
+    const int prime = p;
+    if (!has_codelet(prime))
       while (rest % prime == 0) radices.push_back(prime), rest /= prime;
     else
       while (rest % prime == 0) rest /= prime;
@@ -95,8 +91,7 @@ std::unique_ptr<OwnedPlan<S>> build(int length) {
     rest /= radix;
     Pass<S>& pass = plan.pass[i];
     pass = {radix, rest, blocks, false, nullptr, nullptr};
-    pass.codelet = radix == 1;
-    for (const Radix& r : kRadices) pass.codelet = pass.codelet || r.radix == radix;
+    pass.codelet = radix == 1 || has_codelet(radix);
     std::vector<S> twiddles;
     if (i + 1 < plan.passes)
       for (int b = 0; b < rest; ++b)

@@ -12,6 +12,8 @@
 #include "../common/launch.h"
 #include "../common/numbers.h"
 #include "../fft/codelets.h"
+#include "../fft/radices.h"
+#include "mask_kind.h"
 
 namespace freqkit::device {
 
@@ -48,11 +50,9 @@ FREQKIT_HD inline int position_of(const Line& line, int k) {
   return position;
 }
 
-enum MaskKind : int { kNoMask = -1, kDense = 0, kHalfPlane = 1, kBitsAverage = 2, kBitsHermitian = 3 };
-
 struct MaskView {
   const void* data = nullptr;  // T [K,H,W], T [K,H,W/2+1], or bits [K,cell_rows,row_bytes], centred
-  int kind = kNoMask;
+  MaskKind kind = MaskKind::kNone;
   int cell_height = 1, cell_width = 1;
   int cell_rows = 1, row_bytes = 1;
 };
@@ -72,6 +72,11 @@ struct ImageView {
   int64_t image = 0, channel = 0, row = 0, column = 0;  // in elements
 };
 
+#define FREQKIT_ENTRY(R) R,
+constexpr int kLargeRadices[] = {FREQKIT_EACH_LARGE_DEVICE_RADIX(FREQKIT_ENTRY)};  // float32 only
+constexpr int kSmallRadices[] = {FREQKIT_EACH_SMALL_DEVICE_RADIX(FREQKIT_ENTRY)};
+#undef FREQKIT_ENTRY
+
 // The fewest passes, then the smallest sum of radices.
 inline void best_radices(int remaining, bool large, int depth, int (&trial)[kMaxPasses], int& best_passes,
                          int& best_sum, int sum, Line& line) {
@@ -85,11 +90,14 @@ inline void best_radices(int remaining, bool large, int depth, int (&trial)[kMax
     }
     return;
   }
-  for (int r : {16, 14, 12, 9, 8, 7, 5, 4, 3, 2}) {
-    if ((!large && r > 8) || remaining % r != 0 || (depth > 0 && r > trial[depth - 1])) continue;
+  const auto with = [&](int r) {
+    if (remaining % r != 0 || (depth > 0 && r > trial[depth - 1])) return;
     trial[depth] = r;
     best_radices(remaining / r, large, depth + 1, trial, best_passes, best_sum, sum + r, line);
-  }
+  };
+  if (large)
+    for (int r : kLargeRadices) with(r);
+  for (int r : kSmallRadices) with(r);
 }
 
 // A plan for length n whose work memory fits `shared_limit` bytes, or a wide one.
@@ -98,7 +106,7 @@ inline Line make_line(int n, int complex_bytes, size_t shared_limit) {
   Line line;
   line.n = n;
   int direct[kMaxPasses], directs = 0, smooth = 1, rest = n;
-  for (int p : {2, 3, 5, 7})
+  for (int p : kSmallRadices)  // composite ones too: what is left of them are their primes
     while (rest % p == 0) rest /= p, smooth *= p;
   for (int p = 11; int64_t(p) * p <= rest; p += 2)
     while (rest % p == 0) direct[directs++] = p, rest /= p;

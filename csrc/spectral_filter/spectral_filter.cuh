@@ -128,33 +128,25 @@ __device__ FREQKIT_INLINE Complex<T>* transform(Complex<T>* data, const Line& li
   for (int pass = 0; pass < line.passes; ++pass) {
     const int radix = line.radix[pass];
     switch (radix) {
-      case 2: codelet_pass<2, SHARED>(data, line, length, roots); break;
-      case 3: codelet_pass<3, SHARED>(data, line, length, roots); break;
-      case 4: codelet_pass<4, SHARED>(data, line, length, roots); break;
-      case 5: codelet_pass<5, SHARED>(data, line, length, roots); break;
-      case 7: codelet_pass<7, SHARED>(data, line, length, roots); break;
-      case 8: codelet_pass<8, SHARED>(data, line, length, roots); break;
+#define FREQKIT_CASE(R) \
+  case R: codelet_pass<R, SHARED>(data, line, length, roots); break;
+      FREQKIT_EACH_SMALL_DEVICE_RADIX(FREQKIT_CASE)
+#undef FREQKIT_CASE
+#define FREQKIT_CASE(R)                                   \
+  case R:                                                 \
+    if constexpr (sizeof(T) == 4) {                       \
+      codelet_pass<R, SHARED>(data, line, length, roots); \
+      break;                                              \
+    }                                                     \
+    [[fallthrough]];
+      FREQKIT_EACH_LARGE_DEVICE_RADIX(FREQKIT_CASE)
+#undef FREQKIT_CASE
       default: {
-        bool done = false;
-        if constexpr (sizeof(T) == 4) {
-          done = true;
-          if (radix == 9)
-            codelet_pass<9, SHARED>(data, line, length, roots);
-          else if (radix == 12)
-            codelet_pass<12, SHARED>(data, line, length, roots);
-          else if (radix == 14)
-            codelet_pass<14, SHARED>(data, line, length, roots);
-          else if (radix == 16)
-            codelet_pass<16, SHARED>(data, line, length, roots);
-          else
-            done = false;
-        }
-        if (!done) {
-          direct_pass<SHARED>(data, other, line, radix, length, roots);
-          Complex<T>* const t = data;
-          data = other;
-          other = t;
-        }
+        if (line.buffers < 2) FREQKIT_TRAP();  // a plan with a radix that has no case here
+        direct_pass<SHARED>(data, other, line, radix, length, roots);
+        Complex<T>* const t = data;
+        data = other;
+        other = t;
       }
     }
     length /= radix;
@@ -187,13 +179,13 @@ template <class T>
 __device__ FREQKIT_INLINE T mask_weight(const MaskView& m, int64_t mask, int ky, int kx, int height, int width) {
   const int mirror_y = ky == 0 ? 0 : height - ky, mirror_x = kx == 0 ? 0 : width - kx;
   switch (m.kind) {
-    case kNoMask: return T(1);
-    case kDense: {
+    case MaskKind::kNone: return T(1);
+    case MaskKind::kFull: {
       const T* const values = static_cast<const T*>(m.data) + mask * height * width;
       return T(0.5) * (load_const(values + int64_t(ky) * width + kx) +
                        load_const(values + int64_t(mirror_y) * width + mirror_x));
     }
-    case kHalfPlane: {
+    case MaskKind::kHalf: {
       const int columns = width / 2 + 1;
       const T* const values = static_cast<const T*>(m.data) + mask * height * columns;
       if (kx == mirror_x)
@@ -206,7 +198,7 @@ __device__ FREQKIT_INLINE T mask_weight(const MaskView& m, int64_t mask, int ky,
       const int centre_y = height / 2, centre_x = width / 2;
       const int row = (ky + centre_y) % height, column = (kx + centre_x) % width;
       const int other_row = (mirror_y + centre_y) % height, other_column = (mirror_x + centre_x) % width;
-      if (m.kind == kBitsAverage)
+      if (m.kind == MaskKind::kBitsAverage)
         return T(0.5) * T(mask_bit(m, mask, row, column) + mask_bit(m, mask, other_row, other_column));
       const bool self_paired = ky == mirror_y;
       const bool canonical = self_paired ? column <= centre_x : row < centre_y;
@@ -578,7 +570,7 @@ template <class Plan, class Launch>
 void fused_inverse(Launch&& launch, char* memory, const InverseArguments<float>& a) {
   const int64_t masks = a.masks, images = a.images;
   if (masks * images == 0) return;
-  const bool bits = a.mask.kind >= kBitsAverage;
+  const bool bits = is_bits(a.mask.kind);
   const FusedGeometry g = fused_geometry(Plan::N, Plan::D, masks, images, a.channels, a.paired, bits);
   auto* const twiddles = reinterpret_cast<Complex<float>*>(memory + g.twiddles);
   auto* const roots = reinterpret_cast<Complex<float>*>(memory + g.roots);

@@ -9,10 +9,9 @@
 
 #include "../common/numbers.h"
 #include "../fft/plan.h"
+#include "mask_kind.h"
 
 namespace freqkit {
-
-enum class MaskKind : int { kFull = 0, kHalf = 1, kBitsAverage = 2, kBitsHermitian = 3 };
 
 // Shape of a plane in the packed layout.
 struct PlaneShape {

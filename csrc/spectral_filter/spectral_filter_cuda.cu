@@ -32,15 +32,14 @@ MaskView mask_view(const Tensor& mask, int64_t kind, const std::vector<int64_t>&
       "freqkit: masks must have three dimensions and lie on the images' device");
   MaskView view;
   view.data = mask.const_data_ptr();
-  view.kind = int(kind);
-  if (kind == kDense || kind == kHalfPlane) {
+  view.kind = MaskKind(kind);
+  if (is_dense(view.kind)) {
     STD_TORCH_CHECK(mask.scalar_type() == dtype, "freqkit: dense masks must have the spectrum's dtype");
-    STD_TORCH_CHECK(mask.size(1) == height && mask.size(2) == (kind == kDense ? width : width / 2 + 1),
+    STD_TORCH_CHECK(mask.size(1) == height && mask.size(2) == (view.kind == MaskKind::kFull ? width : width / 2 + 1),
                     "freqkit: dense masks do not fit the image size");
     return view;
   }
-  STD_TORCH_CHECK((kind == kBitsAverage || kind == kBitsHermitian) && mask.scalar_type() == ScalarType::Byte,
-                  "freqkit: bit masks must be uint8");
+  STD_TORCH_CHECK(is_bits(view.kind) && mask.scalar_type() == ScalarType::Byte, "freqkit: bit masks must be uint8");
   STD_TORCH_CHECK(cell.size() == 2 && cell[0] > 0 && cell[1] > 0 && mask.size(1) * cell[0] == height &&
                       mask.size(2) * 8 * cell[1] >= width,
                   "freqkit: bit masks do not fit the image size");
@@ -104,7 +103,7 @@ void filter_into(const Tensor& packed_any, int64_t height, int64_t width, const 
                          with_fused_plan(int(height), int(width), stream.shared_limit(), [&](auto plan) {
                            using Plan = decltype(plan);
                            const FusedGeometry g = fused_geometry(Plan::N, Plan::D, masks, images, a.channels, paired,
-                                                                  kind >= kBitsAverage);
+                                                                  is_bits(a.mask.kind));
                            const Tensor memory = empty_on(packed, {int64_t(g.bytes)}, ScalarType::Byte);
                            fused_inverse<Plan>(stream, static_cast<char*>(memory.mutable_data_ptr()), a);
                          });
@@ -221,7 +220,7 @@ Tensor spectral_filter_backward_spectrum(const Tensor& grad_any, int64_t height,
 
 Tensor spectral_filter_backward_mask(const Tensor& grad_any, const Tensor& packed_any, int64_t height, int64_t width,
                                      int64_t kind, bool paired) {
-  STD_TORCH_CHECK(kind == kDense || kind == kHalfPlane, "freqkit: only dense masks have gradients");
+  STD_TORCH_CHECK(is_dense(MaskKind(kind)), "freqkit: only dense masks have gradients");
   const Tensor grad = evenly_stepped(grad_any), packed = contiguous_of(packed_any);
   const int64_t at = paired ? 0 : 1;
   STD_TORCH_CHECK(grad.dim() == at + 4 && grad.size(at) == packed.size(0) && grad.size(at + 1) == packed.size(1) &&
@@ -232,7 +231,7 @@ Tensor spectral_filter_backward_mask(const Tensor& grad_any, const Tensor& packe
     using T = decltype(zero);
     const Stream stream(grad);
     const int64_t channels = packed.size(1), images = packed.size(0) * channels, masks = grad.size(0);
-    const int64_t columns = kind == kDense ? width : width / 2 + 1;
+    const int64_t columns = MaskKind(kind) == MaskKind::kFull ? width : width / 2 + 1;
     const std::vector<int64_t> size = {masks, height, columns};
     const int64_t planes = paired ? channels : images;
     if (planes == 0) return zeros_on(grad, size, packed.scalar_type());
@@ -255,7 +254,7 @@ Tensor spectral_filter_backward_mask(const Tensor& grad_any, const Tensor& packe
     set_weights(a.self_weight, a.inner_weight, height, width);
     forward(stream, memory.work(), a);
     finish_mask_gradient(stream, memory.geometry, static_cast<const T*>(half.const_data_ptr()),
-                         static_cast<T*>(result.mutable_data_ptr()), masks, shares, kind == kDense);
+                         static_cast<T*>(result.mutable_data_ptr()), masks, shares, MaskKind(kind) == MaskKind::kFull);
     return result;
   });
 }

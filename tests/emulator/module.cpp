@@ -43,13 +43,13 @@ emulated::Limits limits_of(const py::dict& options) {
 
 MaskView mask_of(const py::object& mask, int kind, std::pair<int, int> cell, int height) {
   MaskView view;
-  view.kind = kind;
+  view.kind = MaskKind(kind);
   if (mask.is_none()) return view;
   const py::array array = py::cast<py::array>(mask);
   view.data = array.data();
   view.cell_height = cell.first;
   view.cell_width = cell.second;
-  if (kind >= kBitsAverage) {
+  if (is_bits(view.kind)) {
     view.cell_rows = height / cell.first;
     view.row_bytes = int(array.shape(2));
   }
@@ -70,7 +70,7 @@ py::array inverse_of(py::array_t<std::complex<T>, py::array::c_style> spectrum, 
                      const std::string& out_type, bool channels_last, bool weighted, const py::dict& options) {
   const int64_t images = spectrum.shape(0);
   const emulated::DeviceArray<std::complex<T>> device_spectrum(spectrum.data(), size_t(spectrum.size()));
-  const int64_t masks = kind == kNoMask || paired ? 1 : py::cast<py::array>(mask).shape(0);
+  const int64_t masks = MaskKind(kind) == MaskKind::kNone || paired ? 1 : py::cast<py::array>(mask).shape(0);
   const Number type = number_named(out_type);
   const char* formats[] = {"f4", "f8", "u2", "u2"};
   py::array out{py::dtype(formats[int(type)]), std::vector<int64_t>{masks * images * height * width}};
@@ -121,7 +121,7 @@ py::object fused_inverse_of(py::array_t<std::complex<float>, py::array::c_style>
                                   device_out.data()};
   const bool found = with_fused_plan(height, width, limits.shared, [&](auto plan) {
     using Plan = decltype(plan);
-    const FusedGeometry g = fused_geometry(Plan::N, Plan::D, masks, images, channels, paired, kind >= kBitsAverage);
+    const FusedGeometry g = fused_geometry(Plan::N, Plan::D, masks, images, channels, paired, is_bits(MaskKind(kind)));
     const emulated::DeviceArray<char> memory(g.bytes);
     fused_inverse<Plan>(recorder(), memory.data(), a);
   });
@@ -161,7 +161,7 @@ py::array forward_of(py::array in, const std::string& in_type, int height, int w
     a.other = reinterpret_cast<const Complex<T>*>(data_or_null<std::complex<T>>(other));
     a.mask_gradient = half.data();
     forward(recorder(), memory.work(), a);
-    const bool dense = kind == kDense;
+    const bool dense = MaskKind(kind) == MaskKind::kFull;
     py::array_t<T> out({count, int64_t(height), int64_t(dense ? width : width / 2 + 1)});
     std::memset(static_cast<void*>(out.mutable_data()), 0xff, size_t(out.nbytes()));
     finish_mask_gradient(emulated::Launch{}, g, half.data(), out.mutable_data(), count, shares, dense);

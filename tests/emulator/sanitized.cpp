@@ -73,12 +73,12 @@ bool filter(int height, int width, const emulated::Limits& limits) {
   std::vector<T> dense(size_t(masks) * height * width, T(1));
   std::vector<T> half_plane(size_t(masks) * height * (width / 2 + 1), T(1));
   std::vector<unsigned char> bits(size_t(masks) * height * ((width + 7) / 8), 0xff);
-  for (int kind = 0; kind < 4; ++kind) {
+  for (MaskKind kind : {MaskKind::kFull, MaskKind::kHalf, MaskKind::kBitsAverage, MaskKind::kBitsHermitian}) {
     MaskView mask;
     mask.kind = kind;
-    mask.data = kind == kDense       ? static_cast<const void*>(dense.data())
-                : kind == kHalfPlane ? static_cast<const void*>(half_plane.data())
-                                     : bits.data();
+    mask.data = kind == MaskKind::kFull   ? static_cast<const void*>(dense.data())
+                : kind == MaskKind::kHalf ? static_cast<const void*>(half_plane.data())
+                                          : bits.data();
     mask.cell_rows = height;
     mask.row_bytes = (width + 7) / 8;
     std::vector<T> y(x.size() * masks);
@@ -93,11 +93,11 @@ bool filter(int height, int width, const emulated::Limits& limits) {
                           2 * scale,
                           plain,
                           y.data()};
-    if (kind == kHalfPlane) a.out = {nullptr, plain.type, plain.image, 1, width * channels, channels};
+    if (kind == MaskKind::kHalf) a.out = {nullptr, plain.type, plain.image, 1, width * channels, channels};
     inverse(launch, memory.work(), a);
     std::vector<T> expected;
     for (int k = 0; k < masks; ++k) expected.insert(expected.end(), x.begin(), x.end());
-    if (kind == kHalfPlane)
+    if (kind == MaskKind::kHalf)
       for (size_t i = 0; i < expected.size(); ++i) {
         const size_t image = i / (channels * height * width), rest = i % (channels * height * width);
         expected[i] =
@@ -111,7 +111,7 @@ bool filter(int height, int width, const emulated::Limits& limits) {
   f.in.data = gradient.data();
   f.inner = masks, f.inner_step = planes, f.sum = RowSum::spectrum_gradient;
   f.self_weight = scale, f.inner_weight = 2 * scale;
-  f.mask.kind = kDense, f.mask.data = dense.data();
+  f.mask.kind = MaskKind::kFull, f.mask.data = dense.data();
   forward(launch, memory.work(), f);
   std::vector<T> half_gradient(size_t(masks) * half * width), mask_gradient(size_t(masks) * height * width);
   f.outer = masks, f.inner = planes, f.outer_step = planes, f.inner_step = 1, f.shares = 1,
@@ -137,7 +137,7 @@ bool fused(bool bits, bool channels_last, Number type) {
   MaskView mask;
   const std::vector<float> ones(size_t(masks) * n * n, 1.0f);
   const std::vector<unsigned char> cells(size_t(masks) * 16 * 2, 0xff);
-  mask.kind = bits ? kBitsHermitian : kDense;
+  mask.kind = bits ? MaskKind::kBitsHermitian : MaskKind::kFull;
   mask.data = bits ? static_cast<const void*>(cells.data()) : ones.data();
   mask.cell_height = mask.cell_width = n / 16;
   mask.cell_rows = 16, mask.row_bytes = 2;
