@@ -1,0 +1,56 @@
+"""The private layout of a spectrum: how many numbers a plane takes, and to and from the half plane."""
+
+from functools import cache
+
+import torch
+
+
+@cache
+def lanes(dtype):
+    """Rows that a vector of the instruction set in use holds side by side; a copy in half precision keeps float32's."""
+    return torch.ops.freqkit.lanes(dtype == torch.float64)
+
+
+def packed_size(device_type, dtype, h, w):
+    """Real numbers per plane of a packed spectrum.
+
+    CPU: rows ky < (H+1)//2 in groups of `lanes`, `[group][kx][re, im][lane]`, then for even H the row H/2,
+    `[kx][re, im]`; padded to a multiple of 16.
+    CUDA: `[ky <= H//2][kx][re, im]`.
+    """
+    if device_type != "cpu":
+        return (h // 2 + 1) * w * 2
+    count = lanes(dtype)
+    groups = -(-((h + 1) // 2) // count)
+    return -(-(groups * w * 2 * count + (2 * w if h % 2 == 0 else 0)) // 16) * 16
+
+
+def unpack(packed, h, w):
+    """Packed `[B, C, M]` -> real and imaginary part of the rows ky = 0 .. H//2, real `[B, C, H//2+1, W, 2]`."""
+    b, c, _ = packed.shape
+    if packed.device.type != "cpu":
+        return packed.reshape(b, c, h // 2 + 1, w, 2)
+    count, rows = lanes(packed.dtype), (h + 1) // 2
+    groups = -(-rows // count)
+    main = packed[..., : groups * w * 2 * count].reshape(b, c, groups, w, 2, count)
+    main = main.permute(0, 1, 2, 5, 3, 4).reshape(b, c, groups * count, w, 2)[:, :, :rows]
+    if h % 2 == 0:
+        main = torch.cat([main, packed[..., groups * w * 2 * count :][..., : 2 * w].reshape(b, c, 1, w, 2)], dim=2)
+    return main
+
+
+def pack(half, h, w):
+    """The way back: real `[B, C, H//2+1, W, 2]` -> `[B, C, M]` in the layout of its device and of this machine."""
+    b, c = half.shape[:2]
+    if half.device.type != "cpu":
+        return half.reshape(b, c, -1)
+    count, rows = lanes(half.dtype), (h + 1) // 2
+    groups = -(-rows // count)
+    main = half.new_zeros(b, c, groups * count, w, 2)
+    main[:, :, :rows] = half[:, :, :rows]
+    main = main.view(b, c, groups, count, w, 2).permute(0, 1, 2, 4, 5, 3).reshape(b, c, groups * w * 2 * count)
+    packed = half.new_zeros(b, c, packed_size("cpu", half.dtype, h, w))
+    packed[..., : main.shape[-1]] = main
+    if h % 2 == 0:
+        packed[..., main.shape[-1] : main.shape[-1] + 2 * w] = half[:, :, rows].flatten(-2)
+    return packed
