@@ -57,8 +57,11 @@ def choice(name, value, allowed, said):
 
 
 def fits(function, what, count, item):
-    """Refuse sizes whose product no machine holds, before anything is copied or made."""
-    if count * item > _MOST_BYTES:
+    """Refuse sizes whose product no machine holds, before anything is copied or made.
+
+    In a compiled graph, whose sizes may be symbols, the native side does so when it runs.
+    """
+    if not torch.compiler.is_compiling() and count * item > _MOST_BYTES:
         raise ValueError(f"{function}: {what} would take {count * item:.3g} bytes, more than can be addressed.")
 
 
@@ -74,7 +77,7 @@ def images(x):
     shape = x.shape
     if len(shape) != 4 or shape[2] < 1 or shape[3] < 1:
         raise ValueError(f"spectrum: x must have shape [B, C, H, W] with H, W >= 1; got {list(shape)}.")
-    if shape[2] > _MOST_SIDE or shape[3] > _MOST_SIDE:
+    if not torch.compiler.is_compiling() and (shape[2] > _MOST_SIDE or shape[3] > _MOST_SIDE):
         raise ValueError(f"spectrum: H and W of x must be at most 2^24; got {list(shape)}.")
     fits("spectrum", f"the spectrum of x {list(shape)}", math.prod(shape), 16)
 

@@ -17,10 +17,13 @@ neither forward mode nor `torch.func`.
 
 import torch
 from torch import Tensor
-from torch._C._functorch import is_functorch_wrapped_tensor
+from torch._C._functorch import TransformType, is_functorch_wrapped_tensor
 from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
+from torch.autograd.forward_ad import _set_fwd_grad_enabled
 from torch.autograd.function import _SingleLevelFunction
+
+from freqkit.ops.packed import hermitian
 
 _C = torch._C
 
@@ -29,6 +32,8 @@ def live(tensor):
     """Whether a derivative or a batch hangs on the tensor, so that it must not be read or written as numbers."""
     if tensor.requires_grad and torch.is_grad_enabled():
         return True
+    if torch.compiler.is_compiling():  # the operators themselves see the rest, when the graph is made
+        return False
     if is_functorch_wrapped_tensor(tensor):
         return True
     return forward_ad._current_level >= 0 and forward_ad.unpack_dual(tensor).tangent is not None
@@ -42,6 +47,15 @@ def nothing_traces():
         or forward_ad._current_level >= 0
         or _C._len_torch_dispatch_stack()
     )
+
+
+def _forward_mode():
+    """Whether tangents may come: in a compiled `torch.func.jvp` the level of `forward_ad` does not tell."""
+    if forward_ad._current_level >= 0:
+        return True
+    if not _C._are_functorch_transforms_active():
+        return False
+    return _C._functorch.peek_interpreter_stack().key() == TransformType.Jvp
 
 
 def _operator(name):
@@ -59,16 +73,23 @@ def _differentiable(library, name, linear, transpose, constants=()):
     """
     op = _operator(name)
 
+    def below(keyset, *args):
+        with _C._AutoDispatchBelowAutograd():
+            return op.redispatch(keyset & _C._after_autograd_keyset, *args)
+
     class Derivative(_SingleLevelFunction):
         @staticmethod
         def forward(keyset, *args):
-            with _C._AutoDispatchBelowAutograd():
-                return op.redispatch(keyset & _C._after_autograd_keyset, *args)
+            if not _C._are_functorch_transforms_active():
+                return below(keyset, *args)
+            # An autograd function switches derivatives off; the transforms outside of this one still want theirs.
+            with torch.enable_grad(), _set_fwd_grad_enabled(True):
+                return below(keyset, *args)
 
         @staticmethod
         def setup_context(ctx, inputs, output):
             args, needs = inputs[1:], ctx.needs_input_grad[1:]
-            forward = forward_ad._current_level >= 0
+            forward = _forward_mode()
             kept = [
                 args[i] if i not in linear or forward or any(needs[j] for j in linear if j != i) else None
                 for i in (*linear, *constants)
@@ -103,18 +124,21 @@ def _differentiable(library, name, linear, transpose, constants=()):
             if name == "spectrum":
                 args[1] = None  # the mean
             total = None
-            for i in linear:
-                if tangents[i] is not None:
-                    part = op(*args[:i], tangents[i], *args[i + 1 :])
-                    total = part if total is None else total + part
+            # Values without this level's tangents, but with those of the levels outside of it.
+            with _set_fwd_grad_enabled(True):
+                args = [forward_ad.unpack_dual(arg, level=0).primal if isinstance(arg, Tensor) else arg for arg in args]
+                for i in linear:
+                    if tangents[i] is not None:
+                        part = op(*args[:i], tangents[i], *args[i + 1 :])
+                        total = part if total is None else total + part
             return total
 
     Derivative.__name__ = Derivative.__qualname__ = f"freqkit_{name}"
 
     def kernel(keyset, *args):
         tracked = _C.is_grad_enabled() and _C._any_requires_grad(*args)
-        if not tracked and forward_ad._current_level < 0:
-            return Derivative.forward(keyset, *args)
+        if not tracked and not _forward_mode():
+            return below(keyset, *args)
         for i in constants:
             if args[i] is not None and live(args[i]):
                 raise ValueError(f"freqkit::{name}: argument {i} has no derivative here; it must not require one.")
@@ -167,7 +191,7 @@ def _of_filter(args, like, needs, cotangent):
 
 def _of_backward_spectrum(args, like, needs, cotangent):
     grad, h, w, mask, kind, cell, paired, _ = args
-    native = torch.ops.freqkit
+    native, cotangent = torch.ops.freqkit, hermitian(cotangent, h, w)
     result = {}
     if needs[0]:
         result[0] = native.spectral_filter(cotangent, h, w, mask, kind, cell, paired, like[0][0], False)

@@ -4,11 +4,17 @@ from functools import cache
 
 import torch
 
+_LANES = [0, 0]
 
-@cache
+
+def learn_lanes():
+    """Ask the native library, once it is loaded; the answer is a number by then where a compiler looks on."""
+    _LANES[:] = torch.ops.freqkit.lanes(False), torch.ops.freqkit.lanes(True)
+
+
 def lanes(dtype):
     """Rows that a vector of the instruction set in use holds side by side; a copy in half precision keeps float32's."""
-    return torch.ops.freqkit.lanes(dtype == torch.float64)
+    return _LANES[dtype == torch.float64]
 
 
 def packed_size(device_type, dtype, h, w):
@@ -54,3 +60,26 @@ def pack(half, h, w):
     if h % 2 == 0:
         packed[..., main.shape[-1] : main.shape[-1] + 2 * w] = half[:, :, rows].flatten(-2)
     return packed
+
+
+@cache
+def _partners(device, dtype, h, w):
+    """Of each number of a plane the place of its partner -f in the rows 0 and H/2, elsewhere its own; and its sign."""
+    with torch.inference_mode(False):
+        size, count = packed_size(device.type, dtype, h, w), 1 if device.type != "cpu" else lanes(dtype)
+        place, sign = torch.arange(size), torch.ones(size, dtype=dtype)
+        kx = torch.arange(w)
+        last = size - w * 2 if count == 1 else -(-((h + 1) // 2) // count) * w * 2 * count
+        for first, step in [(0, count), (last, 1)][: 1 + (h % 2 == 0)]:
+            for part in (0, 1):
+                place[first + (2 * kx + part) * step] = first + (2 * (-kx % w) + part) * step
+            sign[first + (2 * kx + 1) * step] = -1
+        return place.to(device), sign.to(device)
+
+
+def hermitian(packed, h, w):
+    """The spectrum of real images nearest to the numbers: a spectrum as it is, any other made symmetric in rows 0 and
+    H/2, which stand for both halves. So that derivatives to the numbers of a spectrum are those of this map, too.
+    """
+    place, sign = _partners(packed.device, packed.dtype, h, w)
+    return (packed + sign * packed[..., place]) * 0.5

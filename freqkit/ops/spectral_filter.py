@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from freqkit.ops import arguments, band_bank, derivatives, extension
-from freqkit.ops.packed import lanes, pack, packed_size, unpack
+from freqkit.ops.packed import hermitian, lanes, learn_lanes, pack, packed_size, unpack
 
 
 class BitMasks(NamedTuple):
@@ -128,9 +128,8 @@ class Spectrum:
 
     def dense(self):
         """The spectrum as `torch.fft.rfft2` gives it: complex `[B, C, H, W//2+1]`, DC at [0, 0], unnormalised."""
-        arguments.spectrum(self)
-        h, w = self.height, self.width
-        half = torch.view_as_complex(unpack(self.packed, h, w).contiguous())  # [B, C, H//2+1, W]
+        h, w, packed = self.height, self.width, _numbers(self)
+        half = torch.view_as_complex(unpack(packed, h, w).contiguous())  # [B, C, H//2+1, W]
         rest = torch.arange(h // 2 + 1, h, device=self.device)  # rows given by symmetry: X[ky, kx] = conj X[-ky, -kx]
         kx = torch.arange(w // 2 + 1, device=self.device)
         mirrored = half[:, :, h - rest][..., (w - kx) % w].conj()
@@ -149,24 +148,30 @@ class Spectrum:
             >>> torch.allclose(freqkit.spectrum(x).magnitude(), torch.fft.fft2(x).abs()[..., :4, :], atol=1e-4)
             True
         """
-        arguments.spectrum(self)
-        h, w = self.height, self.width
+        h, w, packed = self.height, self.width, _numbers(self)
         if self.device.type != "cpu":
-            half = unpack(self.packed, h, w)
+            half = unpack(packed, h, w)
             value = _length(half[..., 0], half[..., 1])
             return _total(value, weights) if total else value
         count, rows = lanes(self.dtype), (h + 1) // 2
         groups = -(-rows // count)
         numbers = groups * w * 2 * count
-        main = self.packed[..., :numbers].unflatten(-1, (groups, w, 2, count))
+        main = packed[..., :numbers].unflatten(-1, (groups, w, 2, count))
         value = _length(main[..., 0, :], main[..., 1, :])
-        last = self.packed[..., numbers : numbers + 2 * w].unflatten(-1, (w, 2)) if h % 2 == 0 else None
+        last = packed[..., numbers : numbers + 2 * w].unflatten(-1, (w, 2)) if h % 2 == 0 else None
         last = None if last is None else _length(last[..., 0], last[..., 1])
         if total:
             value = _total(value, weights)
             last = None if last is None else _total(last, weights)
         value = value.movedim(-1, -2).flatten(-3, -2)[..., :rows, :]
         return value if last is None else torch.cat([value, last[..., None, :]], dim=-2)
+
+
+def _numbers(spectra):
+    """The packed numbers, checked; where derivatives are taken, as a map of any numbers."""
+    arguments.spectrum(spectra)
+    packed = spectra.packed
+    return hermitian(packed, spectra.height, spectra.width) if derivatives.live(packed) else packed
 
 
 def _places(index, dim, size):
@@ -235,8 +240,8 @@ def spectrum(x, *, mean=None, std=None):
         mean, std: per-channel floats (C of them, or one for all): the spectrum is that of `(x - mean)/std`.
 
     Returns:
-        A `Spectrum` on x's device. Derivatives as of `spectral_filter`: to x, and to mean and std where they are tensors
-        that ask for one (then `(x - mean)/std` is taken by torch first).
+        A `Spectrum` on x's device. Derivatives as of `spectral_filter`: to x, and to mean and std where they are
+        tensors that ask for one (then `(x - mean)/std` is taken by torch first).
 
     Raises:
         TypeError: x is not a dense real floating tensor, or mean/std are no numbers.
@@ -328,8 +333,7 @@ def spectral_filter(x, masks, *, pairing="all", out=None, dtype=None, memory_for
     arguments.choice("pairing", pairing, ("all", "each"), "'all' or 'each'")
     arguments.choice("method", method, ("auto", "fft", "bank"), "'auto', 'fft' or 'bank'")
     if isinstance(x, Spectrum):
-        arguments.spectrum(x)
-        packed, h, w = x.packed, x.height, x.width
+        packed, h, w = _numbers(x), x.height, x.width
     elif isinstance(x, Tensor):
         transformed = spectrum(x)
         packed, h, w = transformed.packed, transformed.height, transformed.width
@@ -350,7 +354,7 @@ def spectral_filter(x, masks, *, pairing="all", out=None, dtype=None, memory_for
             method = band_bank.choose(cells, count, packed.device.type)
         elif cells > band_bank.MOST_CELLS:
             raise ValueError(
-                f"spectral_filter: method='bank' takes at most {band_bank.MOST_CELLS} free cells; these masks have {cells}."
+                f"spectral_filter: method='bank' takes at most {band_bank.MOST_CELLS} free cells; got {cells}."
             )
     if paired and count != batch:
         raise ValueError(
@@ -458,6 +462,7 @@ def _register():
 _below_autograd = torch._C._AutoDispatchBelowAutograd
 
 if extension.load_if_built():
+    learn_lanes()
     _register()
     band_bank.register()
     _LIBRARY = torch.library.Library("freqkit", "FRAGMENT")  # what it registers lasts as long as it does
