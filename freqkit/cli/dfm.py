@@ -109,7 +109,7 @@ def dfm(
         raise UsageError(f"--preset {preset} is a way of removal; give --method removal.")
     with join() as ranks:
         model = the_model(flags)
-        images = the_images(flags, size=side_of(model))
+        images = the_images(flags, size=side_of(model), preset=preset)
         how = {
             "patch": patch, "levels": levels, "level": level, "ties": ties, "batch_size": flags["batch_size"],
             "device": resolve_device(flags["device"]), "dtype": flags["dtype"], "out": out, "resume": resume,

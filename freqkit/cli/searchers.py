@@ -12,7 +12,18 @@ from freqkit.cli.values import Share, resolve_device
 
 # searcher -> the flags of `freqkit search` that are its own
 OWN_FLAGS = {
-    "hfss": ("preset", "stages", "candidates", "keep", "top", "seed", "risk", "stopping"),
+    "hfss": (
+        "preset",
+        "stages",
+        "candidates",
+        "keep",
+        "top",
+        "seed",
+        "risk",
+        "stopping",
+        "published_batch_size",
+        "published_order",
+    ),
     "learned": ("coverage", "objective", "steps", "seed"),
     "evolve": ("coverage", "objective", "generations", "seed"),
     "greedy": ("coverage", "tolerance"),
@@ -20,6 +31,13 @@ OWN_FLAGS = {
     "removal": ("coverage", "patch"),
 }
 DEFAULT = "learned"
+PUBLISHED_ORDER = (
+    click.option(
+        "--published-order", is_flag=True,
+        help="Take and order the images as the released HFSS code: a stratified share (--split-fraction, there 0.05), "
+        "shuffled (--data-seed, there 42).",
+    ),
+)  # fmt: skip
 SEARCHER = (
     click.option(
         "--searcher",
@@ -77,7 +95,32 @@ def choose_searcher(context):
                 f"--{name.replace('_', '-')} is a flag of {' and '.join(owners)}; --searcher {chosen} has none."
             )
     context.params["searcher"] = chosen  # on record in run.yaml
+    if "published_batch_size" in given and context.params["preset"] == "default":
+        if context.get_parameter_source("published_batch_size") is ParameterSource.COMMANDLINE:
+            raise UsageError("--published-batch-size is of the published loss; it needs --preset cvpr2025.")
+    if chosen == "hfss" and context.params["preset"] == "cvpr2025":
+        from freqkit.search.hfss import PUBLISHED
+
+        set_defaults(context, PUBLISHED)
+    take_published_order(context)
     return chosen
+
+
+def take_published_order(context):
+    """With --published-order, the share and seed of the released code where none are given."""
+    from freqkit.data.image_set import PUBLISHED_SEED, PUBLISHED_SHARE
+
+    if context.params["published_order"]:
+        set_defaults(context, {"split_fraction": PUBLISHED_SHARE, "data_seed": PUBLISHED_SEED})
+
+
+def set_defaults(context, values):
+    """Give flags values unless they were given; what is chosen stands in run.yaml."""
+    from click.core import ParameterSource
+
+    for name, value in values.items():
+        if context.get_parameter_source(name) is ParameterSource.DEFAULT:
+            context.params[name] = value
 
 
 def run_searcher(name, model, images, flags, ranks, show_plan):
