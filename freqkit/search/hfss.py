@@ -266,8 +266,9 @@ class _Search:
         return {name: {"here": here[name], "published": there[name]} for name in here if here[name] != there[name]}
 
     def tell_differences(self):
-        """A note of what differs from the released code."""
-        if self.differs:
+        """A note of what differs from the released code, to a watcher: without one it would be a warning, of what was
+        asked for."""
+        if self.differs and type(self.progress) is not Silent:
             said = (f"{name} {value['here']} (there: {value['published']})" for name, value in self.differs.items())
             self.progress.note(f"unlike the released code: {'; '.join(said)}.")
 

@@ -26,7 +26,7 @@ def test_the_published_recipe():
     assert (published.optimizer, published.lr, published.momentum, published.nesterov) == ("sgd", 0.01, 0.9, True)
     assert (published.weight_decay, published.batch_size, published.epochs) == (1e-4, 64, 200)
     assert (published.schedule, published.factor, published.patience) == ("plateau", 0.1, 10)
-    assert published.augment == ("crop", "flip", "resized-crop") and published.val_fraction == 0.1
+    assert published.augment == ("pad", "flip", "resized-crop") and published.val_fraction == 0.1
     for name in RECIPES:
         assert recipe(name, epochs=7).epochs == 7
     assert "patience" in published.record and "momentum" not in recipe("timm-like").record
