@@ -101,8 +101,8 @@ def test_ties():
 
 
 def test_zeros_are_replaced_in_every_image():
-    """Images without any frequency but DC: of classes with 1, 2 and 3 of them the larger has more of every other, in the
-    published code alone; and images that lack only some."""
+    """Images of nothing but DC: of classes with 1, 2 and 3 of them the larger has more of all else, in the published
+    code alone; and classes of which one image has a wave that the others lack."""
     flat = torch.full((6, 3, 8, 8), 128, dtype=torch.uint8)
     flat[[1, 3]] = 64  # DC differs
     images = ImageSet(flat, torch.tensor([0, 1, 1, 2, 2, 2]), ["a", "b", "c"], [f"x/{i}" for i in range(6)])
@@ -113,7 +113,7 @@ def test_zeros_are_replaced_in_every_image():
     formula = adcs(images, **how).maps
     assert formula[:, 0, 0].tolist() == [0, 0, 0]
     stripes = flat.clone()
-    stripes[[0, 4], :, :, ::2] = 0  # one of the class's images has a wave, the others have none
+    stripes[[0, 4], :, :, ::2] = 0
     images = ImageSet(stripes, images.labels, images.classes, images.paths)
     maps = adcs(images, preset="iccv2023", batch_size=1, **how).maps
     assert np.array_equal(maps, by_published_code(images, (0, 0, 0), (1, 1, 1)))
