@@ -117,6 +117,13 @@ ENGINE = (
         help="How they are kept; float16 takes half the memory and 11 bits of every coefficient.",
     ),
 )
+PUBLISHED_ORDER = (
+    click.option(
+        "--published-order", is_flag=True,
+        help="Take and order the images as the released HFSS code: a stratified share (--split-fraction, there 0.05), "
+        "shuffled (--data-seed, there 42).",
+    ),
+)  # fmt: skip
 ENGINE_KEYS = ("memory", "form", "spectra")
 LOG = (
     click.option(
@@ -171,6 +178,23 @@ def side_of(model):
     """The model's own image side, None when it takes any or is not square."""
     size = model.input_size
     return size[0] if size is not None and size[0] == size[1] else None
+
+
+def take_published_order(context):
+    """With --published-order, the share and seed of the released code where none are given."""
+    from freqkit.data.image_set import PUBLISHED_SEED, PUBLISHED_SHARE
+
+    if context.params["published_order"]:
+        set_defaults(context, {"split_fraction": PUBLISHED_SHARE, "data_seed": PUBLISHED_SEED})
+
+
+def set_defaults(context, values):
+    """Give flags values unless they were given; what is chosen stands in run.yaml."""
+    from click.core import ParameterSource
+
+    for name, value in values.items():
+        if context.get_parameter_source(name) is ParameterSource.DEFAULT:
+            context.params[name] = value
 
 
 def npy_floats(flags, preset):

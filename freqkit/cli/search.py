@@ -12,6 +12,7 @@ from freqkit.cli.options import (
     JSON,
     LOG,
     MODEL,
+    PUBLISHED_ORDER,
     RUN,
     options,
     side_of,
@@ -21,7 +22,6 @@ from freqkit.cli.options import (
 from freqkit.cli.progress import amount, duration, watcher
 from freqkit.cli.searchers import (
     OWN_FLAGS,
-    PUBLISHED_ORDER,
     SEARCHER,
     choose_searcher,
     cost_of,

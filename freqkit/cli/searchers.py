@@ -5,7 +5,19 @@ from pathlib import Path
 import click
 
 from freqkit.cli.app import app, command, say, say_json
-from freqkit.cli.options import DATA, ENGINE_KEYS, JSON, MODEL, RUN, options, side_of, the_images, the_model
+from freqkit.cli.options import (
+    DATA,
+    ENGINE_KEYS,
+    JSON,
+    MODEL,
+    RUN,
+    options,
+    set_defaults,
+    side_of,
+    take_published_order,
+    the_images,
+    the_model,
+)
 from freqkit.cli.progress import amount, duration, watcher
 from freqkit.cli.tables import number, percent, show_table
 from freqkit.cli.values import Share, resolve_device
@@ -31,13 +43,6 @@ OWN_FLAGS = {
     "removal": ("coverage", "patch"),
 }
 DEFAULT = "learned"
-PUBLISHED_ORDER = (
-    click.option(
-        "--published-order", is_flag=True,
-        help="Take and order the images as the released HFSS code: a stratified share (--split-fraction, there 0.05), "
-        "shuffled (--data-seed, there 42).",
-    ),
-)  # fmt: skip
 SEARCHER = (
     click.option(
         "--searcher",
@@ -104,23 +109,6 @@ def choose_searcher(context):
         set_defaults(context, PUBLISHED)
     take_published_order(context)
     return chosen
-
-
-def take_published_order(context):
-    """With --published-order, the share and seed of the released code where none are given."""
-    from freqkit.data.image_set import PUBLISHED_SEED, PUBLISHED_SHARE
-
-    if context.params["published_order"]:
-        set_defaults(context, {"split_fraction": PUBLISHED_SHARE, "data_seed": PUBLISHED_SEED})
-
-
-def set_defaults(context, values):
-    """Give flags values unless they were given; what is chosen stands in run.yaml."""
-    from click.core import ParameterSource
-
-    for name, value in values.items():
-        if context.get_parameter_source(name) is ParameterSource.DEFAULT:
-            context.params[name] = value
 
 
 def run_searcher(name, model, images, flags, ranks, show_plan):

@@ -176,8 +176,7 @@ def _as_bytes(images, path, floats):
 
 
 def write_npy(image_set, root, *, part="train", name=""):
-    """Write an `ImageSet` in the published npy layout; `load_images` reads the same pixels back (rounding; as the
-    published loader rounds, some are one less).
+    """Write an `ImageSet` in the published npy layout; `load_images` reads the same pixels back.
 
     `root/{part}_data{name}.npy`: float32 [n, 3, H, W] in [0, 1]; `root/{part}_label{name}.npy`: int64 [n];
     `root/classes.txt`: the names.

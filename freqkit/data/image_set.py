@@ -180,7 +180,7 @@ class ImageSet:
             >>> from freqkit.data import synthetic
             >>> selection, rest = synthetic(1, images_per_class=10).published_split(0.3)
             >>> selection.counts.tolist(), selection.labels.tolist()
-            ([3, 3, 3, 3], [0, 1, 1, 0, 2, 3, 2, 3, 1, 2, 0, 3])
+            ([3, 3, 3, 3], [2, 3, 1, 1, 3, 3, 0, 1, 0, 0, 2, 2])
         """
         places = published_places(self.labels.tolist(), share, seed)
         note = {"fraction": share, "seed": seed, "order": "published"}

@@ -77,7 +77,7 @@ def load_images(
             "skip": they are left out and their names put on record.
         npy_floats: how floats of the npy layout become bytes. "round": to the nearest, and values outside [0, 1]
             are refused; "published": as the loader of the ICCV 2023 code does, clipped to [0, 1], times 255 in their
-            own precision and rounded down, which loses up to one step of 255, also of what was a byte before.
+            own precision and rounded down, half a step of 255 darker on average.
         workers: threads; default the number of usable cores, at most 8. They do not change the result.
         progress: called as `progress(done, total)` from this thread.
 

@@ -34,7 +34,8 @@ class RemovalResult:
         levels: shares of the H W bins at which dominant frequency maps (DFMs) are made.
         level: the one of them whose masks are `masks`.
         ties: "include" or "exclude", see `selected`.
-        mask_loss, tpr, fpr: float64 [C], of each class's mask at `level` on the search images.
+        mask_loss, tpr, fpr: float64 [C], of each class's mask at `level` on the search images; the loss as in
+            `loss`.
         record: what run.json holds: configuration, versions, fingerprints, and the cost.
         forwards, backwards: images that went through the model, and back.
         forward_equivalents: forwards + 2 backwards.

@@ -151,7 +151,7 @@ def objects(items):
 
 
 def test_npy_floats_as_published(tmp_path):
-    """clip, times 255 in float32, down: what `write_npy` wrote of bytes loses a step here and there."""
+    """clip, times 255 in float32, down."""
     values = np.random.default_rng(0).normal(0.5, 0.4, (6, 3, 8, 8)).astype(np.float32)
     values[0] = np.arange(192).reshape(3, 8, 8) / np.float32(255)
     np.save(tmp_path / "train_data.npy", values)
