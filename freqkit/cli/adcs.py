@@ -56,7 +56,7 @@ def adcs(preset, channel, mean, std, double, out, overwrite, as_json, **flags):
         if not out.parent.is_dir():
             raise UsageError(f"--out must lie in a folder that is there; {out.parent} is not.")
     with join() as ranks:
-        images = the_images(flags)
+        images = the_images(flags, preset=preset)
         with watcher() as progress:
             result = measure(
                 images, channel=channel, preset=preset, mean=mean, std=std,

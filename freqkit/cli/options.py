@@ -76,6 +76,12 @@ DATA = (
     ),
     click.option("--data-seed", type=click.IntRange(0), default=0, show_default=True, help="Draws the split."),
     click.option(
+        "--npy-floats",
+        type=click.Choice(["round", "published"]),
+        help="npy floats to bytes: rounded, or clipped to [0, 1] and rounded down.  [default: round; published under"
+        " iccv2023 and dfm_v2023]",
+    ),
+    click.option(
         "--on-bad-image",
         type=click.Choice(["error", "skip"]),
         default="error",
@@ -111,6 +117,13 @@ ENGINE = (
         help="How they are kept; float16 takes half the memory and 11 bits of every coefficient.",
     ),
 )
+PUBLISHED_ORDER = (
+    click.option(
+        "--published-order", is_flag=True,
+        help="Take and order the images as the released HFSS code: a stratified share (--split-fraction, there 0.05), "
+        "shuffled (--data-seed, there 42).",
+    ),
+)  # fmt: skip
 ENGINE_KEYS = ("memory", "form", "spectra")
 LOG = (
     click.option(
@@ -167,8 +180,30 @@ def side_of(model):
     return size[0] if size is not None and size[0] == size[1] else None
 
 
-def the_images(flags, *, size=None):
-    """Read the images that the flags name, at `--image-size` or else `size`."""
+def take_published_order(context):
+    """With --published-order, the share and seed of the released code where none are given."""
+    from freqkit.data.image_set import PUBLISHED_SEED, PUBLISHED_SHARE
+
+    if context.params["published_order"]:
+        set_defaults(context, {"split_fraction": PUBLISHED_SHARE, "data_seed": PUBLISHED_SEED})
+
+
+def set_defaults(context, values):
+    """Give flags values unless they were given; what is chosen stands in run.yaml."""
+    from click.core import ParameterSource
+
+    for name, value in values.items():
+        if context.get_parameter_source(name) is ParameterSource.DEFAULT:
+            context.params[name] = value
+
+
+def npy_floats(flags, preset):
+    """How npy floats become bytes: as the flag says, else as the preset or recipe has it."""
+    return flags["npy_floats"] or ("published" if preset in ("iccv2023", "dfm_v2023") else "round")
+
+
+def the_images(flags, *, size=None, preset=None):
+    """Read the images that the flags name, at `--image-size` or else `size`, as the `preset` (or recipe) reads them."""
     from freqkit.data import load_images
 
     return load_images(
@@ -180,6 +215,8 @@ def the_images(flags, *, size=None):
         classes=flags["classes"],
         limit_per_class=flags["limit_per_class"],
         split_fraction=flags["split_fraction"],
+        split_order="published" if flags.get("published_order") else "path",
         seed=flags["data_seed"],
+        npy_floats=npy_floats(flags, preset),
         on_bad_image=flags["on_bad_image"],
     )

@@ -13,9 +13,11 @@ from freqkit.cli.options import (
     JSON,
     LOG,
     MODEL,
+    PUBLISHED_ORDER,
     RUN,
     options,
     side_of,
+    take_published_order,
     the_images,
     the_model,
 )
@@ -34,6 +36,7 @@ from freqkit.cli.values import resolve_device
     help="Frequency maps: dfm.safetensors of a search, dfm-5.safetensors of `freqkit dfm`, or an import.",
 )
 @click.option("--rest", is_flag=True, help="Test on what --split-fraction leaves, not on the split itself.")
+@options(PUBLISHED_ORDER)
 @click.option(
     "--interval", type=click.Choice(["wilson", "bootstrap"]), default="wilson", show_default=True, help="Which."
 )
@@ -57,6 +60,9 @@ def rates(dfm, rest, interval, confidence, resamples, seed, out, overwrite, log_
     from freqkit.measures import SelectedOnTestSet
     from freqkit.measures import rates as measure
 
+    context = click.get_current_context()
+    take_published_order(context)
+    flags = {name: context.params[name] for name in flags}
     fraction = flags["split_fraction"]
     if rest and (fraction is None or fraction >= 1):
         raise UsageError("--rest needs --split-fraction below 1: the share on which the maps were selected.")
@@ -67,9 +73,11 @@ def rates(dfm, rest, interval, confidence, resamples, seed, out, overwrite, log_
         if not out.parent.is_dir():
             raise UsageError(f"--out must lie in a folder that is there; {out.parent} is not.")
     model = the_model(flags)
-    images = the_images({**flags, "split_fraction": None} if rest else flags, size=side_of(model))
+    whole = {**flags, "split_fraction": None, "published_order": False}
+    images = the_images(whole if rest else flags, size=side_of(model))
     if rest:
-        images = images.split(fraction, flags["data_seed"])[1]
+        split = images.published_split if flags["published_order"] else images.split
+        images = split(fraction, flags["data_seed"])[1]
     with watcher(log=log_json) as progress, warnings.catch_warnings():
         warnings.simplefilter("ignore", SelectedOnTestSet)  # said below, in the command line's words
         result = measure(

@@ -5,14 +5,37 @@ from pathlib import Path
 import click
 
 from freqkit.cli.app import app, command, say, say_json
-from freqkit.cli.options import DATA, ENGINE_KEYS, JSON, MODEL, RUN, options, side_of, the_images, the_model
+from freqkit.cli.options import (
+    DATA,
+    ENGINE_KEYS,
+    JSON,
+    MODEL,
+    RUN,
+    options,
+    set_defaults,
+    side_of,
+    take_published_order,
+    the_images,
+    the_model,
+)
 from freqkit.cli.progress import amount, duration, watcher
 from freqkit.cli.tables import number, percent, show_table
 from freqkit.cli.values import Share, resolve_device
 
 # searcher -> the flags of `freqkit search` that are its own
 OWN_FLAGS = {
-    "hfss": ("preset", "stages", "candidates", "keep", "top", "seed", "risk", "stopping"),
+    "hfss": (
+        "preset",
+        "stages",
+        "candidates",
+        "keep",
+        "top",
+        "seed",
+        "risk",
+        "stopping",
+        "published_batch_size",
+        "published_order",
+    ),
     "learned": ("coverage", "objective", "steps", "seed"),
     "evolve": ("coverage", "objective", "generations", "seed"),
     "greedy": ("coverage", "tolerance"),
@@ -77,6 +100,14 @@ def choose_searcher(context):
                 f"--{name.replace('_', '-')} is a flag of {' and '.join(owners)}; --searcher {chosen} has none."
             )
     context.params["searcher"] = chosen  # on record in run.yaml
+    if "published_batch_size" in given and context.params["preset"] == "default":
+        if context.get_parameter_source("published_batch_size") is ParameterSource.COMMANDLINE:
+            raise UsageError("--published-batch-size is of the published loss; it needs --preset cvpr2025.")
+    if chosen == "hfss" and context.params["preset"] == "cvpr2025":
+        from freqkit.search.hfss import PUBLISHED
+
+        set_defaults(context, PUBLISHED)
+    take_published_order(context)
     return chosen
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from freqkit.cli.app import app, command, say, say_json
-from freqkit.cli.options import DATA, JSON, MODEL, options, the_images, the_model
+from freqkit.cli.options import DATA, JSON, MODEL, npy_floats, options, the_images, the_model
 from freqkit.cli.progress import amount, duration, steps, watcher
 from freqkit.cli.tables import number, percent, show_table
 from freqkit.cli.values import Device, resolve_device
@@ -26,7 +26,7 @@ CHANGES = (
     click.option("--precision", type=click.Choice(["float32", "bfloat16", "float16"])),
     click.option(
         "--augment", metavar="NAME[,NAME...]",
-        help="crop, flip, resized-crop, augmix, autoaugment, randaugment, trivialaugment, or none.",
+        help="crop, pad, flip, resized-crop, augmix, autoaugment, randaugment, trivialaugment, or none.",
     ),
     click.option("--mixup", type=click.FloatRange(0), metavar="ALPHA"),
     click.option("--cutmix", type=click.FloatRange(0), metavar="ALPHA"),
@@ -98,14 +98,14 @@ def train(
     if flags["part"] is None and "train" in parts_of(flags["data"], flags["layout"]):
         flags["part"] = "train"
     # The model is made for the classes of the images, so its side has to be known before it is made.
-    images = the_images(flags, size=_own_side(flags["model"]))
+    images = the_images(flags, size=_own_side(flags["model"]), preset=recipe)
     model = the_model(flags, data=images, seed=seed)
     held_out = None
     if val is not None or val_part is not None:
         held_out = load_images(
             val or flags["data"], image_size=images.images.shape[-1], resize=flags["resize"],
             layout=flags["layout"] if val is None else "auto", part=val_part, classes=images.classes,
-            on_bad_image=flags["on_bad_image"],
+            on_bad_image=flags["on_bad_image"], npy_floats=npy_floats(flags, recipe),
         )  # fmt: skip
     spectral = [OtherClassMaps(dfm_augment, p)] if dfm_augment else []
     spectral += [ShortcutRemoval(remove_shortcuts, remove_p)] if remove_shortcuts else []

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from freqkit.data.image_set import ImageSet, first_by_hash, pixel_digest, split_names
+from freqkit.data.image_set import ImageSet, first_by_hash, pixel_digest, published_places, split_names
 from freqkit.errors import BadImageError, UsageError
 from freqkit.results.files import atomic_write
 
@@ -18,14 +18,15 @@ CHUNK = 256
 
 
 def read_folder(
-    root, *, image_size, resize, classes, limit_per_class, split_fraction, seed, on_bad_image, workers, progress
-):
+    root, *, image_size, resize, classes, limit_per_class, split_fraction, split_order, seed, on_bad_image, workers,
+    progress,
+):  # fmt: skip
     """Folders directly in `root` are classes; see `freqkit.data.load_images`."""
     if image_size is None:
         raise UsageError("load_images: image_size must be given for a folder of images, which may have any size.")
     files, labels, names, listing = _list(root, classes)
 
-    chosen = choose(files, labels, len(names), limit_per_class, split_fraction, seed)
+    chosen = choose(files, labels, len(names), limit_per_class, split_fraction, seed, split_order)
     files = [files[i] for i in chosen]
     labels = torch.tensor([labels[i] for i in chosen], dtype=torch.int64)
 
@@ -54,10 +55,11 @@ def read_folder(
         "root": root.resolve().name,
         "resize": resize,
         "interpolation": "bilinear, antialiased",
-        **({"resized_side": image_size * 256 // 224} if resize == "center-crop" else {}),
+        **({"resized_side": crop_side(image_size)} if resize == "center-crop" else {}),
         "limit_per_class": limit_per_class,
         "split_fraction": split_fraction,
         "seed": seed,
+        **({"split_order": split_order} if split_order != "path" else {}),
         **listing,
         "modes": dict(sorted(modes.items())),
         "on_bad_image": on_bad_image,
@@ -67,8 +69,9 @@ def read_folder(
     return ImageSet(images, labels, names, files, record=record, digests=digests)
 
 
-def choose(files, labels, classes, limit_per_class, split_fraction, seed):
-    """Positions of the images to read, class by class, by the two rules that depend on names alone."""
+def choose(files, labels, classes, limit_per_class, split_fraction, seed, split_order="path"):
+    """Positions of the images to read: class by class, by the two rules that depend on names alone; or drawn and
+    ordered as published."""
     groups = [[] for _ in range(classes)]
     for i, label in enumerate(labels):
         groups[label].append(i)
@@ -77,9 +80,12 @@ def choose(files, labels, classes, limit_per_class, split_fraction, seed):
         if limit_per_class is not None:
             keep = first_by_hash([files[i] for i in group], limit_per_class, seed, "limit")
             group = [group[i] for i in keep]
-        if split_fraction is not None and group:
+        if split_fraction is not None and split_order == "path" and group:
             group = [group[i] for i in split_names([files[i] for i in group], split_fraction, seed)]
         chosen += group
+    if split_fraction is not None and split_order == "published":
+        selection, _ = published_places([labels[i] for i in chosen], split_fraction, seed)
+        chosen = [chosen[i] for i in selection.tolist()]
     return chosen
 
 
@@ -185,19 +191,25 @@ def _decode(path, size, resize):
     return fit(image, size, resize), mode
 
 
-def fit(image, size, resize):
-    """A Pillow image as uint8 [3, size, size]."""
+def crop_side(size):
+    """The shorter side before the middle `size` x `size` is cut out: 256 for 224, in proportion for others."""
+    return size * 256 // 224
+
+
+def fit(image, size, resize, side=None):
+    """A Pillow image as uint8 [3, size, size]; `side`: the shorter side before a centre crop, if not `crop_side`."""
     from PIL import Image
 
     if resize == "squash":
         image = image.resize((size, size), Image.Resampling.BILINEAR)
     else:
         width, height = image.size
-        side = size * 256 // 224
+        side = side or crop_side(size)
         short = min(width, height)
         width, height = side * width // short, side * height // short
         image = image.resize((width, height), Image.Resampling.BILINEAR)
-        left, top = round((width - size) / 2), round((height - size) / 2)
+        # Where a side is shorter than the crop, torchvision puts black around, the odd pixel last.
+        left, top = (round((side - size) / 2) if side >= size else -((size - side) // 2) for side in (width, height))
         image = image.crop((left, top, left + size, top + size))
     return np.asarray(image).transpose(2, 0, 1)
 

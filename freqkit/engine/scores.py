@@ -17,7 +17,8 @@ from freqkit.masks import select, unique
 from freqkit.ops import BitMasks, Spectrum, spectral_filter, spectrum
 from freqkit.results import Scores
 
-REDUCTIONS = ("class-mean", "published-batches")
+# The two published ones: of the CVPR 2025 code over all batches, of the ICCV 2023 code over those that hold the class.
+REDUCTIONS = ("class-mean", "published-batches", "published-batches-of-class")
 SPECTRA = ("float32", "float16")
 ROUGH = 1e-3  # of a loss: more than rounding changes it where it depends on the company in the batch
 
@@ -743,14 +744,15 @@ class Scorer:
         if reduction == "class-mean":
             return None, None
         if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
-            raise UsageError(
-                f"score: published_batch_size must be a positive integer with published-batches; got {batch!r}."
-            )
+            raise UsageError(f"score: published_batch_size must be a positive integer with {reduction}; got {batch!r}.")
         images, classes = len(self.labels), len(self.classes)
         number = torch.arange(images) // batch
         sizes = torch.bincount(number)
         own = torch.bincount(number * classes + self.labels, minlength=len(sizes) * classes).view(-1, classes)
-        offset = ((sizes[:, None] - own).double() * math.log(self.logits) / sizes[:, None]).sum(0)
+        offset = (sizes[:, None] - own).double() * math.log(self.logits) / sizes[:, None]
+        if reduction == "published-batches-of-class":
+            offset[own == 0] = 0.0
+        offset = offset.sum(0)
         return (1 / sizes.double())[number].numpy(), offset.numpy()
 
     def _tile(self, masks, names, low, high, first, last, weights, per_sample=False):
@@ -868,10 +870,16 @@ def score(
     """Filter every image by every mask, ask the model, and sum per mask and class.
 
     `y[k, b] = Re IDFT2(m_k DFT2(x[b]))`, losses from per-image cross-entropies, summed in float64 in a fixed
-    order: the same call gives the same bits on the same machine. "published-batches" is the loss of the
-    released HFSS code, `L_c = sum_j [S_cj + (B_j - n_cj) ln L] / B_j` over consecutive batches j of the
-    images in their given order, with S_cj the summed cross-entropy of the n_cj images of class c among the
-    B_j of batch j, and L logits.
+    order: the same call gives the same bits on the same machine.
+
+    The released code takes the mean over a whole batch after the logits and labels of other classes' images are set
+    to 0, so that each of those adds ln L (L logits), and sums that over consecutive batches j of the images in their
+    given order. With S_cj the summed cross-entropy of the n_cj images of class c among the B_j of batch j:
+
+    - "published-batches", the HFSS code (CVPR 2025): `L_c = sum_j [S_cj + (B_j - n_cj) ln L] / B_j` over all batches;
+      a class without images has `ln L` for every batch, whatever the mask;
+    - "published-batches-of-class", the DFM code (ICCV 2023), which leaves out batches without the class: the same sum
+      over the batches with n_cj > 0; a class without images has 0.
 
     Args:
         model: a `freqkit.models.Classifier` ([0, 1] RGB in, logits out); copied, never changed.
@@ -882,7 +890,7 @@ def score(
         device: where to compute; None: where the model is.
         dtype: None or float32, float64, or bfloat16/float16 (autocast of the model).
         domain: "normalised" filters (x - mean)/std, as the papers do; "pixels" filters x in [0, 1].
-        reduction: "class-mean" or "published-batches" (needs `published_batch_size`).
+        reduction: "class-mean" (NaN for a class without images), or a published one (needs `published_batch_size`).
         class_index: C logit indices, one per class; None: class c is logit c.
         progress: a `freqkit.engine.Progress`.
         memory: bytes that kept spectra may take; when they need more, they are computed anew for every use, and only
@@ -897,7 +905,7 @@ def score(
         UsageError, TypeError, ValueError: an argument does not fit; FloatingPointError: a logit is NaN or
             infinite (mask and image are named).
 
-    Source: Wang et al., "Frequency shortcut search", CVPR 2025 (arXiv 2503.03519).
+    Source: Wang et al., CVPR 2025 (arXiv 2503.03519) and ICCV 2023 (arXiv 2307.09829), and their released code.
 
     Example: see `Scorer`.
     """

@@ -27,13 +27,15 @@ class RemovalResult:
         classes: C names, those that have images.
         counts: int64 [C], search images of each class.
         owner: int64 [H, W], centred: the candidate whose score a bin has, -1 where no candidate has it.
-        loss: float64 [K, C], class loss with the candidate removed; NaN where it was not scored.
-        baseline: float64 [C], class loss of unfiltered images.
+        loss: float64 [K, C], class loss with the candidate removed; NaN where it was not scored. The mean over the
+            class's images, or the published loss of a published preset (`freqkit.search.removal`).
+        baseline: float64 [C], the same of unfiltered images.
         estimate: float64 [K, C], estimated increase of the loss (searcher "gradient"), or None.
         levels: shares of the H W bins at which dominant frequency maps (DFMs) are made.
         level: the one of them whose masks are `masks`.
         ties: "include" or "exclude", see `selected`.
-        mask_loss, tpr, fpr: float64 [C], of each class's mask at `level` on the search images.
+        mask_loss, tpr, fpr: float64 [C], of each class's mask at `level` on the search images; the loss as in
+            `loss`.
         record: what run.json holds: configuration, versions, fingerprints, and the cost.
         forwards, backwards: images that went through the model, and back.
         forward_equivalents: forwards + 2 backwards.
@@ -145,7 +147,9 @@ class RemovalResult:
             value, exact = increase[order[last], c], scored[order[last], c]
             tied = (increase[order, c] == value) & (scored[order, c] == exact)
             first, end = np.flatnonzero(tied)[[0, -1]]
-            if ties == "exclude" and below[end] > wanted:
+            if wanted > below[-1] and ties == "include" and (self.owner < 0).any():
+                kept[row] = True  # bins without a candidate have 0, as in `maps`, and now tie at the line
+            elif ties == "exclude" and below[end] > wanted:
                 kept[row, order[:first]] = True
             else:
                 kept[row, order[: end + 1]] = True

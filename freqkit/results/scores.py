@@ -10,9 +10,9 @@ class Scores:
     """Scores of K masks over C classes; every tensor on the CPU.
 
     Attributes:
-        loss: float64 [K, C]. "class-mean": mean cross-entropy of the class's images. "published-batches": the
-            loss of the released HFSS code, see `freqkit.engine.score`. Infinity for a mask that was
-            stopped.
+        loss: float64 [K, C]. "class-mean": mean cross-entropy of the class's images. "published-batches" and
+            "published-batches-of-class": the losses of the released HFSS and DFM code, see
+            `freqkit.engine.score`. Infinity for a mask that was stopped.
         correct: int64 [K, C], images of class c recognised as c.
         predicted: int64 [K, C], images of any class recognised as c; -1 where not asked (where masks are stopped).
         counts: int64 [C], images of class c.

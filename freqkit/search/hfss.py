@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from freqkit import masks as mask_room
+from freqkit.data.image_set import PUBLISHED_SEED, PUBLISHED_SHARE
 from freqkit.engine import RunDirectory, Scorer, Silent, ranks
 from freqkit.engine.forward import model_device
 from freqkit.engine.journal import Interrupted, finish_tile_on_signal
@@ -17,6 +18,8 @@ from freqkit.search.plan import Plan
 
 PRESETS = ("default", "cvpr2025")
 STOPPING = ("never", "certain")
+# What the released code takes when nothing is said. The paper keeps 0.6 of the cells.
+PUBLISHED = {"candidates": 500, "keep": 0.8, "top": 10, "seed": 42, "published_batch_size": 4000}
 SAVED = (
     "forwards", "forwards_saved", "forwards_saved_twins", "forwards_saved_racing", "forwards_saved_certain",
 )  # fmt: skip
@@ -40,6 +43,7 @@ def hfss(
     domain="normalised",
     class_index=None,
     published_batch_size=4000,
+    published_order=None,
     batch_size="auto",
     device=None,
     dtype=None,
@@ -63,8 +67,14 @@ def hfss(
         images: a `freqkit.data.ImageSet`. Classes without images are left out.
         preset: "default": distinct, exactly symmetric masks, per-class mean cross-entropy. "cvpr2025": the
             published generator (duplicates stay, half-weight bins, `candidates // 3 * 3` masks, a third in a
-            single-bin stage) and the published loss (`freqkit.engine.score`, "published-batches"); its random
-            seed there is 42.
+            single-bin stage) and the published loss over batches j of B_j images, n_cj of class c with summed
+            cross-entropy S_cj, and L logits, `L_c = sum over all j of [S_cj + (B_j - n_cj) ln L] / B_j`
+            (`freqkit.engine.score`, "published-batches"; the code of the ICCV 2023 paper, of `removal`, leaves out
+            batches without the class). Parents are drawn among all classes of the set, as published; the loss
+            of one without images is the same for all masks, so that the first are its parents. Only generator and loss
+            come with the preset: the released code's `keep` is 0.8, its `seed` 42 and its images those of
+            `published_order` (the command line sets the first two with the preset). What differs from it is noted
+            and on record as "differs_from_published".
         stages: how many stages from the first, or their numbers 1, 2, ..., n; None: all that the size has.
         candidates: masks per stage, one number or one for each stage.
         keep: share of the cells kept by a mask; 0.6 in the paper, 0.8 in the released code's defaults.
@@ -83,6 +93,9 @@ def hfss(
             with the same losses, and the maps are the same; FPR is then computed for the maps alone. Excludes `risk`.
         domain, class_index, batch_size, device, dtype, memory, form, spectra: see `freqkit.engine.score`.
         published_batch_size: B of the "cvpr2025" loss; images are taken in their order.
+        published_order: None: `images` as they are. A share, or True for 0.05: that share of them, drawn and ordered as
+            in the released code (`ImageSet.published_split`, seed 42). The order decides which images share a
+            batch, and with it the "cvpr2025" loss.
         out: directory for run.json, journal.bin, stage-*.safetensors, dfm.safetensors, classes.csv.
         resume: continue the run in `out`: every finished tile is read from the journal, and the result has
             the same bits as an uninterrupted run. Refused when anything differs on which the result depends.
@@ -112,6 +125,8 @@ def hfss(
     """
     progress = progress or Silent()
     began = time.monotonic()
+    if published_order is not None and published_order is not False:
+        images, _ = images.published_split(PUBLISHED_SHARE if published_order is True else published_order)
     search = _Search(
         model, images, preset, stages, candidates, keep, top, seed, parents, elitism, keep_dc, risk, stopping,
         domain, class_index, published_batch_size, batch_size, device, dtype, memory, form, spectra, progress,
@@ -219,6 +234,43 @@ class _Search:
             "data": {"fingerprint": images.fingerprint, "images": len(images.labels)},
             "versions": _versions(),
         }
+        self.differs = self._differs_from_published() if self.published else {}
+
+    def _differs_from_published(self):
+        """Settings other than the released code's: name -> {"here", "published"}."""
+        about = self.images.record
+        drawn = about.get("subset") or {}
+        if "order" not in drawn:
+            drawn = {
+                "order": about.get("split_order"),
+                "fraction": about.get("split_fraction"),
+                "seed": about.get("seed"),
+            }
+        wanted = {"order": "published", "fraction": PUBLISHED_SHARE, "seed": PUBLISHED_SEED}
+        own = f"{len(self.images.labels)} images in their order"
+        if drawn["order"] == "published":
+            own = f"{drawn['fraction']:g} of the images in published order, seed {drawn['seed']}"
+        here = {
+            "candidates": self.numbers[0] if len(set(self.numbers)) == 1 else self.numbers,
+            "keep": self.keep, "top": self.top, "seed": self.seed, "published_batch_size": self.published_batch_size,
+            "stages": self.stages, "elitism": self.elitism, "keep_dc": self.keep_dc,
+            "domain": self.scoring["domain"], "resize": about.get("resize", "squash"),
+            "images": own if {name: drawn.get(name) for name in wanted} != wanted else None,
+        }  # fmt: skip
+        there = {
+            **PUBLISHED, "stages": list(range(1, len(self.cells) + 1)), "elitism": False, "keep_dc": None,
+            "domain": "normalised", "resize": "squash",
+            "images": None if here["images"] is None else
+            f"{PUBLISHED_SHARE:g} of the training images in published order, seed {PUBLISHED_SEED}",
+        }  # fmt: skip
+        return {name: {"here": here[name], "published": there[name]} for name in here if here[name] != there[name]}
+
+    def tell_differences(self):
+        """A note of what differs from the released code, to a watcher: without one it would be a warning, of what was
+        asked for."""
+        if self.differs and type(self.progress) is not Silent:
+            said = (f"{name} {value['here']} (there: {value['published']})" for name, value in self.differs.items())
+            self.progress.note(f"unlike the released code: {'; '.join(said)}.")
 
     def scorer(self, earlier):
         """The score service; a resumed run keeps the batch size and the form of the network it began with."""
@@ -235,7 +287,12 @@ class _Search:
         """Candidates of the stage at `place` in the list: (`BitMasks`, provenance)."""
         parents = None
         if previous is not None:
-            parents = [mask_room.select(previous.candidates, row) for row in previous.ranks]
+            rows = previous.ranks
+            if self.published and len(rows) < len(self.images.classes):
+                # All masks have one loss for a class without images, and ties go by the order of the masks.
+                rows = torch.arange(rows.shape[1]).repeat(len(self.images.classes), 1)
+                rows[self.searched] = previous.ranks
+            parents = [mask_room.select(previous.candidates, row) for row in rows]
         extra = {} if self.published else {"parent_draw": self.parents}
         drawn = mask_room.candidates(
             self.stages[place],
@@ -327,6 +384,7 @@ class _Search:
             "forwards_total": sum(self.numbers) * len(self.images.labels),
             "classes": len(self.searched),
             "classes_without_images": len(self.images.classes) - len(self.searched),
+            **({"differs_from_published": self.differs} if self.published else {}),
             "images": len(self.images.labels),
             "batch_size": scorer.batch_size,
             "batch_size_timings": earlier.get("batch_size_timings", scorer.calibration),
@@ -358,6 +416,7 @@ class _Search:
                 directory.write({key: value for key, value in record.items() if key != "identity"})
 
         note_down()
+        self.tell_differences()
         done, current = [], None
         try:
             for place, number in enumerate(self.stages):
@@ -410,6 +469,7 @@ class _Search:
         import resource
 
         scorer = self.scorer({})
+        self.tell_differences()
         stages, previous = [], None
         for place, number in enumerate(self.stages):
             masks, _ = self.draw(place, previous)
@@ -441,7 +501,11 @@ class _Search:
             forwards,
             each * forwards,
             {**scorer.memory(), "process": process},
-            {"seconds_per_forward": each, "batch_size_timings": scorer.calibration},
+            {
+                "seconds_per_forward": each,
+                "batch_size_timings": scorer.calibration,
+                **({"differs_from_published": self.differs} if self.published else {}),
+            },
         )
 
 

@@ -3,7 +3,6 @@
 import copy
 import json
 import os
-import random
 import signal
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from published_code import hfss_masks
 
 from freqkit import masks as mask_room
 from freqkit.data import load_images, synthetic
@@ -21,7 +21,7 @@ from freqkit.results import SearchResult
 from freqkit.search import hfss
 
 DATA = Path(os.environ.get("FREQKIT_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
-SIDE, CELLS = 32, (4, 8, 16, 32)
+SIDE = 32
 
 
 @pytest.fixture(scope="module")
@@ -75,51 +75,6 @@ def slow_stage(model, images, masks, loss, top):
     return losses, ranks
 
 
-def published_masks(stage, number, keep, seed, parents):
-    """The published generator, one mask at a time: float arrays [32, 32], centred, as drawn and mirrored."""
-    generator, parent_generator = random.Random(seed), np.random.RandomState(seed)
-    g = CELLS[stage - 1]
-    s = SIDE // g
-
-    def pick(n, k):
-        seen = []
-        while len(seen) < k:
-            r = generator.randint(0, n - 1)
-            if r not in seen:
-                seen.append(r)
-        return seen
-
-    def aligned(share):
-        cells = np.zeros((g, g))
-        for r in pick(g * g // 2, int(share * (g * g // 2))):
-            cells[r // g, r % g] = 1
-        return np.kron(cells, np.ones((s, s)))
-
-    def shifted(share):
-        cells = np.zeros((g + 1, g + 1))
-        for r in pick((g // 2 + 1) * (g + 1), int(share * ((g // 2 + 1) * (g + 1)))):
-            cells[r // (g + 1), r % (g + 1)] = 1
-        return np.kron(cells, np.ones((s, s)))[s // 2 : s // 2 + SIDE, s // 2 : s // 2 + SIDE]
-
-    masks = []
-    for _ in range(number // 3):
-        parent = np.ones((SIDE, SIDE))
-        if stage > 1:
-            c = parent_generator.randint(0, len(parents))
-            parent = parents[c][parent_generator.randint(0, len(parents[c]))]
-        family = [aligned(keep)]
-        if s > 1:
-            family.append(shifted(keep))
-            family.append(np.clip(aligned(keep / 2) + shifted(keep / 2), 0, 1))
-        for mask in family:
-            mask = mask * parent
-            for h in range(SIDE // 2):
-                for w in range(SIDE):
-                    mask[SIDE - 1 - h, SIDE - 1 - w] = mask[h, w]
-            masks.append(mask)
-    return masks
-
-
 def close(result_stage, losses, ranks):
     torch.testing.assert_close(
         result_stage.scores.loss, torch.tensor(losses, dtype=torch.float64), atol=2e-4, rtol=2e-4
@@ -141,7 +96,7 @@ def test_published_preset_equals_a_slow_search_with_its_own_generator(cifar, res
     )
     parents, lasting = None, None
     for stage in (1, 2, 3, 4):
-        masks = published_masks(stage, number[stage - 1], 0.6, 42, parents)
+        masks = hfss_masks(SIDE, stage, number[stage - 1], 0.6, 42, parents)
         assert len(masks) == len(result.stages[stage - 1].scores) == (3 if stage == 4 else 9)
         losses, ranks = slow_stage(resnet, cifar, [torch.from_numpy(m) for m in masks], published, top)
         close(result.stages[stage - 1], losses, ranks)

@@ -78,7 +78,7 @@ def preprocessing_for(test_set, model, image_size, resize, preset):
         raise UsageError("evaluate: image_size must be given, for neither the maps nor the model have one.")
     if preset == "cvpr2025":
         squash = test_set.name in ("imagenet-c", "imagenet-c-bar", "imagenet-v2", "imagenet-sketch")
-        return Preprocessing(size, "squash" if squash else "center-crop")
+        return Preprocessing(size) if squash else Preprocessing(size, "center-crop", 256)  # whatever the size is
     if resize == "own":
         own = of_model(model, size)
         if own is None:
