@@ -2,10 +2,11 @@
 
 import difflib
 import functools
-import os
 from pathlib import Path
 
 import click
+
+from freqkit.errors import torchrun
 
 # Flags that say where and how to write, not what to compute.
 _NOT_KEPT = {"out", "overwrite", "resume", "dry_run", "as_json", "config", "debug"}
@@ -108,7 +109,7 @@ def config_path(out):
 
 def first_rank():
     """Whether this process writes: of several that torchrun started, only the first does."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return torchrun()[0] == 0
 
 
 def note_start(context=None):

@@ -22,7 +22,7 @@ from datetime import timedelta
 
 import numpy as np
 
-from freqkit.errors import UsageError
+from freqkit.errors import UsageError, torchrun
 
 PATIENCE = timedelta(hours=6)  # a rank waits so long for another that lives
 _PIECE = 1 << 26  # bytes sent at once
@@ -86,7 +86,7 @@ def current():
 
 def expected():
     """How many processes torchrun started with this one; 1 without it."""
-    return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
+    return torchrun()[1]
 
 
 @contextlib.contextmanager
@@ -128,7 +128,7 @@ class Ranks:
     def __init__(self):
         import torch.distributed as dist
 
-        self.rank, self.size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        self.rank, self.size, _ = torchrun()
         self.first = self.rank == 0
         self.hosting = self.first and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
         store = dist.TCPStore(

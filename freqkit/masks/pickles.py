@@ -52,9 +52,8 @@ def read_pickle(path):
         raise UsageError(f"{path} must hold masks of one size; got {sizes}.")
     kinds = {type(key) for key in masks}
     if len(kinds) > 1 or len(masks) != len(content):
-        raise UsageError(
-            f"{path} must name each class once, all by ints or all by strings; got {', '.join(map(shown, list(content)[:5]))}."
-        )
+        some = ", ".join(map(shown, list(content)[:5]))
+        raise UsageError(f"{path} must name each class once, all by ints or all by strings; got {some}.")
     return dict(sorted(masks.items())) if kinds == {int} else masks
 
 

@@ -1,11 +1,11 @@
 """What a training puts on the page: loss and accuracy by epoch, and when each class was learned."""
 
-import csv
-
+from freqkit.errors import UsageError
 from freqkit.report.html import Cell, Drawing, Part, Section, Table
 from freqkit.report.pages import named, part
 from freqkit.report.sections import NAMED_LINES, duration, listed, model_rows, provenance_rows
 from freqkit.report.svg import Axes, number, percent
+from freqkit.results.reading import number_in, plain_line, read_csv
 
 LEARNED = 0.8  # F1 from which a class counts as learned
 
@@ -70,11 +70,15 @@ def training_part(path, record):
 
 def _rows(file):
     """A CSV of numbers as dicts; an empty field is None."""
-    with open(file, encoding="utf-8", newline="") as lines:
-        return [
-            {key: float(value) if value not in ("", None) else None for key, value in row.items()}
-            for row in csv.DictReader(lines)
-        ]
+    columns = ("epoch", "lr", "loss", "accuracy") if file.stem == "history" else ("step", "accuracy")
+    rows = []
+    for line, row in read_csv(file, columns, "the course of a training (CSV)"):
+        known = {key: value for key, value in row.items() if value not in ("", "nan")}
+        found = {key: number_in(value, file, f"line {line}, {plain_line(key, 40)},") for key, value in known.items()}
+        if columns[0] not in found:
+            raise UsageError(f"{file}: line {line} has no {columns[0]}.")
+        rows.append({**dict.fromkeys(row), **found})
+    return rows
 
 
 def _value(value):

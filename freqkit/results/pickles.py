@@ -562,6 +562,7 @@ class _Torch:
         for count, step in zip(size, stride, strict=True):
             elements *= count
             last += (count - 1) * step
-        if elements and last >= storage.count or elements > max(storage.count, 1 << 28):
+        outside = elements and last >= storage.count
+        if outside or elements > max(storage.count, 1 << 28):
             raise UsageError("it describes a tensor that is larger than its storage.")
         return _Any()

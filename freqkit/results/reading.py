@@ -1,8 +1,8 @@
 """Files that others wrote: one reader per format, which says in one sentence what is wrong with a file.
 
-Whatever a file holds, a reader here either gives plain values of the kinds that were asked for, or raises a `UsageError`
-that names the file, what was expected, and at most a line of what came. Sizes, depths and kinds are checked before
-anything large is made of them.
+Whatever a file holds, a reader here either gives plain values of the kinds that were asked for, or raises a
+`UsageError` that names the file, what was expected, and at most a line of what came. Sizes, depths and kinds are
+checked before anything large is made of them.
 """
 
 import csv
@@ -12,9 +12,10 @@ import math
 import re
 import stat
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from freqkit.errors import MissingFile, UsageError
+from freqkit.errors import MissingFile, UsageError, escaped, plain_line
 
 TEXT = 16 << 20  # bytes of a text file; JSON of that size takes half a gigabyte when it is nothing but brackets
 DEPTH = 40  # of lists and objects in each other
@@ -34,28 +35,12 @@ def shown(value, most=80):
     """
     if isinstance(value, str):
         text = value if len(value) <= most else value[: most - 1] + "..."
-        return "'" + "".join(c if c.isprintable() else _escaped(c) for c in text) + "'"
+        return "'" + "".join(c if c.isprintable() else escaped(c) for c in text) + "'"
     if isinstance(value, (bool, float, type(None))) or (type(value) is int and -(2**64) < value < 2**64):
         return str(value)
     if type(value) is int:
         return "a whole number of more than 64 bits"
     return _WORDS.get(type(value)) or f"a {type(value).__name__.strip('_').lower()}"
-
-
-def plain_line(text, most=2000):
-    """`text` on one line, cut, its control characters escaped.
-
-    Example:
-        >>> plain_line("a\\n b\\x1b[2J")
-        'a b\\\\x1b[2J'
-    """
-    text = " ".join(str(text)[: most + 1].split())
-    text = text if len(text) <= most else text[:most] + "..."
-    return "".join(c if c.isprintable() or c == " " else _escaped(c) for c in text)
-
-
-def _escaped(character):
-    return character.encode("unicode_escape").decode("ascii")
 
 
 def refuse(path, expected, found):
@@ -119,6 +104,18 @@ def regular(path, expected):
         refuse(path, expected, "it is no ordinary file")
 
 
+@dataclass(frozen=True)
+class Number:
+    """A kind of value (see `fit`): a number in least..most."""
+
+    least: float
+    most: float
+
+
+COUNT = range(2**53)  # a kind of value: how many of something there are
+SECONDS = Number(0, 1e12)
+
+
 # ---- text -----------------------------------------------------------------------------------------------------------
 
 
@@ -171,8 +168,8 @@ def read_csv(path, columns, expected="a table (CSV)"):
 def number_in(text, path, where, kind=float):
     """The number that a field of a table holds; a sentence when it is none, or not finite."""
     try:
-        value = kind(text)
-        if math.isfinite(value) and abs(value) < 2**63 or (kind is float and math.isfinite(value)):
+        value = kind(text) if isinstance(text, (str, int, float)) and not isinstance(text, bool) else math.nan
+        if math.isfinite(value) and (kind is float or abs(value) < 2**63):
             return value
     except (TypeError, ValueError, OverflowError):
         pass
@@ -263,9 +260,10 @@ def fit(value, kind, path, where=""):
     """`value` when it is of a kind, else a sentence that says where it is not.
 
     Args:
-        kind: str, bool, int, float (any number), dict, list, None, or object (anything); a tuple of kinds, any of
-            which will do; [kind], a list of such; {"name": kind, "name?": kind}, an object with these names, the
-            second of which may be missing; {str: kind}, an object of any names.
+        kind: str, bool, int, float (any number), dict, list, None, or object (anything); a range or a `Number`, whole
+            numbers or numbers within it; a tuple of kinds, any of which will do; [kind], a list of such; {"name": kind,
+            "name?": kind}, an object with these names, the second of which may be missing; {str: kind}, an object of
+            any names.
 
     Example:
         >>> fit({"a": [1, None]}, {"a": [(int, None)], "b?": str}, "x.json")
@@ -304,6 +302,11 @@ def _is(value, kind):
         )
     if kind is None:
         return value is None
+    if isinstance(kind, range):
+        return isinstance(value, int) and not isinstance(value, bool) and value in kind
+    if isinstance(kind, Number):
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return number and kind.least <= value <= kind.most
     if kind is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     if kind is int:
@@ -331,6 +334,10 @@ def _inside(value, kind, path, where):
 def _words(kind):
     if isinstance(kind, tuple):
         return " or ".join(_words(one) for one in kind)
+    if isinstance(kind, range):
+        return f"a whole number in {kind.start}..{kind.stop - 1}"
+    if isinstance(kind, Number):
+        return f"a number in {kind.least:g}..{kind.most:g}"
     return "null" if kind is None else _WORDS.get(type(kind) if isinstance(kind, (dict, list)) else kind, "a value")
 
 
@@ -374,7 +381,7 @@ def read_yaml(path, expected="a YAML or JSON file"):
 
     text = read_text(path, expected, most=1 << 20)
     with reading(path, expected, yaml.YAMLError, ValueError, OverflowError):
-        content = yaml.load(text, Loader)  # noqa: S506  (a SafeLoader)
+        content = yaml.load(text, Loader)
     if not isinstance(content, dict):
         refuse(path, f"{expected} with names and values", f"its content is {shown(content, 40)}")
     _plain(content, path, expected)
@@ -404,7 +411,8 @@ def read_tensors(path, expected, *, format=None, tensors=None, facts=None, sizes
     Args:
         expected: what it should be, "a stage of a search".
         format: what its header must name as `format`, at its top or in its entry `freqkit`.
-        tensors: name -> "dtype sizes", such as "float64 K C": a letter stands for one number throughout; names that
+        tensors: name -> "dtype sizes", such as "float64 K C": a letter stands for one number throughout, "any" for all
+            dtypes, "int16|int32 *" for either in any shape; names that
             end in "?" may be missing, others than these may not be there. None: any.
         facts: a kind (see `fit`) for the header's values, which are JSON where the kind is not str; if format stands in
             the entry `freqkit`, for the object there. None: the header as it is, strings.
@@ -415,10 +423,12 @@ def read_tensors(path, expected, *, format=None, tensors=None, facts=None, sizes
         MissingFile, UsageError: see `reading`.
     """
     header, read = _safetensors(path, expected, hint)
-    packed = format is not None and "format" not in header and "freqkit" in header
-    found = fit(parse_json(header["freqkit"], f"{path}, header"), dict, path) if packed else header
-    if format is not None and found.get("format") != format:
-        refuse(path, expected, f"its header names {shown(found.get('format'), 40)} as format, not {format!r}")
+    packed = format is not None and "freqkit" in header
+    found = fit(parse_json(header["freqkit"], f"{path}, header", finite=False), dict, path) if packed else header
+    named = header.get("format", found.get("format"))
+    if format is not None and named != format:
+        what = re.sub("^an? ", "", expected)
+        raise UsageError(f"{path}: this is no {what} of freqkit (its header names {shown(named, 40)} as format).")
     if facts is not None:
         if not packed:
             asked = {name.rstrip("?"): kind for name, kind in facts.items()}
@@ -482,6 +492,8 @@ def _check_tensors(given, layout, bound, path):
         dtype = str(value.dtype).removeprefix("torch.")
         if dtypes != "any" and dtype not in dtypes.split("|"):
             raise UsageError(f"{path}: the tensor {name} must be {dtypes.replace('|', ' or ')}; got {dtype}.")
+        if letters == ["*"]:
+            continue
         if value.dim() != len(letters):
             shape = ", ".join(letters)
             raise UsageError(f"{path}: the tensor {name} must have shape [{shape}]; got {list(value.shape)}.")
