@@ -3,6 +3,7 @@
 import difflib
 import functools
 import json
+import math
 import os
 import re
 import shlex
@@ -205,15 +206,18 @@ def spelled_as_flags(function):
     return run
 
 
-def _checking_outputs(function):
-    """The command, which finds out before its work whether what it is to write can be written."""
+def _checking_flags(function):
+    """The command, which finds out before its work whether its numbers are some, and its outputs can be written."""
 
     @functools.wraps(function)
     def run(*args, **kwargs):
         context = click.get_current_context()
-        if not context.params.get("dry_run"):
-            for parameter in context.command.params:
-                kind, value = parameter.type, context.params.get(parameter.name)
+        for parameter in context.command.params:
+            kind, value = parameter.type, context.params.get(parameter.name)
+            given = value if isinstance(value, (list, tuple)) else [value]
+            if any(isinstance(part, float) and not math.isfinite(part) for part in given):
+                raise UsageError(f"{max(parameter.opts, key=len)} must be a finite number; got {value}.")
+            if not context.params.get("dry_run"):
                 output = isinstance(parameter, click.Option) and isinstance(kind, click.Path) and not kind.exists
                 if output and value is not None and parameter.name != "log_json":  # which may be a pipe
                     check_writable(value, max(parameter.opts, key=len), folder=kind.dir_okay)
@@ -267,7 +271,7 @@ def command(group, *args, leaves_records=False, **kwargs):
 
     def wrap(function):
         option = click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks of errors.")
-        function = spelled_as_flags(_checking_outputs(function))
+        function = spelled_as_flags(_checking_flags(function))
         function = config_option(option(recorded(function) if leaves_records else function))
         return group.command(*args, **kwargs)(function)
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from freqkit.errors import Interrupted, UsageError
-from freqkit.results.reading import fit, parse_json, shown
+from freqkit.results.reading import fit, parse_json, regular, shown
 
 _HEADER = b'{"format": "freqkit-journal-1"}\n'
 _FRAME = struct.Struct("<II")
@@ -57,7 +57,11 @@ class Journal:
         self.group_seconds = group_seconds
         self.dropped = 0  # bytes cut from a damaged or unfinished tail
         self._index = {}  # key -> (offset, length) of the payload
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        regular(self.path, "a journal")
+        try:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        except IsADirectoryError as error:
+            raise UsageError(f"{self.path}: a journal was expected; it is a folder.") from error
         self._file = os.fdopen(descriptor, "r+b", buffering=0)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -136,8 +140,15 @@ class Journal:
     def keys(self):
         return self._index.keys()
 
-    def get(self, key):
-        """The arrays put under `key` as a dict of numpy arrays, or None."""
+    def get(self, key, layout=None):
+        """The arrays put under `key` as a dict of numpy arrays, or None.
+
+        Args:
+            layout: dict of name -> (kind, shape), what must be there: "f" for floats, "i" for integers and booleans.
+
+        Raises:
+            UsageError: the record is damaged, or not of this layout.
+        """
         if key not in self._index:
             return None
         offset, length = self._index[key]
@@ -153,6 +164,14 @@ class Journal:
             at += size
         if at != len(body):
             raise UsageError(f"{self.path}: the record {shown(key, 60)} holds more than it tells of.")
+        for name, (kind, shape) in (layout or {}).items():
+            value = arrays.get(name)
+            if value is None or value.shape != tuple(shape) or (value.dtype.kind == "f") != (kind == "f"):
+                numbers = "real numbers" if kind == "f" else "whole numbers"
+                raise UsageError(
+                    f"{self.path}: the record {shown(key, 60)} was not written by this run: it must hold {name}, "
+                    f"{numbers} of shape {list(shape)}."
+                )
         return arrays
 
     def put(self, key, **arrays):

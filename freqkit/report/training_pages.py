@@ -15,8 +15,6 @@ def training_part(path, record):
     """The epochs of a training run."""
     record = record or {}
     rows = _rows(path / "history.csv")
-    if not rows:
-        return None
     held_out = rows[-1].get("val_accuracy") is not None
     last, kind = rows[-1], "val_" if held_out else ""
     where = "validation" if held_out else "training"
@@ -75,9 +73,17 @@ def _rows(file):
     for line, row in read_csv(file, columns, "the course of a training (CSV)"):
         known = {key: value for key, value in row.items() if value not in ("", "nan")}
         found = {key: number_in(value, file, f"line {line}, {plain_line(key, 40)},") for key, value in known.items()}
-        if columns[0] not in found:
-            raise UsageError(f"{file}: line {line} has no {columns[0]}.")
+        for key, value in found.items():
+            share = key not in ("epoch", "step", "lr", "loss", "val_loss")
+            if not 0 <= value <= (1 if share else 1e30):
+                least = f"line {line}, {plain_line(key, 40)}, must lie in 0..{1 if share else '1e30'}"
+                raise UsageError(f"{file}: {least}; got {value:g}.")
+        missing = [name for name in columns if name not in found]
+        if missing:
+            raise UsageError(f"{file}: line {line} has no {missing[0]}.")
         rows.append({**dict.fromkeys(row), **found})
+    if not rows:
+        raise UsageError(f"{file}: the course of a training was expected; it has no line but its head.")
     return rows
 
 
