@@ -2,10 +2,11 @@
 
 import difflib
 import functools
-import os
 from pathlib import Path
 
 import click
+
+from freqkit.errors import UsageError, torchrun
 
 # Flags that say where and how to write, not what to compute.
 _NOT_KEPT = {"out", "overwrite", "resume", "dry_run", "as_json", "config", "debug"}
@@ -36,20 +37,23 @@ def read_config(file, command):
     Raises:
         click.UsageError: the file is no mapping, is for another command, or has a name that is no flag.
     """
-    import yaml
+    from freqkit.results.reading import fit, read_yaml, shown
 
     try:
-        content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise click.UsageError(f"--config: {file} is no YAML or JSON file ({' '.join(str(error).split())}).") from error
-    if not isinstance(content, dict):
-        raise click.UsageError(f"--config: {file} must hold names of flags and their values.")
+        content = fit(read_yaml(file), {"command?": (str, None)}, file)
+        flags = fit(content.get("flags") or {}, dict, file, "flags")
+        plain = (str, int, float, bool, None)
+        fit(flags if "flags" in content else content, {str: (*plain, [plain])}, file)
+    except UsageError as error:
+        reason = str(error).removeprefix(f"{file}: ").removesuffix(".")
+        raise click.UsageError(f"--config: {file} is no YAML or JSON file of flags ({reason}).") from error
     meant = content.get("command")
     if "flags" in content:
         if meant is not None and meant != command.name:
             raise click.UsageError(f"--config: {file} is for `freqkit {meant}`, not for `freqkit {command.name}`.")
-        content = content["flags"] or {}
+        content = flags
     known = flag_names(command)
+    parameters = {parameter.name: parameter for parameter in command.params}
     values = {}
     for name, value in content.items():
         name = "on" if name is True else name  # YAML reads a bare `on` as true
@@ -57,9 +61,29 @@ def read_config(file, command):
         if wanted not in known:
             near = difflib.get_close_matches(wanted, known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else "."
-            raise click.UsageError(f"--config: {file}: {name!r} is no flag of `freqkit {command.name}`{hint}")
-        values[known[wanted]] = tuple(value) if isinstance(value, list) else value
+            raise click.UsageError(f"--config: {file}: {shown(name, 40)} is no flag of `freqkit {command.name}`{hint}")
+        if value is not None:
+            values[known[wanted]] = _as_typed(value, parameters[known[wanted]], f"--config: {file}: {shown(name, 40)}")
     return values
+
+
+def _as_typed(value, parameter, where):
+    """A value of a config file as it would come from the command line, so that it is checked alike."""
+    if parameter.is_flag:
+        if not isinstance(value, bool):
+            raise click.UsageError(f"{where} must be true or false; got {_shown(value)}.")
+        return value
+    parts = value if isinstance(value, list) else [value]
+    if any(isinstance(part, bool) or part is None for part in parts):
+        raise click.UsageError(f"{where} must be a number or a text; got {_shown(value)}.")
+    parts = [str(part) for part in parts]
+    return tuple(parts) if parameter.multiple or parameter.nargs != 1 else ",".join(parts)
+
+
+def _shown(value):
+    from freqkit.results.reading import shown
+
+    return shown(value, 40)
 
 
 def flag_names(command):
@@ -108,7 +132,7 @@ def config_path(out):
 
 def first_rank():
     """Whether this process writes: of several that torchrun started, only the first does."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return torchrun()[0] == 0
 
 
 def note_start(context=None):

@@ -1,6 +1,5 @@
 """`freqkit train`: any classifier, on any set that freqkit reads."""
 
-import os
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import click
 from freqkit.cli.app import app, command, say, say_json
 from freqkit.cli.options import DATA, JSON, MODEL, npy_floats, options, the_images, the_model
 from freqkit.cli.progress import amount, duration, steps, watcher
+from freqkit.cli.records import first_rank
 from freqkit.cli.tables import number, percent, show_table
 from freqkit.cli.values import Device, resolve_device
 
@@ -89,7 +89,7 @@ def train(
         raise UsageError("--out must be given, or --dry-run.")
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other; give one of them.")
-    first = os.environ.get("RANK", "0") == "0"
+    first = first_rank()
     changes = {name: flags[name] for name in _names(CHANGES) if flags.get(name) is not None}
     if augment is not None:
         changes["augment"] = () if augment == "none" else tuple(part.strip() for part in augment.split(","))

@@ -1,7 +1,6 @@
 """Values of flags: what they may be, and the sentence when they are not."""
 
 import difflib
-import os
 import re
 from pathlib import Path
 
@@ -156,12 +155,13 @@ def resolve_device(name):
     """
     import torch
 
-    from freqkit.errors import UsageError
+    from freqkit.errors import UsageError, torchrun
 
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    _, size, local = torchrun()
+    if name == "cuda" and size > 1:
+        name = f"cuda:{local}"
     if name.startswith("cuda"):
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         index = int(name.partition(":")[2] or 0)

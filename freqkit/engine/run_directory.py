@@ -8,7 +8,8 @@ from pathlib import Path
 from freqkit.engine import ranks
 from freqkit.engine.journal import Journal
 from freqkit.errors import UsageError
-from freqkit.results.files import write_json
+from freqkit.results.files import read_run, write_json
+from freqkit.results.reading import reading
 
 # Every name that freqkit writes into a run directory; nothing else is ever removed.
 _WRITTEN = (
@@ -121,12 +122,13 @@ class RunDirectory:
     def _read(self, present):
         """run.json, or None when there is none; refuses a directory whose look-alike files are not ours."""
         if "run.json" in present:
+            other = f"{self.path}: run.json there was not written by freqkit; choose another directory"
             try:
-                known = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
-            except (ValueError, OSError):
-                known = None
-            if not isinstance(known, dict) or known.get("format") != FORMAT:
-                raise UsageError(f"{self.path}: run.json there was not written by freqkit; choose another directory.")
+                known = read_run(self.path)
+            except UsageError as error:
+                raise UsageError(f"{other} ({str(error).removesuffix('.')}).") from error
+            if known.get("format") != FORMAT:
+                raise UsageError(f"{other}.")
             return known
         alike = [name for name in present if _is_own(name) and name[0] != "."]
         if alike:
@@ -203,10 +205,11 @@ def status(path):
     """
     path = Path(path)
     try:
-        record = json.loads((path / "run.json").read_text(encoding="utf-8"))
-        keys, held = Journal.peek(path / "journal.bin")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: holds no readable freqkit run.") from error
+        record = read_run(path)
+        with reading(path / "journal.bin", "the journal of a run"):
+            keys, held = Journal.peek(path / "journal.bin")
+    except UsageError as error:
+        raise UsageError(f"{path}: holds no readable freqkit run ({str(error).removesuffix('.')}).") from error
     if record.get("format") != FORMAT:
         raise UsageError(f"{path}: run.json there was not written by freqkit.")
     names = ("status", "stage", "stages_done", "forwards_total", "forwards_saved", "seconds", "sessions", "best")

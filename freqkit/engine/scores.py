@@ -290,8 +290,19 @@ class Scorer:
         def compute(tile):
             return self._tile(masks, names, *tile, weights, per_sample)
 
+        def layout(tile):
+            low, high, first, last = tile
+            number, present = high - low, len(self._present(first, last))
+            each = {"each loss": ("f", (number, last - first)), "each answer": ("i", (number, last - first))}
+            return {
+                **(each if per_sample else {}),
+                "loss": ("f", (number, present)),
+                "correct": ("i", (number, present)),
+                "predicted": ("i", (number, classes)),
+            }
+
         for (low, high, first, last), sums, known in ranks.share(
-            tiles, compute, journal=journal, progress=progress, check=check
+            tiles, compute, journal=journal, progress=progress, check=check, layout=layout
         ):
             if per_sample:
                 for what, values in samples.items():
@@ -426,8 +437,17 @@ class Scorer:
                     some, members = heat.alive[low:high], heat.members[begin:end]
                     return self._race_tile(masks, names, some, members, heat.label, size)
 
+                def layout(tile):
+                    _, low, high, begin, end, _ = tile
+                    number = high - low
+                    return {
+                        "each": ("f", (number, end - begin)),
+                        "loss": ("f", (number,)),
+                        "correct": ("i", (number,)),
+                    }
+
                 for (heat, low, high, begin, end, _), found, known in ranks.share(
-                    tiles, compute, journal=journal, progress=progress, check=check
+                    tiles, compute, journal=journal, progress=progress, check=check, layout=layout
                 ):
                     heat.see(low, high, begin, end, found)
                     done += (high - low) * (end - begin)
@@ -538,6 +558,9 @@ class Scorer:
         def ask(pairs):
             return self._pairs(masks, names, *pairs, weights)
 
+        def layout(pairs):
+            return {"loss": ("f", (len(pairs[0]),)), "correct": ("i", (len(pairs[0]),))}
+
         for group, proofs in enumerate(self._proofs(total)):
             for turn in itertools.count(1):
                 asked, saved = self._asked(proofs, top, margin, offset)
@@ -547,7 +570,7 @@ class Scorer:
                     break
                 tiles = self._cut(asked, f"{key}/{group}/{turn}")
                 for (who, images), values, known in ranks.share(
-                    tiles, ask, journal=journal, progress=progress, check=check
+                    tiles, ask, journal=journal, progress=progress, check=check, layout=layout
                 ):
                     done += len(who)
                     resumed += len(who) * known

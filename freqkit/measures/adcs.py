@@ -13,6 +13,8 @@ import torch
 from freqkit.engine import Silent, ranks
 from freqkit.errors import UsageError
 from freqkit.ops import spectrum
+from freqkit.results.files import RECORD
+from freqkit.results.reading import in_range, read_tensors
 
 PRESETS = ("default", "iccv2023")
 CHANNELS = ("grey", "mean", "per")
@@ -196,20 +198,18 @@ class AdcsResult:
         Raises:
             UsageError: the file is no ADCS file.
         """
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(str(path), framework="pt") as file:
-                header = file.metadata() or {}
-                if header.get("format") != FORMAT:
-                    raise UsageError(f"{path}: this is no ADCS file of freqkit.")
-                tensors = [file.get_tensor(name) for name in ("maps", "counts")]
-        except SafetensorError as error:
-            raise UsageError(f"{path} is not a safetensors file: {error}") from error
-        maps, counts = tensors
-        values = (json.loads(header[name]) for name in ("classes", "definition", "record"))
-        classes, definition, record = values
-        return cls(maps, classes, counts, definition, record)
+        facts = {"classes": [str], "definition": dict, "record": RECORD}
+        layout = {"maps": "int16|int32 *", "counts": "int64 C"}
+        tensors, about = read_tensors(
+            path, "an ADCS file", format=FORMAT, tensors=layout, facts=facts, sizes={"C": "classes"}
+        )
+        maps, counts = tensors["maps"], tensors["counts"]
+        classes, shape = len(about["classes"]), list(maps.shape)
+        if len(shape) not in (3, 4) or shape[0] != classes or 0 in shape or shape[1:-2] not in ([], [3]):
+            raise UsageError(f"{path}: maps must have shape [C, H, W] or [C, 3, H, W] with C={classes}; got {shape}.")
+        in_range(maps, -classes, classes, path, "maps")
+        in_range(counts, 0, 2**53, path, "counts")
+        return cls(maps, about["classes"], counts, about["definition"], about["record"])
 
 
 def adcs(

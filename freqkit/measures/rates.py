@@ -23,6 +23,8 @@ import torch
 from freqkit.engine import Scorer
 from freqkit.errors import UsageError
 from freqkit.measures.selection import SelectedOnTestSet, selected_places
+from freqkit.results.files import RECORD
+from freqkit.results.reading import in_range, read_tensors
 
 INTERVALS = ("wilson", "bootstrap")
 CONFUSIONS_UP_TO = 64  # classes up to which "auto" keeps a whole confusion matrix for every mask
@@ -142,17 +144,26 @@ class RatesResult:
         Raises:
             UsageError: the file is no rates file.
         """
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(str(path), framework="pt") as file:
-                header = file.metadata() or {}
-                if header.get("format") != FORMAT:
-                    raise UsageError(f"{path}: this is no rates file of freqkit.")
-                tensors = {name: file.get_tensor(name) for name in file.keys()}
-        except SafetensorError as error:
-            raise UsageError(f"{path} is not a safetensors file: {error}") from error
-        return cls(**tensors, **{name: json.loads(header[name]) for name in ("classes", "definition", "record")})
+        counts = "positives negatives tp fp clean_tp clean_fp".split()
+        tensors = {
+            **dict.fromkeys(counts, "int64 M"), "clean_confusion": "int64 C L", "own_row": "int64 M L",
+            "own_column": "int64 M C", "coverage": "float64 M", "power": "float64 M", "tpr_interval": "float64 M 2",
+            "fpr_interval": "float64 M 2", "difference_interval": "float64 M 2", "confusion?": "int64 M C L",
+        }  # fmt: skip
+        facts = {"classes": [str], "definition": dict, "record": RECORD}
+        tensors, about = read_tensors(
+            path, "a rates file", format=FORMAT, tensors=tensors, facts=facts, sizes={"M": "classes"}
+        )
+        for name in [name for name, value in tensors.items() if value.dtype == torch.int64]:
+            in_range(tensors[name], 0, 2**53, path, name)
+        for name, most in zip(counts[2:], (counts[:2] * 2), strict=True):
+            in_range(tensors[most] - tensors[name], 0, 2**53, path, name)
+        for name in ("coverage", "power"):
+            in_range(tensors[name], 0, 1, path, name)
+        for name in ("tpr_interval", "fpr_interval", "difference_interval"):
+            known = tensors[name][~tensors[name].isnan()]
+            in_range(known, -1, 1, path, name)
+        return cls(**tensors, **about)
 
 
 def rates(

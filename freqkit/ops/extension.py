@@ -1,9 +1,12 @@
 """Loads the native library once. Importing works without it, so that masks and data stay usable; calling does not."""
 
+import functools
 import json
 from pathlib import Path
 
 import torch
+
+from freqkit.errors import UsageError
 
 LIBRARY = Path(__file__).resolve().parent.parent / "_C.abi3.so"
 _loaded = False
@@ -20,11 +23,22 @@ def load_if_built() -> bool:
 
 def require() -> None:
     """Raise one clear sentence when the native library is missing."""
-    if not _loaded:
+    if _loaded:
+        _check_level()
+    else:
         raise ImportError(
             f"freqkit's native library is not built: {LIBRARY.name} is missing beside the package; "
             "run `pip install --no-build-isolation -e .` (or `make build`) in the checkout."
         )
+
+
+@functools.cache
+def _check_level() -> None:
+    """Refuse, by the library's word, an instruction set in FREQKIT_SIMD that is not built or not of this processor."""
+    try:
+        torch.ops.freqkit.build_info()
+    except RuntimeError as error:
+        raise UsageError(f"{str(error).splitlines()[0].rstrip('.')}.") from error
 
 
 def build_info() -> dict:

@@ -90,20 +90,22 @@ def load_examples(path):
     Raises:
         UsageError: the file is no such file.
     """
-    import json
-
-    from safetensors import safe_open
-
     from freqkit.errors import UsageError
+    from freqkit.results.reading import read_tensors
 
-    with safe_open(str(path), framework="pt") as file:
-        header = file.metadata() or {}
-        if header.get("format") != FORMAT:
-            raise UsageError(f"{path}: this is no file of example images.")
-        before, after = file.get_tensor("before").float() / 255, file.get_tensor("after").float()
+    tensors, about = read_tensors(
+        path, "a file of example images", format=FORMAT,
+        tensors={"before": "uint8 n 3 H W", "after": "float16 n 3 H W"},
+        facts={"examples": [[str]]}, sizes={"n": "examples"},
+    )  # fmt: skip
+    if any(len(words) != 3 for words in about["examples"]):
+        raise UsageError(f"{path}: each example must have three words: its class and what it was taken for.")
+    if not tensors["after"].isfinite().all():
+        raise UsageError(f"{path}: the tensor after must hold finite numbers.")
+    before, after = tensors["before"].float() / 255, tensors["after"].float()
     return [
         Example(label, before[i].numpy(), after[i].numpy(), said, filtered)
-        for i, (label, said, filtered) in enumerate(json.loads(header["examples"]))
+        for i, (label, said, filtered) in enumerate(about["examples"])
     ]
 
 

@@ -1,7 +1,6 @@
 """What searches put on the page: the hierarchical search, removal and gradient ranking, the demonstration."""
 
-import json
-
+from freqkit.errors import UsageError
 from freqkit.report.html import Cell, Drawing, Facts, Part, Section, Table
 from freqkit.report.pages import named, part
 from freqkit.report.readings import readings
@@ -23,6 +22,7 @@ from freqkit.report.sections import (
     weights_cautions,
 )
 from freqkit.report.svg import data_uri, number, percent, plane, plane_png
+from freqkit.results.reading import COUNT, Number, read_json
 
 
 @part(named("stage-1.safetensors"))
@@ -121,7 +121,16 @@ def removal_part(path, record):
 @part(named("demo.json"))
 def demo_part(path, record):
     """The demonstration: how much of the planted shortcut was found again."""
-    found = json.loads((path / "demo.json").read_text(encoding="utf-8"))
+    share = (Number(0, 1), None)
+    one = {
+        "class": str, "loss": (float, None), "coverage": Number(0, 1),
+        **dict.fromkeys(("planted", "kept", "found"), COUNT),
+        **dict.fromkeys(("clean tpr", "tpr", "fpr", "precision", "recall", "chance precision"), share),
+        "enrichment": (float, None),
+    }  # fmt: skip
+    found = read_json(path / "demo.json", {"classes": [one], "accuracy?": share}, "what the demonstration found")
+    if not found["classes"] or not found["classes"][0]["kept"]:
+        raise UsageError(f"{path / 'demo.json'}: the first class must keep something.")
     row = found["classes"][0]
     highest = min(row["planted"], row["kept"]) / row["kept"]
     table = Table(

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from freqkit.errors import UsageError
+from freqkit.results.reading import COUNT, SECONDS, Number, fit, read_json
 
 
 @contextmanager
@@ -19,6 +20,10 @@ def atomic_write(path, mode="wb"):
         path: where the file shall stand; its folder must exist.
         mode: "wb" or "w" (UTF-8).
 
+    Raises:
+        UsageError: `path` is a folder, a device or the like.
+        OSError: it cannot be written, or the disk is full; names `path`.
+
     Example:
         >>> import tempfile, pathlib
         >>> target = pathlib.Path(tempfile.mkdtemp()) / "a.txt"
@@ -28,7 +33,12 @@ def atomic_write(path, mode="wb"):
         'whole'
     """
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path} is there and is no ordinary file; nothing was written.")
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.", suffix=".part")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     try:
         with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
             yield file
@@ -38,9 +48,13 @@ def atomic_write(path, mode="wb"):
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         if os.path.exists(temporary):
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename in (None, temporary) and error.errno is not None:
+            # A full disk names no file.
+            kept = "what was there before is kept" if path.exists() else "nothing was left there"
+            raise OSError(error.errno, f"{error.strerror}; {kept}", str(path)) from error
         raise
 
 
@@ -105,9 +119,71 @@ def slug(name):
     return re.sub(r"[^\w.-]+", "_", name)
 
 
+# What run.json must be where it is read. Whatever else it holds is shown as it is, or not at all.
+_TEXT, _COUNTED = (str, None), (COUNT, None)
+MODEL = {
+    "name?": str, "source?": _TEXT, "num_classes?": _COUNTED, "weights?": ({"file?": _TEXT}, None),
+    "trained?": ({"epochs?": _COUNTED}, None), "state_sha256?": _TEXT, "pretrained?": (bool, str, None),
+    "mean?": ([float], None), "std?": ([float], None),
+}  # fmt: skip
+DATA = {
+    "fingerprint?": _TEXT, "size?": ([range(1, 1 << 16)], None), "source?": _TEXT, "root?": _TEXT, "images?": COUNT,
+    "variant?": range(1, 5), "limit_per_class?": _COUNTED, "split_fraction?": (Number(0, 1), None),
+    "subset?": (dict, str, None), "seed?": _COUNTED, "resize?": _TEXT, "resized_side?": _COUNTED,
+}  # fmt: skip
+_IDENTITY = {
+    "search?": _TEXT, "preset?": _TEXT, "seed?": _COUNTED, "model?": MODEL, "data?": DATA, "stages?": (list, None),
+    "versions?": {str: _TEXT}, "recipe?": {"epochs?": _COUNTED}, "evaluation?": _TEXT, "base?": _TEXT,
+}  # fmt: skip
+_RANK = {"host?": _TEXT, "pid?": COUNT, "device?": _TEXT, "threads?": COUNT}
+_BEST = {
+    "class": str, "stage": COUNT, "tpr": (Number(0, 1), None), "fpr": (Number(0, 1), None), "loss?": (float, None),
+}  # fmt: skip
+_RUN = {
+    "format?": _TEXT, "status?": _TEXT, "kind?": _TEXT, "identity?": _IDENTITY, "model?": MODEL, "data?": DATA,
+    "versions?": {str: _TEXT}, "launchers?": [str], "stage?": _COUNTED, "stages_done?": [range(1, 100)],
+    "forwards?": COUNT, "backwards?": COUNT, "forwards_total?": _COUNTED, "forwards_saved?": _COUNTED,
+    "forwards_before?": COUNT, "seconds?": SECONDS, "seconds_in_model?": SECONDS, "session_began?": SECONDS,
+    "sessions?": COUNT, "device?": _TEXT, "threads?": _COUNTED, "batch_size?": _COUNTED,
+    "batch_size_timings?": (dict, None), "best?": (_BEST, None), "ranks?": ([_RANK], None), "epochs_done?": COUNT,
+}  # fmt: skip
+_CLASS = {"images?": COUNT, **{f"{name}?": (Number(0, 1), None) for name in ("accuracy", "precision", "f1")}}
+_REPORT = ({"classes?": {str: _CLASS}}, None)
+_TRAINING = {
+    **_RUN, "data?": {"train?": DATA, "val?": (DATA, None)}, "result?": {"train?": _REPORT, "val?": _REPORT},
+}  # fmt: skip
+_EVALUATION = {
+    **_RUN,
+    "model?": _TEXT,
+    "models?": {str: {"record?": (MODEL, None)}},
+    "failures?": list,
+    "selected_on?": {str: COUNT},
+    "identity?": {
+        **_IDENTITY, "data?": object, "model?": object, "dfm?": object, "image_size?": (COUNT, [COUNT], None),
+        "resize?": _TEXT,
+        "sets?": [{"set": str, "condition": str, "images": COUNT, "classes": COUNT, "notes?": [str]}],
+        "attacks?": [{"kind": str, "eps": float, "band": _TEXT}],
+        "generated?": [list],
+    },
+}  # fmt: skip
+# What a single file of a measure says of where it comes from
+RECORD = {
+    "selected_on_test_set?": (bool, None), "model?": MODEL, "data?": DATA, "versions?": {str: _TEXT},
+    "forwards?": COUNT, "backwards?": COUNT, "seconds?": SECONDS, "device?": _TEXT, "threads?": _COUNTED,
+    "images?": COUNT,
+}  # fmt: skip
+
+
 def read_run(directory):
-    """`run.json` of a run directory; a `UsageError` when it holds none."""
-    try:
-        return json.loads((Path(directory) / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{directory}: holds no readable run.json.") from error
+    """`run.json` of a run directory, whose entries are of the kinds that freqkit writes.
+
+    Raises:
+        UsageError: there is none, or it is damaged.
+    """
+    path = Path(directory) / "run.json"
+    record = read_json(path, dict, "run.json of a run of freqkit")
+    identity = record.get("identity")
+    kind = _TRAINING if record.get("kind") == "training" else _RUN
+    if isinstance(identity, dict) and "evaluation" in identity:
+        kind = _EVALUATION
+    return fit(record, kind, path)

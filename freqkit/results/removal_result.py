@@ -11,6 +11,7 @@ import torch
 
 from freqkit.errors import UsageError
 from freqkit.results.files import read_run, write_csv, write_json, write_safetensors
+from freqkit.results.reading import Number, in_range, read_tensors, shown
 
 TIES = ("include", "exclude")
 COLUMNS = (
@@ -219,19 +220,30 @@ class RemovalResult:
         Raises:
             UsageError: it is none, or the search has not finished.
         """
-        from safetensors import safe_open
-
         directory = Path(directory)
         record = read_run(directory)
         path = directory / "removal.safetensors"
         if record.get("status") != "finished" or not path.is_file():
             raise UsageError(f"{directory}: holds no finished removal or gradient search.")
-        with safe_open(str(path), framework="pt") as file:
-            header = file.metadata() or {}
-            if header.get("format") != FORMAT:
-                raise UsageError(f"{path}: this is no file of a freqkit removal search.")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-        about = json.loads(header["freqkit"])
+        tensors = {
+            "counts": "int64 C", "owner": "int64 H W", "loss": "float64 K C", "baseline": "float64 C",
+            "mask_loss": "float64 C", "tpr": "float64 C", "fpr": "float64 C", "estimate?": "float64 K C",
+        }  # fmt: skip
+        facts = {"classes": [str], "levels": [Number(1e-9, 1)], "level": Number(1e-9, 1), "ties": str}
+        tensors, about = read_tensors(
+            path, "a file of a removal search", format=FORMAT, tensors=tensors, facts=facts, sizes={"C": "classes"}
+        )
+        in_range(tensors["counts"], 0, 2**53, path, "counts")
+        in_range(tensors["owner"], -1, len(tensors["loss"]) - 1, path, "owner")
+        for name in ("tpr", "fpr"):
+            in_range(tensors[name][~tensors[name].isnan()], 0, 1, path, name)
+        if about["ties"] not in TIES:
+            raise UsageError(f"{path}: ties must be 'include' or 'exclude'; got {shown(about['ties'], 20)}.")
+        ranked = ~cls(["?"], *(tensors[name] for name in ("counts", "owner", "loss", "baseline")),
+                      tensors.get("estimate")).increase.isnan()  # fmt: skip
+        if not (tensors["owner"] >= 0).any() or not ranked[tensors["owner"].unique().clamp_min(0)].any(0).all():
+            raise UsageError(f"{path}: no candidate has a loss in one of the classes.")
+        about = {name: about[name] for name in facts}
         return cls(**about, **tensors, record=record)
 
 

@@ -339,7 +339,9 @@ def gradient(
     def work(run, progress):
         _, owner = removal_cells(run.size, patch)
         key = f"gradient/0-1/0-{len(images)}"
-        kept = run.journal.get(key) if run.journal is not None else None
+        classes = len(images.classes)
+        layout = {"total": ("f", (int(owner.max()) + 1, classes)), "baseline": ("f", (classes,))}
+        kept = run.journal.get(key, layout) if run.journal is not None else None
         if kept is None:
             estimate = estimate_removal(
                 model, images, patch=patch, draws=draws, curvature=curvature, seed=seed, domain=domain,
@@ -405,7 +407,10 @@ def ranking(run, progress):
     sums, resumed = np.zeros((len(images.classes), estimator.candidates)), 0
     progress.start("gradients", sum(amount for _, amount, _ in tiles), "forward-equivalents")
     try:
-        for part, found, known in ranks.share(tiles, estimate, journal=run.journal, progress=progress, check=run.check):
+        for part, found, known in ranks.share(
+            tiles, estimate, journal=run.journal, progress=progress, check=run.check,
+            layout=lambda part: {"sums": ("f", (len(images.labels[part].unique()), estimator.candidates))},
+        ):  # fmt: skip
             sums[images.labels[part].unique().numpy()] += found["sums"]
             resumed += (part.stop - part.start) * known
     finally:

@@ -176,11 +176,24 @@ class _Culling:
             telling = alone and name not in journalled
             tiles.append((name, 0 if telling else len(self.spiral) * int(run.counts[group].sum()), (name, group)))
         parts = sorted(name for name in journalled if name.startswith(f"pass-{number}/") and _SHOWN in name)
-        earlier = {name.partition(_SHOWN)[0]: found for name, found in ranks.known(run.journal, parts).items()}
+        sizes = {name: len(group) for name, _, (_, group) in tiles}
+
+        def layout_of_part(name):
+            tile, _, steps = name.partition(_SHOWN)[0].rpartition("/")
+            first, last = map(int, steps.split("-"))
+            return {"correct": ("i", (last - first, sizes.get(tile, 0)))}
+
+        parts = [name for name in parts if name.partition(_SHOWN)[0].rpartition("/")[0] in sizes]
+        known = ranks.known(run.journal, parts, layout_of_part)
+        earlier = {name.partition(_SHOWN)[0]: found for name, found in known.items()}
         shared = ranks.share(
             tiles,
             lambda tile: self._cull(*tile, kept, reference, allowed, earlier, progress if alone else Silent()),
             journal=run.journal, progress=progress, check=run.check,
+            layout=lambda tile: {
+                "kept": ("i", (len(tile[1]), len(self.spiral))), "reference": ("i", (len(tile[1]),)),
+                "cost": ("i", (2,)),
+            },
         )  # fmt: skip
         found = {"kept": kept.numpy().copy(), "reference": reference.numpy().copy()}
         shown = resumed = 0

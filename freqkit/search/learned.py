@@ -227,11 +227,13 @@ class _Learner:
             tiles.append((name, 3 * (last - first) * each, (label, start)))
             self.run.record["forwards"] += self.steps * each
             self.run.record["backwards"] += self.steps * each
-        earlier = ranks.known(journal, begun)
+        state = {"state": ("f", (4, self.width))}
+        earlier = ranks.known(journal, begun, lambda name: state)
         states, resumed = np.zeros((len(masks), self.width), np.float32), np.zeros(1, np.int64)
         shared = ranks.share(
             tiles, lambda mask: self._learn(*mask, earlier, progress if group.size == 1 else Silent()),
             journal=journal, progress=progress, check=self.run.check,
+            layout=lambda mask: {**state, "resumed": ("i", (1,))},
         )  # fmt: skip
         for i, ((label, start), arrays, whole) in enumerate(shared):
             states[i] = arrays["state"][3 if start == "wide" else 0]

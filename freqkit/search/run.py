@@ -126,10 +126,14 @@ class SearchRun:
             called = (answers == logit[assignment[first:last]]).double()
             return {name: torch.bincount(own, each).numpy() for name, each in (("called", called), ("loss", losses))}
 
+        def layout(tile):
+            present = len(assignment[tile[1] : tile[2]].unique())
+            return {"called": ("f", (present,)), "loss": ("f", (present,))}
+
         sums = {name: np.zeros((classes, number)) for name in ("called", "loss")}
         resumed = 0
         for (k, first, last), found, known in ranks.share(
-            tiles, show, journal=self.journal, progress=progress, check=self.check
+            tiles, show, journal=self.journal, progress=progress, check=self.check, layout=layout
         ):
             present = assignment[first:last].unique().numpy()
             for name, values in sums.items():

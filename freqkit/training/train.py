@@ -11,10 +11,17 @@ import torch.nn.functional as F
 from torch import nn
 
 from freqkit.data.augment import Augment, key, mix
-from freqkit.errors import UsageError
+from freqkit.errors import UsageError, stopped_by_sigterm
 from freqkit.models.weights import save_weights
 from freqkit.results.learning_curves import LearningCurves
-from freqkit.training.checkpoint import optimizer_state, read_checkpoint, restore_optimizer, write_checkpoint
+from freqkit.results.reading import COUNT
+from freqkit.training.checkpoint import (
+    optimizer_state,
+    read_checkpoint,
+    restore_network,
+    restore_optimizer,
+    write_checkpoint,
+)
 from freqkit.training.evaluate import check_fit, count, evaluate, to_input
 from freqkit.training.ranks import own_device
 from freqkit.training.ranks import ranks as process_group
@@ -22,6 +29,13 @@ from freqkit.training.recipes import recipe as make_recipe
 from freqkit.training.spectral import normalised
 
 HISTORY = ("epoch", "lr", "loss", "accuracy", "val_loss", "val_accuracy")
+# What a checkpoint must hold beside tensors; a kind of freqkit.results.reading.fit
+_FACTS = {
+    "epoch": COUNT, "step": COUNT, "history": [dict.fromkeys(HISTORY, (float, None))],
+    "val": ({"loss": float, "accuracy": float}, None), "optimizer": {str: (float, bool, None)},
+    "plateau": {"scale": float, "best": (float, None), "bad": COUNT}, "scaler": ({str: float}, None),
+    "moments": [COUNT],
+}  # fmt: skip
 
 
 def train(
@@ -301,6 +315,11 @@ class _Training:
         self.moments.append(self.step)
         self.confusions.append(confusion)
 
+    def asked_shape(self):
+        """[C, L] of the confusion matrices that `follow` counts."""
+        images = self.train_set if self.val_set is None else self.val_set
+        return len(images.classes), self.model.num_classes
+
     @property
     def learning(self):
         """`LearningCurves`, or None."""
@@ -338,11 +357,29 @@ class _Training:
         }
         return groups, facts
 
-    def restore(self, groups, facts):
-        self.model.network.load_state_dict(groups["model"])
+    def restore(self, path):
+        """Go on from the checkpoint at `path`, which must be one of this very training."""
+        groups, facts = read_checkpoint(path, _FACTS)
+        epoch, confusion = facts["epoch"], groups.get("learning", {}).get("confusion")
+        looks = 0 if self.follow is None else len(facts["moments"])
+        fits = {
+            "the state of a model": "model" in groups and ("ema" in groups) == (self.ema is not None),
+            f"the steps and the history of {epoch} epochs": facts["step"] == epoch * self.per_epoch
+            and len(facts["history"]) == epoch <= self.recipe.epochs,
+            "the state of a gradient scaler": (facts["scaler"] is None) == (self.scaler is None),
+            f"confusion matrices of {looks} moments": looks == len(facts["moments"])
+            and (confusion is None) == (looks == 0)
+            and (confusion is None or (confusion.dtype == torch.int64 and confusion.shape[1:] == self.asked_shape()))
+            and (confusion is None or len(confusion) == looks),
+            "what the validation images gave": (facts["val"] is None) == (self.val_set is None or epoch == 0),
+        }
+        for what, right in fits.items():
+            if not right:
+                raise UsageError(f"{path}: must hold {what}, as this training would; it does not.")
+        restore_network(self.model.network, groups["model"], path)
         if self.ema is not None:
-            self.ema.network.load_state_dict(groups["ema"])
-        restore_optimizer(self.optimizer, groups.get("optimizer", {}), facts["optimizer"])
+            restore_network(self.ema.network, groups["ema"], path)
+        restore_optimizer(self.optimizer, groups.get("optimizer", {}), facts["optimizer"], path)
         self.plateau.state = facts["plateau"]
         if self.scaler is not None:
             self.scaler.load_state_dict(facts["scaler"])
@@ -392,7 +429,7 @@ def _run_in(state, out, resume, overwrite, keep_every, tensorboard, progress):
     with RunDirectory(out, state.identity, resume=resume, overwrite=overwrite) if first else nullcontext() as run:
         state.ranks.wait()
         if resume and checkpoint.is_file():
-            state.restore(*read_checkpoint(checkpoint))
+            state.restore(checkpoint)
         log = _tensorboard(out) if tensorboard and first else None
         began, facts = time.monotonic(), _facts(state)
         before = (run.previous or {}).get("seconds", 0) if first else 0
@@ -418,7 +455,8 @@ def _run_in(state, out, resume, overwrite, keep_every, tensorboard, progress):
 
         write("running")
         try:
-            result = state.run(progress, after_epoch)
+            with stopped_by_sigterm():
+                result = state.run(progress, after_epoch)
         except BaseException as error:
             write("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error=str(error))
             raise

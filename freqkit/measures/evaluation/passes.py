@@ -79,7 +79,7 @@ class OneModel:
             return
         key = f"{self.slug}/weights/0-0/0-0"
         now = self.classifier.record["state_sha256"]
-        known = self.journal.get(key)
+        known = self.journal.get(key, {"sha256": ("i", (32,))})
         if known is None:
             self.journal.put(key, sha256=np.frombuffer(bytes.fromhex(now), np.uint8))
         elif known["sha256"].tobytes().hex() != now:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from freqkit.data.image_set import pixel_digest
+from freqkit.errors import UsageError
 
 UNREADABLE, NO_MASK = -2, -1  # in place of an answer
 
@@ -86,8 +87,20 @@ class Work:
 
     def recall(self, first, last):
         """What the journal has of these images, or None."""
-        journal = self.model.journal
-        return journal.get(self.name(first, last)) if journal else None
+        journal, name = self.model.journal, self.name(first, last)
+        if not journal or name not in journal:
+            return None
+        rows = (len(self.scorings), last - first)
+        layout = {"clean answer": ("i", rows)}
+        if not self.condition.attack:
+            layout = {which: ("i", rows) for which in self.empty(0)}
+        if self.digested:
+            layout["digest"] = ("i", (last - first, 32))
+        found = journal.get(name, layout)
+        for which, values in found.items():
+            if "answer" in which and (values.dtype.kind == "f" or values.max(initial=0) >= len(self.model.names)):
+                raise UsageError(f"{journal.path}: the record {name!r} holds answers that are no logits of the model.")
+        return found
 
     def keep(self, first, last, found):
         """Take answers, and write them to the journal unless it has them."""
