@@ -19,6 +19,7 @@ from freqkit.results import Scores
 
 REDUCTIONS = ("class-mean", "published-batches")
 SPECTRA = ("float32", "float16")
+NOT_KNOWN = -(1 << 40)  # more than there are images: of tiles that were journalled before this was counted
 ROUGH = 1e-3  # of a loss: more than rounding changes it where it depends on the company in the batch
 
 
@@ -255,6 +256,7 @@ class Scorer:
         key="scores",
         check=None,
         per_sample=False,
+        among=None,
     ):
         """Score masks on all images; see `freqkit.engine.score` for masks, reductions and errors.
 
@@ -264,6 +266,8 @@ class Scorer:
             key: names this call in the journal; two calls of a run need different keys.
             check: called after every tile; may raise to stop the run.
             per_sample: also return every single loss and answer, see `Scores.samples`.
+            among: bool [n], the images that are recognised whole: `Scores.still` then counts those of them that are
+                recognised through the masks (None when tiles of the journal do not tell).
         """
         drawn = self._check_masks(masks)
         masks, names, inverse = self._distinct(masks)
@@ -278,7 +282,7 @@ class Scorer:
             }
         classes = len(self.classes)
         loss = np.zeros((total, classes))
-        correct, predicted = (np.zeros((total, classes), dtype=np.int64) for _ in range(2))
+        correct, predicted, still = (np.zeros((total, classes), dtype=np.int64) for _ in range(3))
         groups, resumed = self.tiling.groups(total), 0
         tiles = [
             (f"{key}/{low}-{high}/{first}-{last}", (high - low) * (last - first), (low, high, first, last))
@@ -287,7 +291,7 @@ class Scorer:
         ]
 
         def compute(tile):
-            return self._tile(masks, names, *tile, weights, per_sample)
+            return self._tile(masks, names, *tile, weights, per_sample, among)
 
         for (low, high, first, last), sums, known in ranks.share(
             tiles, compute, journal=journal, progress=progress, check=check
@@ -299,8 +303,12 @@ class Scorer:
             loss[low:high, present] += sums["loss"]
             correct[low:high, present] += sums["correct"]
             predicted[low:high] += sums["predicted"]
+            if among is not None:
+                still[low:high, present] += sums.get("still", NOT_KNOWN)
             resumed += (high - low) * (last - first) * known
-        resumed, (loss, correct, predicted), samples = _agreed(resumed, (loss, correct, predicted), samples)
+        resumed, (loss, correct, predicted, still), samples = _agreed(
+            resumed, (loss, correct, predicted, still), samples
+        )
         if reduction == "class-mean":
             with np.errstate(invalid="ignore"):
                 loss = loss / self.counts.numpy()
@@ -309,7 +317,10 @@ class Scorer:
         if total < drawn:
             progress.advance(self.forwards(drawn - total), saved=True)
         record = self._record(drawn, total, self.forwards(total), resumed)
-        return self._scores(loss, correct, predicted, inverse, reduction, record, samples)
+        scores = self._scores(loss, correct, predicted, inverse, reduction, record, samples)
+        if among is not None and (still >= 0).all():
+            scores.still = torch.from_numpy(still if inverse is None else still[inverse.numpy()])
+        return scores
 
     def score_each(self, masks, assignment=None, *, per_sample=False, progress=None, check=None):
         """Filter each image by a mask of its own: one forward per image.
@@ -753,7 +764,7 @@ class Scorer:
         offset = ((sizes[:, None] - own).double() * math.log(self.logits) / sizes[:, None]).sum(0)
         return (1 / sizes.double())[number].numpy(), offset.numpy()
 
-    def _tile(self, masks, names, low, high, first, last, weights, per_sample=False):
+    def _tile(self, masks, names, low, high, first, last, weights, per_sample=False, among=None):
         """Sums of one tile: float64 loss (weighted) and int32 correct, of the classes present, and int32 predicted."""
         some = _take(masks, low, high, self.forward.device)
         labels, classes = self.labels[first:last], len(self.classes)
@@ -763,11 +774,14 @@ class Scorer:
         weighted = loss if weights is None else loss * weights[first:last]
         column = self._columns()
         each = {"each loss": loss.astype(np.float32), "each answer": answers.int().numpy()} if per_sample else {}
-        present = self._present(first, last)
+        present, right = self._present(first, last), (answers == self.class_index[labels]).numpy()
+        if among is not None:
+            both = right & among[first:last].numpy()
+            each["still"] = _sums(labels, both, classes, np.int32)[:, present]
         return {
             **each,
             "loss": _sums(labels, weighted, classes, np.float64)[:, present],
-            "correct": _sums(labels, (answers == self.class_index[labels]).numpy(), classes, np.int32)[:, present],
+            "correct": _sums(labels, right, classes, np.int32)[:, present],
             "predicted": _sums(column[answers], None, classes + 1, np.int32)[:, :classes],
         }
 
@@ -790,7 +804,7 @@ class Scorer:
             part = spectra if end - begin == len(spectra) else spectra[begin:end]
             try:
                 done.append(self._batch(masks, part, targets[begin:end], pairing))
-            except (torch.OutOfMemoryError, TypeError):
+            except (torch.OutOfMemoryError, TypeError, UsageError):
                 raise
             except Exception as error:
                 raise RuntimeError(

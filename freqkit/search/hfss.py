@@ -14,6 +14,7 @@ from freqkit.engine.run_directory import forwards_in
 from freqkit.errors import UsageError
 from freqkit.results import SearchResult, StageResult
 from freqkit.search.plan import Plan
+from freqkit.search.run import CLEAN, ask_whole
 
 PRESETS = ("default", "cvpr2025")
 STOPPING = ("never", "certain")
@@ -189,7 +190,7 @@ class _Search:
             "spectra": spectra,
         }
         counts = torch.bincount(torch.as_tensor(images.labels), minlength=len(images.classes))
-        self.resumed = 0
+        self.resumed, self.recognised = 0, None
         self.searched = counts.nonzero().flatten().tolist()
         self.identity = {
             "search": "hfss",
@@ -271,7 +272,7 @@ class _Search:
         elif self.stops:
             scores = scorer.certain(masks, top=self.top, **how)
         else:
-            scores = scorer.score(masks, **how)
+            scores = scorer.score(masks, among=self.recognised, **how)
         scores = scores.take_classes(self.searched)
         self.resumed += scores.record.pop("forwards_resumed")
         if len(elite):
@@ -293,6 +294,25 @@ class _Search:
             return torch.empty(0, dtype=torch.int64)
         return previous.ranks.unique()
 
+    def whole(self, scorer, record, directory, progress, check):
+        """Ask about the images before anything is filtered; what they say of the network goes on record."""
+        journal = directory.journal if directory else None
+        progress.start("whole images", scorer.forwards(1))
+        try:
+            scores, self.recognised, clean = ask_whole(
+                lambda masks, **more: scorer.score(
+                    masks, key=CLEAN, progress=progress, journal=journal, check=check, **more
+                ),
+                scorer,
+            )
+        finally:
+            progress.finish()
+        self.resumed += scores.record["forwards_resumed"]
+        record["forwards"] += scores.record["forwards"]
+        record.update(forwards_resumed=self.resumed, clean=clean.record)
+        for caution in clean.cautions():
+            progress.note(f"Caution: {caution}")
+
     def rates(self, last, scorer, record, directory, progress, check):
         """After candidates were stopped, ask about the maps of all classes on the images of all classes, for FPR."""
         best = last.ranks[:, 0].unique()
@@ -304,6 +324,7 @@ class _Search:
                 progress=progress,
                 journal=directory.journal if directory else None,
                 check=check,
+                among=self.recognised,
             )
         finally:
             progress.finish()
@@ -311,6 +332,9 @@ class _Search:
         record["forwards"] += scores.record["forwards"]
         record["forwards_resumed"] = self.resumed
         scores = scores.take_classes(self.searched)
+        if scores.still is not None:
+            last.scores.still = torch.zeros_like(last.scores.correct)
+            last.scores.still[best] = scores.still
         last.scores.correct[best] = scores.correct
         last.scores.predicted[best] = scores.predicted
         if directory and directory.writes:
@@ -324,7 +348,7 @@ class _Search:
             "identity": self.identity,
             "model": dict(self.model.record),
             "data": dict(self.images.record),
-            "forwards_total": sum(self.numbers) * len(self.images.labels),
+            "forwards_total": (sum(self.numbers) + 1) * len(self.images.labels),
             "classes": len(self.searched),
             "classes_without_images": len(self.images.classes) - len(self.searched),
             "images": len(self.images.labels),
@@ -360,6 +384,8 @@ class _Search:
         note_down()
         done, current = [], None
         try:
+            self.whole(scorer, record, directory, progress, check)
+            note_down()
             for place, number in enumerate(self.stages):
                 previous = done[-1] if done else None
                 note_down(stage=number)
@@ -390,6 +416,8 @@ class _Search:
                 )
             if self.stops:
                 self.rates(done[-1], scorer, record, directory, progress, check)
+            still, best = done[-1].scores.still, done[-1].ranks[:, 0]
+            record["clean"]["still"] = None if still is None else still[best, torch.arange(len(best))].tolist()
             result = SearchResult.from_stages(done, record)
             if directory and directory.writes:
                 result.save_summary(directory.path)
@@ -431,7 +459,8 @@ class _Search:
             # Any masks of this stage serve as stand-ins for the parents.
             ranks = torch.arange(min(self.top, drawn)).repeat(len(self.searched), 1)
             previous = StageResult(number, masks, None, ranks, None)
-        forwards = sum(stage["forwards"] for stage in stages)
+        whole = scorer.forwards(1)
+        forwards = sum(stage["forwards"] for stage in stages) + whole
         process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         return Plan(
             stages,
@@ -442,6 +471,7 @@ class _Search:
             each * forwards,
             {**scorer.memory(), "process": process},
             {"seconds_per_forward": each, "batch_size_timings": scorer.calibration},
+            remark=f"{whole:,} of the forwards show the whole images, before anything is filtered.",
         )
 
 
