@@ -6,6 +6,8 @@ from freqkit.report.readings import readings
 from freqkit.report.sections import (
     NAMED_LINES,
     class_table,
+    clean_cautions,
+    clean_rows,
     cost_rows,
     gallery,
     headline,
@@ -13,6 +15,7 @@ from freqkit.report.sections import (
     provenance_rows,
     rates_figure,
     verdict,
+    weights_cautions,
 )
 from freqkit.report.svg import Axes, matrix, percent, signed
 
@@ -21,6 +24,7 @@ from freqkit.report.svg import Axes, matrix, percent, signed
 def rates_part(path, record):
     """Rates on a test set: intervals, and what is taken for what."""
     from freqkit.measures import RatesResult
+    from freqkit.results import CleanRates
 
     result = RatesResult.load(path)
     intervals = (result.tpr_interval, result.fpr_interval, result.difference_interval)
@@ -28,10 +32,14 @@ def rates_part(path, record):
         result.classes, result.tpr, result.fpr, result.positives, result.negatives, result.coverage,
         intervals=intervals,
     )  # fmt: skip
-    clean = (result.clean_tp.double() / result.positives).tolist()
+    clean = result.clean
+    # Of the classes that have a map, in the order of the maps.
+    mapped = CleanRates(result.classes, result.positives, result.clean_tp, result.clean_tp + result.clean_fp, [],
+                        result.clean_confusion.shape[1], result.still)  # fmt: skip
     sections = [
-        class_table(found, {"clean TPR": clean}, key="tested-classes", title="Rates on the test images", maps=""),
-    ]
+        class_table(found, {"clean FPR": mapped.fpr.tolist()}, key="tested-classes", title="Rates on the test images",
+                    maps="", clean=mapped),
+    ]  # fmt: skip
     logits = result.clean_confusion.shape[1]
     if len(result.classes) == logits and logits <= 40:
         change = (result.own_row.double() / result.positives[:, None].clamp_min(1)).tolist()
@@ -51,7 +59,7 @@ def rates_part(path, record):
                 key="taken-for",
             )
         )  # fmt: skip
-    cautions = []
+    cautions = weights_cautions(result.record) + clean_cautions(clean)
     if result.selected_on_test_set:
         cautions.append("These maps were selected on the very images they are tested on, so the rates are too good.")
     elif result.selected_on_test_set is None:
@@ -60,8 +68,9 @@ def rates_part(path, record):
         )
     about = result.record
     return Part(
-        "How well each class is told apart through its frequencies", verdict(found, tested=True), headline(found),
-        [*model_rows(about), ("Intervals", f"{result.definition['interval']},"
+        "How well each class is told apart through its frequencies", verdict(found, tested=True, clean=clean),
+        headline(found, clean), [*model_rows(about), *clean_rows(clean),
+          ("Intervals", f"{result.definition['interval']},"
           f" {100 * result.definition['confidence']:g}%")],
         [s for s in sections if s], cost_rows(about), provenance_rows(about), cautions, order=15,
         subtitle="On the test images", found=found, **rates_figure(found, maps=""),
@@ -169,7 +178,8 @@ def band_stop_part(path, record):
         f" {percent(tpr[0][hurt[1]])} to {percent(tpr[hurt[0] + 1][hurt[1]])}.",
     ]
     fewest = int(result.confusion[0].sum(1).min())
-    cautions = [f"A class has as few as {fewest} images: rates come in steps of {100 / fewest:.2g}%."] if (
+    cautions = weights_cautions(result.record) + clean_cautions(result.clean)
+    cautions += [f"A class has as few as {fewest} images: rates come in steps of {100 / fewest:.2g}%."] if (
         0 < fewest < 100) else []  # fmt: skip
     columns = [("class", "left", None), ("whole images", "right", "TPR")]
     columns += [(f"− {name}", "right", "TPR") for name in names]
@@ -203,8 +213,8 @@ def band_stop_part(path, record):
     return Part(
         "What classes are taken for when bands are removed", sentences,
         [(percent(accuracy[0]), "recognised, whole images"), (percent(accuracy[worst + 1]), f"without {names[worst]}")],
-        [*model_rows(about), ("Bands begin at", f"{edges} cycles/image")], sections, cost_rows(about),
-        provenance_rows(about), cautions, order=32, subtitle="Bands removed",
+        [*model_rows(about), *clean_rows(result.clean), ("Bands begin at", f"{edges} cycles/image")],
+        sections, cost_rows(about), provenance_rows(about), cautions, order=32, subtitle="Bands removed",
     )  # fmt: skip
 
 

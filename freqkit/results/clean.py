@@ -137,7 +137,12 @@ class CleanRates:
         return (
             f"Whole images, before anything is filtered: {100 * self.accuracy:.1f}% of {self.images:,} are recognised"
             f" (95% interval {100 * low:.1f}–{100 * high:.1f}%); guessing among {self.logits:,} names would give"
-            f" {100 * self.chance:.2g}%."
+            f" {100 * self.chance:.2g}%"
+            + (
+                "; that is not surely more, so nothing below need be the network's as it was trained."
+                * self.near_chance
+            )
+            + "." * (not self.near_chance)
         )
 
     def cautions(self):
