@@ -131,6 +131,6 @@ def dfm(
         if as_json:
             say_json(facts_of(result, out))
             return
-        asked = f"{100 * level:g}% asked for"
-        show_classes(result, title=f"Each class seen only through its dominant frequencies: {kept_of(result)}, {asked}")
+        share = f"{100 * level:g}% of the frequencies{kept_of(result, level)}"
+        show_classes(result, title=f"Each class seen only through its dominant {share}")
         say(f"{cost_of(result)}; everything is in {out}/")

@@ -115,7 +115,8 @@ def run_searcher(name, model, images, flags, ranks, show_plan):
     if flags["as_json"]:
         say_json(facts_of(result, out))
         return
-    show_classes(result, title=f"Each class seen only through the {kept_of(result)} of the frequencies kept")
+    share = f"{100 * flags['coverage']:g}% of the frequencies{kept_of(result, flags['coverage'])}"
+    show_classes(result, title=f"Each class seen only through {share}")
     say(f"{cost_of(result)}; everything is in {out}/")
 
 
@@ -145,11 +146,13 @@ def show_clean(clean):
         click.echo(f"Caution: {caution}")
 
 
-def kept_of(result):
-    """The share of the frequencies that the maps of a result keep, in words: with patches and ties more than asked."""
+def kept_of(result, asked):
+    """ "" where the maps of a result keep about the share asked for, else what they keep: cells and ties come whole."""
     kept = sorted(row["coverage"] for row in result.table())
+    if kept[0] > 0.9 * asked and kept[-1] < 1.1 * asked:
+        return ""
     low, high = (percent(value) for value in (kept[0], kept[-1]))
-    return low if low == high else f"{low} to {high}"
+    return f" ({low if low == high else f'{low} to {high}'} kept)"
 
 
 def cost_of(result):

@@ -17,7 +17,7 @@ import torch
 
 from freqkit.engine import Scorer
 from freqkit.errors import UsageError
-from freqkit.results import CleanRates
+from freqkit.results.clean import CleanRates
 
 FORMAT = "freqkit-band-stop-1"
 COLUMNS = ("removed", "class", "images", "clean TPR", "TPR", "change", "clean FPR", "FPR")

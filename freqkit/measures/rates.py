@@ -23,7 +23,7 @@ import torch
 from freqkit.engine import Scorer
 from freqkit.errors import UsageError
 from freqkit.measures.selection import SelectedOnTestSet, selected_places
-from freqkit.results import CleanRates
+from freqkit.results.clean import CleanRates
 from freqkit.results.intervals import newcombe, wilson
 
 INTERVALS = ("wilson", "bootstrap")

@@ -19,12 +19,14 @@ from freqkit.report.sections import (
 )
 from freqkit.report.svg import Axes, matrix, percent, signed
 
+FEW = 50  # images of a class below which its mean spectrum is that of these images
+
 
 @part(files_of("freqkit-rates-1"))
 def rates_part(path, record):
     """Rates on a test set: intervals, and what is taken for what."""
     from freqkit.measures import RatesResult
-    from freqkit.results import CleanRates
+    from freqkit.results.clean import CleanRates
 
     result = RatesResult.load(path)
     intervals = (result.tpr_interval, result.fpr_interval, result.difference_interval)
@@ -121,6 +123,16 @@ def adcs_part(path, record):
         f" and {high['class']} comes last ({signed(high[bands[0]], 1)}).",
         "This is a statement about the images alone: no model was asked.",
     ]
+    fewest, cautions = int(result.counts.min()), []
+    if fewest < FEW:
+        cautions = [
+            f"These are ranks of means over as few as {fewest} image{'s' * (fewest != 1)} of a class, and no interval"
+            " can be given: they describe these images. Other images of the classes may well give another order; take"
+            f" {FEW} of each at least before concluding anything of the classes."
+        ]
+        sentences = [f"In the few images at hand: {text[0].lower()}{text[1:]}" for text in sentences[:2]] + sentences[
+            2:
+        ]
     table = Table(
         [("class", "left", None), ("images", "right", None), ("mean", "right", "ADCS"), ("least", "right", None),
          ("most", "right", None), *((f"{name}", "right", "radial band") for name in bands)],
@@ -151,7 +163,7 @@ def adcs_part(path, record):
                     "The maps averaged over rings: left the coarse structure of the images, right the finest."
                     + (f" The first {NAMED_LINES} classes." if len(rows) > NAMED_LINES else ""), key="adcs-radius"),
         ],
-        provenance_rows(about), order=30, subtitle="Class spectra",
+        provenance_rows(about), cautions=cautions, order=30, subtitle="Class spectra",
     )  # fmt: skip
 
 

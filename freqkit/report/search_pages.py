@@ -51,7 +51,8 @@ def search_part(path, record):
         class_table(found, columns, clean=result.clean),
         kept_maps(found, result.masks, planted),
         *examples_section(path),
-        losses_section(result),
+        # The other searchers try masks that are a single class's: there is no pool to draw a curve over.
+        losses_section(result) if record.get("identity", {}).get("search", "hfss") == "hfss" else None,
     ]
     cautions = weights_cautions(record) + clean_cautions(result.clean) + selection_cautions(found)
     cautions += same_maps(result.classes, result.masks)

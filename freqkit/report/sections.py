@@ -326,10 +326,12 @@ def verdict(found, *, tested=False, clean=None):
             f" is {best.name}: {rates_words(best)}."
         )
     if groups["weak"]:
+        chance = " (Fisher's exact test, 2.5%"
+        chance += ")" if tested else ", as if the maps had not been chosen on these very images)"
         first = groups["weak"][0]
         sentences.append(
             f"{listed([one.name for one in groups['weak']])} {'is' if len(groups['weak']) == 1 else 'are'} told apart"
-            f" through few frequencies more often than by chance, but weakly (TPR − FPR at most"
+            f" through few frequencies more often than by chance{chance}, but weakly (TPR − FPR at most"
             f" {percent(first.difference)}, interval {span(first.difference_interval)})."
         )
     if groups["default"]:
@@ -339,6 +341,14 @@ def verdict(found, *, tested=False, clean=None):
             f" model answers when it sees little ({worst.name} for {percent(worst.fpr)} of all other images), not"
             " recognition."
         )
+    if few := [one for one in groups["none"] if one.difference_interval[0] > 0]:
+        one = few[0]
+        sentences.append(
+            f"{listed([each.name for each in few])}: too few images to tell recognition from chance ({one.name}:"
+            f" {round(one.tpr * one.positives)} of {one.positives}, TPR 95% interval {span(one.tpr_interval)}; by"
+            " Fisher's exact test so many may be called so by chance)."
+        )
+        groups["none"] = [one for one in groups["none"] if one not in few]
     if groups["none"]:
         count = len(groups["none"])
         sentences.append(
@@ -462,17 +472,20 @@ def model_rows(record):
 def cost_rows(record):
     rows = []
     forwards, seconds = record.get("forwards"), record.get("seconds")
+    work, unit = forwards, "forwards"
     if forwards:
         rows.append(("Model forwards", f"{forwards:,}"))
     if record.get("backwards"):
         rows.append(("Model backwards", f"{record['backwards']:,}"))
+        work, unit = forwards + 2 * record["backwards"], "forward-equivalents"
+        rows.append(("Forward-equivalents", f"{work:,} (a backward counts two)"))
     if record.get("forwards_saved"):
         rows.append(("Forwards saved by stopping and equal masks", f"{record['forwards_saved']:,}"))
     if seconds:
         rows.append(("Wall time", duration(seconds)))
         if forwards:
-            rows.append(("Speed", f"{forwards / seconds:,.0f} forwards/s"))
-        if record.get("seconds_in_model"):
+            rows.append(("Speed", f"{work / seconds:,.0f} {unit}/s"))
+        if record.get("seconds_in_model") and not _of_one_session(record):
             rows.append(("In the model", percent(record["seconds_in_model"] / seconds)))
     if record.get("device"):
         count = record.get("threads")
@@ -481,6 +494,11 @@ def cost_rows(record):
     if record.get("sessions", 1) > 1:
         rows.append(("Sessions", f"{record['sessions']} (resumed)"))
     return rows
+
+
+def _of_one_session(record):
+    """Whether the seconds in the model are those of the last session alone, as in runs of before 1.1 that went on."""
+    return record.get("sessions", 1) > 1 and not record.get("seconds_of_all_sessions")
 
 
 def duration(seconds):

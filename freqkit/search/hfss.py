@@ -372,12 +372,18 @@ class _Search:
             "seconds": 0.0,
             "sessions": earlier.get("sessions", 0) + 1,
         }
-        before = earlier.get("seconds", 0.0)
+        # Of all sessions, both or neither: a run that began elsewhere may not have measured the second.
+        before, in_model = earlier.get("seconds", 0.0), 0.0
+        if earlier and not (earlier.get("seconds_of_all_sessions") or earlier.get("sessions", 1) == 1):
+            in_model = None
+        elif earlier:
+            in_model = earlier.get("seconds_in_model")
 
         def note_down(**changes):
             record.update(changes, seconds=round(before + time.monotonic() - began, 3))
-            if scorer.forward.device.type == "cpu":  # elsewhere calls return before the work is done
-                record["seconds_in_model"] = round(scorer.forward.seconds, 3)
+            if scorer.forward.device.type == "cpu" and in_model is not None:  # elsewhere calls return before the end
+                record["seconds_in_model"] = round(in_model + scorer.forward.seconds, 3)
+                record["seconds_of_all_sessions"] = True
             if directory:
                 directory.write({key: value for key, value in record.items() if key != "identity"})
 

@@ -10,7 +10,8 @@ from freqkit.engine import Interrupted, RunDirectory, Scorer, Silent, ranks
 from freqkit.engine.journal import finish_tile_on_signal
 from freqkit.engine.run_directory import forwards_in
 from freqkit.errors import UsageError
-from freqkit.results import CleanRates, SearchResult, StageResult
+from freqkit.results import SearchResult, StageResult
+from freqkit.results.clean import CleanRates
 from freqkit.search.cells import removal_cells
 from freqkit.search.plan import Plan
 
