@@ -87,6 +87,7 @@ class Scorer:
         self.logits = int(model.num_classes)
         self.class_index = self._class_index(class_index)
         self.forward = Forward(model, device=device, dtype=dtype, domain=domain)
+        self.forward.compares = True
         self.calibration = None
         if batch_size == "auto":
             shape, limit = tuple(images.images.shape[1:]), 64 * len(self.labels)
@@ -856,6 +857,8 @@ class Scorer:
                 f"with at most {self.pairs_limit}. Last bits may differ from a run that never did so."
             )
             return self._batch(masks, spectra, targets, pairing)
+        if logits.shape[1] != self.logits:
+            raise UsageError(f"score: the model must return its {self.logits} logits; got {logits.shape[1]}.")
         each = F.cross_entropy(logits, targets.repeat(number), reduction="none")
         # An infinite logit of another class would leave the loss finite.
         each = torch.where(torch.isfinite(logits.sum(1)), each, math.nan)
