@@ -7,6 +7,7 @@ import click
 from freqkit.cli.app import app, command, say, say_json
 from freqkit.cli.options import DATA, JSON, MODEL, RUN, options, side_of, the_images, the_model
 from freqkit.cli.progress import watcher
+from freqkit.cli.searchers import clean_facts, show_clean
 from freqkit.cli.tables import percent, show_table
 from freqkit.cli.values import resolve_device
 
@@ -54,6 +55,7 @@ def band_stop(edges, remove, remove_dc, out, overwrite, as_json, **flags):
         save_figure(plot_band_stop(result), out.with_suffix(".png"))
     if as_json:
         facts = {
+            "clean": clean_facts(result.clean),
             "accuracy": dict(zip(["all", *result.names], result.accuracy.tolist(), strict=True)),
             "classes": result.classes,
             "relative_confusion": dict(zip(result.names, result.relative_confusion.tolist(), strict=True)),
@@ -62,6 +64,7 @@ def band_stop(edges, remove, remove_dc, out, overwrite, as_json, **flags):
         }
         say_json(facts)
         return
+    show_clean(result.clean)
     shown = result.classes[:30]
     show_table(
         [("class", "left"), ("clean TPR", "right"), *((f"-{name}", "right") for name in result.names)],

@@ -19,7 +19,7 @@ from freqkit.cli.options import (
     the_model,
 )
 from freqkit.cli.progress import watcher
-from freqkit.cli.searchers import cost_of, facts_of, show_classes
+from freqkit.cli.searchers import cost_of, facts_of, kept_of, show_classes
 from freqkit.cli.values import Share, resolve_device
 
 
@@ -136,5 +136,6 @@ def dfm(
         if as_json:
             say_json(facts_of(result, out))
             return
-        show_classes(result, title=f"Each class seen only through its dominant {100 * level:g}% of the frequencies")
+        share = f"{100 * level:g}% of the frequencies{kept_of(result, level)}"
+        show_classes(result, title=f"Each class seen only through its dominant {share}")
         say(f"{cost_of(result)}; everything is in {out}/")

@@ -9,6 +9,7 @@ import click
 from freqkit.cli.app import app, command, say, say_json
 from freqkit.cli.options import JSON, MODEL, MODEL_KEYS, options
 from freqkit.cli.progress import watcher
+from freqkit.cli.searchers import clean_facts, show_clean
 from freqkit.cli.tables import percent, show_table
 from freqkit.cli.values import Device, resolve_device
 from freqkit.results.files import slug
@@ -149,10 +150,20 @@ def evaluate(
     if store is not None:
         added = store.add(result.rows, source=Path(out).name, record=result.record.get("identity"))
         say(f"{added} rows added to {store.path}")
+    models = dict.fromkeys(row["model"] for row in result.rows)
+    cleans = {model: clean_facts(result.clean(model)) for model in models}
     if as_json:
-        facts = {"table": result.table(), "failures": result.failures, "forwards": result.record["forwards"]}
+        facts = {
+            "clean": cleans,
+            "table": result.table(),
+            "failures": result.failures,
+            "forwards": result.record["forwards"],
+        }
         say_json(facts)
     else:
+        for model in models:
+            click.echo(f"{model}:")
+            show_clean(result.clean(model))
         _show(result)
         say(f"Everything is in {out}: results.csv, run.json{', figures' if pictures else ''}")
     if result.failures:

@@ -1,6 +1,7 @@
 """Flags that several commands share, and what they make."""
 
 import functools
+import warnings
 
 import click
 
@@ -147,14 +148,21 @@ def options(*groups):
 
 def the_model(flags, *, data=None, seed=0):
     """Load the model that the flags name; with `data`, it gets as many logits as the data has classes."""
-    from freqkit.models import load_model
+    from freqkit.models import NormalisationWarning, load_model
 
     chosen = {key: flags[key] for key in MODEL_KEYS if key in flags}
     if chosen.get("num_classes") is None and data is not None:
         chosen["num_classes"] = len(data.classes)
     if chosen.get("pretrained") and not flags.get("download"):
         _must_be_here(flags["model"])
-    model = load_model(flags["model"], seed=seed, device=resolve_device(flags["device"]), **chosen)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NormalisationWarning)  # said below, in the command line's words
+        model = load_model(flags["model"], seed=seed, device=resolve_device(flags["device"]), **chosen)
+    for doubt in model.doubts:
+        say(f"Caution: {doubt}.")
+    if inside := model.record.get("normalises_itself"):
+        say(f"Note: {flags['model']} normalises images itself (by what it keeps as {', '.join(inside[:3])}), so it gets"
+            " them in [0, 1] as they are.")  # fmt: skip
     # a factory may have loaded its own; a network to be trained need not have any
     if data is None and chosen.get("weights") is None and not chosen.get("pretrained") and ":" not in flags["model"]:
         say(f"Note: {flags['model']} has random weights; give --weights FILE or --pretrained.")

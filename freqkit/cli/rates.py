@@ -22,6 +22,7 @@ from freqkit.cli.options import (
     the_model,
 )
 from freqkit.cli.progress import watcher
+from freqkit.cli.searchers import clean_facts, show_clean
 from freqkit.cli.tables import percent, show_table
 from freqkit.cli.values import resolve_device
 
@@ -98,6 +99,7 @@ def rates(dfm, rest, interval, confidence, resamples, seed, out, overwrite, log_
     rows = sorted(result.table(), key=lambda row: -_number(row["TPR-FPR"]))
     if as_json:
         facts = {
+            "clean": clean_facts(result.clean),
             "classes": rows,
             "definition": result.definition,
             "selected_on_test_set": result.selected_on_test_set,
@@ -105,24 +107,26 @@ def rates(dfm, rest, interval, confidence, resamples, seed, out, overwrite, log_
         }
         say_json(facts)
         return
+    show_clean(result.clean)
     show_table(
         [
-            ("class", "left"),
+            *(("class", "left"), ("clean TPR", "right"), ("clean FPR", "right")),
             *((name, "right") for name in ("TPR", "FPR", "TPR-FPR")),
             (f"{100 * confidence:g}% interval", "right"),
-            *((name, "right") for name in ("clean TPR", "clean FPR", "kept")),
+            *((name, "right") for name in ("still", "kept")),
         ],
         [
             [
                 row["class"],
-                *(percent(row[name]) for name in ("TPR", "FPR", "TPR-FPR")),
+                *(percent(row[name]) for name in ("clean TPR", "clean FPR", "TPR", "FPR", "TPR-FPR")),
                 f"{percent(row['TPR-FPR low'])} .. {percent(row['TPR-FPR high'])}",
-                *(percent(row[name]) for name in ("clean TPR", "clean FPR", "coverage")),
+                *(percent(row[name]) for name in ("still recognised", "coverage")),
             ]
             for row in rows[:30]
         ],
         title=f"{len(images)} images, each class seen only through its map",
-        note=f"{len(rows) - 30} more classes; --out writes all" if len(rows) > 30 else None,
+        note="still: of the images that are recognised whole, those that are through the map, too"
+        + (f"; {len(rows) - 30} more classes, --out writes all" if len(rows) > 30 else ""),
     )
     if out is not None:
         say(f"Everything is in {out}, {out.with_suffix('.csv').name} and {out.with_suffix('.png').name}")

@@ -20,6 +20,7 @@ from freqkit.results import Scores
 # The two published ones: of the CVPR 2025 code over all batches, of the ICCV 2023 code over those that hold the class.
 REDUCTIONS = ("class-mean", "published-batches", "published-batches-of-class")
 SPECTRA = ("float32", "float16")
+NOT_KNOWN = -(1 << 40)  # more than there are images: of tiles that were journalled before this was counted
 ROUGH = 1e-3  # of a loss: more than rounding changes it where it depends on the company in the batch
 
 
@@ -87,6 +88,7 @@ class Scorer:
         self.logits = int(model.num_classes)
         self.class_index = self._class_index(class_index)
         self.forward = Forward(model, device=device, dtype=dtype, domain=domain)
+        self.forward.compares = True
         self.calibration = None
         if batch_size == "auto":
             shape, limit = tuple(images.images.shape[1:]), 64 * len(self.labels)
@@ -256,6 +258,7 @@ class Scorer:
         key="scores",
         check=None,
         per_sample=False,
+        among=None,
     ):
         """Score masks on all images; see `freqkit.engine.score` for masks, reductions and errors.
 
@@ -265,6 +268,8 @@ class Scorer:
             key: names this call in the journal; two calls of a run need different keys.
             check: called after every tile; may raise to stop the run.
             per_sample: also return every single loss and answer, see `Scores.samples`.
+            among: bool [n], the images that are recognised whole: `Scores.still` then counts those of them that are
+                recognised through the masks (None when tiles of the journal do not tell).
         """
         drawn = self._check_masks(masks)
         masks, names, inverse = self._distinct(masks)
@@ -279,7 +284,7 @@ class Scorer:
             }
         classes = len(self.classes)
         loss = np.zeros((total, classes))
-        correct, predicted = (np.zeros((total, classes), dtype=np.int64) for _ in range(2))
+        correct, predicted, still = (np.zeros((total, classes), dtype=np.int64) for _ in range(3))
         groups, resumed = self.tiling.groups(total), 0
         tiles = [
             (f"{key}/{low}-{high}/{first}-{last}", (high - low) * (last - first), (low, high, first, last))
@@ -288,7 +293,7 @@ class Scorer:
         ]
 
         def compute(tile):
-            return self._tile(masks, names, *tile, weights, per_sample)
+            return self._tile(masks, names, *tile, weights, per_sample, among)
 
         def layout(tile):
             low, high, first, last = tile
@@ -311,8 +316,12 @@ class Scorer:
             loss[low:high, present] += sums["loss"]
             correct[low:high, present] += sums["correct"]
             predicted[low:high] += sums["predicted"]
+            if among is not None:
+                still[low:high, present] += sums.get("still", NOT_KNOWN)
             resumed += (high - low) * (last - first) * known
-        resumed, (loss, correct, predicted), samples = _agreed(resumed, (loss, correct, predicted), samples)
+        resumed, (loss, correct, predicted, still), samples = _agreed(
+            resumed, (loss, correct, predicted, still), samples
+        )
         if reduction == "class-mean":
             with np.errstate(invalid="ignore"):
                 loss = loss / self.counts.numpy()
@@ -321,7 +330,10 @@ class Scorer:
         if total < drawn:
             progress.advance(self.forwards(drawn - total), saved=True)
         record = self._record(drawn, total, self.forwards(total), resumed)
-        return self._scores(loss, correct, predicted, inverse, reduction, record, samples)
+        scores = self._scores(loss, correct, predicted, inverse, reduction, record, samples)
+        if among is not None and (still >= 0).all():
+            scores.still = torch.from_numpy(still if inverse is None else still[inverse.numpy()])
+        return scores
 
     def score_each(self, masks, assignment=None, *, per_sample=False, progress=None, check=None):
         """Filter each image by a mask of its own: one forward per image.
@@ -778,7 +790,7 @@ class Scorer:
         offset = offset.sum(0)
         return (1 / sizes.double())[number].numpy(), offset.numpy()
 
-    def _tile(self, masks, names, low, high, first, last, weights, per_sample=False):
+    def _tile(self, masks, names, low, high, first, last, weights, per_sample=False, among=None):
         """Sums of one tile: float64 loss (weighted) and int32 correct, of the classes present, and int32 predicted."""
         some = _take(masks, low, high, self.forward.device)
         labels, classes = self.labels[first:last], len(self.classes)
@@ -788,11 +800,14 @@ class Scorer:
         weighted = loss if weights is None else loss * weights[first:last]
         column = self._columns()
         each = {"each loss": loss.astype(np.float32), "each answer": answers.int().numpy()} if per_sample else {}
-        present = self._present(first, last)
+        present, right = self._present(first, last), (answers == self.class_index[labels]).numpy()
+        if among is not None:
+            both = right & among[first:last].numpy()
+            each["still"] = _sums(labels, both, classes, np.int32)[:, present]
         return {
             **each,
             "loss": _sums(labels, weighted, classes, np.float64)[:, present],
-            "correct": _sums(labels, (answers == self.class_index[labels]).numpy(), classes, np.int32)[:, present],
+            "correct": _sums(labels, right, classes, np.int32)[:, present],
             "predicted": _sums(column[answers], None, classes + 1, np.int32)[:, :classes],
         }
 
@@ -815,7 +830,7 @@ class Scorer:
             part = spectra if end - begin == len(spectra) else spectra[begin:end]
             try:
                 done.append(self._batch(masks, part, targets[begin:end], pairing))
-            except (torch.OutOfMemoryError, TypeError):
+            except (torch.OutOfMemoryError, TypeError, UsageError):
                 raise
             except Exception as error:
                 raise RuntimeError(
@@ -867,6 +882,8 @@ class Scorer:
                 f"with at most {self.pairs_limit}. Last bits may differ from a run that never did so."
             )
             return self._batch(masks, spectra, targets, pairing)
+        if logits.shape[1] != self.logits:
+            raise UsageError(f"score: the model must return its {self.logits} logits; got {logits.shape[1]}.")
         each = F.cross_entropy(logits, targets.repeat(number), reduction="none")
         # An infinite logit of another class would leave the loss finite.
         each = torch.where(torch.isfinite(logits.sum(1)), each, math.nan)

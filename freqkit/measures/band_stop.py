@@ -17,6 +17,7 @@ import torch
 
 from freqkit.engine import Scorer
 from freqkit.errors import UsageError
+from freqkit.results.clean import CleanRates
 from freqkit.results.files import RECORD
 from freqkit.results.reading import COUNT, in_range, read_tensors
 
@@ -72,6 +73,11 @@ class BandStopResult:
     def accuracy(self):
         """float64 [P + 1]."""
         return self._own.sum(1) / self.counts.sum()
+
+    @property
+    def clean(self):
+        """`CleanRates` of the images without a filter."""
+        return CleanRates.of_confusion(self.classes, self.confusion[0], self.class_index)
 
     @property
     def _own(self):

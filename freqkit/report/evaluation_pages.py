@@ -28,7 +28,8 @@ def evaluation_part(path, record):
     models = list(dict.fromkeys(row["model"] for row in result.rows))
     sets = list(dict.fromkeys((row["set"], row["condition"]) for row in result.rows))
     values = {(row["model"], row["set"], row["condition"]): row for row in whole}
-    sentences = []
+    cleans = {model: clean for model in models if (clean := result.clean(model)) is not None}
+    sentences = [f"{_brief(model)}. {clean.sentence()}" for model, clean in list(cleans.items())[:3]]
     for model in models[:3]:
         known = [row for row in whole if row["model"] == model and row["value"] is not None]
         if known:
@@ -80,7 +81,8 @@ def evaluation_part(path, record):
                     " those classes stays above that of the others on changed images, the shortcuts still work there;"
                     " where it falls below, they have become a weakness.", key="avgtpr")
         )  # fmt: skip
-    failures = [
+    failures = [f"{_brief(model)}: {text}" for model, clean in cleans.items() for text in clean.cautions()]
+    failures += [
         f"The maps were selected on {count} of the images of {title}: its filtered rates, and the groups made of them,"
         " are too good." for title, count in record.get("selected_on", {}).items() if count
     ]  # fmt: skip

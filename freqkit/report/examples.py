@@ -39,9 +39,10 @@ def examples_of(model, images, maps, classes, *, class_index=None, per_class=4, 
     """
     import torch
 
+    from freqkit.engine.forward import model_device
     from freqkit.ops import spectral_filter, spectrum
 
-    device = next(model.parameters()).device
+    device = model_device(model)
     logit = range(len(images.classes)) if class_index is None else [int(i) for i in class_index]
     names = dict(zip(logit, images.classes, strict=True))
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (model.mean, model.std))

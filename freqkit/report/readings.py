@@ -11,9 +11,11 @@ READINGS = {
     "weak": "told apart, weakly",
     "none": "not recognised",
 }
+CHANCE = 0.025  # of Fisher's test, one-sided as the lower end of a 95% interval is
 RULE = (
     "shortcut: the interval of TPR − FPR lies above 50%; default answer: TPR is 50% or more, but so is FPR, or the"
-    " interval of their difference reaches 0; told apart, weakly: the interval lies above 0; not recognised: the rest."
+    " interval of their difference reaches 0; told apart, weakly: the interval lies above 0, and so many of the class's"
+    " images would not be called so by chance (Fisher's exact test, one-sided, 2.5%); not recognised: the rest."
 )
 
 
@@ -51,6 +53,28 @@ def word_for(tpr, fpr, low):
     return "weak" if low > 0 else "none"
 
 
+def by_chance(hits, trials, other_hits, other_trials):
+    """Fisher's exact test, one-sided: how likely so many hits or more are among the first images when all that are
+    called the class lie among both kinds at random.
+
+    Example:
+        >>> round(by_chance(1, 10, 0, 90), 6), by_chance(5, 10, 0, 90) < 1e-5
+        (0.1, True)
+    """
+    called, images = hits + other_hits, trials + other_trials
+    last = min(called, trials)
+    whole = _choose(images, called)
+    logs = [_choose(trials, k) + _choose(other_trials, called - k) - whole for k in range(hits, last + 1)]
+    return min(1.0, math.fsum(map(math.exp, logs)))
+
+
+def _choose(n, k):
+    """The logarithm of n over k; minus infinity where there is no such choice."""
+    if not 0 <= k <= n:
+        return -math.inf
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+
+
 def readings(names, tpr, fpr, positives, negatives, kept, *, intervals=None):
     """`Reading`s from rates and the numbers of images.
 
@@ -76,6 +100,10 @@ def readings(names, tpr, fpr, positives, negatives, kept, *, intervals=None):
     for i, name in enumerate(names):
         t, f = float(tpr[i]), float(fpr[i])
         word = word_for(t, f, third[i][0])
+        if word == "weak":
+            p, n = int(positives[i]), int(negatives[i])
+            if by_chance(round(t * p), p, round(f * n), n) > CHANCE:
+                word = "none"
         limits = (tuple(first[i]), tuple(second[i]), tuple(third[i]))
         found.append(Reading(name, t, f, *limits, int(positives[i]), float(kept[i]), word))
     return found

@@ -6,6 +6,8 @@ from freqkit.report.pages import named, part
 from freqkit.report.readings import readings
 from freqkit.report.sections import (
     class_table,
+    clean_cautions,
+    clean_rows,
     cost_rows,
     examples_section,
     gallery,
@@ -14,9 +16,11 @@ from freqkit.report.sections import (
     listed,
     losses_section,
     model_rows,
+    more_than_asked,
     planted_bins,
     provenance_rows,
     rates_figure,
+    same_maps,
     selection_cautions,
     verdict,
     weights_cautions,
@@ -44,20 +48,23 @@ def search_part(path, record):
     if len(set(result.stage.tolist())) > 1:
         columns["stage"] = result.stage.tolist()
     sections = [
-        class_table(found, columns),
+        class_table(found, columns, clean=result.clean),
         kept_maps(found, result.masks, planted),
         *examples_section(path),
-        losses_section(result),
+        # The other searchers try masks that are a single class's: there is no pool to draw a curve over.
+        losses_section(result) if record.get("identity", {}).get("search", "hfss") == "hfss" else None,
     ]
-    cautions = weights_cautions(record) + selection_cautions(found)
+    cautions = weights_cautions(record) + clean_cautions(result.clean) + selection_cautions(found)
+    cautions += same_maps(result.classes, result.masks)
     if record.get("status") != "finished":
         cautions.insert(0, f"The search has not finished ({record.get('status')}): this is stage {done[-1]} of"
                         f" {len(record.get('identity', {}).get('stages', done))}.")  # fmt: skip
     identity = record.get("identity", {})
-    asked = [*model_rows(record), *settings_rows(identity)]
+    asked = [*model_rows(record), *clean_rows(result.clean), *settings_rows(identity)]
     name = record.get("model", {}).get("name", "the model")
     return Part(
-        f"Frequency shortcuts of {name}", verdict(found), headline(found), asked, [s for s in sections if s],
+        f"Frequency shortcuts of {name}", verdict(found, clean=result.clean),
+        headline(found, result.clean), asked, [s for s in sections if s],
         cost_rows(record), provenance_rows(record), cautions, order=20,
         subtitle="On the images that were searched", found=found, masks=result.masks, **rates_figure(found),
     )  # fmt: skip
@@ -89,7 +96,8 @@ def removal_part(path, record):
     estimated = identity.get("search") == "gradient"
     sections = [
         class_table(
-            found, {"loss": result.mask_loss.tolist(), "unfiltered loss": result.baseline.tolist()}, key="dfm-classes"
+            found, {"loss": result.mask_loss.tolist(), "unfiltered loss": result.baseline.tolist()}, key="dfm-classes",
+            clean=result.clean,
         ),
         kept_maps(found, result.masks, planted_bins(record.get("data", {})), key="dfm",
                   title=f"Dominant frequency maps at {100 * result.level:g}% of the bins"),
@@ -105,15 +113,19 @@ def removal_part(path, record):
     ]  # fmt: skip
     asked = [
         *model_rows(record),
+        *clean_rows(result.clean),
         ("Method", "removal of one frequency after the other" if not estimated else "ranking by gradients"),
         ("Preset", str(identity.get("preset", "–"))),
         ("Maps at", ", ".join(f"{100 * level:g}%" for level in result.levels)),
         ("Shown", f"{100 * result.level:g}%"),
     ]
     name = record.get("model", {}).get("name", "the model")
+    cautions = weights_cautions(record) + clean_cautions(result.clean) + selection_cautions(found)
+    cautions += same_maps(result.classes, result.masks) + more_than_asked(result.level, found)
     return Part(
-        f"Dominant frequencies of {name}", verdict(found), headline(found), asked, [s for s in sections if s],
-        cost_rows(record), provenance_rows(record), weights_cautions(record) + selection_cautions(found), order=21,
+        f"Dominant frequencies of {name}", verdict(found, clean=result.clean),
+        headline(found, result.clean), asked, [s for s in sections if s],
+        cost_rows(record), provenance_rows(record), cautions, order=21,
         subtitle="On the images that were ranked", found=found, masks=result.masks, **rates_figure(found),
     )  # fmt: skip
 

@@ -10,12 +10,14 @@ import numpy as np
 import torch
 
 from freqkit.errors import UsageError
+from freqkit.results.clean import CLEAN_COLUMNS, CleanRates, clean_columns
 from freqkit.results.files import read_run, write_csv, write_json, write_safetensors
 from freqkit.results.reading import Number, in_range, read_tensors, shown
 
 TIES = ("include", "exclude")
 COLUMNS = (
     "class", "loss", "TPR", "FPR", "TPR-FPR", "coverage", "full", "power", "DC", "images", "unfiltered loss",
+    *CLEAN_COLUMNS,
 )  # fmt: skip
 FORMAT = "freqkit-removal-1"
 
@@ -77,6 +79,11 @@ class RemovalResult:
     def tpr_minus_fpr(self):
         """float64 [C]."""
         return self.tpr - self.fpr
+
+    @property
+    def clean(self):
+        """`CleanRates` of the whole images, before anything is filtered; None of a run of before they were asked."""
+        return CleanRates.of_record(self.record, self.classes, self.counts)
 
     @property
     def masks(self):
@@ -168,7 +175,8 @@ class RemovalResult:
 
     def table(self):
         """One dict per class, of its mask at `level`: class, loss, TPR, FPR, TPR-FPR, coverage, full, power,
-        DC, images, unfiltered loss."""
+        DC, images, unfiltered loss; of whole images clean TPR, clean FPR, and of those recognised whole how many there
+        are and the share still recognised."""
         share = self.dfm(self.level).coverage
         columns = [self.classes]
         for values in (
@@ -176,6 +184,7 @@ class RemovalResult:
             share.dc, self.counts, self.baseline,
         ):  # fmt: skip
             columns.append(values.tolist())
+        columns += clean_columns(self.clean, len(self.classes))
         return [dict(zip(COLUMNS, row, strict=True)) for row in zip(*columns, strict=True)]
 
     def plot(self, *args, **kwargs):

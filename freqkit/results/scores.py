@@ -22,6 +22,7 @@ class Scores:
         images: number of images scored, of all classes; the sum of `counts` when not given.
         samples: when asked for, "loss" float32 [K, n] and "answer" int32 [K, n] (the logit of largest value), in
             the order of the images.
+        still: when asked for, int64 [K, C]: of `correct`, those images that are recognised whole, too.
     """
 
     loss: torch.Tensor
@@ -33,6 +34,7 @@ class Scores:
     record: dict = field(default_factory=dict)
     images: int | None = None
     samples: dict | None = None
+    still: torch.Tensor | None = None
 
     def __post_init__(self):
         if self.images is None:
@@ -89,10 +91,14 @@ class Scores:
             self.reduction,
             self.record,
             self.images,
+            still=None if self.still is None else self.still[indices],
         )
 
     def join(self, other):
         """These scores and then `other`'s, over the same classes and images."""
+        still = None
+        if self.still is not None and other.still is not None:
+            still = torch.cat([self.still, other.still])
         return Scores(
             torch.cat([self.loss, other.loss]),
             torch.cat([self.correct, other.correct]),
@@ -102,6 +108,7 @@ class Scores:
             self.reduction,
             self.record,
             self.images,
+            still=still,
         )
 
     def take_classes(self, indices):
@@ -115,4 +122,5 @@ class Scores:
             self.reduction,
             self.record,
             self.images,
+            still=None if self.still is None else self.still[:, indices],
         )

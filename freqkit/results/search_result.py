@@ -8,12 +8,15 @@ from pathlib import Path
 import torch
 
 from freqkit.errors import UsageError
+from freqkit.results.clean import CLEAN_COLUMNS, CleanRates, clean_columns
 from freqkit.results.files import read_run, write_csv, write_json, write_safetensors
 from freqkit.results.reading import COUNT, in_range, read_tensors
 from freqkit.results.scores import Scores
 
-COLUMNS = ("class", "loss", "TPR", "FPR", "TPR-FPR", "coverage", "full", "power", "DC", "stage", "images")
 STAGE = "freqkit-stage-1"
+COLUMNS = (
+    "class", "loss", "TPR", "FPR", "TPR-FPR", "coverage", "full", "power", "DC", "stage", "images", *CLEAN_COLUMNS,
+)  # fmt: skip
 
 
 @dataclass
@@ -181,6 +184,11 @@ class SearchResult:
         return self.record.get("seconds", float("nan"))
 
     @property
+    def clean(self):
+        """`CleanRates` of the whole images, before anything is filtered; None of a run of before they were asked."""
+        return CleanRates.of_record(self.record, self.classes, self.counts)
+
+    @property
     def curves(self):
         """Best loss so far, per stage float64 [K, C]."""
         return [stage.curve for stage in self.stages]
@@ -212,7 +220,8 @@ class SearchResult:
         )
 
     def table(self):
-        """One dict per class: class, loss, TPR, FPR, TPR-FPR, coverage, full, power, DC, stage, images."""
+        """One dict per class: class, loss, TPR, FPR, TPR-FPR, coverage, full, power, DC, stage, images; of whole images
+        clean TPR, clean FPR, and of those recognised whole how many there are and the share still recognised."""
         columns = (
             self.classes,
             *(
@@ -230,6 +239,7 @@ class SearchResult:
                     self.counts,
                 )
             ),
+            *clean_columns(self.clean, len(self.classes)),
         )
         return [dict(zip(COLUMNS, row, strict=True)) for row in zip(*columns, strict=True)]
 

@@ -338,6 +338,7 @@ def gradient(
 
     def work(run, progress):
         _, owner = removal_cells(run.size, patch)
+        run.whole(run.scorer(), progress)
         key = f"gradient/0-1/0-{len(images)}"
         classes = len(images.classes)
         layout = {"total": ("f", (int(owner.max()) + 1, classes)), "baseline": ("f", (classes,))}
@@ -381,7 +382,7 @@ def gradient(
         if number:
             tiles = classes * -(-number // MASKS_AT_ONCE)
             parts.insert(1, ("removal of the most promising", number * len(images), 0, tiles, None))
-        return run.plan(scorer, parts)
+        return run.plan(scorer, [run.whole_part(scorer), *parts])
     return run.execute(work, out, resume, overwrite, progress)
 
 

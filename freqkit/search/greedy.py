@@ -94,12 +94,7 @@ def greedy(
         classes, area = len(run.searched), culling.area
         allowed = (TOLERATED * run.counts).long() if tolerance is None else torch.full((classes,), tolerance)
         kept, over = torch.ones(classes, len(area), dtype=torch.bool), torch.ones(classes, dtype=torch.bool)
-        whole = mask_room.pack(torch.ones(1, 1, 1), cell=run.size, size=run.size, symmetry="average")
-        progress.start("whole images", len(images), "forwards")
-        try:
-            reference = run.score(scorer, whole, "whole", progress).correct[0, run.searched]
-        finally:
-            progress.finish()
+        reference = run.whole(scorer, progress).correct[0, run.searched]
         for number in range(passes):
             progress.start(f"culling, pass {number + 1}", len(area) * int(run.counts[over].sum()), "forwards")
             try:
@@ -133,7 +128,7 @@ def greedy(
         return run.plan(
             scorer,
             [
-                ("the whole plane", len(images), 0, scorer.tiles(1), None),
+                run.whole_part(scorer),
                 ("culling", len(culling.area) * len(images), 0, len(groups), None),
                 ("exact scores", scorer.forwards(masks), 0, scorer.tiles(masks), None),
             ],

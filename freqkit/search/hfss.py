@@ -15,6 +15,7 @@ from freqkit.engine.run_directory import forwards_in
 from freqkit.errors import UsageError
 from freqkit.results import SearchResult, StageResult
 from freqkit.search.plan import Plan
+from freqkit.search.run import CLEAN, ask_whole
 
 PRESETS = ("default", "cvpr2025")
 STOPPING = ("never", "certain")
@@ -204,7 +205,7 @@ class _Search:
             "spectra": spectra,
         }
         counts = torch.bincount(torch.as_tensor(images.labels), minlength=len(images.classes))
-        self.resumed = 0
+        self.resumed, self.recognised = 0, None
         self.searched = counts.nonzero().flatten().tolist()
         self.identity = {
             "search": "hfss",
@@ -328,7 +329,7 @@ class _Search:
         elif self.stops:
             scores = scorer.certain(masks, top=self.top, **how)
         else:
-            scores = scorer.score(masks, **how)
+            scores = scorer.score(masks, among=self.recognised, **how)
         scores = scores.take_classes(self.searched)
         self.resumed += scores.record.pop("forwards_resumed")
         if len(elite):
@@ -350,6 +351,25 @@ class _Search:
             return torch.empty(0, dtype=torch.int64)
         return previous.ranks.unique()
 
+    def whole(self, scorer, record, directory, progress, check):
+        """Ask about the images before anything is filtered; what they say of the network goes on record."""
+        journal = directory.journal if directory else None
+        progress.start("whole images", scorer.forwards(1))
+        try:
+            scores, self.recognised, clean = ask_whole(
+                lambda masks, **more: scorer.score(
+                    masks, key=CLEAN, progress=progress, journal=journal, check=check, **more
+                ),
+                scorer,
+            )
+        finally:
+            progress.finish()
+        self.resumed += scores.record["forwards_resumed"]
+        record["forwards"] += scores.record["forwards"]
+        record.update(forwards_resumed=self.resumed, clean=clean.record)
+        for caution in clean.cautions():
+            progress.note(f"Caution: {caution}")
+
     def rates(self, last, scorer, record, directory, progress, check):
         """After candidates were stopped, ask about the maps of all classes on the images of all classes, for FPR."""
         best = last.ranks[:, 0].unique()
@@ -361,6 +381,7 @@ class _Search:
                 progress=progress,
                 journal=directory.journal if directory else None,
                 check=check,
+                among=self.recognised,
             )
         finally:
             progress.finish()
@@ -368,6 +389,9 @@ class _Search:
         record["forwards"] += scores.record["forwards"]
         record["forwards_resumed"] = self.resumed
         scores = scores.take_classes(self.searched)
+        if scores.still is not None:
+            last.scores.still = torch.zeros_like(last.scores.correct)
+            last.scores.still[best] = scores.still
         last.scores.correct[best] = scores.correct
         last.scores.predicted[best] = scores.predicted
         if directory and directory.writes:
@@ -381,7 +405,7 @@ class _Search:
             "identity": self.identity,
             "model": dict(self.model.record),
             "data": dict(self.images.record),
-            "forwards_total": sum(self.numbers) * len(self.images.labels),
+            "forwards_total": (sum(self.numbers) + 1) * len(self.images.labels),
             "classes": len(self.searched),
             "classes_without_images": len(self.images.classes) - len(self.searched),
             **({"differs_from_published": self.differs} if self.published else {}),
@@ -406,12 +430,18 @@ class _Search:
             "seconds": 0.0,
             "sessions": earlier.get("sessions", 0) + 1,
         }
-        before = earlier.get("seconds", 0.0)
+        # Of all sessions, both or neither: a run that began elsewhere may not have measured the second.
+        before, in_model = earlier.get("seconds", 0.0), 0.0
+        if earlier and not (earlier.get("seconds_of_all_sessions") or earlier.get("sessions", 1) == 1):
+            in_model = None
+        elif earlier:
+            in_model = earlier.get("seconds_in_model")
 
         def note_down(**changes):
             record.update(changes, seconds=round(before + time.monotonic() - began, 3))
-            if scorer.forward.device.type == "cpu":  # elsewhere calls return before the work is done
-                record["seconds_in_model"] = round(scorer.forward.seconds, 3)
+            if scorer.forward.device.type == "cpu" and in_model is not None:  # elsewhere calls return before the end
+                record["seconds_in_model"] = round(in_model + scorer.forward.seconds, 3)
+                record["seconds_of_all_sessions"] = True
             if directory:
                 directory.write({key: value for key, value in record.items() if key != "identity"})
 
@@ -419,6 +449,8 @@ class _Search:
         self.tell_differences()
         done, current = [], None
         try:
+            self.whole(scorer, record, directory, progress, check)
+            note_down()
             for place, number in enumerate(self.stages):
                 previous = done[-1] if done else None
                 note_down(stage=number)
@@ -449,6 +481,8 @@ class _Search:
                 )
             if self.stops:
                 self.rates(done[-1], scorer, record, directory, progress, check)
+            still, best = done[-1].scores.still, done[-1].ranks[:, 0]
+            record["clean"]["still"] = None if still is None else still[best, torch.arange(len(best))].tolist()
             result = SearchResult.from_stages(done, record)
             if directory and directory.writes:
                 result.save_summary(directory.path)
@@ -491,7 +525,8 @@ class _Search:
             # Any masks of this stage serve as stand-ins for the parents.
             ranks = torch.arange(min(self.top, drawn)).repeat(len(self.searched), 1)
             previous = StageResult(number, masks, None, ranks, None)
-        forwards = sum(stage["forwards"] for stage in stages)
+        whole = scorer.forwards(1)
+        forwards = sum(stage["forwards"] for stage in stages) + whole
         process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         return Plan(
             stages,
@@ -506,6 +541,7 @@ class _Search:
                 "batch_size_timings": scorer.calibration,
                 **({"differs_from_published": self.differs} if self.published else {}),
             },
+            remark=f"{whole:,} of the forwards show the whole images, before anything is filtered.",
         )
 
 

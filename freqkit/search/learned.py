@@ -139,6 +139,7 @@ def learned(
 
     def work(run, progress):
         scorer = run.scorer()
+        run.whole(scorer, progress)
         learner = _Learner(run, scorer.class_index, bins, objective, steps, own, others, rate, levels, seed)
         if "wide" in starts:
             learner.ranking = ranking(run, progress)
@@ -172,7 +173,9 @@ def learned(
         return run.plan(
             scorer,
             [
-                ("ranking by gradients", len(images), 3 * len(images), len(ranking_parts(images)), None),
+                run.whole_part(scorer),
+                *[("ranking by gradients", len(images), 3 * len(images), len(ranking_parts(images)), None)]
+                * ("wide" in starts),
                 ("gradient steps", drawn, drawn, masks, learner.seconds(starts)),
                 (
                     "exact scores",
@@ -182,7 +185,7 @@ def learned(
                     scorer.tiles(masks),
                     None,
                 ),
-            ]["wide" not in starts :],
+            ],
         )
     return run.execute(work, out, resume, overwrite, progress)
 

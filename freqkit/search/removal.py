@@ -109,10 +109,9 @@ def removal(
     def work(run, progress):
         scorer = run.scorer()
         run.note_down("running", forwards_total=scorer.forwards(len(cells) + 1 + len(run.searched)))
-        whole = mask_room.pack(torch.ones(1, 1, 1), cell=size, size=size, symmetry="average")
-        progress.start("removal", scorer.forwards(len(cells) + 1))
+        baseline = run.whole(scorer, progress, **reduction).loss[0]
+        progress.start("removal", scorer.forwards(len(cells)))
         try:
-            baseline = run.score(scorer, whole, "whole", progress, **reduction).loss[0]
             losses = []
             # Published blocks on the self-paired column come twice: score each effective mask once.
             first, inverse = distinct(cells, size, patch, preset)
@@ -128,10 +127,11 @@ def removal(
 
     if dry_run:
         scorer = run.scorer()
-        masks = len(distinct(cells, size, patch, preset)[0]) + 1
+        masks = len(distinct(cells, size, patch, preset)[0])
         return run.plan(
             scorer,
             [
+                run.whole_part(scorer),
                 ("removal", scorer.forwards(masks), 0, scorer.tiles(masks), None),
                 ("exact scores", scorer.forwards(len(run.searched)), 0, scorer.tiles(len(run.searched)), None),
             ],
@@ -163,9 +163,10 @@ class RemovalRun(SearchRun):
         chosen = mask_room.uncentred(result.masks)
         progress.start("dominant frequencies", scorer.forwards(len(chosen)))
         try:
-            scores = self.score(scorer, chosen, "dfm", progress, **reduction).take_classes(keep)
+            scores = self.best_scores(scorer, chosen, "dfm", progress, **reduction)
         finally:
             progress.finish()
+        self.still(None if scores.still is None else scores.still.diagonal())
         self.note_down("running", economies=scorer.economies())
         result.mask_loss, result.tpr, result.fpr = (
             value.diagonal().clone() for value in (scores.loss, scores.tpr, scores.fpr)

@@ -116,7 +116,8 @@ def test_dry_run_writes_nothing_and_counts(run, flags, tmp_path):
     plan = json.loads(result.stdout)
     assert not out.exists()
     assert plan["images"] == 20
-    assert plan["forwards"] == sum(stage["distinct"] for stage in plan["stages"]) * 20
+    assert plan["forwards"] == (1 + sum(stage["distinct"] for stage in plan["stages"])) * 20
+    assert plan["remark"].startswith("20 of the forwards show the whole images")
     assert plan["seconds"] > 0
     assert plan["memory"]["images"] == 20 * 3 * 32 * 32
     result = run(*flags, "--dry-run")

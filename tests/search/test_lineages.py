@@ -242,7 +242,7 @@ def test_evolution_gets_better_and_class_loss_is_another_aim(planted):
     few, many = (evolve(model, images, generations=n, **how) for n in (1, 6))
     assert (many.loss <= few.loss + 1e-6).all() and many.loss.mean() < few.loss.mean()  # elites stay
     n = len(images)
-    assert few.forwards == n * (1 + 6 + 4) and few.backwards == 3 * n
+    assert few.forwards == n * (1 + 1 + 6 + 4) and few.backwards == 3 * n
     assert evolve(model, images, generations=1, guided=False, **how).backwards == 0
     how = {"candidates": 4, "elite": 3, "generations": 3, "batch_size": 64}  # more may stay than go on
     assert evolve(model, images, dry_run=True, **how).forwards == evolve(model, images, **how).forwards
@@ -264,9 +264,9 @@ def test_comparison_is_on_equal_terms_and_goes_on(planted, tmp_path):
     asked = answers(model, fresh, last.masks)
     tpr = torch.stack([(asked[c, fresh.labels == c] == c).double().mean() for c in range(4)])
     fpr = torch.stack([(asked[c, fresh.labels != c] == c).double().mean() for c in range(4)])
-    row, n = found.rows[7], 12  # both starts of 4 steps; gradients; the masks, and the classes without theirs
+    row, n = found.rows[7], 12  # whole; both starts of 4 steps; gradients; the masks, and the classes without theirs
     assert row["TPR-FPR"] == pytest.approx(float((tpr - fpr).mean()))
-    assert row["forward equivalents"] == last.forwards + 2 * last.backwards == n * (2 * 4 * 4 * 3 + 7 + 8 + 2)
+    assert row["forward equivalents"] == last.forwards + 2 * last.backwards == n * (1 + 2 * 4 * 4 * 3 + 7 + 8 + 2)
     drawn = [load_result(tmp_path / f"learned-2-seed{s}").record["identity"]["data"]["fingerprint"] for s in (0, 1)]
     assert drawn[0] != drawn[1]
     again = compare_searchers(model, pool, fresh, **how)

@@ -52,7 +52,8 @@ def evaluate(
     package) ends the set and condition in which it occurs, is recorded, and nothing else.
 
     Metrics per class: "TPR" and "FPR" (share of the class's, and of the other classes' images recognised as the class);
-    "filtered TPR": the class's images through its own map; "filtered FPR": images of *other* classes through this
+    "filtered TPR": the class's images through its own map; "filtered TPR of recognised": the same, of the images
+    that are recognised whole; "filtered FPR": images of *other* classes through this
     class's map, from a share `cross` of the images with a map drawn for each (a model that says c to anything filtered
     has it high, too). Of whole sets: "top-1", "top-5", "mean TPR" (unweighted mean over classes), their filtered
     twins, "AvgTPR shortcut@t", "AvgTPR other@t" (see `freqkit.measures.groups`), "mean error", "CE" and "mCE" on

@@ -68,6 +68,15 @@ class Rows:
                 negatives = (trials.sum() - trials)[present]
                 rows += self.shares(name, where, labelled, "FPR", (said - hits)[present], negatives, others)
             rows.append(self.share(name, where, "", f"{prefix}top-1", hits.sum(), trials.sum(), words))
+            if which == "filtered":
+                still, whole = counts.still(scoring)
+                among = f"{words}, of those that are recognised unfiltered"
+                known = np.flatnonzero(whole)
+                labelled = [names[c] for c in known]
+                rows += self.shares(
+                    name, where, labelled, "filtered TPR of recognised", still[known], whole[known], among
+                )
+                rows.append(self.share(name, where, "", "filtered TPR of recognised", still.sum(), whole.sum(), among))
             if which == "clean" and counts.has_top and logits > 5:
                 inside, number = counts.in_top(scoring)
                 rows.append(self.share(name, where, "", "top-5", inside, number, words))
@@ -203,6 +212,16 @@ class Counts:
         answers, keep = self._kept(which, scoring, self.labels)
         answers, labels = answers[keep], self.labels[keep]
         return tuple(np.bincount(v, minlength=self.size) for v in (labels[answers == labels], labels, answers))
+
+    def still(self, scoring):
+        """(images recognised whole and through their class's map, images recognised whole) of each class, of those
+        that have a map."""
+        through, there = self._kept("filtered", scoring, self.labels)
+        whole, known = self._kept("clean", scoring, self.labels)
+        first = there & known & (whole == self.labels)
+        return tuple(
+            np.bincount(self.labels[v], minlength=self.size) for v in (first & (through == self.labels), first)
+        )
 
     def rates(self, which, scoring):
         """float64 [L]: TPR of each logit's class; NaN without images (or map)."""
