@@ -56,6 +56,7 @@ def rates(dfm, rest, interval, confidence, resamples, seed, out, overwrite, log_
     from freqkit.errors import UsageError
     from freqkit.measures import SelectedOnTestSet
     from freqkit.measures import rates as measure
+    from freqkit.report.readings import READINGS, readings_of, shortcuts_sentence
 
     fraction = flags["split_fraction"]
     if rest and (fraction is None or fraction >= 1):
@@ -87,7 +88,10 @@ def rates(dfm, rest, interval, confidence, resamples, seed, out, overwrite, log_
 
         result.save(out)
         save_figure(plot_rates(result), out.with_suffix(".png"))
-    rows = sorted(result.table(), key=lambda row: -_number(row["TPR-FPR"]))
+    found = readings_of(result)
+    words = {one.name: READINGS[one.word] for one in found}
+    rows = [{**row, "reading": words[row["class"]]} for row in result.table()]
+    rows.sort(key=lambda row: -_number(row["TPR-FPR"]))
     if as_json:
         facts = {
             "classes": rows,
@@ -100,6 +104,7 @@ def rates(dfm, rest, interval, confidence, resamples, seed, out, overwrite, log_
     show_table(
         [
             ("class", "left"),
+            ("reading", "left"),
             *((name, "right") for name in ("TPR", "FPR", "TPR-FPR")),
             (f"{100 * confidence:g}% interval", "right"),
             *((name, "right") for name in ("clean TPR", "clean FPR", "kept")),
@@ -107,6 +112,7 @@ def rates(dfm, rest, interval, confidence, resamples, seed, out, overwrite, log_
         [
             [
                 row["class"],
+                row["reading"],
                 *(percent(row[name]) for name in ("TPR", "FPR", "TPR-FPR")),
                 f"{percent(row['TPR-FPR low'])} .. {percent(row['TPR-FPR high'])}",
                 *(percent(row[name]) for name in ("clean TPR", "clean FPR", "coverage")),
@@ -116,6 +122,7 @@ def rates(dfm, rest, interval, confidence, resamples, seed, out, overwrite, log_
         title=f"{len(images)} images, each class seen only through its map",
         note=f"{len(rows) - 30} more classes; --out writes all" if len(rows) > 30 else None,
     )
+    say(shortcuts_sentence(found))
     if out is not None:
         say(f"Everything is in {out}, {out.with_suffix('.csv').name} and {out.with_suffix('.png').name}")
 

@@ -2,7 +2,7 @@
 
 from freqkit.report.html import Cell, Drawing, Panels, Part, Section, Table
 from freqkit.report.pages import files_of, part
-from freqkit.report.readings import readings
+from freqkit.report.readings import CONFIDENCE, readings_of
 from freqkit.report.sections import (
     NAMED_LINES,
     class_table,
@@ -23,15 +23,14 @@ def rates_part(path, record):
     from freqkit.measures import RatesResult
 
     result = RatesResult.load(path)
-    intervals = (result.tpr_interval, result.fpr_interval, result.difference_interval)
-    found = readings(
-        result.classes, result.tpr, result.fpr, result.positives, result.negatives, result.coverage,
-        intervals=intervals,
-    )  # fmt: skip
-    clean = (result.clean_tp.double() / result.positives).tolist()
-    sections = [
-        class_table(found, {"clean TPR": clean}, key="tested-classes", title="Rates on the test images", maps=""),
-    ]
+    found = readings_of(result)
+    more = {"clean TPR": (result.clean_tp.double() / result.positives).tolist()}
+    interval, confidence = result.definition["interval"], result.definition["confidence"]
+    if (interval, confidence) != ("wilson", CONFIDENCE):  # asked for; the readings stand on those of every page
+        low, high = result.difference_interval.T.tolist()
+        words = f"TPR − FPR, {100 * confidence:g}% {interval}"
+        more |= {f"{words}, from": low, f"{words}, to": high}
+    sections = [class_table(found, more, key="tested-classes", title="Rates on the test images", maps="")]
     logits = result.clean_confusion.shape[1]
     if len(result.classes) == logits and logits <= 40:
         change = (result.own_row.double() / result.positives[:, None].clamp_min(1)).tolist()
