@@ -242,7 +242,7 @@ class Settings:
 
     def maps(self, names):
         """(half-plane masks [M, H, W//2+1], the map of each logit or -1), for the class names of a model."""
-        from freqkit.masks import uncentred
+        from freqkit.masks import effective, uncentred
 
         if self.dfm is None:
             return None, None
@@ -258,7 +258,8 @@ class Settings:
         place = {name: i for i, name in enumerate(own)}
         of_logit = torch.tensor([place.get(name, -1) for name in names])
         width = self.dfm.masks.shape[2]
-        return uncentred(self.dfm.masks)[..., : width // 2 + 1].contiguous().float(), of_logit
+        # Of a map made by hand that is not symmetric half a plane would tell another story than the whole does.
+        return uncentred(effective(self.dfm.masks))[..., : width // 2 + 1].contiguous().float(), of_logit
 
 
 def _dfm_hash(dfm):
