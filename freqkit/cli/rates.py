@@ -60,6 +60,7 @@ def rates(dfm, rest, interval, confidence, resamples, seed, out, overwrite, log_
     from freqkit.errors import UsageError
     from freqkit.measures import SelectedOnTestSet
     from freqkit.measures import rates as measure
+    from freqkit.report.readings import READINGS, readings_of, shortcuts_sentence
 
     context = click.get_current_context()
     take_published_order(context)
@@ -96,7 +97,10 @@ def rates(dfm, rest, interval, confidence, resamples, seed, out, overwrite, log_
 
         result.save(out)
         save_figure(plot_rates(result), out.with_suffix(".png"))
-    rows = sorted(result.table(), key=lambda row: -_number(row["TPR-FPR"]))
+    found = readings_of(result)
+    words = {one.name: READINGS[one.word] for one in found}
+    rows = [{**row, "reading": words[row["class"]]} for row in result.table()]
+    rows.sort(key=lambda row: -_number(row["TPR-FPR"]))
     if as_json:
         facts = {
             "clean": clean_facts(result.clean),
@@ -110,7 +114,9 @@ def rates(dfm, rest, interval, confidence, resamples, seed, out, overwrite, log_
     show_clean(result.clean)
     show_table(
         [
-            *(("class", "left"), ("clean TPR", "right"), ("clean FPR", "right")),
+            ("class", "left"),
+            ("reading", "left"),
+            *((name, "right") for name in ("clean TPR", "clean FPR")),
             *((name, "right") for name in ("TPR", "FPR", "TPR-FPR")),
             (f"{100 * confidence:g}% interval", "right"),
             *((name, "right") for name in ("still", "kept")),
@@ -118,6 +124,7 @@ def rates(dfm, rest, interval, confidence, resamples, seed, out, overwrite, log_
         [
             [
                 row["class"],
+                row["reading"],
                 *(percent(row[name]) for name in ("clean TPR", "clean FPR", "TPR", "FPR", "TPR-FPR")),
                 f"{percent(row['TPR-FPR low'])} .. {percent(row['TPR-FPR high'])}",
                 *(percent(row[name]) for name in ("still recognised", "coverage")),
@@ -128,6 +135,7 @@ def rates(dfm, rest, interval, confidence, resamples, seed, out, overwrite, log_
         note="still: of the images that are recognised whole, those that are through the map, too"
         + (f"; {len(rows) - 30} more classes, --out writes all" if len(rows) > 30 else ""),
     )
+    say(shortcuts_sentence(found))
     if out is not None:
         say(f"Everything is in {out}, {out.with_suffix('.csv').name} and {out.with_suffix('.png').name}")
 

@@ -24,8 +24,8 @@ from freqkit.engine import Scorer
 from freqkit.errors import UsageError
 from freqkit.measures.selection import SelectedOnTestSet, selected_places
 from freqkit.results.clean import CleanRates
-from freqkit.results.intervals import newcombe, wilson
 from freqkit.results.files import RECORD
+from freqkit.results.intervals import newcombe, wilson
 from freqkit.results.reading import in_range, read_tensors
 
 INTERVALS = ("wilson", "bootstrap")

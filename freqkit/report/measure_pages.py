@@ -2,7 +2,7 @@
 
 from freqkit.report.html import Cell, Drawing, Panels, Part, Section, Table
 from freqkit.report.pages import files_of, part
-from freqkit.report.readings import readings
+from freqkit.report.readings import CONFIDENCE, readings_of
 from freqkit.report.sections import (
     NAMED_LINES,
     class_table,
@@ -29,19 +29,18 @@ def rates_part(path, record):
     from freqkit.results.clean import CleanRates
 
     result = RatesResult.load(path)
-    intervals = (result.tpr_interval, result.fpr_interval, result.difference_interval)
-    found = readings(
-        result.classes, result.tpr, result.fpr, result.positives, result.negatives, result.coverage,
-        intervals=intervals,
-    )  # fmt: skip
+    found = readings_of(result)
     clean = result.clean
     # Of the classes that have a map, in the order of the maps.
     mapped = CleanRates(result.classes, result.positives, result.clean_tp, result.clean_tp + result.clean_fp, [],
                         result.clean_confusion.shape[1], result.still)  # fmt: skip
-    sections = [
-        class_table(found, {"clean FPR": mapped.fpr.tolist()}, key="tested-classes", title="Rates on the test images",
-                    maps="", clean=mapped),
-    ]  # fmt: skip
+    more = {"clean FPR": mapped.fpr.tolist()}
+    interval, confidence = result.definition["interval"], result.definition["confidence"]
+    if (interval, confidence) != ("wilson", CONFIDENCE):  # asked for; the readings stand on those of every page
+        low, high = result.difference_interval.T.tolist()
+        words = f"TPR − FPR, {100 * confidence:g}% {interval}"
+        more |= {f"{words}, from": low, f"{words}, to": high}
+    sections = [class_table(found, more, key="tested-classes", title="Rates on the test images", maps="", clean=mapped)]
     logits = result.clean_confusion.shape[1]
     if len(result.classes) == logits and logits <= 40:
         change = (result.own_row.double() / result.positives[:, None].clamp_min(1)).tolist()

@@ -87,6 +87,13 @@ class CleanRates:
             logits=known["logits"], still=None if still is None else torch.tensor(still, dtype=torch.int64),
         )  # fmt: skip
 
+    def take(self, names):
+        """Of some of the classes, in this order; `fpr` and what is said of all images belong to all classes."""
+        at = [self.classes.index(name) for name in names]
+        still = None if self.still is None else self.still[at]
+        mostly = [self.mostly[i] for i in at]
+        return CleanRates(list(names), self.counts[at], self.correct[at], self.called[at], mostly, self.logits, still)
+
     @property
     def images(self):
         return int(self.counts.sum())
