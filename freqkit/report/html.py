@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from freqkit.errors import UsageError
+from freqkit.report.words import printable
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -212,17 +213,25 @@ def render(parts, *, where, record=None, again=None):
 
 def _environment():
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
+    from markupsafe import Markup, escape
+
+    def shown(value):
+        """What `{{ }}` puts on the page: text is made printable (and then escaped), our own markup is left alone."""
+        return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+    def data(value):
+        """Lists of strings for the script."""
+        value = [[printable(one) for one in row] for row in value]
+        # inside <script> nothing may end the element
+        return Markup(json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"))
 
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
+        lstrip_blocks=True, finalize=shown,
     )  # fmt: skip
     environment.filters["whole"] = Markup  # our own SVG, style and script; everything else is escaped
-    # inside <script> nothing may end the element
-    environment.filters["data"] = lambda value: Markup(
-        json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-    )
+    environment.filters["lines"] = lambda text: escape(printable(text, keep="\n"))
+    environment.filters["data"] = data
     return environment
 
 

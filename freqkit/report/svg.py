@@ -6,10 +6,17 @@ Nothing here knows a result; colours are CSS classes of `templates/style.css` (`
 import base64
 import io
 import math
-from html import escape
+from html import escape as escape_html
+
+from freqkit.report.words import printable
 
 SIDE = 192  # pixels of a frequency plane
 SERIES = 7  # colours, after which lines are dashed
+
+
+def escape(text):
+    """Text for an attribute or an element of SVG, printable."""
+    return escape_html(printable(text))
 
 
 def number(value, digits=3):

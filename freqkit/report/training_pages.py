@@ -6,6 +6,7 @@ from freqkit.report.html import Cell, Drawing, Part, Section, Table
 from freqkit.report.pages import named, part
 from freqkit.report.sections import NAMED_LINES, duration, listed, model_rows, provenance_rows
 from freqkit.report.svg import Axes, number, percent
+from freqkit.results.files import of_cell
 
 LEARNED = 0.8  # F1 from which a class counts as learned
 
@@ -72,7 +73,7 @@ def _rows(file):
     """A CSV of numbers as dicts; an empty field is None."""
     with open(file, encoding="utf-8", newline="") as lines:
         return [
-            {key: float(value) if value not in ("", None) else None for key, value in row.items()}
+            {of_cell(key): float(value) if value not in ("", None) else None for key, value in row.items()}
             for row in csv.DictReader(lines)
         ]
 

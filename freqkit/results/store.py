@@ -14,6 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from freqkit.errors import UsageError
+from freqkit.results.files import of_cell
 
 COLUMNS = ("model", "set", "condition", "class", "metric", "value", "ci_low", "ci_high", "n", "definition")
 NUMBERS = ("value", "ci_low", "ci_high")
@@ -157,7 +158,7 @@ def read_results(path):
             raise UsageError(
                 f"{path}: the columns must be {', '.join(COLUMNS)}; got {', '.join(reader.fieldnames or ())}."
             )
-        return [{name: _clean(name, row[name]) for name in COLUMNS} for row in reader]
+        return [{name: _clean(name, of_cell(row[name] or "")) for name in COLUMNS} for row in reader]
 
 
 def read_timm(path, set_name=None):
@@ -311,5 +312,5 @@ def markdown(columns, rows, digits=3):
             return "–"
         return f"{value:.{digits}f}" if isinstance(value, float) else str(value).replace("|", "\\|")
 
-    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    lines = ["| " + " | ".join(map(cell, columns)) + " |", "|" + " --- |" * len(columns)]
     return "\n".join([*lines, *("| " + " | ".join(cell(row.get(name)) for name in columns) + " |" for row in rows)])
