@@ -4,7 +4,7 @@ import functools
 import io
 from pathlib import Path
 
-from freqkit.report.words import printable
+from freqkit.report.words import printable, shorten  # noqa: F401
 
 # Okabe-Ito: distinct to readers with any common colour blindness.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW, BLACK = (
@@ -106,15 +106,6 @@ def save_figure(figure, path, *, dpi=150):
             figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     with atomic_write(Path(path)) as file:
         file.write(buffer.getvalue())
-
-
-def shorten(name, limit=22):
-    """`name` on one line, printable, cut in the middle when it is longer than `limit` characters."""
-    name = printable(name)
-    if len(name) <= limit:
-        return name
-    half = (limit - 1) // 2
-    return f"{name[: limit - 1 - half]}…{name[-half:]}"
 
 
 def plain_axes(axis, *, x_grid=False):

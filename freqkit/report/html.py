@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from freqkit.errors import UsageError
-from freqkit.report.words import printable
+from freqkit.report.words import printable, shorten
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -42,6 +42,11 @@ class Table:
     rows: list
     search: bool = False
     kind: str = "table"
+
+    @property
+    def letters(self):
+        """Letters of the longest word in the first column, for which it gets room; longer ones are broken."""
+        return min(20, max((len(word) for row in self.rows for word in row[0].text.split()), default=0))
 
 
 @dataclass
@@ -148,6 +153,7 @@ class Part:
         sections: list of `Section`.
         cost, provenance: `Facts` rows.
         cautions: sentences that the reader must see.
+        advice: (words, command) of what to do next; the commands are whole (`freqkit.report.advice`).
         hero, hero_how: blocks that stand beside the verdict, and how to read them.
         found, masks: `Reading`s of C classes and their maps [C, H, W], for comparisons of runs; or None.
         subtitle: heading of the verdict beside other parts, when it is not the title.
@@ -162,6 +168,7 @@ class Part:
     cost: list = field(default_factory=list)
     provenance: list = field(default_factory=list)
     cautions: list = field(default_factory=list)
+    advice: list = field(default_factory=list)
     hero: list = field(default_factory=list)
     hero_how: str = ""
     subtitle: str = ""
@@ -231,6 +238,7 @@ def _environment():
     )  # fmt: skip
     environment.filters["whole"] = Markup  # our own SVG, style and script; everything else is escaped
     environment.filters["lines"] = lambda text: escape(printable(text, keep="\n"))
+    environment.filters["short"] = shorten
     environment.filters["data"] = data
     return environment
 
@@ -256,6 +264,7 @@ def write_report(path, *, out=None, content=None):
     Raises:
         UsageError: there is nothing that freqkit can show.
     """
+    from freqkit.report.advice import again
     from freqkit.report.pages import parts_of
     from freqkit.results.files import atomic_write
 
@@ -269,8 +278,7 @@ def write_report(path, *, out=None, content=None):
     if out is None:
         out = path / "report.html" if path.is_dir() else path.with_suffix(".html")
     out = Path(out)
-    again = f"freqkit rerun {whole.name} --out NEW" if path.is_dir() and (path / "run.yaml").is_file() else None
-    text = render(parts, where=whole.name, record=record, again=again)
+    text = render(parts, where=whole.name, record=record, again=again(path))
     with atomic_write(out, "w") as file:
         file.write(text)
     return out

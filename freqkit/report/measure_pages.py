@@ -12,6 +12,7 @@ from freqkit.report.sections import (
     model_rows,
     provenance_rows,
     rates_figure,
+    steps_of,
     verdict,
 )
 from freqkit.report.svg import Axes, matrix, percent, signed
@@ -169,8 +170,7 @@ def band_stop_part(path, record):
         f" {percent(tpr[0][hurt[1]])} to {percent(tpr[hurt[0] + 1][hurt[1]])}.",
     ]
     fewest = int(result.confusion[0].sum(1).min())
-    cautions = [f"A class has as few as {fewest} images: rates come in steps of {100 / fewest:.2g}%."] if (
-        0 < fewest < 100) else []  # fmt: skip
+    cautions = [steps_of(fewest).strip()] if steps_of(fewest) else []
     columns = [("class", "left", None), ("whole images", "right", "TPR")]
     columns += [(f"− {name}", "right", "TPR") for name in names]
     rows = [

@@ -2,6 +2,7 @@
 
 import json
 
+from freqkit.report.advice import test_of
 from freqkit.report.html import Cell, Drawing, Facts, Part, Section, Table
 from freqkit.report.pages import named, part
 from freqkit.report.readings import readings
@@ -56,10 +57,12 @@ def search_part(path, record):
     identity = record.get("identity", {})
     asked = [*model_rows(record), *settings_rows(identity)]
     name = record.get("model", {}).get("name", "the model")
+    advice = test_of(path, "dfm.safetensors") if (path / "dfm.safetensors").is_file() else []
     return Part(
         f"Frequency shortcuts of {name}", verdict(found), headline(found), asked, [s for s in sections if s],
         cost_rows(record), provenance_rows(record), cautions, order=20,
-        subtitle="On the images that were searched", found=found, masks=result.masks, **rates_figure(found),
+        subtitle="On the images that were searched", found=found, masks=result.masks,
+        advice=advice, **rates_figure(found),
     )  # fmt: skip
 
 
@@ -69,6 +72,7 @@ def removal_part(path, record):
     import numpy as np
 
     from freqkit.results import RemovalResult
+    from freqkit.results.removal_result import dfm_name
 
     if (record or {}).get("status") != "finished":
         return None
@@ -114,7 +118,8 @@ def removal_part(path, record):
     return Part(
         f"Dominant frequencies of {name}", verdict(found), headline(found), asked, [s for s in sections if s],
         cost_rows(record), provenance_rows(record), weights_cautions(record) + selection_cautions(found), order=21,
-        subtitle="On the images that were ranked", found=found, masks=result.masks, **rates_figure(found),
+        subtitle="On the images that were ranked", found=found, masks=result.masks,
+        advice=test_of(path, dfm_name(result.level)), **rates_figure(found),
     )  # fmt: skip
 
 

@@ -35,3 +35,12 @@ def printable(text, *, keep=""):
         wide = f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
         shown.append(SHORT.get(sign, wide))
     return "".join(shown)
+
+
+def shorten(name, limit=22):
+    """`name` on one line, printable, cut in the middle when it is longer than `limit` characters."""
+    name = printable(name)
+    if len(name) <= limit:
+        return name
+    half = (limit - 1) // 2
+    return f"{name[: limit - 1 - half]}…{name[-half:]}"

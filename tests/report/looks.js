@@ -37,8 +37,8 @@
   for (let node = walker.nextNode(); node; node = walker.nextNode()) {
     const parent = node.parentElement;
     if (!parent || parent.closest("svg, script, style, template, pre, code") || !seen(parent)) continue;
-    for (const word of node.data.matchAll(/[\p{L}\p{N}%.,−]+/gu)) {
-      if (word[0].length > 16) continue;
+    for (const word of node.data.matchAll(/\S+/gu)) {
+      if (word[0].length > 12 || /[-–/]/.test(word[0])) continue; // longer ones may break; after a hyphen all may
       const range = document.createRange();
       range.setStart(node, word.index);
       range.setEnd(node, word.index + word[0].length);
