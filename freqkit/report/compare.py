@@ -155,15 +155,10 @@ def _class_table(runs, by_run, classes):
             row.append(Cell.of(one.difference, percent(one.difference), kind=f"r-{one.word}"))
         spread = max(values) - min(values) if len(values) > 1 else None
         rows.append([*row, Cell.of(spread, percent(spread))])
+    drawn = "TPR (blue) and FPR (orange) with 95% intervals, and TPR − FPR" if bars else "TPR − FPR"
     how = (
-        (
-            "TPR (blue) and FPR (orange) of each class through its own map in each run, with 95% intervals; the number is"
-            if bars
-            else "Of each class through its own map in each run:"
-        )
-        + " TPR − FPR, coloured by its reading ("
-        + ", ".join(READINGS.values())
-        + "). Range: highest minus lowest."
+        f"{drawn} of each class through its own map in each run; the number is coloured by its reading"
+        f" ({', '.join(READINGS.values())}). Range: highest minus lowest."
     )
     return Section("Classes", [Table(columns, rows, search=True)], how, key="classes")
 

@@ -46,7 +46,7 @@ class Table:
     @property
     def letters(self):
         """Letters of the longest word in the first column, for which it gets room; longer ones are broken."""
-        return min(20, max((len(word) for row in self.rows for word in row[0].text.split()), default=0))
+        return min(16, max((len(word) for row in self.rows for word in row[0].text.split()), default=0))
 
 
 @dataclass

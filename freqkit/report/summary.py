@@ -8,6 +8,7 @@ from freqkit.report import figures, planes
 from freqkit.report.pages import parts_of
 from freqkit.report.readings import READINGS
 from freqkit.report.svg import percent
+from freqkit.report.words import shorten
 
 MAPS, NAMES, LINES = 8, 14, 19  # maps, classes with a name, and lines of words on the page
 COLOURS = {
@@ -109,10 +110,15 @@ def _known(value):
 def _text(part):
     """Verdict and cautions; a long verdict is cut, what the reader must know is not."""
     lines, cautions = (
-        [line for sentence in sentences for line in (*textwrap.wrap(sentence, 132), "")]
+        [line for sentence in map(_spaced, sentences) for line in (*textwrap.wrap(sentence, 132), "")]
         for sentences in (part.verdict, [f"Caution: {text}" for text in part.cautions])
     )
     return "\n".join(lines[: max(LINES - len(cautions), 3)] + cautions).rstrip()
+
+
+def _spaced(sentence):
+    """A sentence whose words all fit into a line."""
+    return " ".join(shorten(word, 60) for word in sentence.split(" "))
 
 
 def _scatter(axis, found):
