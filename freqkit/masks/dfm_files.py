@@ -1,6 +1,7 @@
 """Files of dominant frequency maps (DFMs): one effective mask per class, with where it comes from."""
 
 import json
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -164,7 +165,8 @@ def load_dfm(path):
             names = sorted(file.keys())
             masks = file.get_tensor("masks") if "masks" in names else None
     except SafetensorError as error:
-        hint = " (a published pickle? use freqkit masks import)" if path.suffix in (".pkl", ".pickle") else ""
+        words = shlex.join(["freqkit", "masks", "import", str(path), "--out", str(path.with_suffix(".safetensors"))])
+        hint = f" (a published pickle? {words} reads it)" if path.suffix in (".pkl", ".pickle") else ""
         raise UsageError(f"{path} is not a safetensors file{hint}: {error}") from error
     if header.get("format") != FORMAT or masks is None:
         raise UsageError(
