@@ -8,7 +8,7 @@ from freqkit.cli.app import app, command, say, say_json
 from freqkit.cli.options import DATA, JSON, options, the_images
 from freqkit.cli.progress import watcher
 from freqkit.cli.tables import number, show_table
-from freqkit.cli.values import Triple
+from freqkit.cli.values import ResultFile, Triple
 
 
 @command(app, "adcs", leaves_records=True)
@@ -30,7 +30,7 @@ from freqkit.cli.values import Triple
 @click.option("--mean", type=Triple(), metavar="R,G,B", help="Normalise the images first.  [default: not at all]")
 @click.option("--std", type=Triple(), metavar="R,G,B")
 @click.option("--double", is_flag=True, help="Transform in float64.")
-@click.option("--out", type=click.Path(dir_okay=False), metavar="FILE", help="Write FILE (safetensors) and .png.")
+@click.option("--out", type=ResultFile("adcs.safetensors"), metavar="FILE", help="Write FILE (safetensors) and .png.")
 @click.option("--overwrite", is_flag=True, help="Replace FILE.")
 @options(JSON)
 def adcs(preset, channel, mean, std, double, out, overwrite, as_json, **flags):

@@ -17,6 +17,7 @@ import click
 from freqkit import __version__
 from freqkit.cli.records import config_option, recorded
 from freqkit.errors import UsageError, environment_count, plain_line, stopped_by_sigterm, torchrun
+from freqkit.report.words import printable
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 COMMANDS = {
@@ -89,6 +90,9 @@ def guarded(run, args):
             code = run()
         return code if isinstance(code, int) else OK
     except click.UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # a group called by itself; click below 8.2 shows its help
+            say(error.ctx.get_help(), keep="\n")
+            return USAGE
         where = error.ctx.command_path if error.ctx else "freqkit"
         say(f"{where}: {_one_line(error.format_message())}")
         say(f"`{where} --help` lists all options.")
@@ -100,7 +104,7 @@ def guarded(run, args):
         return error.exit_code
     except Exception as error:
         if "--debug" in args:
-            traceback.print_exc()
+            say(traceback.format_exc().rstrip(), keep="\n")
         if isinstance(error, UsageError) or (isinstance(error, ValueError) and _raised_by_us(error)):
             say(f"freqkit: {_one_line(str(error))}")
             return USAGE
@@ -137,7 +141,7 @@ def _one_voice():
 
 def _interrupted(args, error, say):
     if "--debug" in args:
-        traceback.print_exception(error)
+        say("".join(traceback.format_exception(error)).rstrip(), keep="\n")
     say("freqkit: interrupted.")
     if args[:1] in (["search"], ["dfm"], ["train"], ["compare-searchers"], ["evaluate"]) and "--dry-run" not in args:
         again = [arg for arg in args if arg not in ("--resume", "--overwrite")]
@@ -170,9 +174,14 @@ def _one_line(text):
     return plain_line(text)
 
 
-def say(sentence):
-    """A line for the reader, on stderr: stdout belongs to results. What would steer the terminal is spelled out."""
-    click.echo("".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in sentence), err=True)
+def say(sentence, *, keep=""):
+    """A line for the reader, on stderr: stdout belongs to results. `keep`: see `printable`."""
+    click.echo(printable(sentence, keep=keep), err=True)
+
+
+def tell(line, *, keep=""):
+    """A line of a result, on stdout. `keep`: see `printable`."""
+    click.echo(printable(line, keep=keep))
 
 
 def say_json(value):

@@ -9,7 +9,7 @@ from freqkit.cli.options import DATA, JSON, MODEL, RUN, options, side_of, the_im
 from freqkit.cli.progress import watcher
 from freqkit.cli.searchers import clean_facts, show_clean
 from freqkit.cli.tables import percent, show_table
-from freqkit.cli.values import resolve_device
+from freqkit.cli.values import ResultFile, resolve_device
 
 
 @command(app, "band-stop", leaves_records=True)
@@ -17,7 +17,9 @@ from freqkit.cli.values import resolve_device
 @click.option("--edges", metavar="R,R,...", help="Where bands 2, 3, ... begin, cycles/image.  [default: N/8,N/4,3N/8]")
 @click.option("--remove", type=click.IntRange(1), default=2, show_default=True, help="Bands removed at a time.")
 @click.option("--remove-dc", is_flag=True, help="Band 1 takes the mean of the image with it.")
-@click.option("--out", type=click.Path(dir_okay=False), metavar="FILE", help="Write FILE (safetensors), .csv and .png.")
+@click.option(
+    "--out", type=ResultFile("band-stop.safetensors"), metavar="FILE", help="Write FILE (safetensors), .csv and .png."
+)
 @click.option("--overwrite", is_flag=True, help="Replace FILE.")
 @options(RUN, JSON)
 def band_stop(edges, remove, remove_dc, out, overwrite, as_json, **flags):

@@ -5,7 +5,7 @@ import platform
 
 import click
 
-from freqkit.cli.app import app, command, say_json
+from freqkit.cli.app import app, command, say_json, tell
 
 PACKAGES = "torch torchvision timm numpy scipy safetensors pillow matplotlib click rich jinja2".split()
 
@@ -23,10 +23,10 @@ def info(as_json):
         say_json(facts)
         return
     for title, part in facts.items():
-        click.echo(f"{title}:")
+        tell(f"{title}:")
         width = max(len(key) for key in part)
         for key, value in part.items():
-            click.echo(f"  {key.ljust(width)}  {_words(value)}")
+            tell(f"  {key.ljust(width)}  {_words(value)}")
 
 
 def gather():

@@ -24,7 +24,7 @@ from freqkit.cli.options import (
 from freqkit.cli.progress import watcher
 from freqkit.cli.searchers import clean_facts, show_clean
 from freqkit.cli.tables import percent, show_table
-from freqkit.cli.values import resolve_device
+from freqkit.cli.values import ResultFile, resolve_device
 
 
 @command(app, "rates", leaves_records=True)
@@ -44,7 +44,9 @@ from freqkit.cli.values import resolve_device
 @click.option("--confidence", type=click.FloatRange(0, 1, True, True), default=0.95, show_default=True)
 @click.option("--resamples", type=click.IntRange(100), default=2000, show_default=True, help="Of the bootstrap.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the bootstrap.")
-@click.option("--out", type=click.Path(dir_okay=False), metavar="FILE", help="Write FILE (safetensors), .csv and .png.")
+@click.option(
+    "--out", type=ResultFile("rates.safetensors"), metavar="FILE", help="Write FILE (safetensors), .csv and .png."
+)
 @click.option("--overwrite", is_flag=True, help="Replace FILE.")
 @options(RUN, ENGINE, LOG, JSON)
 def rates(dfm, rest, interval, confidence, resamples, seed, out, overwrite, log_json, as_json, **flags):

@@ -2,6 +2,7 @@
 
 import difflib
 import functools
+import shlex
 from pathlib import Path
 
 import click
@@ -118,7 +119,8 @@ def write_config(context, path):
     from freqkit.results.files import atomic_write
 
     name = context.command_path.split(" ", 1)[-1]
-    head = f"# freqkit {name} --config {path.name} --out NEW, or freqkit rerun, does this again\n"
+    again = shlex.join(["freqkit", *name.split(), "--config", path.name, "--out", "NEW"])
+    head = f"# in this folder does this again: {again}\n"
     content = {"command": name, "freqkit": __version__, "flags": flags_of(context)}
     with atomic_write(path, "w") as file:
         file.write(head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))

@@ -6,11 +6,14 @@ import click
 
 from freqkit.cli.app import app, check_writable, command, say, say_json
 from freqkit.cli.options import JSON, options
+from freqkit.cli.values import ResultFile
 
 
 @command(app, "report")
 @click.argument("runs", nargs=-1, required=True, metavar="DIR...", type=click.Path(exists=True))
-@click.option("--out", type=click.Path(dir_okay=False), metavar="FILE", help="The HTML file.  [default: in DIR]")
+@click.option(
+    "--out", type=ResultFile("report.html", ".html", ".htm"), metavar="FILE", help="The HTML file.  [default: in DIR]"
+)
 @options(JSON)
 def report(runs, out, as_json):
     """Write report.html of each run directory anew, or with several and --out compare them on one page.

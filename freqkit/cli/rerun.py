@@ -1,6 +1,7 @@
 """`freqkit rerun`: a finished run once more, and whether it gives the same bytes."""
 
 import json
+import shlex
 from pathlib import Path
 
 import click
@@ -58,7 +59,7 @@ def rerun(context, run, out, overwrite, as_json):
         record = next((read_run(one) for one in records if (one / "run.json").is_file()), {})
         if "batch_size" in record:
             flags += ["--batch-size", str(record["batch_size"])]
-    say(f"freqkit {name} {' '.join(flags)}")
+    say(shlex.join(["freqkit", *name.split(), *flags]))
     if as_json:
         flags.append("--json")
     with target.make_context(name, flags, parent=context.parent) as inner:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say, say_json
+from freqkit.cli.app import app, command, say, say_json, tell
 from freqkit.cli.options import (
     DATA,
     ENGINE,
@@ -196,13 +196,13 @@ def _show_plan(plan, as_json, ranks):
         ]
     show_table(columns, rows, title="What the search would do", note=plan.remark)
     memory = ", ".join(f"{name} {size / 2**20:.0f} MiB" for name, size in plan.memory.items())
-    click.echo(f"{plan.images} images of {plan.classes} classes, batches of {plan.batch_size}")
-    click.echo(f"memory: {memory}")
+    tell(f"{plan.images} images of {plan.classes} classes, batches of {plan.batch_size}")
+    tell(f"memory: {memory}")
     backwards = f", {amount(plan.backwards)} backwards" if plan.backwards else ""
     about = f"about {duration(plan.seconds)} at the speed just measured"
-    click.echo(f"{amount(plan.forwards)} forwards{backwards}, {about}")
+    tell(f"{amount(plan.forwards)} forwards{backwards}, {about}")
     if ranks > 1:
-        click.echo(
+        tell(
             f"{ranks} ranks as fast as this one: about {duration(projected['seconds'])}, "
             f"{percent(projected['efficiency'], 0)} of them at work (most of the rest: {projected['lost_to']})"
         )

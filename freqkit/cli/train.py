@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say, say_json
+from freqkit.cli.app import app, command, say, say_json, tell
 from freqkit.cli.options import DATA, JSON, MODEL, npy_floats, options, the_images, the_model
 from freqkit.cli.progress import amount, duration, steps, watcher
 from freqkit.cli.records import first_rank
@@ -179,11 +179,11 @@ def _show_plan(plan, as_json):
     if as_json:
         say_json(plan)
         return
-    click.echo(
+    tell(
         f"{plan['images']} training and {plan['val_images']} validation images, {plan['recipe']['epochs']} epochs of "
         f"{plan['steps_per_epoch']} steps, {amount(plan['parameters'])} parameters, {plan['ranks']} process(es)"
     )
-    click.echo(
+    tell(
         f"{amount(plan['forwards'])} forwards and {amount(plan['backwards'])} backwards, about "
         f"{duration(plan['seconds'])} at the speed just measured"
     )

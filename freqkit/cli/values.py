@@ -121,6 +121,27 @@ class Risk(click.ParamType):
         return risk
 
 
+class ResultFile(click.Path):
+    """The file of a result: `runs/a` is `runs/a.safetensors`, and a folder (there, or written with a slash) holds
+    it under the name of its kind, `runs/` -> `runs/rates.safetensors`."""
+
+    name = "file"
+
+    def __init__(self, file, *endings):
+        super().__init__(dir_okay=False)
+        self.file, self.endings = file, endings or (Path(file).suffix,)
+
+    def convert(self, value, param, ctx):
+        path = Path(value)
+        if path.is_dir() or str(value).endswith(os.sep):
+            path = path / self.file
+        elif not path.suffix:
+            path = path.with_name(path.name + self.endings[0])
+        elif path.suffix.lower() not in self.endings:
+            self.fail(f"must end in {' or '.join(self.endings)}, or be a folder; got {value!r}.", param, ctx)
+        return super().convert(str(path), param, ctx)
+
+
 class Triple(click.ParamType):
     """`0.5,0.5,0.5` -> (0.5, 0.5, 0.5)."""
 

@@ -1,6 +1,7 @@
 """Files of dominant frequency maps (DFMs): one effective mask per class, with where it comes from."""
 
 import json
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -161,7 +162,8 @@ def load_dfm(path):
     path = Path(path)
     if not path.is_file() and not path.is_dir():
         raise MissingFile(f"there is no DFM file {path}")
-    hint = " (a published pickle? use freqkit masks import)" if path.suffix in (".pkl", ".pickle") else ""
+    words = shlex.join(["freqkit", "masks", "import", str(path), "--out", str(path.with_suffix(".safetensors"))])
+    hint = f" (a published pickle? {words} reads it)" if path.suffix in (".pkl", ".pickle") else ""
     tensors, header = read_tensors(path, "a DFM file", hint=hint)
     if header.get("format") != FORMAT or "masks" not in tensors:
         raise UsageError(

@@ -92,10 +92,11 @@ class BandStopResult:
         """One dict for each choice of bands and class: removed, class, images, clean TPR, TPR, change (percent points
         of TPR, the diagonal of the relative confusion matrix), clean FPR, FPR."""
         rows = []
+        tpr, fpr, counts = self.tpr.tolist(), self.fpr.tolist(), self.counts.tolist()
         for p, name in enumerate(self.names, 1):
             for c, label in enumerate(self.classes):
-                tpr, fpr = self.tpr[[0, p], c].tolist(), self.fpr[[0, p], c].tolist()
-                values = (name, label, int(self.counts[c]), *tpr, 100 * (tpr[1] - tpr[0]), *fpr)
+                whole, left = tpr[0][c], tpr[p][c]
+                values = (name, label, counts[c], whole, left, 100 * (left - whole), fpr[0][c], fpr[p][c])
                 rows.append(dict(zip(COLUMNS, values, strict=True)))
         return rows
 

@@ -9,8 +9,6 @@ P images of class c, N of the others. A high TPR alone says little: a model that
 too. The difference TPR - FPR is 0 for it, and for any answer that does not depend on the image.
 """
 
-import csv
-import io
 import json
 import math
 import warnings
@@ -147,19 +145,14 @@ class RatesResult:
 
     def save(self, path):
         """Write one safetensors file, atomically, and beside it the table as .csv."""
-        from freqkit.results.files import atomic_write, write_safetensors
+        from freqkit.results.files import write_csv, write_safetensors
 
         path = Path(path)
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
         about = {"classes": self.classes, "definition": self.definition, "record": self.record}
         header = {"format": FORMAT, **{name: json.dumps(value) for name, value in about.items()}}
         write_safetensors(path, tensors, header)
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.table())
-        with atomic_write(path.with_suffix(".csv"), "w") as file:
-            file.write(text.getvalue())
+        write_csv(path.with_suffix(".csv"), COLUMNS, self.table())
 
     @classmethod
     def load(cls, path):

@@ -64,7 +64,7 @@ def plot_groups(result, ax=None, *, model=None, of=None):
         _panel(ax, place, panels[place], classes)
         ax.set_ylabel("mean TPR of the group (share of the images)", fontsize=8.5)
         ax.legend(handles=_keys(), fontsize=7, frameon=False, loc="best")
-        return ax
+        return figures.literal(ax)
     shown = list(panels.items())[:PANELS]
     columns = min(4, len(shown))
     height = -(-len(shown) // columns)

@@ -14,6 +14,7 @@ from freqkit.report.sections import (
     model_rows,
     provenance_rows,
     rates_figure,
+    steps_of,
     verdict,
     weights_cautions,
 )
@@ -190,8 +191,7 @@ def band_stop_part(path, record):
     ]
     fewest = int(result.confusion[0].sum(1).min())
     cautions = weights_cautions(result.record) + clean_cautions(result.clean)
-    cautions += [f"A class has as few as {fewest} images: rates come in steps of {100 / fewest:.2g}%."] if (
-        0 < fewest < 100) else []  # fmt: skip
+    cautions += [steps_of(fewest).strip()] if steps_of(fewest) else []
     columns = [("class", "left", None), ("whole images", "right", "TPR")]
     columns += [(f"− {name}", "right", "TPR") for name in names]
     rows = [

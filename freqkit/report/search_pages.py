@@ -1,6 +1,7 @@
 """What searches put on the page: the hierarchical search, removal and gradient ranking, the demonstration."""
 
 from freqkit.errors import UsageError
+from freqkit.report.advice import test_of
 from freqkit.report.html import Cell, Drawing, Facts, Part, Section, Table
 from freqkit.report.pages import named, part
 from freqkit.report.readings import readings
@@ -62,11 +63,13 @@ def search_part(path, record):
     identity = record.get("identity", {})
     asked = [*model_rows(record), *clean_rows(result.clean), *settings_rows(identity)]
     name = record.get("model", {}).get("name", "the model")
+    advice = test_of(path, "dfm.safetensors") if (path / "dfm.safetensors").is_file() else []
     return Part(
         f"Frequency shortcuts of {name}", verdict(found, clean=result.clean),
         headline(found, result.clean), asked, [s for s in sections if s],
         cost_rows(record), provenance_rows(record), cautions, order=20,
-        subtitle="On the images that were searched", found=found, masks=result.masks, **rates_figure(found),
+        subtitle="On the images that were searched", found=found, masks=result.masks,
+        advice=advice, **rates_figure(found),
     )  # fmt: skip
 
 
@@ -76,6 +79,7 @@ def removal_part(path, record):
     import numpy as np
 
     from freqkit.results import RemovalResult
+    from freqkit.results.removal_result import dfm_name
 
     if (record or {}).get("status") != "finished":
         return None
@@ -126,7 +130,8 @@ def removal_part(path, record):
         f"Dominant frequencies of {name}", verdict(found, clean=result.clean),
         headline(found, result.clean), asked, [s for s in sections if s],
         cost_rows(record), provenance_rows(record), cautions, order=21,
-        subtitle="On the images that were ranked", found=found, masks=result.masks, **rates_figure(found),
+        subtitle="On the images that were ranked", found=found, masks=result.masks,
+        advice=test_of(path, dfm_name(result.level)), **rates_figure(found),
     )  # fmt: skip
 
 

@@ -192,7 +192,8 @@ def rates_figure(found, *, maps="map"):
     how = (
         "One mark per class, seen through its own map. Top left: recognised, and only when it is there. On the dashed"
         " line the model's answer has nothing to do with the image, however high TPR is."
-        + (" Lines are 95% intervals." if len(points) <= 20 else " Point at a mark for its name.")
+        + (" Lines are 95% intervals." if len(points) <= 20 else "")
+        + " Point at a mark for its name and rates."
     )
     return {"hero": [Drawing(scatter(points, alt=alt, bars=len(points) <= 20), legend)], "hero_how": how}
 
@@ -380,11 +381,27 @@ def span(interval):
 def selection_cautions(found):
     """What the reader of a search's own rates must know."""
     fewest = min((one.positives for one in found if one.positives), default=0)
-    step = f", and rates come in steps of {100 / fewest:.2g}%" if fewest and fewest < 100 else ""
     return [
-        "The maps were chosen on the very images on which these rates are measured, so they are too good"
-        f"{step}. Test them on others: freqkit rates --split-fraction 0.5 --rest."
+        "The maps were chosen on the very images on which these rates are measured, so they are too good."
+        f"{steps_of(fewest)} Test them on other images."
     ]
+
+
+def steps_of(fewest):
+    """What few images do to a rate, as a sentence with a blank before it; nothing from 100 images of a class on.
+
+    Example:
+        >>> steps_of(20)
+        ' A class has as few as 20 images: its rates come in steps of 5%.'
+        >>> steps_of(1), steps_of(100)
+        (' A class has one image: its TPR is 0% or 100%.', '')
+    """
+    if not 0 < fewest < 100:
+        return ""
+    if fewest == 1:
+        return " A class has one image: its TPR is 0% or 100%."
+    step = percent(1 / fewest, 0 if 100 % fewest == 0 else 1)
+    return f" A class has as few as {fewest} images: its rates come in steps of {step}."
 
 
 def weights_cautions(record):

@@ -5,6 +5,7 @@ from freqkit.report.html import Cell, Drawing, Part, Section, Table
 from freqkit.report.pages import named, part
 from freqkit.report.sections import NAMED_LINES, duration, listed, model_rows, provenance_rows
 from freqkit.report.svg import Axes, number, percent
+from freqkit.results.files import of_cell
 from freqkit.results.reading import number_in, plain_line, read_csv
 
 LEARNED = 0.8  # F1 from which a class counts as learned
@@ -71,7 +72,7 @@ def _rows(file):
     columns = ("epoch", "lr", "loss", "accuracy") if file.stem == "history" else ("step", "accuracy")
     rows = []
     for line, row in read_csv(file, columns, "the course of a training (CSV)"):
-        known = {key: value for key, value in row.items() if value not in ("", "nan")}
+        known = {of_cell(key): value for key, value in row.items() if value not in ("", "nan")}
         found = {key: number_in(value, file, f"line {line}, {plain_line(key, 40)},") for key, value in known.items()}
         for key, value in found.items():
             share = key not in ("epoch", "step", "lr", "loss", "val_loss")
@@ -81,7 +82,7 @@ def _rows(file):
         missing = [name for name in columns if name not in found]
         if missing:
             raise UsageError(f"{file}: line {line} has no {missing[0]}.")
-        rows.append({**dict.fromkeys(row), **found})
+        rows.append({**dict.fromkeys(map(of_cell, row)), **found})
     if not rows:
         raise UsageError(f"{file}: the course of a training was expected; it has no line but its head.")
     return rows

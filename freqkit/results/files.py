@@ -102,11 +102,39 @@ def _finite(value):
 
 
 def write_csv(path, columns, rows):
-    """Write rows (dicts) as CSV with a header, atomically."""
+    """Write rows (dicts) as CSV with a header, atomically; see `write_rows`."""
     with atomic_write(path, "w") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        write_rows(file, columns, rows)
+
+
+def write_rows(file, columns, rows):
+    """Rows (dicts) as CSV with a header into an open file; text through `as_cell`, numbers as they are."""
+    writer = csv.DictWriter(file, columns, lineterminator="\n")
+    writer.writerow({name: as_cell(name) for name in columns})
+    writer.writerows({name: as_cell(value) for name, value in row.items()} for row in rows)
+
+
+FORMULA = re.compile("'*[=+@\t\r-]")
+
+
+def as_cell(value):
+    """A cell of a CSV file that no spreadsheet takes for a formula: such text gets an apostrophe before it.
+
+    Example:
+        >>> as_cell("=1+1"), as_cell("cat"), as_cell(-0.5), as_cell("'=1")
+        ("'=1+1", 'cat', -0.5, "''=1")
+    """
+    return f"'{value}" if isinstance(value, str) and FORMULA.match(value) else value
+
+
+def of_cell(text):
+    """The text of a cell of `as_cell`, without its apostrophe.
+
+    Example:
+        >>> of_cell("'=1+1"), of_cell("'s Hertogenbosch")
+        ('=1+1', "'s Hertogenbosch")
+    """
+    return text[1:] if text.startswith("'") and FORMULA.match(text) else text
 
 
 def slug(name):

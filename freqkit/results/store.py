@@ -14,6 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from freqkit.errors import UsageError
+from freqkit.results.files import of_cell
 from freqkit.results.reading import fit, number_in, plain_line, read_csv, read_json, read_text, reading, regular, shown
 
 COLUMNS = ("model", "set", "condition", "class", "metric", "value", "ci_low", "ci_high", "n", "definition")
@@ -213,7 +214,7 @@ def read_results(path):
 def _read(name, text, path, line):
     """A field of a results.csv; an undefined value is empty, or nan."""
     if name not in (*NUMBERS, "n"):
-        return text
+        return of_cell(text)
     if text in ("", "nan"):
         return None
     return number_in(text, path, f"line {line}, {name},", int if name == "n" else float)
@@ -356,5 +357,5 @@ def markdown(columns, rows, digits=3):
             return "–"
         return f"{value:.{digits}f}" if isinstance(value, float) else str(value).replace("|", "\\|")
 
-    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    lines = ["| " + " | ".join(map(cell, columns)) + " |", "|" + " --- |" * len(columns)]
     return "\n".join([*lines, *("| " + " | ".join(cell(row.get(name)) for name in columns) + " |" for row in rows)])
