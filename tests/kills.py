@@ -9,8 +9,10 @@ cannot resume must leave no partial file, and give the same bytes when they are 
 This process imports everything and computes nothing; each run is a fork of it, so that a kill costs a moment.
 
 What is compared: every name below the output, and every byte but
-- clocks and counts of sessions in JSON (`MEASURED`): they say how long it took and how often it was begun;
-- the order of records in a journal, which is the order of the work: its records must be the same;
+- clocks and counts of sessions in JSON (`MEASURED`): they say how long it took, how often it was begun, and what the
+  last session did itself (an evaluation counts its forwards so);
+- the order of records in a journal, which is the order of the work, and in greedy's how many forwards were not the
+  session's own: its records must be the same;
 - report.html and summary.png, which show these clocks: both are made anew after the clocks are taken out.
 Prints one JSON object.
 """
@@ -39,13 +41,13 @@ os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS
 
 import torch
 
-from freqkit.cli.app import COMMANDS, app
+from freqkit.cli.app import app
 
 MEASURED = {
-    "seconds", "seconds_in_model", "session_began", "sessions", "forwards_resumed", "forwards_before", "rate", "pid",
-    "economies", "began", "updated", "ranks", "launchers", "decoded",
+    "seconds", "seconds_in_model", "session_began", "sessions", "forwards_resumed", "forwards_before", "economies",
+    "ranks", "decoded",
 }  # fmt: skip
-PAGES = ("report.html", "summary.png")
+OF_A_SESSION = MEASURED | {"forwards", "backwards", "form"}  # in run.json of an evaluation
 LIMIT = 300  # seconds that any single run may take: a bound on hanging, not on speed
 MODEL = "--model small_convnet --weights {weights} --num-classes 4"
 BATCH = "--batch-size 16"
@@ -93,7 +95,7 @@ CASES = {
         " --on planted={images},other={held},fgsm,pgd:eps=2:steps=3,generated/contrast/3,generated/gaussian_noise/2"
     ),
     "evaluate-2-models": Case(
-        f"evaluate --model small_convnet={{weights}} --model small_convnet={{other_weights}} --num-classes 4 {BATCH}"
+        f"evaluate --model small_convnet={{weights}} --model {{other}}:make --num-classes 4 {BATCH}"
         " --dfm {dfm} --on planted={images},fgsm:eps=2 --out {out}"
     ),
     "train": training(
@@ -114,10 +116,20 @@ CASES = {
     "band-stop": Case(f"band-stop {MODEL} {BATCH} --data {{images}} --out {{file}}", again=OVERWRITE),
     "adcs": Case("adcs --data {images} --image-size 32 --out {file}", again=OVERWRITE),
     "adcs-2-ranks": Case("adcs --data {images} --image-size 32 --out {file}", again=OVERWRITE, ranks=2),
-    "demo": Case("demo --out {out}", again=OVERWRITE),
+    "demo": Case(f"demo {BATCH} --out {{out}}", again=OVERWRITE),
     "synthetic": Case("data synthetic --images-per-class 12 --test-images-per-class 6 --out {out}", again=()),
     "synthetic-npy": Case("data synthetic --images-per-class 12 --format npy --out {out}", again=()),
 }  # fmt: skip
+
+OTHER = """
+import torch
+
+def make():
+    torch.manual_seed(1)
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 6, 5, stride=3), torch.nn.Flatten(), torch.nn.Linear(600, 4))
+    network.mean, network.std = [0.5] * 3, [0.2] * 3
+    return network
+"""
 
 
 def prepare(folder):
@@ -128,11 +140,11 @@ def prepare(folder):
 
     write_image_folder(synthetic(1, images_per_class=6), folder / "images")
     write_image_folder(synthetic(1, images_per_class=3, seed=5), folder / "held")
-    for seed, name in enumerate(("weights", "other_weights")):
-        model = load_model("small_convnet", num_classes=4, seed=seed)
-        with torch.no_grad():  # untrained, it has nearly the same loss under all masks
-            model.network.head.weight *= 30
-        save_weights(model, folder / f"{name}.safetensors")
+    model = load_model("small_convnet", num_classes=4)
+    with torch.no_grad():  # untrained, it has nearly the same loss under all masks
+        model.network.head.weight *= 30
+    save_weights(model, folder / "weights.safetensors")
+    (folder / "other.py").write_text(OTHER)
     save_dfm(
         folder / "dfm.safetensors",
         DfmFile(torch.stack([low_pass(32, 4 + k) for k in range(4)]), [f"C{k}" for k in range(4)]),
@@ -161,7 +173,7 @@ def warm():
 class FileEvents:
     """Counts what is done to files below a folder; kills its process at one of these moments."""
 
-    NAMES = {"open", "os.rename", "os.remove", "os.mkdir", "os.chmod", "os.rmdir"}
+    NAMES = frozenset({"open", "os.rename", "os.remove", "os.mkdir", "os.chmod", "os.rmdir"})
 
     def __init__(self, folder, kill_at, cut):
         self.folder, self.kill_at, self.cut, self.count = str(folder), kill_at, cut, 0
@@ -184,10 +196,15 @@ class FileEvents:
 
 def start(case, where, shared, again=(), kill_at=0, cut=False):
     """Fork the ranks of a command; their process numbers."""
-    files = {name: shared / f"{name}.safetensors" for name in ("weights", "other_weights", "dfm")}
+    files = {name: shared / f"{name}.safetensors" for name in ("weights", "dfm")}
     out = where / "out"
     words = case.words.format(
-        out=out / "run", file=out / "found.safetensors", images=shared / "images", held=shared / "held", **files
+        out=out / "run",
+        file=out / "found.safetensors",
+        images=shared / "images",
+        held=shared / "held",
+        other=shared / "other.py",
+        **files,
     )
     port = 0
     if case.ranks > 1:
@@ -242,11 +259,12 @@ def finish(children):
     return [codes[child] for child in children]
 
 
-def essence(value):
-    """JSON without clocks and counts of sessions."""
+def essence(value, names):
+    """JSON without clocks and counts of sessions: numbers become 0, the rest is left out."""
     if isinstance(value, dict):
-        return {key: essence(item) for key, item in value.items() if key not in MEASURED}
-    return [essence(item) for item in value] if isinstance(value, list) else value
+        kept = {key: essence(item, names) for key, item in value.items() if key not in names}
+        return kept | {key: 0 * value[key] for key in names & {*value} if isinstance(value[key], (int, float))}
+    return [essence(item, names) for item in value] if isinstance(value, list) else value
 
 
 def records(path):
@@ -257,6 +275,8 @@ def records(path):
         found = {}
         for key in journal.keys():
             arrays = journal.get(key)
+            if "cost" in arrays:  # forwards, and those of earlier sessions
+                arrays["cost"] = arrays["cost"][:1]
             found[key] = {name: (str(array.dtype), array.shape, array.tobytes()) for name, array in arrays.items()}
     return found
 
@@ -268,11 +288,14 @@ def compared(folder):
     found = {}
     for path in sorted(folder.rglob("*.json")):
         if path.name in ("run.json", "comparison.json", "demo.json"):
-            path.write_text(json.dumps(essence(json.loads(path.read_text()))))
+            content = json.loads(path.read_text())
+            of_evaluation = "evaluation" in content.get("identity", {})
+            path.write_text(json.dumps(essence(content, OF_A_SESSION if of_evaluation else MEASURED)))
     for path in sorted(folder.rglob("comparison.csv")):
         lines = [line.split(",") for line in path.read_text().splitlines()]
         clocks = {at for at, name in enumerate(lines[0]) if name in MEASURED}
-        path.write_text("\n".join(",".join(v for at, v in enumerate(line) if at not in clocks) for line in lines))
+        rows = (["0" if at in clocks else value for at, value in enumerate(line)] for line in lines[1:])
+        path.write_text("\n".join(map(",".join, [lines[0], *rows])))
     for page in sorted(folder.rglob("report.html")):
         with contextlib.redirect_stderr(io.StringIO()):
             write_report(page.parent)
@@ -311,7 +334,7 @@ def in_child(work):
     os.close(write)
     with os.fdopen(read, "rb") as pipe:
         data = pipe.read()
-    assert os.waitpid(child, 0)[1] == 0, "see above"
+    assert os.waitpid(child, 0)[1] == 0, "a child failed; its traceback is above"
     return pickle.loads(data)
 
 
@@ -345,7 +368,7 @@ class Killer:
 
     def run_to_end(self, where, again):
         codes = finish(start(self.case, where, self.shared, again))
-        assert codes == [0] * self.case.ranks, f"{self.name}: {where}: exit {codes}: {said(where)}"
+        assert codes == [0] * self.case.ranks, f"{where}: exit {codes}: {said(where)}"
 
     def kill(self, where):
         """Begin, or go on, and kill; whether it was still at work."""
@@ -363,18 +386,18 @@ class Killer:
             ):
                 os.kill(child, number)
         codes = finish(children)
-        assert None not in codes, f"{self.name}: {where}: hangs after {how}: {said(where)}"
+        assert None not in codes, f"{where}: hangs after {how}: {said(where)}"
         if codes == [0] * len(codes):
             return False
         # A rank that loses another ends with 1 and a sentence.
         may = {"TERM": {143, -signal.SIGTERM, 0}, "INT": {130, 0}}.get(how, {-signal.SIGKILL, 0}) | (
             {1} if len(codes) > 1 else set()
         )
-        assert set(codes) <= may, f"{self.name}: {where}: {how} gave exit {codes}: {said(where)}"
+        assert set(codes) <= may, f"{where}: {how} gave exit {codes}: {said(where)}"
         record = where / "out" / "run" / "run.json"
         if {130, 143} & set(codes) and record.exists():
             status = json.loads(record.read_text())["status"]
-            assert status != "running", f"{self.name}: {where}: {how}, exit {codes}, and run.json says {status}"
+            assert status != "running", f"{where}: {how}, exit {codes}, and run.json says {status}"
         self.kills[how] = self.kills.get(how, 0) + 1
         if self.case.again != RESUME:
             self.check_whole_or_absent(where / "out")
@@ -386,7 +409,7 @@ class Killer:
         for name, path in left.items():
             same = self.whole.get(name)
             if isinstance(same, bytes) and not name.endswith((".html", "summary.png", ".json", "comparison.csv")):
-                assert path.read_bytes() == same, f"{self.name}: {name} is partial after a kill"
+                assert path.read_bytes() == same, f"{name} is partial after a kill"
 
     def round(self, most):
         """Up to three kills of one run, then its end; the number of kills."""
@@ -397,7 +420,7 @@ class Killer:
         self.run_to_end(where, self.case.again)
         found = in_child(lambda: compared(where / "out"))
         differing = sorted(name for name in {*found, *self.whole} if found.get(name) != self.whole.get(name))
-        assert not differing, f"{self.name}: {where}: differ: {', '.join(differing)}"
+        assert not differing, f"{where}: differ: {', '.join(differing)}"
         shutil.rmtree(where)
         return done
 
@@ -410,8 +433,8 @@ def kill_all(folder, kills, seed=0, only=None, tell=lambda line: None):
     shared.mkdir(parents=True)
     in_child(lambda: prepare(shared))
     names = [name for name in CASES if only is None or name in only]
-    killers = {}
-    faults, done, idle = [], 0, 0
+    killers, failed = {}, {}
+    faults, done = [], 0
     while done < kills and names:
         for name in list(names):
             try:
@@ -419,10 +442,11 @@ def kill_all(folder, kills, seed=0, only=None, tell=lambda line: None):
                     killers[name] = Killer(name, folder, shared, random.Random(f"{seed} {name}"))
                 now = killers[name].round(kills - done)
             except AssertionError as fault:
-                faults.append(str(fault))
+                faults.append(f"{name}: {fault}")
                 tell(f"FAULT {fault}")
                 now = 0
-                if len([text for text in faults if text.startswith(f"{name}:")]) >= 3:
+                failed[name] = failed.get(name, 0) + 1
+                if name not in killers or failed[name] == 3:
                     names.remove(name)
             done += now
             tell(f"{done} kills; {name}: {killers[name].kills if name in killers else '-'}")

@@ -357,9 +357,9 @@ class _Search:
             if directory:
                 directory.write({key: value for key, value in record.items() if key != "identity"})
 
-        note_down()
         done, current = [], None
         try:
+            note_down()
             for place, number in enumerate(self.stages):
                 previous = done[-1] if done else None
                 note_down(stage=number)
