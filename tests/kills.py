@@ -10,7 +10,7 @@ This process imports everything and computes nothing; each run is a fork of it, 
 
 What is compared: every name below the output, and every byte but
 - clocks and counts of sessions in JSON (`MEASURED`): they say how long it took, how often it was begun, and what the
-  last session did itself (an evaluation counts its forwards so);
+  last session did itself (an evaluation counts its forwards so); and the order of keys;
 - the order of records in a journal, which is the order of the work, and in greedy's how many forwards were not the
   session's own: its records must be the same;
 - report.html and summary.png, which show these clocks: both are made anew after the clocks are taken out.
@@ -51,7 +51,8 @@ OF_A_SESSION = MEASURED | {"forwards", "backwards", "form"}  # in run.json of an
 LIMIT = 300  # seconds that any single run may take: a bound on hanging, not on speed
 MODEL = "--model small_convnet --weights {weights} --num-classes 4"
 BATCH = "--batch-size 16"
-RESUME, OVERWRITE = ("--resume",), ("--overwrite",)
+RESUME, OVERWRITE, AGAIN = ("--resume",), ("--overwrite",), ()
+NEW = None  # only into a folder that is not there yet
 
 
 class Case:
@@ -110,15 +111,15 @@ CASES = {
     "compare-searchers": Case(
         f"compare-searchers {MODEL} {BATCH} --data {{images}} --held-out {{held}} --searchers learned,evolve,hfss"
         " --effort learned=2 --effort evolve=1 --effort hfss=6 --per-class 3 --seeds 2 --coverage 0.2 --out {out}",
-        again=(),
+        again=AGAIN,
     ),
     "rates": Case(f"rates {MODEL} {BATCH} --data {{images}} --dfm {{dfm}} --out {{file}}", again=OVERWRITE),
     "band-stop": Case(f"band-stop {MODEL} {BATCH} --data {{images}} --out {{file}}", again=OVERWRITE),
     "adcs": Case("adcs --data {images} --image-size 32 --out {file}", again=OVERWRITE),
     "adcs-2-ranks": Case("adcs --data {images} --image-size 32 --out {file}", again=OVERWRITE, ranks=2),
     "demo": Case(f"demo {BATCH} --out {{out}}", again=OVERWRITE),
-    "synthetic": Case("data synthetic --images-per-class 12 --test-images-per-class 6 --out {out}", again=()),
-    "synthetic-npy": Case("data synthetic --images-per-class 12 --format npy --out {out}", again=()),
+    "synthetic": Case("data synthetic --images-per-class 12 --test-images-per-class 6 --out {out}", again=NEW),
+    "synthetic-npy": Case("data synthetic --images-per-class 12 --format npy --out {out}", again=NEW),
 }  # fmt: skip
 
 OTHER = """
@@ -262,8 +263,9 @@ def finish(children):
 def essence(value, names):
     """JSON without clocks and counts of sessions: numbers become 0, the rest is left out."""
     if isinstance(value, dict):
-        kept = {key: essence(item, names) for key, item in value.items() if key not in names}
-        return kept | {key: 0 * value[key] for key in names & {*value} if isinstance(value[key], (int, float))}
+        numbers = {key for key in names & {*value} if isinstance(value[key], (int, float))}
+        kept = {key: item for key, item in value.items() if key in numbers or key not in names}
+        return {key: 0 * item if key in numbers else essence(item, names) for key, item in kept.items()}
     return [essence(item, names) for item in value] if isinstance(value, list) else value
 
 
@@ -290,7 +292,7 @@ def compared(folder):
         if path.name in ("run.json", "comparison.json", "demo.json"):
             content = json.loads(path.read_text())
             of_evaluation = "evaluation" in content.get("identity", {})
-            path.write_text(json.dumps(essence(content, OF_A_SESSION if of_evaluation else MEASURED)))
+            path.write_text(json.dumps(essence(content, OF_A_SESSION if of_evaluation else MEASURED), sort_keys=True))
     for path in sorted(folder.rglob("comparison.csv")):
         lines = [line.split(",") for line in path.read_text().splitlines()]
         clocks = {at for at, name in enumerate(lines[0]) if name in MEASURED}
@@ -375,7 +377,7 @@ class Killer:
         how = self.chance.choice(["clock", "clock", "file", "cut", "TERM", "INT"])
         by_file = how in ("file", "cut")
         at = self.chance.randint(1, self.events) if by_file else 0
-        children = start(self.case, where, self.shared, self.case.again, at, how == "cut")
+        children = start(self.case, where, self.shared, self.case.again or (), at, how == "cut")
         if not by_file:
             time.sleep(self.chance.uniform(0, self.took))
             number = {"TERM": signal.SIGTERM, "INT": signal.SIGINT}.get(how, signal.SIGKILL)
@@ -417,7 +419,11 @@ class Killer:
         self.runs += 1
         while done < min(most, 3) and self.kill(where):
             done += 1
-        self.run_to_end(where, self.case.again)
+            if self.case.again is NEW and (where / "out" / "run").exists():
+                break
+        # What cannot be begun again, for it is there, was killed after its work.
+        if self.case.again is not NEW or not (where / "out" / "run").exists():
+            self.run_to_end(where, self.case.again or ())
         found = in_child(lambda: compared(where / "out"))
         differing = sorted(name for name in {*found, *self.whole} if found.get(name) != self.whole.get(name))
         assert not differing, f"{where}: differ: {', '.join(differing)}"
