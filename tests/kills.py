@@ -49,6 +49,7 @@ MEASURED = {
 }  # fmt: skip
 OF_A_SESSION = MEASURED | {"forwards", "backwards", "form"}  # in run.json of an evaluation
 LIMIT = 300  # seconds that any single run may take: a bound on hanging, not on speed
+GRACE = 20  # seconds that ranks get which have lost another
 MODEL = "--model small_convnet --weights {weights} --num-classes 4"
 BATCH = "--batch-size 16"
 RESUME, OVERWRITE, AGAIN = ("--resume",), ("--overwrite",), ()
@@ -244,14 +245,23 @@ def start(case, where, shared, again=(), kill_at=0, cut=False):
 
 
 def finish(children):
-    """Exit codes, negative for signals; a child that hangs is killed, and its code is None."""
+    """Exit codes, negative for signals; a child that hangs is killed, and its code is None.
+
+    Ranks that are left when one was killed are killed a little later, as torchrun does: before they have met they would
+    wait for it for minutes.
+    """
     codes, began = {}, time.monotonic()
+    lost = None
     while len(codes) < len(children):
         for child in children:
             if child not in codes:
                 found, status = os.waitpid(child, os.WNOHANG)
                 if found:
                     codes[child] = os.waitstatus_to_exitcode(status)
+                    if codes[child] == -signal.SIGKILL and lost is None:
+                        lost = time.monotonic()
+                elif lost is not None and time.monotonic() - lost > GRACE:
+                    os.kill(child, signal.SIGKILL)
                 elif time.monotonic() - began > LIMIT:
                     os.kill(child, signal.SIGKILL)
                     os.waitpid(child, 0)
