@@ -1,6 +1,7 @@
 """Values of flags: what they may be, and the sentence when they are not."""
 
 import difflib
+import os
 import re
 from pathlib import Path
 

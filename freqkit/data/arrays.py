@@ -202,11 +202,12 @@ def write_npy(image_set, root, *, part="train", name=""):
     root.mkdir(parents=True, exist_ok=True)
     if any(root.glob(f"{part}_data*.npy")):
         raise UsageError(f"write_npy: {str(root)!r} must not hold a {part}_data*.npy yet; it does.")
+    with atomic_write(root / "classes.txt", "w") as target:
+        target.write("".join(f"{name}\n" for name in image_set.classes))
     values = image_set.images.numpy().astype(np.float32) / np.float32(255)
+    # The data last: their name is what refuses a second writing, and nothing may be missing then.
     for file, array in ((f"{part}_label{name}.npy", image_set.labels.numpy()), (f"{part}_data{name}.npy", values)):
         buffer = io.BytesIO()
         np.save(buffer, array, allow_pickle=False)
         with atomic_write(root / file) as target:
             target.write(buffer.getbuffer())
-    with atomic_write(root / "classes.txt", "w") as target:
-        target.write("".join(f"{name}\n" for name in image_set.classes))

@@ -11,7 +11,7 @@ import torch
 
 from freqkit.data.image_set import ImageSet, first_by_hash, pixel_digest, published_places, split_names
 from freqkit.errors import BadImageError, UsageError
-from freqkit.results.files import atomic_write
+from freqkit.results.files import atomic_folder
 
 NAMED = 5  # how many bad files a message names
 CHUNK = 256
@@ -242,6 +242,8 @@ def _shown(bad):
 def write_image_folder(image_set, root):
     """Write an `ImageSet` as PNG files `root/class/file.png`; `load_images` reads the same pixels back.
 
+    The folder is there with all its images, or not at all.
+
     Args:
         image_set: the images; a path that does not end in `.png` gets it appended.
         root: a folder that does not exist yet, or is empty.
@@ -249,11 +251,17 @@ def write_image_folder(image_set, root):
     Raises:
         UsageError: root is not empty, or paths are not of the form `class/file`.
     """
-    from PIL import Image
-
     root = Path(root)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise UsageError(f"write_image_folder: root must be a new or empty folder; {str(root)!r} is not.")
+    with atomic_folder(root) as folder:
+        fill_image_folder(image_set, folder)
+
+
+def fill_image_folder(image_set, root):
+    """What `write_image_folder` puts into the empty folder `root`, file by file."""
+    from PIL import Image
+
     targets = [path if path.lower().endswith(".png") else path + ".png" for path in image_set.paths]
     for target, label in zip(targets, image_set.labels.tolist(), strict=True):
         parts = target.split("/")
@@ -264,5 +272,7 @@ def write_image_folder(image_set, root):
     for name in sorted({target.split("/")[0] for target in targets}):
         (root / name).mkdir(parents=True)
     for image, target in zip(image_set.images, targets, strict=True):
-        with atomic_write(root / target) as file:
+        with open(root / target, "xb") as file:
             Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(file, format="PNG")
+            file.flush()
+            os.fsync(file.fileno())

@@ -93,6 +93,15 @@ class Journal:
             journal._read(len(_HEADER), os.fstat(file.fileno()).st_size)
             return list(journal._index), held
 
+    @staticmethod
+    def is_one(path):
+        """Whether a journal, or its beginning, is there."""
+        try:
+            with open(path, "rb") as file:
+                return _HEADER.startswith(file.read(len(_HEADER)))
+        except FileNotFoundError:
+            return False
+
     def _open(self):
         """Read what is there, cut what is damaged, and stand at the end."""
         size = os.fstat(self._file.fileno()).st_size

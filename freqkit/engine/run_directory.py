@@ -104,9 +104,9 @@ class RunDirectory:
         except OSError as error:
             raise UsageError(f"{self.path}: cannot be written ({error.strerror}).") from error
         for name in present:
-            # A killed run leaves the temporary file of the write it was in.
-            unfinished = name.endswith(".part")
-            if _is_own(name) and (overwrite or unfinished):
+            # A killed run leaves the temporary file of the write it was in; killed while it replaced another, that
+            # one's results without run.json.
+            if _is_own(name) and (self.previous is None or name.endswith(".part")):
                 (self.path / name).unlink()
         if self.previous is None:
             self.journal.clear()
@@ -120,7 +120,10 @@ class RunDirectory:
             self.write({"status": "running"})
 
     def _read(self, present):
-        """run.json, or None when there is none; refuses a directory whose look-alike files are not ours."""
+        """run.json, or None when there is none; refuses a directory whose look-alike files are not ours.
+
+        A journal is there before anything else, and stays: with it they are.
+        """
         if "run.json" in present:
             other = f"{self.path}: run.json there was not written by freqkit; choose another directory"
             try:
@@ -131,7 +134,7 @@ class RunDirectory:
                 raise UsageError(f"{other}.")
             return known
         alike = [name for name in present if _is_own(name) and name[0] != "."]
-        if alike:
+        if alike and not Journal.is_one(self.path / "journal.bin"):
             raise UsageError(
                 f"{self.path}: holds {alike[0]} but no run.json, so it was not written by freqkit; "
                 "choose another directory."

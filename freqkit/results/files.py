@@ -1,9 +1,11 @@
 """Files that are either whole or absent."""
 
 import csv
+import fcntl
 import json
 import os
 import re
+import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,8 @@ from freqkit.results.reading import COUNT, SECONDS, Number, fit, read_json
 @contextmanager
 def atomic_write(path, mode="wb"):
     """Open a temporary file beside `path`, and put it in place of `path` only when the block ends well.
+
+    What a killed process left of such a file is removed by the next that writes it.
 
     Args:
         path: where the file shall stand; its folder must exist.
@@ -36,7 +40,7 @@ def atomic_write(path, mode="wb"):
     if path.exists() and not path.is_file():
         raise UsageError(f"{path} is there and is no ordinary file; nothing was written.")
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.", suffix=".part")
+        handle, temporary = _temporary(path, path.parent, tempfile.mkstemp)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
     try:
@@ -44,10 +48,8 @@ def atomic_write(path, mode="wb"):
             yield file
             file.flush()
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, path)
     except BaseException as error:
         if os.path.exists(temporary):
             os.unlink(temporary)
@@ -56,6 +58,95 @@ def atomic_write(path, mode="wb"):
             kept = "what was there before is kept" if path.exists() else "nothing was left there"
             raise OSError(error.errno, f"{error.strerror}; {kept}", str(path)) from error
         raise
+
+
+@contextmanager
+def atomic_folder(path):
+    """A temporary folder, which takes the place of `path` only when the block ends well.
+
+    What a killed process left of such a folder is removed by the next that writes it. A mount point and the working
+    directory stay the folders that they are: there the entries are moved in, one after the other.
+
+    Args:
+        path: absent, or an empty folder; its parents are made.
+
+    Example:
+        >>> import tempfile, pathlib
+        >>> target = pathlib.Path(tempfile.mkdtemp()) / "images"
+        >>> with atomic_folder(target) as folder:
+        ...     _ = (folder / "a.txt").write_text("whole")
+        ...     target.exists()
+        False
+        >>> [entry.name for entry in target.iterdir()]
+        ['a.txt']
+    """
+    path = Path(path).resolve()
+    stays = path.is_dir() and (os.path.ismount(path) or path == Path.cwd())
+    parent = path if stays else path.parent
+    parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = _temporary(path, parent, _new_folder)
+    try:
+        yield Path(temporary)
+        os.chmod(temporary, 0o777 & ~_umask())
+        if stays:
+            for entry in sorted(os.listdir(temporary)):
+                os.rename(os.path.join(temporary, entry), path / entry)
+            os.rmdir(temporary)
+        else:
+            os.rename(temporary, path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    finally:
+        os.close(handle)
+
+
+def _temporary(path, parent, make):
+    """(descriptor, name) of what is to become `path`, locked while its process lives; leftovers of others go."""
+    prefix, suffix = f".{path.name[:80]}.", ".part"
+    for entry in os.scandir(parent):
+        if entry.name.startswith(prefix) and entry.name.endswith(suffix):
+            _remove_leftover(entry)
+    while True:
+        handle, temporary = make(dir=parent, prefix=prefix, suffix=suffix)
+        _locked(handle)
+        if os.fstat(handle).st_nlink:  # or another took it for a leftover before it was locked
+            return handle, temporary
+        os.close(handle)
+
+
+def _new_folder(**where):
+    folder = tempfile.mkdtemp(**where)
+    return os.open(folder, os.O_RDONLY), folder
+
+
+def _locked(handle):
+    """Lock; whether it could be. Where a file system has no locks nothing is locked, and no leftover is removed."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _remove_leftover(entry):
+    try:
+        handle = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:  # done meanwhile, or another user's
+        return
+    try:
+        if _locked(handle):
+            shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else os.unlink(entry.path)
+    except FileNotFoundError:  # removed by another process that writes the same
+        pass
+    finally:
+        os.close(handle)
+
+
+def _umask():
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
 
 
 def write_json(path, value):

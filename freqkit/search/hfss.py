@@ -445,10 +445,10 @@ class _Search:
             if directory:
                 directory.write({key: value for key, value in record.items() if key != "identity"})
 
-        note_down()
         self.tell_differences()
         done, current = [], None
         try:
+            note_down()
             self.whole(scorer, record, directory, progress, check)
             note_down()
             for place, number in enumerate(self.stages):

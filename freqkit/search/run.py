@@ -260,8 +260,8 @@ class SearchRun:
             self.path = directory.path if directory.writes else None
             self.record["session_began"] = time.time()
             self.record["forwards_before"] = forwards_in(self.journal)
-            note_down("running")
             try:
+                note_down("running")
                 with finish_tile_on_signal() as check:
                     self.check = check
                     result = work(self, progress)

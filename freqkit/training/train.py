@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from freqkit.data.augment import Augment, key, mix
-from freqkit.errors import UsageError, stopped_by_sigterm
+from freqkit.errors import UsageError
 from freqkit.models.weights import save_weights
 from freqkit.results.learning_curves import LearningCurves
 from freqkit.results.reading import COUNT
@@ -421,6 +421,7 @@ class _Training:
 
 def _run_in(state, out, resume, overwrite, keep_every, tensorboard, progress):
     """The training in a run directory, which the first rank writes."""
+    from freqkit.engine.journal import finish_tile_on_signal
     from freqkit.engine.run_directory import RunDirectory
     from freqkit.results.files import write_csv
 
@@ -441,7 +442,7 @@ def _run_in(state, out, resume, overwrite, keep_every, tensorboard, progress):
 
         def after_epoch():
             if first:
-                write_checkpoint(checkpoint, *state.state())
+                # The checkpoint comes last: what a run killed before it has written, the resumed one writes again.
                 if keep_every is not None and state.epoch % keep_every == 0:
                     save_weights(state.evaluated, out / f"weights-{state.epoch:04d}.safetensors")
                 write_csv(out / "history.csv", HISTORY, state.history)
@@ -450,22 +451,31 @@ def _run_in(state, out, resume, overwrite, keep_every, tensorboard, progress):
                         log.add_scalar(name, state.history[-1][name], state.epoch)
                 if state.follow is not None:
                     state.learning.save(out / "learning.safetensors")
+                write_checkpoint(checkpoint, *state.state())
             write("running")
             state.ranks.wait()
 
-        write("running")
         try:
-            with stopped_by_sigterm():
-                result = state.run(progress, after_epoch)
+            write("running")
+            with finish_tile_on_signal() as check:
+
+                def after_step(done, total):
+                    if progress is not None:
+                        progress(done, total)
+                    check()
+
+                result = state.run(after_step, after_epoch)
+            if first:
+                save_weights(state.model, out / "weights.safetensors")
+            write(
+                "finished", result={name: result[name] for name in result if name != "epochs"}, model=state.model.record
+            )
         except BaseException as error:
             write("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error=str(error))
             raise
         finally:
             if log is not None:
                 log.close()
-        if first:
-            save_weights(state.model, out / "weights.safetensors")
-        write("finished", result={name: result[name] for name in result if name != "epochs"}, model=state.model.record)
         state.ranks.wait()
     return result
 

@@ -84,6 +84,7 @@ def test_a_memory_that_is_no_size_is_refused(run, images_folder, tmp_path, size)
     assert result.exit_code == 2 and "must be a size such as 512MiB" in sentence(result)
 
 
+@pytest.mark.measured
 def test_a_dry_run_projects_many_ranks(run, images_folder, weights):
     how = [
         "search", "--model", "small_convnet", "--weights", weights, "--data", images_folder, "--stages", "1",

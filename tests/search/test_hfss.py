@@ -311,6 +311,7 @@ def test_classes_without_images_are_left_out(images):
     assert result.record["classes_without_images"] == 2
 
 
+@pytest.mark.measured
 def test_racing_finds_the_same_masks_with_fewer_forwards(tmp_path, model):
     images = synthetic(images_per_class=100)
     arguments = {"candidates": 40, "top": 2, "stages": 2, "batch_size": 64}

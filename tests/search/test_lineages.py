@@ -200,6 +200,7 @@ def planted():
     return model, synthetic(1, images_per_class=12, seed=1), synthetic(1, images_per_class=50, seed=2)
 
 
+@pytest.mark.measured
 def test_planted_frequencies_are_found(planted):
     model, images, fresh = planted
     result = learned(model, images, steps=40, own=12, others=12, batch_size=64)
@@ -211,6 +212,7 @@ def test_planted_frequencies_are_found(planted):
     assert (asked[own] == 0).double().mean() - (asked[~own] == 0).double().mean() > 0.8
 
 
+@pytest.mark.measured
 def test_of_two_starts_the_mask_that_is_needed_too_is_taken(planted, monkeypatch):
     """By TPR - FPR minus TPR without the mask, each with a tenth of its loss."""
     model, images, _ = planted
@@ -236,6 +238,7 @@ def test_of_two_starts_the_mask_that_is_needed_too_is_taken(planted, monkeypatch
     assert torch.equal(taken.bool(), masks.view(4, 2, 32, 32)[torch.arange(4), best])
 
 
+@pytest.mark.measured
 def test_evolution_gets_better_and_class_loss_is_another_aim(planted):
     model, images, _ = planted
     how = {"candidates": 6, "elite": 2, "batch_size": 64, "objective": "class-loss"}

@@ -267,6 +267,7 @@ def test_errors(model, images, change, message):
         removal(model, images, **change)
 
 
+@pytest.mark.measured
 def test_planted_diagonal_is_found():
     """A net trained on the synthetic set with a planted diagonal: all 16 of its bins are in C0's DFM at 5 %,
     by which C0 is still told apart."""
