@@ -50,7 +50,8 @@ class EvaluationResult:
         own = [row for row in self.rows if row["model"] == model and "logits" not in row["condition"]]
         whole = [row for row in own if row["metric"] == "top-1" and row["n"]]
         there = [row for row in whole if (row["set"], row["condition"]) == (base[0], base[2] or "all")] or whole
-        if not there:
+        logits = re.search(r"largest of (\d+) logits", there[0]["definition"]) if there else None
+        if logits is None:
             return None
         place = {name: there[0][name] for name in ("set", "condition")}
         own = [row for row in own if row["class"] and row["n"] and all(row[name] == place[name] for name in place)]
@@ -61,7 +62,7 @@ class EvaluationResult:
         return CleanRates(
             names, torch.tensor([right[name]["n"] for name in names]), torch.tensor(hits),
             torch.tensor(hits) + torch.tensor(wrong), list(zip(names, hits, strict=True)),
-            int(re.search(r"largest of (\d+) logits", there[0]["definition"])[1]),
+            int(logits[1]),
         )  # fmt: skip
 
     def table(self):
