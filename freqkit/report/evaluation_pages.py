@@ -141,7 +141,7 @@ def _classes(result, model, found, base, key):
     more = {"clean TPR": [clean.get(one.name, math.nan) for one in found], "pairs": [one.negatives for one in found]}
     section = class_table(found, more, key=key, title=f"Classes of {_brief(model)} on {_where(base)}", maps="")
     section.how += (
-        " FPR is of a sample: pairs are the images of other classes, drawn, that were seen through the class's map."
+        " FPR is of the pairs: so many images of other classes were seen through the class's map."
     )
     return section
 
