@@ -140,9 +140,7 @@ def _classes(result, model, found, base, key):
     clean = result.rates("TPR", model=model, set=base[0], condition=base[1])
     more = {"clean TPR": [clean.get(one.name, math.nan) for one in found], "pairs": [one.negatives for one in found]}
     section = class_table(found, more, key=key, title=f"Classes of {_brief(model)} on {_where(base)}", maps="")
-    section.how += (
-        " FPR is of the pairs: so many images of other classes were seen through the class's map."
-    )
+    section.how += " FPR is of the pairs: so many images of other classes were seen through the class's map."
     return section
 
 
