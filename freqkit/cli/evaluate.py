@@ -67,7 +67,8 @@ SETS = (
 @click.option(
     "--cross",
     type=click.FloatRange(0, 1),
-    help="Share of images asked through another class's map, for FPR.  [default: 0.2, in distribution more; see docs]",
+    help="Share of images asked through another class's map, for FPR.  [default: 0.2; in distribution all, to 20,000 "
+    "pairs]",
 )
 @click.option("--on-bad-image", type=click.Choice(["error", "skip"]), default="error", show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of noise and draws.")

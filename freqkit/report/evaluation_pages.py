@@ -142,9 +142,7 @@ def _classes(result, model, found, base, key):
     clean = None if clean is None else clean.take([one.name for one in found])
     title = f"Classes of {_brief(model)} on {_where(base)}"
     section = class_table(found, more, key=key, title=title, maps="", clean=clean)
-    section.how += (
-        " FPR is of a sample: pairs are the images of other classes, drawn, that were seen through the class's map."
-    )
+    section.how += " FPR is of the pairs: so many images of other classes were seen through the class's map."
     return section
 
 

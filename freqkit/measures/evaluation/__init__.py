@@ -93,9 +93,10 @@ def evaluate(
             it, else "squash"; another one than the search's is noted on record.
         classes: names in the order of the model's logits; default: ImageNet's for 1000 logits, else the maps' or the
             base set's when there are as many.
-        cross: share of images that are also asked through another class's map, 0...1. Default 0.2, and of the
-            in-distribution images as many as give each class 100 on average, at most one map for each image; 0 with
-            "cvpr2025".
+        cross: share of images that are also asked through another class's map, 0...1. Default 0.2, and in
+            distribution every image through every other map where these are at most 20,000 pairs, so that FPR is that
+            of `rates`, else as many as give each class 100 on average, at most one map for each image (with fewer than
+            10 images a class 0.2 there, too); 0 with "cvpr2025".
         thresholds, confidence: of groups, and of Wilson's intervals.
         on_bad_image: "error": the set fails; "skip": the image is left out, and named on record.
         bounds: range of pixels of attacks.

@@ -17,7 +17,7 @@ from freqkit.errors import UsageError
 from freqkit.measures.attacks import attack
 from freqkit.measures.evaluation.reading import CannotResume, Fingerprinted, rows
 from freqkit.measures.evaluation.rows import Rows
-from freqkit.measures.evaluation.work import NO_MASK, UNREADABLE, Work
+from freqkit.measures.evaluation.work import NO_MASK, UNREADABLE, Work, cross_name
 from freqkit.measures.selection import selected_places
 from freqkit.ops import spectral_filter, spectrum
 
@@ -345,13 +345,14 @@ class OneModel:
         if condition.corruption:
             names = works[0].names(parts[0].first, parts[0].last)
             pixels = corrupt(pixels, condition.corruption, condition.severity, names, seed=self.settings.seed)
+        through = {"filtered": [w.logits for w in works], "pixels": [w.pixels for w in works]}
+        for k in range(max(len(w.cross) for w in works)):
+            through[cross_name(k)] = [
+                w.cross[k] if k < len(w.cross) else torch.full((len(w.logits),), -1) for w in works
+            ]
         wanted = {
             which: torch.cat([values[p.first : p.last] for p, values in zip(parts, each, strict=True)])
-            for which, each in (
-                ("filtered", [w.logits for w in works]),
-                ("cross", [w.cross for w in works]),
-                ("pixels", [w.pixels for w in works]),
-            )
+            for which, each in through.items()
         }
         found = [work.empty(len(part)) for part, work in zip(parts, works, strict=True)]
         for which, places, logits in self.asked(pixels, wanted, parts[0].one.pixels_first):

@@ -15,6 +15,7 @@ from freqkit.measures.evaluation.result import FORMAT
 
 PRESETS = ("default", "cvpr2025")
 CROSS = 0.2  # share of images that are asked through another class's map
+ALL_PAIRS = 20_000  # pairs in distribution up to which all are asked
 PAIRS = 100  # such pairs of every map in distribution: an FPR of 0 is then below 4 % with 95 % confidence
 
 
@@ -205,16 +206,20 @@ class Settings:
         return self.published and test_set.name == "imagenet-r"
 
     def share_crossed(self, images, maps, base):
-        """Share of a set's images that are also asked through another class's map.
+        """Pairs of an image and another class's map that are asked, for each image of a set.
 
-        Unless it was asked for: `CROSS`, and of the in-distribution images, on whose rates the readings of classes
-        stand, as many as give every map `PAIRS` on average, at most all. With fewer than 10 images a class no reading
-        is certain anyway.
+        Unless it was asked for: `CROSS`. Of the in-distribution images, on whose rates the readings of classes stand,
+        every image through every other map where that is at most `ALL_PAIRS`, as `freqkit.measures.rates` does; else
+        as many as give every map `PAIRS` on average, at most one for each image. With fewer than 10 images a class no
+        reading is certain anyway.
         """
         if self.cross is not None:
             return self.cross
-        enough = PAIRS * maps / images if base and images >= 10 * maps > 0 else 0.0
-        return min(1.0, max(CROSS, enough))
+        if not base or not images >= 10 * maps > 10:
+            return CROSS
+        if images * (maps - 1) <= ALL_PAIRS:
+            return maps - 1
+        return min(1.0, max(CROSS, PAIRS * maps / images))
 
     def conditions(self, test_set):
         """The conditions of one set: as it is, and on the base set corrupted and attacked."""

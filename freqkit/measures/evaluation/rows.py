@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from freqkit.data.published_sets import BENCHMARK, EXTRA, alexnet_errors
+from freqkit.measures.evaluation.work import cross_name
 from freqkit.measures.groups import curves, mean_corruption_error
 from freqkit.measures.rates import wilson
 from freqkit.results.store import COLUMNS
@@ -232,7 +233,7 @@ class Counts:
 
     def __init__(self, work, size):
         data = work.collect()
-        self.size, self.labels, self.through = size, work.logits.numpy(), work.cross.numpy()
+        self.size, self.labels, self.through = size, work.logits.numpy(), [each.numpy() for each in work.cross]
         self.scorings = {name: None if part is None else part.numpy() for name, part in work.scorings.items()}
         self.row = {name: k for k, name in enumerate(self.scorings)}
         self.answers = {key.partition(" ")[0]: values for key, values in data.items() if key.endswith("answer")}
@@ -276,11 +277,15 @@ class Counts:
 
     def crossed(self, scoring):
         """(images of other classes taken for the class through its map, images asked through it) of each class."""
-        if "cross" not in self.answers:
-            return (np.zeros(self.size, np.int64),) * 2
-        answers, keep = self._kept("cross", scoring, self.through)
-        answers, through = answers[keep], self.through[keep]
-        return tuple(np.bincount(v, minlength=self.size) for v in (through[answers == through], through))
+        found = [np.zeros(self.size, np.int64), np.zeros(self.size, np.int64)]
+        for k, of_round in enumerate(self.through):
+            if cross_name(k) not in self.answers:
+                continue
+            answers, keep = self._kept(cross_name(k), scoring, of_round)
+            answers, through = answers[keep], of_round[keep]
+            found[0] += np.bincount(through[answers == through], minlength=self.size)
+            found[1] += np.bincount(through, minlength=self.size)
+        return tuple(found)
 
     def in_top(self, scoring):
         """(images whose class is among the five largest logits, images)."""

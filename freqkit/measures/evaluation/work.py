@@ -11,6 +11,11 @@ from freqkit.errors import UsageError
 UNREADABLE, NO_MASK = -2, -1  # in place of an answer
 
 
+def cross_name(k):
+    """Of the answers of a round of pairs."""
+    return f"cross{k or ''}"
+
+
 class Work:
     """The answers of a model to a set under a condition.
 
@@ -55,8 +60,9 @@ class Work:
         return found
 
     def _cross(self):
-        """int64 [n]: of some images the logit of *another* class, through whose map they are also asked; else -1."""
-        drawn, model = torch.full((len(self.logits),), -1), self.model
+        """Rounds of int64 [n]: of some images the logit of *another* class, through whose map they are also asked;
+        else -1. Every round has other maps."""
+        drawn, model = [torch.full((len(self.logits),), -1)], self.model
         masked = [] if model.masks is None else [k for k in self.logits.unique().tolist() if model.of_logit[k] >= 0]
         share = self.settings.share_crossed(len(self.logits), len(masked), self.plain_base)
         wanted = int(share * len(self.logits) + 1e-9)
@@ -67,12 +73,16 @@ class Work:
             hashlib.sha256(salt + self.test_set.source.name(i).encode("utf-8", "surrogateescape")).digest()
             for i in range(len(self.logits))
         ]
+        rounds = max(1, int(share))
+        drawn, wanted = [drawn[0].clone() for _ in range(rounds)], min(wanted, len(self.logits))
         place = {logit: k for k, logit in enumerate(masked)}
         for i in sorted(range(len(keys)), key=lambda i: keys[i])[:wanted]:
             own = place.get(int(self.logits[i]))
             others = len(masked) - (own is not None)
-            pick = int.from_bytes(keys[i][-8:], "little") % others
-            drawn[i] = masked[pick + (own is not None and pick >= own)]
+            first = int.from_bytes(keys[i][-8:], "little")
+            for k, each in enumerate(drawn):
+                pick = (first + k) % others
+                each[i] = masked[pick + (own is not None and pick >= own)]
         return drawn
 
     def _pixels(self):
@@ -136,7 +146,8 @@ class Work:
         }
         if self.model.masks is not None:
             found["filtered answer"] = np.full((rows, count), NO_MASK, np.int32)
-            found["cross answer"] = np.full((rows, count), NO_MASK, np.int32)
+            for k in range(len(self.cross)):
+                found[f"{cross_name(k)} answer"] = np.full((rows, count), NO_MASK, np.int32)
             if (self.pixels >= 0).any():
                 found["pixels answer"] = np.full((rows, count), NO_MASK, np.int32)
         return found
