@@ -306,7 +306,7 @@ class Axes:
         """
         taken, count = [*(_box(x, y, 6) for x, y, _ in named), *blocked], 0
         spots = ((9, -7, "start"), (9, 15, "start"), (-9, -7, "end"), (-9, 15, "end"), (9, 4, "start"), (-9, 4, "end"),
-                 (0, -10, "middle"), (0, 20, "middle"))  # fmt: skip
+                 (0, -10, "middle"), (0, 20, "middle"), (-4, -11, "start"), (-4, 21, "start"))  # fmt: skip
         for x, y, name in named:
             if not name or (most is not None and count >= most):
                 continue
