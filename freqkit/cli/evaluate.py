@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say, say_json
+from freqkit.cli.app import app, command, say, say_json, tell
 from freqkit.cli.options import JSON, MODEL, MODEL_KEYS, options
 from freqkit.cli.progress import watcher
 from freqkit.cli.searchers import clean_facts, show_clean
@@ -169,7 +169,7 @@ def evaluate(
         say_json(facts)
     else:
         for model in models:
-            click.echo(f"{model}:")
+            tell(f"{model}:")
             show_clean(result.clean(model))
         _show(result)
         for name, each in found.items():

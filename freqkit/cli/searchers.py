@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say, say_json
+from freqkit.cli.app import app, command, say, say_json, tell
 from freqkit.cli.options import (
     DATA,
     ENGINE_KEYS,
@@ -172,9 +172,9 @@ def clean_facts(clean):
 
 def show_clean(clean):
     """The first lines of a command's output: what the network makes of whole images, and what that speaks against."""
-    click.echo("Whole images were not asked: clean accuracy is not known." if clean is None else clean.sentence())
+    tell("Whole images were not asked: clean accuracy is not known." if clean is None else clean.sentence())
     for caution in [] if clean is None else clean.cautions():
-        click.echo(f"Caution: {caution}")
+        tell(f"Caution: {caution}")
 
 
 def kept_of(result, asked):
@@ -202,7 +202,7 @@ def show_classes(result, *, title, limit=30):
 
     show_clean(result.clean)
     for caution in same_maps(result.classes, result.masks):
-        click.echo(f"Caution: {caution}")
+        tell(f"Caution: {caution}")
     names = ("clean TPR", "loss", "TPR", "FPR", "TPR-FPR", "still", "kept", "power", extra)
     show_table(
         [("class", "left"), *((name, "right") for name in names)],
