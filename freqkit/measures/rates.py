@@ -166,6 +166,7 @@ class RatesResult:
             **dict.fromkeys(counts, "int64 M"), "clean_confusion": "int64 C L", "own_row": "int64 M L",
             "own_column": "int64 M C", "coverage": "float64 M", "power": "float64 M", "tpr_interval": "float64 M 2",
             "fpr_interval": "float64 M 2", "difference_interval": "float64 M 2", "confusion?": "int64 M C L",
+            "still?": "int64 M", "class_index?": "int64 C",
         }  # fmt: skip
         facts = {"classes": [str], "definition": dict, "record": RECORD}
         tensors, about = read_tensors(
@@ -175,6 +176,10 @@ class RatesResult:
             in_range(tensors[name], 0, 2**53, path, name)
         for name, most in zip(counts[2:], (counts[:2] * 2), strict=True):
             in_range(tensors[most] - tensors[name], 0, 2**53, path, name)
+        if "still" in tensors:
+            in_range(tensors["clean_tp"] - tensors["still"], 0, 2**53, path, "still")
+        if "class_index" in tensors:
+            in_range(tensors["class_index"], 0, tensors["clean_confusion"].shape[1] - 1, path, "class_index")
         for name in ("coverage", "power"):
             in_range(tensors[name], 0, 1, path, name)
         for name in ("tpr_interval", "fpr_interval", "difference_interval"):
