@@ -12,6 +12,7 @@ known (for damage that the format's own checks do not see), and who reads it.
 
 import argparse
 import contextlib
+import copy
 import io
 import json
 import multiprocessing
@@ -388,13 +389,13 @@ def _odd_value(draw, value):
     walk(value, ())
     path = draw.choice(places)
     if not path:
-        return draw.choice(ODD)
+        return copy.deepcopy(draw.choice(ODD))
     node = value
     for key in path[:-1]:
         node = node[key]
     key, how = path[-1], draw.random()
     if how < 0.7:
-        node[key] = draw.choice(ODD)
+        node[key] = copy.deepcopy(draw.choice(ODD))
     elif how < 0.8:
         del node[key]
     elif how < 0.9 and isinstance(node, list):
@@ -402,7 +403,7 @@ def _odd_value(draw, value):
     elif isinstance(node, dict):
         node[draw.choice([f"{key}2", "", "a\nb", key.upper() if isinstance(key, str) else "k"])] = node.pop(key)
     else:
-        node.append(draw.choice(ODD))
+        node.append(copy.deepcopy(draw.choice(ODD)))
     return value
 
 
@@ -452,7 +453,7 @@ def _safetensors(draw, data):
         elif how == "rename":
             head[draw.choice(["x", "", "a/b", "é", f"{name}2"])] = head.pop(name)
         elif how == "any":
-            head[name] = draw.choice(ODD)
+            head[name] = copy.deepcopy(draw.choice(ODD))
         else:
             start, end = one["data_offsets"]
             size = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "I16": 2}.get(one["dtype"], 1)
