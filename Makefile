@@ -7,10 +7,11 @@ TORCHVISION ?= 0.29.1
 CUDA_ARCHS  ?= 7.5;8.0;8.6;8.9;9.0;10.0;12.0
 DEMO        ?= demo
 PYTEST_ARGS ?=
+FUZZ_FILES  ?= 20000
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv build test lint format pytest demo docs bench cuda-matrix gpu-check clean
+.PHONY: help venv build test lint format pytest fuzz demo docs bench cuda-matrix gpu-check clean
 
 RUN    := $(VENV)/bin/python
 PIP    := $(RUN) -m pip --disable-pip-version-check --quiet
@@ -39,6 +40,9 @@ test: lint pytest ## all that CI runs: lint, format check, native tests, pytest
 
 pytest: $(STAMPS)/build
 	$(RUN) -m pytest $(PYTEST_ARGS)
+
+fuzz: $(STAMPS)/build ## damaged files of every format, drawn at random (FUZZ_FILES=100000)
+	$(RUN) tests/fuzz/files.py --files $(FUZZ_FILES) --workers 2
 
 lint: $(STAMPS)/install ## ruff and clang-format, checking only
 	$(RUN) -m ruff check --quiet .

@@ -46,7 +46,9 @@ def read_config(file, command):
         fit(flags if "flags" in content else content, {str: (*plain, [plain])}, file)
     except UsageError as error:
         reason = str(error).removeprefix(f"{file}: ").removesuffix(".")
-        raise click.UsageError(f"--config: {file} is no YAML or JSON file of flags ({reason}).") from error
+        raise click.UsageError(
+            f"--config: {file} is no YAML or JSON file, or must hold names of flags and their values ({reason})."
+        ) from error
     meant = content.get("command")
     if "flags" in content:
         if meant is not None and meant != command.name:

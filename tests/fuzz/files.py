@@ -49,8 +49,8 @@ class Format(NamedTuple):
     """What is damaged, and who reads it.
 
     `root`: folder or file that is copied. `file`: the damaged one in it ("": the root itself). `inside`: "json",
-    "safetensors", "pickle", "torch", "csv", "yaml", "journal", "sqlite" or "bytes". `readers`: functions of (root, file);
-    a share of the files goes to each.
+    "safetensors", "pickle", "torch", "csv", "yaml", "journal", "sqlite" or "bytes". `readers`: functions of
+    (root, file); a share of the files goes to each.
     """
 
     root: Path
@@ -203,11 +203,43 @@ def formats(root):
         "evolve": ("search", *net, *images, "--searcher", "evolve", "--generations", "1"),
         "greedy": ("search", *net, *images, "--searcher", "greedy"),
         "removal": ("dfm", *net, *images, "--patch", "16", "--levels", "0.5", "--level", "0.5"),
-        "gradient": ("dfm", *net, *images, "--method", "gradient", "--patch", "16", "--levels", "0.5", "--level", "0.5"),
-        "evaluation": ("evaluate", *net, "--dfm", "{root}/dfm.safetensors", "--on", "planted={root}/images",
-                       "--num-classes", "4", "--no-pictures"),
-        "training": ("train", "--model", "small_convnet", *images, "--epochs", "2", "--follow", "1", "--batch-size", "8"),
-    }  # fmt: skip
+        "gradient": (
+            "dfm",
+            *net,
+            *images,
+            "--method",
+            "gradient",
+            "--patch",
+            "16",
+            "--levels",
+            "0.5",
+            "--level",
+            "0.5",
+        ),
+        "evaluation": (
+            "evaluate",
+            *net,
+            "--dfm",
+            "{root}/dfm.safetensors",
+            "--on",
+            "planted={root}/images",
+            "--num-classes",
+            "4",
+            "--no-pictures",
+        ),
+        "training": (
+            "train",
+            "--model",
+            "small_convnet",
+            *images,
+            "--epochs",
+            "2",
+            "--follow",
+            "1",
+            "--batch-size",
+            "8",
+        ),
+    }
     again = {name: cli(*words, "--out", "{run}", "--resume") for name, words in again.items()}
     found = {}
     for name in ("hfss", "learned", "removal", "gradient", "training", "evaluation"):
@@ -303,7 +335,7 @@ def formats(root):
 
 
 def _data_formats(root):
-    """Formats of image sets, when their part of the fuzzer is there: name -> (write a sample into a folder, read it)."""
+    """Formats of image sets, when their part of the fuzzer is there."""
     try:
         sys.path.insert(0, str(Path(__file__).parent))
         from data_formats import FORMATS
@@ -324,14 +356,35 @@ def _data_formats(root):
 
 def damage(draw, data, inside, others):
     """(what was done, the damaged bytes, or None for a folder in the file's place)."""
-    structured = {"json": _json, "safetensors": _safetensors, "pickle": _pickle, "torch": _torch, "csv": _csv,
-                  "yaml": _yaml, "journal": _journal}.get(inside)  # fmt: skip
+    structured = {
+        "json": _json,
+        "safetensors": _safetensors,
+        "pickle": _pickle,
+        "torch": _torch,
+        "csv": _csv,
+        "yaml": _yaml,
+        "journal": _journal,
+    }.get(inside)
     if structured is not None and draw.random() < 0.55:
         return f"{inside} changed", structured(draw, data)
     what = draw.choice(
-        ["cut", "cut", "bits", "bits", "zeroed", "swapped", "doubled", "random", "junk", "empty", "other", "pointer",
-         "folder", "text"]
-    )  # fmt: skip
+        [
+            "cut",
+            "cut",
+            "bits",
+            "bits",
+            "zeroed",
+            "swapped",
+            "doubled",
+            "random",
+            "junk",
+            "empty",
+            "other",
+            "pointer",
+            "folder",
+            "text",
+        ]
+    )
     size = len(data)
     a, b = sorted(draw.randrange(size + 1) for _ in range(2))
     a, b = (a, min(b, a + draw.choice([1, 8, 64, 4096]))) if draw.random() < 0.7 else (a, b)
@@ -361,16 +414,68 @@ def damage(draw, data, inside, others):
         return what, None
     if what == "text":
         return what, draw.choice(
-            [b"[" * 100_000, b"{\"a\":" * 100_000, b"\xff\xfea\x00", b"\xef\xbb\xbf" + data, b"\x00" * 100, b"null", b"[]",
-             b"{}", b"\"a\"", b"NaN", b"1e999", b"\x80\x04.", b"<html></html>", "é".encode("latin1") + data, b"\n",
-             b"PK\x03\x04" + data, b"a: &a [1]\nb: [*a, *a]\n", b"{\"a\": 1, \"a\": 2}", b"1" * 10_000]
-        )  # fmt: skip
+            [
+                b"[" * 100_000,
+                b'{"a":' * 100_000,
+                b"\xff\xfea\x00",
+                b"\xef\xbb\xbf" + data,
+                b"\x00" * 100,
+                b"null",
+                b"[]",
+                b"{}",
+                b'"a"',
+                b"NaN",
+                b"1e999",
+                b"\x80\x04.",
+                b"<html></html>",
+                "é".encode("latin1") + data,
+                b"\n",
+                b"PK\x03\x04" + data,
+                b"a: &a [1]\nb: [*a, *a]\n",
+                b'{"a": 1, "a": 2}',
+                b"1" * 10_000,
+            ]
+        )
     return what, b""
 
 
-ODD = [None, True, False, 0, -1, 1, 2**31, 2**63, -(2**63), 2**64, 10**30, 1.5, -0.5, 1e308, -1e308, float("nan"), float("inf"),
-       "", "x", "a\x1b[2Jb", "\ud800", "é\u2028", "$\\frac{$", "<b>", "1", [], [[]], [0], [None], {}, {"a": 1}, [1, 2, 3],
-       ["x"], "x" * 3000, {"": None}]  # fmt: skip
+ODD = [
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1,
+    2**31,
+    2**63,
+    -(2**63),
+    2**64,
+    10**30,
+    1.5,
+    -0.5,
+    1e308,
+    -1e308,
+    float("nan"),
+    float("inf"),
+    "",
+    "x",
+    "a\x1b[2Jb",
+    "\ud800",
+    "é\u2028",
+    "$\\frac{$",
+    "<b>",
+    "1",
+    [],
+    [[]],
+    [0],
+    [None],
+    {},
+    {"a": 1},
+    [1, 2, 3],
+    ["x"],
+    "x" * 3000,
+    {"": None},
+]
 
 
 def _odd_value(draw, value):
@@ -444,8 +549,19 @@ def _safetensors(draw, data):
                 "F64 F32 F16 BF16 I64 I32 I16 I8 U8 U16 U32 U64 BOOL F8_E4M3 F8_E8M0 F4 C64 X".split()
             )
         elif how == "shape":
-            one["shape"] = draw.choice([[], one["shape"][::-1], [*one["shape"], 1], [1, *one["shape"]], [0], [2**40, 2**40],
-                                        [2**63], one["shape"][1:], [-1]])  # fmt: skip
+            one["shape"] = draw.choice(
+                [
+                    [],
+                    one["shape"][::-1],
+                    [*one["shape"], 1],
+                    [1, *one["shape"]],
+                    [0],
+                    [2**40, 2**40],
+                    [2**63],
+                    one["shape"][1:],
+                    [-1],
+                ]
+            )
         elif how == "offsets":
             one["data_offsets"] = draw.choice([[0, 8], one["data_offsets"][::-1], [0, 2**62], [-1, 3], [0], []])
         elif how == "drop":
@@ -476,16 +592,33 @@ def _pickle(draw, data):
     if draw.random() < 0.25:
         return draw.choice(
             [
-                b"Nr\xff\xff\xff\x0f0N.", b"\x8b\xff\xff\xff\x7f.", b"}(N" + b"2\x86" * 60 + b"I1\nu.",
-                b"]" * 50_000 + b"a" * 49_999 + b".", b"(" * 50_000 + b"t" * 49_999 + b".", b"B\xff\xff\xff\xff.",
-                b"\x96" + b"\xff" * 8 + b".", b"cos\nsystem\n(S'true'\ntR.", b"I" + b"9" * 5000 + b"\n.",
-                b"}(" + b"N" + b"2\x86" * 40 + b"2d.", b"\x80\x04\x8f(N" + b"2\x86" * 60 + b"\x91.", b"}q\x00h\x00h\x00s.",
-                b"]q\x00h\x00a.", b"}q\x00I0\nh\x00s.", b"c__builtin__\nbytearray\n(L99999999999L\ntR.",
-                b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\xff.", b"F1e999\n.", b"\x80\xff.", b"P1\n.", b"NQ.",
+                b"Nr\xff\xff\xff\x0f0N.",
+                b"\x8b\xff\xff\xff\x7f.",
+                b"}(N" + b"2\x86" * 60 + b"I1\nu.",
+                b"]" * 50_000 + b"a" * 49_999 + b".",
+                b"(" * 50_000 + b"t" * 49_999 + b".",
+                b"B\xff\xff\xff\xff.",
+                b"\x96" + b"\xff" * 8 + b".",
+                b"cos\nsystem\n(S'true'\ntR.",
+                b"I" + b"9" * 5000 + b"\n.",
+                b"}(" + b"N" + b"2\x86" * 40 + b"2d.",
+                b"\x80\x04\x8f(N" + b"2\x86" * 60 + b"\x91.",
+                b"}q\x00h\x00h\x00s.",
+                b"]q\x00h\x00a.",
+                b"}q\x00I0\nh\x00s.",
+                b"c__builtin__\nbytearray\n(L99999999999L\ntR.",
+                b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\xff.",
+                b"F1e999\n.",
+                b"\x80\xff.",
+                b"P1\n.",
+                b"NQ.",
             ]
-        )  # fmt: skip
+        )
     changed = bytearray(data)
-    codes = b"(.0123FIJKLMNPQRSTUVXabcdeghijlopqrstu)]}\x80\x81\x82\x85\x86\x87\x88\x8a\x8b\x8c\x8d\x8e\x8f\x90\x93\x94\x95\x96BCG"
+    codes = (
+        b"(.0123FIJKLMNPQRSTUVXabcdeghijlopqrstu)]}"
+        b"\x80\x81\x82\x85\x86\x87\x88\x8a\x8b\x8c\x8d\x8e\x8f\x90\x93\x94\x95\x96BCG"
+    )
     for _ in range(draw.choice([1, 1, 2, 5])):
         at, how = draw.randrange(len(changed)), draw.random()
         if how < 0.5:
@@ -526,8 +659,27 @@ def _csv(draw, data):
         line = draw.choice(lines[: draw.choice([1, len(lines)])])
         how, at = draw.random(), draw.randrange(len(line)) if line else 0
         if how < 0.7 and line:
-            line[at] = draw.choice(["", "x", "nan", "inf", "-1", "1e999", "1_0", "9" * 400, '"', "a\x1b[2J", "\0", "0x10", "é",
-                                    "1e308", "y" * 140_000, " 1 ", "٣"])  # fmt: skip
+            line[at] = draw.choice(
+                [
+                    "",
+                    "x",
+                    "nan",
+                    "inf",
+                    "-1",
+                    "1e999",
+                    "1_0",
+                    "9" * 400,
+                    '"',
+                    "a\x1b[2J",
+                    "\0",
+                    "0x10",
+                    "é",
+                    "1e308",
+                    "y" * 140_000,
+                    " 1 ",
+                    "٣",
+                ]
+            )
         elif how < 0.85 and line:
             del line[at]
         else:
@@ -542,14 +694,30 @@ def _yaml(draw, data):
     if draw.random() < 0.3:
         return draw.choice(
             [
-                b"a: &a [x,x,x]\nb: &b [*a,*a,*a]\nc: &c [*b,*b,*b]\nflags: *c\n", b"flags:\n\tx: 1\n", b"- a\n", b"flags: 5\n",
-                b"command: train\nflags: [a]\n", b"command: [a]\n", b"flags: {seed: 2001-99-99}\n", b"? [a]\n: 1\n",
-                b"flags: {seed: !!python/object/apply:os.system [true]}\n", b"a: !!set {x}\n", b"flags: {seed: 2001-01-01}\n",
-                b"flags: {<<: {seed: 1}}\n", b"a: 1\na: 2\n", b"command: train\n", b"command: demo\nflags: {}\n",
-                b"command: nothing\nflags: {}\n", b"flags: {seed: 0x" + b"f" * 5000 + b"}\n", b"{" * 500, b"%YAML 9.9\n---\na: 1\n",
-                b"command: rerun\nflags: {}\n", b"command: train\nflags: {1: 2}\n", b"--- a\n--- b\n",
+                b"a: &a [x,x,x]\nb: &b [*a,*a,*a]\nc: &c [*b,*b,*b]\nflags: *c\n",
+                b"flags:\n\tx: 1\n",
+                b"- a\n",
+                b"flags: 5\n",
+                b"command: train\nflags: [a]\n",
+                b"command: [a]\n",
+                b"flags: {seed: 2001-99-99}\n",
+                b"? [a]\n: 1\n",
+                b"flags: {seed: !!python/object/apply:os.system [true]}\n",
+                b"a: !!set {x}\n",
+                b"flags: {seed: 2001-01-01}\n",
+                b"flags: {<<: {seed: 1}}\n",
+                b"a: 1\na: 2\n",
+                b"command: train\n",
+                b"command: demo\nflags: {}\n",
+                b"command: nothing\nflags: {}\n",
+                b"flags: {seed: 0x" + b"f" * 5000 + b"}\n",
+                b"{" * 500,
+                b"%YAML 9.9\n---\na: 1\n",
+                b"command: rerun\nflags: {}\n",
+                b"command: train\nflags: {1: 2}\n",
+                b"--- a\n--- b\n",
             ]
-        )  # fmt: skip
+        )
     value = yaml.safe_load(data)
     value = _odd_value(draw, value)
     return yaml.safe_dump(value, allow_unicode=True).encode("utf-8", "surrogatepass")

@@ -158,10 +158,10 @@ def test_checkpoints_are_looked_through_before_torch_believes_them(tmp_path):
     with pytest.raises(UsageError, match="Git LFS pointer") as caught:
         read_state_dict(written(tmp_path, POINTER))
     assert "weights_only" not in str(caught.value)
-    torch.save({"w": torch.ones(4)}, tmp_path / "w.pth", _use_new_zipfile_serialization=False)
+    torch.save({"w": torch.ones(77)}, tmp_path / "w.pth", _use_new_zipfile_serialization=False)
     data = (tmp_path / "w.pth").read_bytes()
-    assert data.count(b"K\x04") == 2  # numbers of the storage, and of the tensor
-    larger = data.replace(b"K\x04", b"J\xff\xff\xff\x7f")
+    assert data.count(b"KM") == 2  # numbers of the storage, and of the tensor
+    larger = data.replace(b"KM", b"J\xff\xff\xff\x7f")
     with pytest.raises(UsageError, match="claims a storage that the file does not hold"):
         read_state_dict(written(tmp_path, larger))
     import argparse
@@ -179,7 +179,7 @@ def test_a_journal_with_right_checksums_over_nonsense(tmp_path):
         return written(tmp_path, b'{"format": "freqkit-journal-1"}\n' + frame + payload, "journal.bin")
 
     for payload in (b"x", b"{}\n", b"\xff\n"):
-        with pytest.raises(UsageError, match="journal.bin: a record"):
+        with pytest.raises(UsageError, match=r"journal\.bin: a record"):
             Journal(journal(payload))
     for arrays in ([["a", "|O", [1]]], [["a", "<f8", [2**40]]], [["a", "<f8", "x"]]):
         head = json.dumps({"key": "k", "arrays": arrays}, separators=(",", ":")).encode()
