@@ -52,7 +52,8 @@ def read_config(file, command):
     meant = content.get("command")
     if "flags" in content:
         if meant is not None and meant != command.name:
-            raise click.UsageError(f"--config: {file} is for `freqkit {meant}`, not for `freqkit {command.name}`.")
+            other = shown(meant)[1:-1]
+            raise click.UsageError(f"--config: {file} is for `freqkit {other}`, not for `freqkit {command.name}`.")
         content = flags
     known = flag_names(command)
     parameters = {parameter.name: parameter for parameter in command.params}
