@@ -252,7 +252,7 @@ def output(out, dtype, memory_format, shape, like):
         raise TypeError(f"spectral_filter: out must be of the output dtype {dtype or 'float'}; got {held}.")
     if out.device != like.device:
         raise ValueError(f"spectral_filter: out must be on the images' device {like.device}; got {out.device}.")
-    if out.is_neg():
+    if not torch.compiler.is_compiling() and out.is_neg():
         raise ValueError("spectral_filter: out must not be a view that negates (torch.imag of a conjugate).")
     contiguous = out.is_contiguous()
     if contiguous and memory_format is not torch.channels_last:
@@ -279,7 +279,13 @@ def _is_channels_last(out):
 
 def apart(out, name, tensor):
     """Refuse an `out` (without gaps) in whose memory an element of the tensor lies."""
-    if out.numel() == 0 or tensor.numel() == 0 or isinstance(out, FakeTensor) or isinstance(tensor, FakeTensor):
+    if (
+        torch.compiler.is_compiling()
+        or out.numel() == 0
+        or tensor.numel() == 0
+        or isinstance(out, FakeTensor)
+        or isinstance(tensor, FakeTensor)
+    ):
         return
     if out.device != tensor.device or out.device.type == "meta":
         return
