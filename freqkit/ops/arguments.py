@@ -184,7 +184,7 @@ def masks(value, h, w, like, bit_masks):
     if value.device != like.device:
         raise ValueError(f"spectral_filter: masks must be on the images' device {like.device}; got {value.device}.")
     if not same_dtype or not value.is_contiguous():  # a copy is made
-        fits("spectral_filter", f"masks {list(shape)}", value.numel(), like.element_size())
+        fits("spectral_filter", f"masks {list(shape)}", math.prod(shape), like.element_size())
     return value if same_dtype else value.to(like.dtype), int(shape[2] != w), (1, 1), shape[0]
 
 
@@ -221,7 +221,7 @@ def _bits(value, h, w, like):
     if bits.device != like.device:
         raise ValueError(f"spectral_filter: masks must be on the images' device {like.device}; got {bits.device}.")
     if not bits.is_contiguous():
-        fits("spectral_filter", f"masks {list(bits.shape)}", bits.numel(), 1)
+        fits("spectral_filter", f"masks {list(bits.shape)}", math.prod(bits.shape), 1)
     return bits, _KINDS[symmetry], cell, bits.shape[0]
 
 

@@ -361,8 +361,8 @@ def spectral_filter(x, masks, *, pairing="all", out=None, dtype=None, memory_for
             f"spectral_filter: pairing='each' needs as many masks as images; got {count} masks and {batch} images."
         )
     shape = (batch, channels, h, w) if paired else (count, batch, channels, h, w)
+    arguments.fits("spectral_filter", f"a result {list(shape)}", math.prod(shape), packed.element_size())
     dtype, channels_last = arguments.output(out, dtype, memory_format, shape, packed)
-    arguments.fits("spectral_filter", f"a result {list(shape)}", math.prod(shape), dtype.itemsize)
     if out is not None:
         _write(x, masks, packed, h, w, mask, kind, cell, paired, channels_last, out, method)
         return out
