@@ -10,7 +10,7 @@ PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv build test lint format pytest demo docs bench cuda-matrix gpu-check clean
+.PHONY: help venv build test lint format pytest fuzz fuzz-asan demo docs bench cuda-matrix gpu-check clean
 
 RUN    := $(VENV)/bin/python
 PIP    := $(RUN) -m pip --disable-pip-version-check --quiet
@@ -39,6 +39,22 @@ test: lint pytest ## all that CI runs: lint, format check, native tests, pytest
 
 pytest: $(STAMPS)/build
 	$(RUN) -m pytest $(PYTEST_ARGS)
+
+FUZZ_CALLS ?= 100000
+FUZZ_SEED  ?= 0
+
+fuzz: $(STAMPS)/build ## FUZZ_CALLS random calls of the operator against its float64 twin
+	$(RUN) tests/fuzz/operator_calls.py --calls $(FUZZ_CALLS) --seed $(FUZZ_SEED)
+
+# The interpreter is not instrumented, so the sanitizer comes first by preloading; leaks of torch are not ours.
+fuzz-asan: $(STAMPS)/install ## the same with the CPU part under AddressSanitizer
+	cmake -S . -B build/asan -G Ninja -DCMAKE_BUILD_TYPE=Release -DFREQKIT_CUDA=off -DFREQKIT_SANITIZE=ON \
+	-DFREQKIT_OUTPUT=$(CURDIR)/build/asan/out \
+	-DTORCH_ROOT=$$($(RUN) -c "import os, torch; print(os.path.dirname(torch.__file__))")
+	cmake --build build/asan --target freqkit_C -j $${MAX_JOBS:-$$(nproc)}
+	FREQKIT_LIBRARY=$(CURDIR)/build/asan/out/_C.abi3.so ASAN_OPTIONS=detect_leaks=0 \
+	LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so) $$($${CXX:-c++} -print-file-name=libstdc++.so)" \
+	$(RUN) tests/fuzz/operator_calls.py --calls $(FUZZ_CALLS) --seed $(FUZZ_SEED)
 
 lint: $(STAMPS)/install ## ruff and clang-format, checking only
 	$(RUN) -m ruff check --quiet .

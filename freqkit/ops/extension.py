@@ -1,11 +1,13 @@
 """Loads the native library once. Importing works without it, so that masks and data stay usable; calling does not."""
 
 import json
+import os
 from pathlib import Path
 
 import torch
 
-LIBRARY = Path(__file__).resolve().parent.parent / "_C.abi3.so"
+# FREQKIT_LIBRARY names another build of it, as the sanitized one.
+LIBRARY = Path(os.environ.get("FREQKIT_LIBRARY") or Path(__file__).resolve().parent.parent / "_C.abi3.so")
 _loaded = False
 
 

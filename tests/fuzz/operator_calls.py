@@ -147,7 +147,7 @@ def one_filter(rng):
         std = rng.choice([None, 0.7, torch.rand(channels) + 0.5])
         for value, step in ((mean, torch.sub), (std, torch.div)):
             if value is not None:
-                value = torch.as_tensor(value).double().to(torch.float64).flatten().expand(channels)
+                value = torch.as_tensor(value, dtype=torch.float64).flatten().expand(channels)
                 images = step(images, value[:, None, None])
         source = freqkit.spectrum(x, mean=mean, std=std)
     elif rng.random() < 0.3:
@@ -267,7 +267,7 @@ def one_refusal(rng):
     bad = rng.choice(WRONG)
     filtered = freqkit.spectral_filter
     tensors = [
-        x.to_sparse(), x.to_mkldnn(), x.to("meta"), x.to(torch.complex64), x.int(), x[0], x[:, :, :0],
+        x.to_sparse(), x.to_mkldnn(), x.to("meta"), x.to(torch.complex64), x.int(), x[0, ..., :3], x[:, :, :0],
         torch.zeros(1, 1, 1, 1).expand(1, 1, 1, 2**32 + rng.randint(1, 9)),
         torch.zeros(1).expand(2**40, 2**10, 8, 6),
         torch.quantize_per_tensor(x, 0.1, 0, torch.quint8),
