@@ -10,10 +10,12 @@ PYTEST_ARGS ?=
 KILLS       ?= 1000
 TIMES       ?= 20
 FUZZ_FILES  ?= 20000
+FUZZ_CALLS  ?= 100000
+FUZZ_SEED   ?= 0
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv build test lint format pytest measured kills fuzz demo docs bench cuda-matrix gpu-check clean
+.PHONY: help venv build test lint format pytest measured kills fuzz fuzz-asan demo docs bench cuda-matrix gpu-check clean
 
 RUN    := $(VENV)/bin/python
 PIP    := $(RUN) -m pip --disable-pip-version-check --quiet
@@ -49,8 +51,19 @@ measured: $(STAMPS)/build ## the tests that bound a measured figure, TIMES=20 ti
 kills: $(STAMPS)/build ## kill every long command KILLS=1000 times; all bytes must be those of an undisturbed run
 	$(RUN) tests/kills.py --kills $(KILLS)
 
-fuzz: $(STAMPS)/build ## damaged files of every format, drawn at random (FUZZ_FILES=100000)
+fuzz: $(STAMPS)/build ## FUZZ_CALLS random calls of the operator against its float64 twin, FUZZ_FILES damaged files of every format
+	$(RUN) tests/fuzz/operator_calls.py --calls $(FUZZ_CALLS) --seed $(FUZZ_SEED)
 	$(RUN) tests/fuzz/files.py --files $(FUZZ_FILES) --workers 2
+
+# The interpreter is not instrumented, so the sanitizer comes first by preloading; leaks of torch are not ours.
+fuzz-asan: $(STAMPS)/install ## the operator's calls with the CPU part under AddressSanitizer
+	cmake -S . -B build/asan -G Ninja -DCMAKE_BUILD_TYPE=Release -DFREQKIT_CUDA=off -DFREQKIT_SANITIZE=ON \
+	-DFREQKIT_OUTPUT=$(CURDIR)/build/asan/out \
+	-DTORCH_ROOT=$$($(RUN) -c "import os, torch; print(os.path.dirname(torch.__file__))")
+	cmake --build build/asan --target freqkit_C -j $${MAX_JOBS:-$$(nproc)}
+	FREQKIT_LIBRARY=$(CURDIR)/build/asan/out/_C.abi3.so ASAN_OPTIONS=detect_leaks=0 \
+	LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so) $$($${CXX:-c++} -print-file-name=libstdc++.so)" \
+	$(RUN) tests/fuzz/operator_calls.py --calls $(FUZZ_CALLS) --seed $(FUZZ_SEED)
 
 lint: $(STAMPS)/install ## ruff and clang-format, checking only
 	$(RUN) -m ruff check --quiet .
