@@ -402,22 +402,16 @@ void filter_dispatch(const Tensor& packed, int64_t height, int64_t width, const 
 Tensor spectral_filter(const Tensor& packed_any, int64_t height, int64_t width, const Tensor& mask_any, int64_t kind,
                        std::vector<int64_t> cell, bool paired, ScalarType dtype, bool channels_last) {
   const Tensor packed = contiguous_of(packed_any), mask = contiguous_of(mask_any);
-  std::vector<int64_t> lead = {packed.size(0)};
-  if (!paired) lead.insert(lead.begin(), mask.size(0));
-  std::vector<int64_t> size = lead;
   const int64_t channels = packed.size(1);
+  std::vector<int64_t> size = {packed.size(0)};
+  if (!paired) size.insert(size.begin(), mask.size(0));
   if (channels_last)
     size.insert(size.end(), {height, width, channels});
   else
     size.insert(size.end(), {channels, height, width});
-  Tensor out = empty_on(packed, size, dtype);
+  const Tensor out = empty_on(packed, size, dtype);
   if (out.numel() > 0) filter_dispatch(packed, height, width, mask, kind, cell, paired, channels_last, out);
-  if (!channels_last) return out;
-  const int64_t n = int64_t(size.size());
-  std::vector<int64_t> order;
-  for (int64_t i = 0; i < n - 3; ++i) order.push_back(i);
-  order.insert(order.end(), {n - 1, n - 3, n - 2});
-  return torch::stable::permute(out, order);
+  return channels_last ? channels_first(out) : out;
 }
 
 void spectral_filter_out(const Tensor& packed, int64_t height, int64_t width, const Tensor& mask, int64_t kind,
