@@ -7,10 +7,13 @@ TORCHVISION ?= 0.29.1
 CUDA_ARCHS  ?= 7.5;8.0;8.6;8.9;9.0;10.0;12.0
 DEMO        ?= demo
 PYTEST_ARGS ?=
+KILLS       ?= 1000
+TIMES       ?= 20
+FUZZ_FILES  ?= 20000
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv build test lint format pytest demo docs bench cuda-matrix gpu-check clean
+.PHONY: help venv build test lint format pytest measured kills fuzz demo docs bench cuda-matrix gpu-check clean
 
 RUN    := $(VENV)/bin/python
 PIP    := $(RUN) -m pip --disable-pip-version-check --quiet
@@ -39,6 +42,15 @@ test: lint pytest ## all that CI runs: lint, format check, native tests, pytest
 
 pytest: $(STAMPS)/build
 	$(RUN) -m pytest $(PYTEST_ARGS)
+
+measured: $(STAMPS)/build ## the tests that bound a measured figure, TIMES=20 times
+	@for i in $$(seq $(TIMES)); do $(RUN) -m pytest -q -m measured $(PYTEST_ARGS) || exit 1; done
+
+kills: $(STAMPS)/build ## kill every long command KILLS=1000 times; all bytes must be those of an undisturbed run
+	$(RUN) tests/kills.py --kills $(KILLS)
+
+fuzz: $(STAMPS)/build ## damaged files of every format, drawn at random (FUZZ_FILES=100000)
+	$(RUN) tests/fuzz/files.py --files $(FUZZ_FILES) --workers 2
 
 lint: $(STAMPS)/install ## ruff and clang-format, checking only
 	$(RUN) -m ruff check --quiet .

@@ -15,7 +15,9 @@ ROOT = Path(__file__).resolve().parent
 NATIVE = os.environ.get("FREQKIT_NATIVE", "on")
 if NATIVE not in ("on", "off"):
     raise SystemExit(f"FREQKIT_NATIVE must be on or off; got {NATIVE}")
-if int(setuptools.__version__.split(".")[0]) < 77:  # older ones do not know the form of `license` and end in a traceback
+if (
+    int(setuptools.__version__.split(".")[0]) < 77
+):  # older ones do not know the form of `license` and end in a traceback
     raise SystemExit(
         f"building freqkit needs setuptools >= 77, and this is {setuptools.__version__}: run "
         '`pip install "setuptools>=77" wheel "cmake>=3.24" ninja numpy`, then '

@@ -80,7 +80,7 @@ def timed(model, folder, args, clock):
     decoding = (clock() - began) / candidates
     masks = removal_masks((32, 32), 1, "iccv2023", torch.arange(100, 100 + args.masks))
     scorer = Scorer(model, images, form=args.form)
-    how = {"reduction": "published-batches", "published_batch_size": published_dfm.BATCH}
+    how = {"reduction": "published-batches-of-class", "published_batch_size": published_dfm.BATCH}
 
     def published(classes):
         return published_dfm.losses(

@@ -24,12 +24,11 @@ def losses(network, folder, mask, *, size, mean, std, classes):
         total = 0.0
         for images, labels in loader:
             own = labels == c
-            if own.any():
-                spectrum = torch.fft.fftshift(torch.fft.fft2(images), dim=(-2, -1))
-                spectrum = (spectrum * mask).to(torch.complex64)
-                logits = network(torch.fft.ifft2(torch.fft.ifftshift(spectrum, dim=(-2, -1))).real)
-            else:
-                logits = torch.zeros(len(images), len(loader.dataset.classes))
+            if not own.any():
+                continue
+            spectrum = torch.fft.fftshift(torch.fft.fft2(images), dim=(-2, -1))
+            spectrum = (spectrum * mask).to(torch.complex64)
+            logits = network(torch.fft.ifft2(torch.fft.ifftshift(spectrum, dim=(-2, -1))).real)
             total += F.cross_entropy(logits * own[:, None], torch.where(own, labels, 0)).item()
         result.append(total)
     return result

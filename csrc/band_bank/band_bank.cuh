@@ -47,7 +47,8 @@ __global__ void __launch_bounds__(kThreads) bank_words_kernel(BankWords p) {
     for (int i = 0; i < 32; ++i) {
       const bool there = first + i < p.count;
       const int position = load_const_if(there, p.cells + first + i);
-      const unsigned char byte = load_const_if(there, p.bits + mask * p.mask_bytes + position / 8);
+      const bool inside = there && position >= 0 && position / 8 < p.mask_bytes;  // the host cannot look at them
+      const unsigned char byte = load_const_if(inside, p.bits + mask * p.mask_bytes + position / 8);
       word |= bank_bit(byte, position) << i;
     }
     store_global(p.words + at, word);

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "../common/aligned.h"
+#include "../common/checks.h"
 #include "../common/instruction_set.h"
 #include "../common/torch.h"
 #include "band_bank.h"
@@ -33,18 +34,14 @@ const BankKernels<S>& kernels() {
 // contiguous each.
 void band_bank_sum_out(const Tensor& bank, const Tensor& mask_any, const Tensor& cells_any, Tensor out) {
   const Tensor mask = contiguous_of(mask_any), cells = contiguous_of(cells_any);
+  const int64_t elements = check_bank("freqkit::band_bank_sum_out", bank, mask, cells, out);
   const int64_t count = bank.size(0), masks = mask.size(0);
-  STD_TORCH_CHECK(count > 0 && bank.is_contiguous() && cells.numel() == count &&
-                      cells.scalar_type() == ScalarType::Int && mask.dim() == 3 &&
-                      mask.scalar_type() == ScalarType::Byte && out.size(0) == masks &&
-                      out.numel() == masks * (bank.numel() / count),
-                  "freqkit::band_bank: bank, masks, cells and out do not fit each other");
-  const int64_t elements = bank.numel() / count, mask_bytes = mask.size(1) * mask.size(2);
+  const int64_t mask_bytes = mask.size(1) * mask.size(2);
   const auto* const bits = static_cast<const uint8_t*>(mask.const_data_ptr());
   const auto* const positions = static_cast<const int32_t*>(cells.const_data_ptr());
   for (int64_t c = 0; c < count; ++c)
-    STD_TORCH_CHECK(positions[c] >= 0 && positions[c] < 8 * mask_bytes,
-                    "freqkit::band_bank: a cell is outside the grid");
+    require(positions[c] >= 0 && positions[c] < 8 * mask_bytes,
+            "freqkit::band_bank_sum_out: a cell is outside the grid.");
   dispatch_real("freqkit::band_bank", bank.scalar_type(), [&](auto zero) {
     using S = decltype(zero);
     const BankKernels<S>& kernel = kernels<S>();

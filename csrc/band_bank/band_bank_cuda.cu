@@ -1,4 +1,5 @@
 // The CUDA operator: tensors in, launches on torch's current stream.
+#include "../common/checks.h"
 #include "../common/torch.h"
 #include "band_bank.cuh"
 
@@ -8,16 +9,9 @@ namespace freqkit::device {
 // contiguous each.
 void band_bank_sum_out(const Tensor& bank, const Tensor& mask_any, const Tensor& cells_any, Tensor out) {
   const Tensor mask = contiguous_of(mask_any), cells = contiguous_of(cells_any);
+  const int64_t elements = check_bank("freqkit::band_bank_sum_out", bank, mask, cells, out);
   const int64_t count = bank.size(0), masks = mask.size(0);
-  STD_TORCH_CHECK(count > 0 && bank.is_contiguous() && cells.numel() == count &&
-                      cells.scalar_type() == ScalarType::Int && mask.dim() == 3 &&
-                      mask.scalar_type() == ScalarType::Byte && out.size(0) == masks &&
-                      out.numel() == masks * (bank.numel() / count),
-                  "freqkit::band_bank: bank, masks, cells and out do not fit each other");
-  for (const Tensor* tensor : {&mask, &cells, static_cast<const Tensor*>(&out)})
-    STD_TORCH_CHECK(tensor->is_cuda() && tensor->get_device_index() == bank.get_device_index(),
-                    "freqkit::band_bank: all tensors must lie on the same device");
-  if (masks == 0) return;
+  if (masks == 0 || elements == 0) return;
   dispatch_real("freqkit::band_bank", bank.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
     const Stream stream(bank);
@@ -25,8 +19,8 @@ void band_bank_sum_out(const Tensor& bank, const Tensor& mask_any, const Tensor&
     const Tensor memory = empty_on(bank, {int64_t(geometry.bytes)}, ScalarType::Byte);
     const BankArguments<T> arguments{static_cast<const T*>(bank.const_data_ptr()),
                                      count,
-                                     bank.numel() / count,
-                                     bank.numel() / count,
+                                     elements,
+                                     elements,
                                      static_cast<const unsigned char*>(mask.const_data_ptr()),
                                      static_cast<const int32_t*>(cells.const_data_ptr()),
                                      masks,

@@ -15,6 +15,8 @@
 #include <algorithm>
 #include <atomic>
 #include <optional>
+#include <sstream>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -25,6 +27,16 @@ namespace freqkit {
 
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
+
+// Throws unless it holds: a ValueError in Python, whose text is this one sentence. (STD_TORCH_CHECK is for what no
+// caller can cause: it makes a RuntimeError that names the place in the source.)
+template <class... Parts>
+void require(bool holds, const Parts&... sentence) {
+  if (holds) return;
+  std::ostringstream text;
+  (text << ... << sentence);
+  throw std::invalid_argument(text.str());
+}
 
 // An uninitialised tensor on the device of `like`.
 inline Tensor empty_on(const Tensor& like, const std::vector<int64_t>& size, ScalarType dtype) {
@@ -62,8 +74,7 @@ void share(int64_t count, int64_t grain, const F& body) {
 // body(float{}) or body(double{}).
 template <class F>
 auto dispatch_real(const char* name, ScalarType dtype, F&& body) {
-  STD_TORCH_CHECK(dtype == ScalarType::Float || dtype == ScalarType::Double, name,
-                  ": expected a float32 or float64 tensor");
+  require(dtype == ScalarType::Float || dtype == ScalarType::Double, name, ": expected a float32 or float64 tensor.");
   return dtype == ScalarType::Float ? body(float{}) : body(double{});
 }
 
@@ -73,7 +84,7 @@ inline Number number_of(ScalarType dtype) {
     case ScalarType::Double: return Number::f64;
     case ScalarType::Half: return Number::f16;
     case ScalarType::BFloat16: return Number::bf16;
-    default: STD_TORCH_CHECK(false, "freqkit: expected a float32, float64, bfloat16 or float16 tensor");
+    default: require(false, "freqkit: expected a float32, float64, bfloat16 or float16 tensor.");
   }
   return Number::f32;
 }

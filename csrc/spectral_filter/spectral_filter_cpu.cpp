@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "../common/aligned.h"
+#include "../common/checks.h"
 #include "../common/instruction_set.h"
 #include "../common/torch.h"
 #include "spectral_filter.h"
@@ -103,29 +104,13 @@ struct Masks {
 };
 
 Masks masks_of(const Tensor& mask, int64_t kind, const std::vector<int64_t>& cell) {
-  STD_TORCH_CHECK(mask.dim() == 3 && mask.is_contiguous(),
-                  "freqkit: masks must be contiguous and have three dimensions");
-  STD_TORCH_CHECK(cell.size() == 2, "freqkit: cell must be two numbers");
   Masks masks{};
   masks.kind = MaskKind(kind);
   masks.count = mask.size(0);
   masks.bytes = mask.size(1) * mask.size(2) * int64_t(mask.element_size());
-  masks.view = {masks.kind, mask.const_data_ptr(), int(cell[0]), int(cell[1]), mask.size(2)};
+  const bool bits = kind > 1;
+  masks.view = {masks.kind, mask.const_data_ptr(), bits ? int(cell[0]) : 1, bits ? int(cell[1]) : 1, mask.size(2)};
   return masks;
-}
-
-void check_masks(const Tensor& mask, int64_t kind, const std::vector<int64_t>& cell, int64_t height, int64_t width,
-                 ScalarType dtype) {
-  if (kind <= 1) {
-    STD_TORCH_CHECK(mask.scalar_type() == dtype, "freqkit: dense masks must have the spectrum's dtype");
-    STD_TORCH_CHECK(mask.size(1) == height && mask.size(2) == (kind == 0 ? width : width / 2 + 1),
-                    "freqkit: dense masks do not fit the image size");
-  } else {
-    STD_TORCH_CHECK(kind <= 3 && mask.scalar_type() == ScalarType::Byte, "freqkit: bit masks must be uint8");
-    STD_TORCH_CHECK(cell.size() == 2 && cell[0] > 0 && cell[1] > 0 && mask.size(1) * cell[0] == height &&
-                        mask.size(2) * 8 * cell[1] >= width,
-                    "freqkit: bit masks do not fit the image size");
-  }
 }
 
 // For each mask the first one with the same bits; itself for dense masks, which are not looked at.
@@ -160,7 +145,6 @@ template <class S>
 std::vector<double> channel_values(const std::optional<Tensor>& values, int64_t channels, double otherwise) {
   std::vector<double> result(channels, otherwise);
   if (values) {
-    STD_TORCH_CHECK(values->numel() == channels && values->is_contiguous(), "freqkit: mean and std need C numbers");
     const S* from = static_cast<const S*>(values->const_data_ptr());
     for (int64_t c = 0; c < channels; ++c) result[c] = double(from[c]);
   }
@@ -172,11 +156,16 @@ std::vector<double> channel_values(const std::optional<Tensor>& values, int64_t 
 // ---- spectrum -------------------------------------------------------------------------------------------------------
 
 Tensor spectrum(const Tensor& x, const std::optional<Tensor>& mean, const std::optional<Tensor>& std) {
-  STD_TORCH_CHECK(x.dim() == 4, "freqkit::spectrum: x must be [B, C, H, W]");
+  constexpr const char* name = "freqkit::spectrum";
+  require(x.dim() == 4, name, ": x must be [B, C, H, W].");
   const int64_t batch = x.size(0), channels = x.size(1), height = x.size(2), width = x.size(3);
-  return dispatch_real("freqkit::spectrum", x.scalar_type(), [&](auto zero) {
+  check_side_lengths(name, height, width);
+  check_channel_values(name, mean, channels, x);
+  check_channel_values(name, std, channels, x);
+  return dispatch_real(name, x.scalar_type(), [&](auto zero) {
     using S = decltype(zero);
     const Transforms<S> t(height, width);
+    checked_count(name, {batch, channels, t.shape.size()}, sizeof(S));
     Tensor packed = empty_on(x, {batch, channels, t.shape.size()}, x.scalar_type());
     S* to = static_cast<S*>(packed.mutable_data_ptr());
     const std::vector<double> means = channel_values<S>(mean, channels, 0), stds = channel_values<S>(std, channels, 1);
@@ -194,13 +183,17 @@ Tensor spectrum(const Tensor& x, const std::optional<Tensor>& mean, const std::o
 
 // The transpose of spectrum: interior rows stand for two frequencies, so a gradient of theirs enters the inverse
 // transform at half weight; the transform's 1/(HW) does not belong to the transpose.
-Tensor spectrum_backward(const Tensor& grad, int64_t height, int64_t width, const std::optional<Tensor>& std) {
+Tensor spectrum_backward(const Tensor& grad_any, int64_t height, int64_t width, const std::optional<Tensor>& std) {
+  constexpr const char* name = "freqkit::spectrum_backward";
+  check_side_lengths(name, height, width);
+  require(grad_any.dim() == 3, name, ": grad must be a spectrum [B, C, M].");
+  const Tensor grad = contiguous_of(grad_any);
   const int64_t batch = grad.size(0), channels = grad.size(1);
-  STD_TORCH_CHECK(grad.is_contiguous(), "freqkit::spectrum_backward: grad must be contiguous");
-  return dispatch_real("freqkit::spectrum_backward", grad.scalar_type(), [&](auto zero) {
+  check_channel_values(name, std, channels, grad);
+  return dispatch_real(name, grad.scalar_type(), [&](auto zero) {
     using S = decltype(zero);
     const Transforms<S> t(height, width);
-    STD_TORCH_CHECK(grad.size(2) == t.shape.size(), "freqkit::spectrum_backward: grad does not fit the image size");
+    check_packed(name, "grad", grad, t.shape.size());
     Tensor result = empty_on(grad, {batch, channels, height, width}, grad.scalar_type());
     S* to = static_cast<S*>(result.mutable_data_ptr());
     const S* from = static_cast<const S*>(grad.const_data_ptr());
@@ -254,8 +247,8 @@ class MaskBlock {
                                         live_.data() + k * t_.shape.groups(), scratch.get());
     });
     for (int64_t k = 0; k < count; ++k)
-      STD_TORCH_CHECK(finite_[k], "spectral_filter: masks must be finite; mask ", chosen_[first + k],
-                      " holds NaN or infinity.");
+      require(finite_[k], "spectral_filter: masks must be finite; mask ", chosen_[first + k],
+              " holds NaN or infinity.");
     return count;
   }
   const S* weights(int64_t k) const { return weights_.data + k * t_.shape.weight_size(); }
@@ -292,7 +285,6 @@ void filter_into(const Tensor& packed, int64_t height, int64_t width, const Mask
   const int64_t batch = packed.size(0), channels = packed.size(1);
   const bool rgb = channels_last && channels == 3;  // then a unit of work is an image, else a plane
   const Transforms<S> t(height, width, rgb ? 3 : 1);
-  STD_TORCH_CHECK(packed.size(2) == t.shape.size(), "freqkit::spectral_filter: packed does not fit the image size");
   const int64_t per_image = rgb ? 1 : channels;
   const int64_t units = batch * per_image, plane_size = height * width, weight_size = t.shape.weight_size();
   const S* from = static_cast<const S*>(packed.const_data_ptr());
@@ -388,12 +380,19 @@ void filter_into(const Tensor& packed, int64_t height, int64_t width, const Mask
   }
 }
 
+int64_t packed_size(const Tensor& packed, int64_t height, int64_t width) {
+  check_side_lengths("freqkit::spectral_filter", height, width);
+  return dispatch_real("freqkit::spectral_filter", packed.scalar_type(), [&](auto zero) {
+    return PlaneShape{int(height), int(width), kernels_in_use(decltype(zero){}).lanes}.size();
+  });
+}
+
 void filter_dispatch(const Tensor& packed, int64_t height, int64_t width, const Tensor& mask, int64_t kind,
                      const std::vector<int64_t>& cell, bool paired, bool channels_last, const Tensor& out) {
-  STD_TORCH_CHECK(packed.is_contiguous(), "freqkit::spectral_filter: packed must be contiguous");
-  check_masks(mask, kind, cell, height, width, packed.scalar_type());
+  if (out.numel() == 0) return;
   dispatch_real("freqkit::spectral_filter", packed.scalar_type(), [&](auto zero) {
     filter_into<decltype(zero)>(packed, height, width, masks_of(mask, kind, cell), paired, channels_last, out);
+    return 0;
   });
 }
 
@@ -402,6 +401,8 @@ void filter_dispatch(const Tensor& packed, int64_t height, int64_t width, const 
 Tensor spectral_filter(const Tensor& packed_any, int64_t height, int64_t width, const Tensor& mask_any, int64_t kind,
                        std::vector<int64_t> cell, bool paired, ScalarType dtype, bool channels_last) {
   const Tensor packed = contiguous_of(packed_any), mask = contiguous_of(mask_any);
+  check_filter("freqkit::spectral_filter", packed, packed_size(packed, height, width), height, width, mask, kind, cell,
+               paired, dtype);
   const int64_t channels = packed.size(1);
   std::vector<int64_t> size = {packed.size(0)};
   if (!paired) size.insert(size.begin(), mask.size(0));
@@ -410,13 +411,21 @@ Tensor spectral_filter(const Tensor& packed_any, int64_t height, int64_t width, 
   else
     size.insert(size.end(), {channels, height, width});
   const Tensor out = empty_on(packed, size, dtype);
-  if (out.numel() > 0) filter_dispatch(packed, height, width, mask, kind, cell, paired, channels_last, out);
+  filter_dispatch(packed, height, width, mask, kind, cell, paired, channels_last, out);
   return channels_last ? channels_first(out) : out;
 }
 
-void spectral_filter_out(const Tensor& packed, int64_t height, int64_t width, const Tensor& mask, int64_t kind,
+void spectral_filter_out(const Tensor& packed_any, int64_t height, int64_t width, const Tensor& mask_any, int64_t kind,
                          std::vector<int64_t> cell, bool paired, bool channels_last, Tensor out) {
-  filter_dispatch(contiguous_of(packed), height, width, contiguous_of(mask), kind, cell, paired, channels_last, out);
+  constexpr const char* name = "freqkit::spectral_filter_out";
+  const Tensor packed = contiguous_of(packed_any), mask = contiguous_of(mask_any);
+  check_filter(name, packed, packed_size(packed, height, width), height, width, mask, kind, cell, paired,
+               out.scalar_type());
+  check_out(name, out, paired ? -1 : mask.size(0), packed.size(0), packed.size(1), height, width, channels_last,
+            packed);
+  check_apart(name, out, "the spectrum", packed);
+  check_apart(name, out, "masks", mask);
+  filter_dispatch(packed, height, width, mask, kind, cell, paired, channels_last, out);
 }
 
 // ---- transposes -----------------------------------------------------------------------------------------------------
@@ -424,12 +433,16 @@ void spectral_filter_out(const Tensor& packed, int64_t height, int64_t width, co
 // With respect to the packed spectrum: sum over masks of m_k times the transform of the gradient, masks in their order.
 Tensor spectral_filter_backward_spectrum(const Tensor& grad, int64_t height, int64_t width, const Tensor& mask_any,
                                          int64_t kind, std::vector<int64_t> cell, bool paired, ScalarType dtype) {
+  constexpr const char* name = "freqkit::spectral_filter_backward_spectrum";
   const Tensor mask = contiguous_of(mask_any);
-  check_masks(mask, kind, cell, height, width, dtype);
+  check_side_lengths(name, height, width);
+  check_masks(name, mask, kind, cell, height, width, dtype, grad);
+  check_gradient(name, grad, paired, mask.size(0), height, width);
   const int64_t at = paired ? 0 : 1, batch = grad.size(at), channels = grad.size(at + 1);
-  return dispatch_real("freqkit::spectral_filter_backward_spectrum", dtype, [&](auto zero) {
+  return dispatch_real(name, dtype, [&](auto zero) {
     using S = decltype(zero);
     const Transforms<S> t(height, width);
+    checked_count(name, {batch, channels, t.shape.size()}, sizeof(S));
     const Masks masks = masks_of(mask, kind, cell);
     Tensor result = zeros_on(grad, {batch, channels, t.shape.size()}, dtype);
     S* to = static_cast<S*>(result.mutable_data_ptr());
@@ -461,13 +474,24 @@ Tensor spectral_filter_backward_spectrum(const Tensor& grad, int64_t height, int
 // are summed in eight fixed shares, so that the sum does not depend on the number of threads.
 Tensor spectral_filter_backward_mask(const Tensor& grad, const Tensor& packed_any, int64_t height, int64_t width,
                                      int64_t kind, bool paired) {
+  constexpr const char* name = "freqkit::spectral_filter_backward_mask";
   const Tensor packed = contiguous_of(packed_any);
-  STD_TORCH_CHECK(kind <= 1, "freqkit: only dense masks have gradients");
-  const int64_t batch = packed.size(0), channels = packed.size(1), count = grad.size(0);
-  return dispatch_real("freqkit::spectral_filter_backward_mask", packed.scalar_type(), [&](auto zero) {
+  require(kind == 0 || kind == 1, name, ": only dense masks have gradients; got kind ", kind, ".");
+  check_side_lengths(name, height, width);
+  require(packed.dim() == 3, name, ": packed must be a spectrum [B, C, M].");
+  const int64_t batch = packed.size(0), channels = packed.size(1);
+  check_gradient(name, grad, paired, paired ? batch : -1, height, width);
+  check_device(name, "grad", grad, packed);
+  require(grad.size(paired ? 0 : 1) == batch && grad.size(paired ? 1 : 2) == channels, name,
+          ": grad must have the spectrum's B and C.");
+  const int64_t count = grad.size(0);
+  return dispatch_real(name, packed.scalar_type(), [&](auto zero) {
     using S = decltype(zero);
     const Transforms<S> t(height, width);
+    check_packed(name, "packed", packed, t.shape.size());
     const int64_t columns = kind == 0 ? width : width / 2 + 1, weight_size = t.shape.weight_size();
+    checked_count(name, {count, height, columns}, sizeof(S));
+    if (batch * channels == 0) return zeros_on(grad, {count, height, columns}, packed.scalar_type());
     Tensor result = empty_on(grad, {count, height, columns}, packed.scalar_type());
     S* to = static_cast<S*>(result.mutable_data_ptr());
     const S* from = static_cast<const S*>(packed.const_data_ptr());

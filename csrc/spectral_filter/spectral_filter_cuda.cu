@@ -1,4 +1,5 @@
 // The CUDA operators: tensors in, tensors out, launches on torch's current stream.
+#include "../common/checks.h"
 #include "../common/torch.h"
 #include "spectral_filter.cuh"
 
@@ -16,33 +17,15 @@ struct Memory {
 };
 
 template <class T>
-const T* channel_values(const std::optional<Tensor>& values, int64_t channels, const Tensor& like) {
-  if (!values) return nullptr;
-  STD_TORCH_CHECK(values->numel() == channels && values->is_contiguous() &&
-                      values->scalar_type() == like.scalar_type() &&
-                      values->get_device_index() == like.get_device_index() && values->is_cuda(),
-                  "freqkit: mean and std need C numbers of the images' dtype on their device");
-  return static_cast<const T*>(values->const_data_ptr());
+const T* channel_values(const std::optional<Tensor>& values) {
+  return values ? static_cast<const T*>(values->const_data_ptr()) : nullptr;
 }
 
-MaskView mask_view(const Tensor& mask, int64_t kind, const std::vector<int64_t>& cell, int64_t height, int64_t width,
-                   const Tensor& like, ScalarType dtype) {
-  STD_TORCH_CHECK(
-      mask.dim() == 3 && mask.is_contiguous() && mask.is_cuda() && mask.get_device_index() == like.get_device_index(),
-      "freqkit: masks must have three dimensions and lie on the images' device");
+MaskView mask_view(const Tensor& mask, int64_t kind, const std::vector<int64_t>& cell) {
   MaskView view;
   view.data = mask.const_data_ptr();
   view.kind = MaskKind(kind);
-  if (is_dense(view.kind)) {
-    STD_TORCH_CHECK(mask.scalar_type() == dtype, "freqkit: dense masks must have the spectrum's dtype");
-    STD_TORCH_CHECK(mask.size(1) == height && mask.size(2) == (view.kind == MaskKind::kFull ? width : width / 2 + 1),
-                    "freqkit: dense masks do not fit the image size");
-    return view;
-  }
-  STD_TORCH_CHECK(is_bits(view.kind) && mask.scalar_type() == ScalarType::Byte, "freqkit: bit masks must be uint8");
-  STD_TORCH_CHECK(cell.size() == 2 && cell[0] > 0 && cell[1] > 0 && mask.size(1) * cell[0] == height &&
-                      mask.size(2) * 8 * cell[1] >= width,
-                  "freqkit: bit masks do not fit the image size");
+  if (is_dense(view.kind)) return view;
   view.cell_height = int(cell[0]);
   view.cell_width = int(cell[1]);
   view.cell_rows = int(mask.size(1));
@@ -74,23 +57,16 @@ void set_weights(T& self_weight, T& inner_weight, int64_t height, int64_t width)
   inner_weight = T(2.0 / (double(height) * double(width)));
 }
 
-void filter_into(const Tensor& packed_any, int64_t height, int64_t width, const Tensor& mask_any, int64_t kind,
+void filter_into(const Tensor& packed, int64_t height, int64_t width, const Tensor& mask, int64_t kind,
                  const std::vector<int64_t>& cell, bool paired, bool channels_last, const Tensor& out) {
-  const Tensor packed = contiguous_of(packed_any), mask = contiguous_of(mask_any);
-  STD_TORCH_CHECK(packed.dim() == 3 && packed.size(2) == packed_size(height, width),
-                  "freqkit::spectral_filter: packed does not fit the image size");
+  if (out.numel() == 0) return;
   dispatch_real("freqkit::spectral_filter", packed.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
     const Stream stream(packed);
     const int64_t channels = packed.size(1), images = packed.size(0) * channels, masks = paired ? 1 : mask.size(0);
-    STD_TORCH_CHECK(!paired || mask.size(0) == packed.size(0),
-                    "freqkit::spectral_filter: paired filtering needs as many masks as images");
-    STD_TORCH_CHECK(out.is_cuda() && out.get_device_index() == packed.get_device_index() &&
-                        out.numel() == masks * images * height * width,
-                    "freqkit::spectral_filter: out does not fit the result");
     InverseArguments<T> a{};
     a.spectrum = static_cast<const Complex<T>*>(packed.const_data_ptr());
-    a.mask = mask_view(mask, kind, cell, height, width, packed, packed.scalar_type());
+    a.mask = mask_view(mask, kind, cell);
     a.masks = masks;
     a.images = images;
     a.channels = int(channels);
@@ -117,17 +93,23 @@ void filter_into(const Tensor& packed_any, int64_t height, int64_t width, const 
 }  // namespace
 
 Tensor spectrum(const Tensor& x, const std::optional<Tensor>& mean, const std::optional<Tensor>& std) {
-  STD_TORCH_CHECK(x.dim() == 4, "freqkit::spectrum: x must be [B, C, H, W]");
+  constexpr const char* name = "freqkit::spectrum";
+  require(x.dim() == 4, name, ": x must be [B, C, H, W].");
   const int64_t batch = x.size(0), channels = x.size(1), height = x.size(2), width = x.size(3);
-  return dispatch_real("freqkit::spectrum", x.scalar_type(), [&](auto zero) {
+  check_side_lengths(name, height, width);
+  check_channel_values(name, mean, channels, x);
+  check_channel_values(name, std, channels, x);
+  return dispatch_real(name, x.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
-    const Stream stream(x);
+    checked_count(name, {batch, channels, packed_size(height, width)}, sizeof(T));
     Tensor packed = empty_on(x, {batch, channels, packed_size(height, width)}, x.scalar_type());
+    if (packed.numel() == 0) return packed;
+    const Stream stream(x);
     const Memory<T> memory(stream, x, height, width, batch * channels);
     ForwardArguments<T> a{};
     a.in = input_view(x);
-    a.mean = channel_values<T>(mean, channels, x);
-    a.divisor = channel_values<T>(std, channels, x);
+    a.mean = channel_values<T>(mean);
+    a.divisor = channel_values<T>(std);
     a.outer = batch * channels;
     a.inner = 1;
     a.outer_step = 1;
@@ -141,18 +123,22 @@ Tensor spectrum(const Tensor& x, const std::optional<Tensor>& mean, const std::o
 
 // The transpose of spectrum: the inverse with every row at weight one and without 1/(HW).
 Tensor spectrum_backward(const Tensor& grad_any, int64_t height, int64_t width, const std::optional<Tensor>& std) {
+  constexpr const char* name = "freqkit::spectrum_backward";
+  check_side_lengths(name, height, width);
+  require(grad_any.dim() == 3, name, ": grad must be a spectrum [B, C, M].");
   const Tensor grad = contiguous_of(grad_any);
-  STD_TORCH_CHECK(grad.dim() == 3 && grad.size(2) == packed_size(height, width),
-                  "freqkit::spectrum_backward: grad does not fit the image size");
-  return dispatch_real("freqkit::spectrum_backward", grad.scalar_type(), [&](auto zero) {
+  check_packed(name, "grad", grad, packed_size(height, width));
+  check_channel_values(name, std, grad.size(1), grad);
+  return dispatch_real(name, grad.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
-    const Stream stream(grad);
     const int64_t channels = grad.size(1), images = grad.size(0) * channels;
     Tensor result = empty_on(grad, {grad.size(0), channels, height, width}, grad.scalar_type());
+    if (images == 0) return result;
+    const Stream stream(grad);
     const Memory<T> memory(stream, grad, height, width, images);
     InverseArguments<T> a{};
     a.spectrum = static_cast<const Complex<T>*>(grad.const_data_ptr());
-    a.divisor = channel_values<T>(std, channels, grad);
+    a.divisor = channel_values<T>(std);
     a.masks = 1;
     a.images = images;
     a.channels = int(channels);
@@ -164,8 +150,11 @@ Tensor spectrum_backward(const Tensor& grad_any, int64_t height, int64_t width, 
   });
 }
 
-Tensor spectral_filter(const Tensor& packed, int64_t height, int64_t width, const Tensor& mask, int64_t kind,
+Tensor spectral_filter(const Tensor& packed_any, int64_t height, int64_t width, const Tensor& mask_any, int64_t kind,
                        std::vector<int64_t> cell, bool paired, ScalarType dtype, bool channels_last) {
+  const Tensor packed = contiguous_of(packed_any), mask = contiguous_of(mask_any);
+  check_filter("freqkit::spectral_filter", packed, packed_size(height, width), height, width, mask, kind, cell, paired,
+               dtype);
   const int64_t channels = packed.size(1);
   std::vector<int64_t> size = {packed.size(0)};
   if (!paired) size.insert(size.begin(), mask.size(0));
@@ -178,25 +167,34 @@ Tensor spectral_filter(const Tensor& packed, int64_t height, int64_t width, cons
   return channels_last ? channels_first(out) : out;
 }
 
-void spectral_filter_out(const Tensor& packed, int64_t height, int64_t width, const Tensor& mask, int64_t kind,
+void spectral_filter_out(const Tensor& packed_any, int64_t height, int64_t width, const Tensor& mask_any, int64_t kind,
                          std::vector<int64_t> cell, bool paired, bool channels_last, Tensor out) {
+  constexpr const char* name = "freqkit::spectral_filter_out";
+  const Tensor packed = contiguous_of(packed_any), mask = contiguous_of(mask_any);
+  check_filter(name, packed, packed_size(height, width), height, width, mask, kind, cell, paired, out.scalar_type());
+  check_out(name, out, paired ? -1 : mask.size(0), packed.size(0), packed.size(1), height, width, channels_last,
+            packed);
+  check_apart(name, out, "the spectrum", packed);
+  check_apart(name, out, "masks", mask);
   filter_into(packed, height, width, mask, kind, cell, paired, channels_last, out);
 }
 
 Tensor spectral_filter_backward_spectrum(const Tensor& grad_any, int64_t height, int64_t width, const Tensor& mask_any,
                                          int64_t kind, std::vector<int64_t> cell, bool paired, ScalarType dtype) {
+  constexpr const char* name = "freqkit::spectral_filter_backward_spectrum";
   const Tensor grad = evenly_stepped(grad_any), mask = contiguous_of(mask_any);
+  check_side_lengths(name, height, width);
+  check_masks(name, mask, kind, cell, height, width, dtype, grad);
+  check_gradient(name, grad, paired, mask.size(0), height, width);
   const int64_t at = paired ? 0 : 1;
-  STD_TORCH_CHECK(
-      grad.dim() == at + 4 && grad.size(at + 2) == height && grad.size(at + 3) == width && grad.size(0) == mask.size(0),
-      "freqkit::spectral_filter_backward_spectrum: grad does not fit the masks and the image size");
-  return dispatch_real("freqkit::spectral_filter_backward_spectrum", dtype, [&](auto zero) {
+  return dispatch_real(name, dtype, [&](auto zero) {
     using T = decltype(zero);
-    const Stream stream(grad);
     const int64_t batch = grad.size(at), channels = grad.size(at + 1), images = batch * channels;
     const int64_t masks = paired ? 1 : mask.size(0);
     const std::vector<int64_t> size = {batch, channels, packed_size(height, width)};
-    if (masks == 0) return zeros_on(grad, size, dtype);
+    checked_count(name, {batch, channels, packed_size(height, width)}, sizeof(T));
+    if (masks == 0 || images == 0) return zeros_on(grad, size, dtype);
+    const Stream stream(grad);
     Tensor result = empty_on(grad, size, dtype);
     const Memory<T> memory(stream, grad, height, width, masks * images);
     ForwardArguments<T> a{};
@@ -209,7 +207,7 @@ Tensor spectral_filter_backward_spectrum(const Tensor& grad_any, int64_t height,
     a.paired = paired;
     a.sum = RowSum::spectrum_gradient;
     a.spectrum = static_cast<Complex<T>*>(result.mutable_data_ptr());
-    a.mask = mask_view(mask, kind, cell, height, width, grad, dtype);
+    a.mask = mask_view(mask, kind, cell);
     set_weights(a.self_weight, a.inner_weight, height, width);
     forward(stream, memory.work(), a);
     return result;
@@ -218,21 +216,25 @@ Tensor spectral_filter_backward_spectrum(const Tensor& grad_any, int64_t height,
 
 Tensor spectral_filter_backward_mask(const Tensor& grad_any, const Tensor& packed_any, int64_t height, int64_t width,
                                      int64_t kind, bool paired) {
-  STD_TORCH_CHECK(is_dense(MaskKind(kind)), "freqkit: only dense masks have gradients");
+  constexpr const char* name = "freqkit::spectral_filter_backward_mask";
+  require(is_dense(MaskKind(kind)), name, ": only dense masks have gradients; got kind ", kind, ".");
+  check_side_lengths(name, height, width);
   const Tensor grad = evenly_stepped(grad_any), packed = contiguous_of(packed_any);
+  check_packed(name, "packed", packed, packed_size(height, width));
+  check_gradient(name, grad, paired, paired ? packed.size(0) : -1, height, width);
+  check_device(name, "grad", grad, packed);
   const int64_t at = paired ? 0 : 1;
-  STD_TORCH_CHECK(grad.dim() == at + 4 && grad.size(at) == packed.size(0) && grad.size(at + 1) == packed.size(1) &&
-                      grad.size(at + 2) == height && grad.size(at + 3) == width &&
-                      packed.size(2) == packed_size(height, width),
-                  "freqkit::spectral_filter_backward_mask: grad does not fit the spectrum and the image size");
-  return dispatch_real("freqkit::spectral_filter_backward_mask", packed.scalar_type(), [&](auto zero) {
+  require(grad.size(at) == packed.size(0) && grad.size(at + 1) == packed.size(1), name,
+          ": grad must have the spectrum's B and C.");
+  return dispatch_real(name, packed.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
-    const Stream stream(grad);
     const int64_t channels = packed.size(1), images = packed.size(0) * channels, masks = grad.size(0);
     const int64_t columns = MaskKind(kind) == MaskKind::kFull ? width : width / 2 + 1;
     const std::vector<int64_t> size = {masks, height, columns};
     const int64_t planes = paired ? channels : images;
-    if (planes == 0) return zeros_on(grad, size, packed.scalar_type());
+    checked_count(name, {masks, height, columns}, sizeof(T));
+    if (planes == 0 || masks == 0) return zeros_on(grad, size, packed.scalar_type());
+    const Stream stream(grad);
     const int64_t shares = mask_gradient_shares(masks, planes, int(height)), inner = planes / shares;
     Tensor result = empty_on(grad, size, packed.scalar_type());
     const Tensor half = empty_on(grad, {masks * shares, height / 2 + 1, width}, packed.scalar_type());

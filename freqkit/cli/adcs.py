@@ -8,7 +8,7 @@ from freqkit.cli.app import app, command, say, say_json
 from freqkit.cli.options import DATA, JSON, options, the_images
 from freqkit.cli.progress import watcher
 from freqkit.cli.tables import number, show_table
-from freqkit.cli.values import Triple
+from freqkit.cli.values import ResultFile, Triple
 
 
 @command(app, "adcs", leaves_records=True)
@@ -30,7 +30,7 @@ from freqkit.cli.values import Triple
 @click.option("--mean", type=Triple(), metavar="R,G,B", help="Normalise the images first.  [default: not at all]")
 @click.option("--std", type=Triple(), metavar="R,G,B")
 @click.option("--double", is_flag=True, help="Transform in float64.")
-@click.option("--out", type=click.Path(dir_okay=False), metavar="FILE", help="Write FILE (safetensors) and .png.")
+@click.option("--out", type=ResultFile("adcs.safetensors"), metavar="FILE", help="Write FILE (safetensors) and .png.")
 @click.option("--overwrite", is_flag=True, help="Replace FILE.")
 @options(JSON)
 def adcs(preset, channel, mean, std, double, out, overwrite, as_json, **flags):
@@ -56,7 +56,7 @@ def adcs(preset, channel, mean, std, double, out, overwrite, as_json, **flags):
         if not out.parent.is_dir():
             raise UsageError(f"--out must lie in a folder that is there; {out.parent} is not.")
     with join() as ranks:
-        images = the_images(flags)
+        images = the_images(flags, preset=preset)
         with watcher() as progress:
             result = measure(
                 images, channel=channel, preset=preset, mean=mean, std=std,

@@ -3,17 +3,21 @@
 import difflib
 import functools
 import json
+import math
 import os
 import re
 import shlex
 import sys
+import tempfile
 import traceback
+from pathlib import Path
 
 import click
 
 from freqkit import __version__
 from freqkit.cli.records import config_option, recorded
-from freqkit.errors import UsageError
+from freqkit.errors import UsageError, environment_count, plain_line, stopped_by_sigterm, torchrun
+from freqkit.report.words import printable
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 COMMANDS = {
@@ -25,7 +29,7 @@ COMMANDS = {
     "adcs": ("freqkit.cli.adcs", "adcs", "Where each class has more energy than the others (ADCS)."),
     "status": ("freqkit.cli.status", "status", "How far a run is, live or dead."),
     "demo": ("freqkit.cli.demo", "demo", "Plant a frequency shortcut, train on it, find it again."),
-    "evaluate": ("freqkit.cli.evaluate", "evaluate", "Shortcut classes on every test set, also attacked and filtered."),
+    "evaluate": ("freqkit.cli.evaluate", "evaluate", "Classes on every test set, whole, filtered and attacked."),
     "doctor": ("freqkit.cli.doctor", "doctor", "Check test sets on disk, and a model's preprocessing."),
     "table": ("freqkit.cli.table", "table", "Tables of evaluations; imports timm and RobustBench."),
     "report": ("freqkit.cli.report", "report", "Make a run's page anew, or compare several runs on one."),
@@ -57,12 +61,14 @@ class App(click.Group):
         return getattr(importlib.import_module(module), attribute)
 
     def resolve_command(self, context, args):
-        if args and args[0] in COMMANDS and args[0] not in SHARED and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        alone = args and args[0] in COMMANDS and args[0] not in SHARED
+        if alone and environment_count("WORLD_SIZE", 1, 1) > 1:
             raise click.UsageError(f"torchrun can share {', '.join(SHARED)} among processes, not {args[0]}.", context)
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             near = difflib.get_close_matches(args[0], COMMANDS, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(COMMANDS)}."
             raise click.UsageError(f"there is no command {args[0]!r}; {hint}", context)
+        torchrun()  # what is wrong with the environment is said before anything is read
         return super().resolve_command(context, args)
 
     def format_commands(self, context, formatter):
@@ -80,9 +86,13 @@ def guarded(run, args):
     """Call `run`; give the exit code, after one sentence on stderr when it failed."""
     say = _one_voice()
     try:
-        code = run()
+        with stopped_by_sigterm():
+            code = run()
         return code if isinstance(code, int) else OK
     except click.UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # a group called by itself; click below 8.2 shows its help
+            say(error.ctx.get_help(), keep="\n")
+            return USAGE
         where = error.ctx.command_path if error.ctx else "freqkit"
         say(f"{where}: {_one_line(error.format_message())}")
         say(f"`{where} --help` lists all options.")
@@ -94,19 +104,28 @@ def guarded(run, args):
         return error.exit_code
     except Exception as error:
         if "--debug" in args:
-            traceback.print_exc()
+            say(traceback.format_exc().rstrip(), keep="\n")
         if isinstance(error, UsageError) or (isinstance(error, ValueError) and _raised_by_us(error)):
             say(f"freqkit: {_one_line(str(error))}")
             return USAGE
+        if isinstance(error, OSError):
+            unnamed = "" if error.filename or not error.errno else " (standard output, or a file that it does not name)"
+            say(f"freqkit: {_one_line(str(error))}{unnamed}")
+            return FAILED
         say(f"freqkit: {_name(error)}{_one_line(str(error)) or 'no message'}")
-        if "--debug" not in args and not _of_ranks(error):
-            say("Run it again with --debug for the traceback.")
+        if not _of_ranks(error):
+            more = "" if "--debug" in args else " Run it again with --debug for the traceback."
+            say(f"This is a fault of freqkit.{more}")
         return FAILED
 
 
 def _one_voice():
     """`say` for errors: of the ranks of one run the first that fails speaks, and says which it is."""
-    rank, size = os.environ.get("RANK"), int(os.environ.get("WORLD_SIZE", "1"))
+    rank = os.environ.get("RANK")
+    try:
+        size = torchrun()[1]
+    except UsageError:
+        return say  # which is then what there is to say
     if rank is None or size == 1:
         return say
 
@@ -122,7 +141,7 @@ def _one_voice():
 
 def _interrupted(args, error, say):
     if "--debug" in args:
-        traceback.print_exception(error)
+        say("".join(traceback.format_exception(error)).rstrip(), keep="\n")
     say("freqkit: interrupted.")
     if args[:1] in (["search"], ["dfm"], ["train"], ["compare-searchers"], ["evaluate"]) and "--dry-run" not in args:
         again = [arg for arg in args if arg not in ("--resume", "--overwrite")]
@@ -142,7 +161,7 @@ def _raised_by_us(error):
 
 
 def _name(error):
-    return "" if isinstance(error, OSError) or _of_ranks(error) else f"{type(error).__name__}: "
+    return "" if _of_ranks(error) else f"{type(error).__name__}: "
 
 
 def _of_ranks(error):
@@ -152,12 +171,17 @@ def _of_ranks(error):
 
 
 def _one_line(text):
-    return " ".join(text.split())
+    return plain_line(text)
 
 
-def say(sentence):
-    """A line for the reader, on stderr: stdout belongs to results."""
-    click.echo(sentence, err=True)
+def say(sentence, *, keep=""):
+    """A line for the reader, on stderr: stdout belongs to results. `keep`: see `printable`."""
+    click.echo(printable(sentence, keep=keep), err=True)
+
+
+def tell(line, *, keep=""):
+    """A line of a result, on stdout. `keep`: see `printable`."""
+    click.echo(printable(line, keep=keep))
 
 
 def say_json(value):
@@ -184,8 +208,55 @@ def spelled_as_flags(function):
             return function(*args, **kwargs)
         except UsageError as error:
             raise UsageError(in_flags(str(error), click.get_current_context().command)) from error
+        except EOFError as error:
+            # click takes it for Ctrl-D at a question; there is none, so a reader of ours let it through.
+            raise RuntimeError(f"a file ends too soon ({error})") from error
 
     return run
+
+
+def _checking_flags(function):
+    """The command, which finds out before its work whether its numbers are some, and its outputs can be written."""
+
+    @functools.wraps(function)
+    def run(*args, **kwargs):
+        context = click.get_current_context()
+        for parameter in context.command.params:
+            kind, value = parameter.type, context.params.get(parameter.name)
+            given = value if isinstance(value, (list, tuple)) else [value]
+            if any(isinstance(part, float) and not math.isfinite(part) for part in given):
+                raise UsageError(f"{max(parameter.opts, key=len)} must be a finite number; got {value}.")
+            if not context.params.get("dry_run"):
+                output = isinstance(parameter, click.Option) and isinstance(kind, click.Path) and not kind.exists
+                if output and value is not None and parameter.name != "log_json":  # which may be a pipe
+                    check_writable(value, max(parameter.opts, key=len), folder=kind.dir_okay)
+        return function(*args, **kwargs)
+
+    return run
+
+
+def check_writable(path, flag, folder=False):
+    """Refuse a file, or a folder to be made, that cannot be written.
+
+    Raises:
+        UsageError: it lies in no folder, is something else, or a file cannot be made there.
+    """
+    path = Path(path)
+    try:
+        if path.exists() and not (path.is_dir() if folder else path.is_file()):
+            raise UsageError(f"{flag} must be {'a folder' if folder else 'a file'}; {path} is something else.")
+        place = path
+        while not place.exists() and (folder or place == path):
+            place = place.parent
+        place = place if folder or place != path else place.parent
+        if not place.is_dir():
+            raise UsageError(f"{flag} must lie in a folder that is there; {place} is not.")
+        with tempfile.TemporaryFile(dir=place, prefix=f".{path.name[:80]}.", suffix=".part"):
+            pass
+    except OSError as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f"{flag} must be a place that can be written; {path}: {error.strerror}.") from error
 
 
 def in_flags(text, command):
@@ -209,7 +280,7 @@ def command(group, *args, leaves_records=False, **kwargs):
 
     def wrap(function):
         option = click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks of errors.")
-        function = spelled_as_flags(function)
+        function = spelled_as_flags(_checking_flags(function))
         function = config_option(option(recorded(function) if leaves_records else function))
         return group.command(*args, **kwargs)(function)
 

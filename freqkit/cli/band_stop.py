@@ -7,8 +7,9 @@ import click
 from freqkit.cli.app import app, command, say, say_json
 from freqkit.cli.options import DATA, JSON, MODEL, RUN, options, side_of, the_images, the_model
 from freqkit.cli.progress import watcher
+from freqkit.cli.searchers import clean_facts, show_clean
 from freqkit.cli.tables import percent, show_table
-from freqkit.cli.values import resolve_device
+from freqkit.cli.values import ResultFile, resolve_device
 
 
 @command(app, "band-stop", leaves_records=True)
@@ -16,7 +17,9 @@ from freqkit.cli.values import resolve_device
 @click.option("--edges", metavar="R,R,...", help="Where bands 2, 3, ... begin, cycles/image.  [default: N/8,N/4,3N/8]")
 @click.option("--remove", type=click.IntRange(1), default=2, show_default=True, help="Bands removed at a time.")
 @click.option("--remove-dc", is_flag=True, help="Band 1 takes the mean of the image with it.")
-@click.option("--out", type=click.Path(dir_okay=False), metavar="FILE", help="Write FILE (safetensors), .csv and .png.")
+@click.option(
+    "--out", type=ResultFile("band-stop.safetensors"), metavar="FILE", help="Write FILE (safetensors), .csv and .png."
+)
 @click.option("--overwrite", is_flag=True, help="Replace FILE.")
 @options(RUN, JSON)
 def band_stop(edges, remove, remove_dc, out, overwrite, as_json, **flags):
@@ -54,6 +57,7 @@ def band_stop(edges, remove, remove_dc, out, overwrite, as_json, **flags):
         save_figure(plot_band_stop(result), out.with_suffix(".png"))
     if as_json:
         facts = {
+            "clean": clean_facts(result.clean),
             "accuracy": dict(zip(["all", *result.names], result.accuracy.tolist(), strict=True)),
             "classes": result.classes,
             "relative_confusion": dict(zip(result.names, result.relative_confusion.tolist(), strict=True)),
@@ -62,6 +66,7 @@ def band_stop(edges, remove, remove_dc, out, overwrite, as_json, **flags):
         }
         say_json(facts)
         return
+    show_clean(result.clean)
     shown = result.classes[:30]
     show_table(
         [("class", "left"), ("clean TPR", "right"), *((f"-{name}", "right") for name in result.names)],

@@ -42,8 +42,10 @@ def synthetic(variant, images_per_class, test_images_per_class, test_seed, kind,
     \b
     freqkit data synthetic --variant 1 --images-per-class 200 --out planted
     """
-    from freqkit.data import synthetic, write_image_folder, write_npy, write_truth
+    from freqkit.data import synthetic, write_npy, write_truth
+    from freqkit.data.folder import fill_image_folder
     from freqkit.errors import UsageError
+    from freqkit.results.files import atomic_folder
 
     out = Path(out)
     if out.exists() and any(out.iterdir()):
@@ -57,13 +59,14 @@ def synthetic(variant, images_per_class, test_images_per_class, test_seed, kind,
         part: synthetic(variant, images_per_class=count, seed=number, band_edges=bands, **flags)
         for part, (count, number) in counts.items()
     }
-    for part, images in sets.items():
-        if kind == "npy":
-            write_npy(images, out, part=part, name=f"_complex_special_{variant}_par")
-        else:
-            write_image_folder(images, out / part if len(sets) > 1 else out)
-    images = sets["train"]
-    write_truth(images, out)
+    with atomic_folder(out) as folder:
+        for part, images in sets.items():
+            if kind == "npy":
+                write_npy(images, folder, part=part, name=f"_complex_special_{variant}_par")
+            else:
+                fill_image_folder(images, folder / part if len(sets) > 1 else folder)
+        images = sets["train"]
+        write_truth(images, folder)
     if as_json:
         facts = {"images": sum(map(len, sets.values())), "folder": str(out), **images.record}
         if "test" in sets:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from freqkit.cli.app import command, say, say_json
+from freqkit.cli.app import command, say, say_json, tell
 from freqkit.cli.data import data
 from freqkit.cli.options import JSON, options
 from freqkit.cli.tables import show_table
@@ -89,11 +89,11 @@ def check(folder, write_sums, sums, as_json):
         say_json(facts)
     else:
         balance = f"{min(counts)} each" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)} each"
-        click.echo(f"{len(images):,} images of {len(images.classes)} classes, {balance}")
+        tell(f"{len(images):,} images of {len(images.classes)} classes, {balance}")
         for name in ("bad", "changed", "missing", "unknown"):
             if facts.get(name):
                 more = ", ..." if len(facts[name]) > 5 else ""
-                click.echo(f"{len(facts[name])} {name}: {', '.join(facts[name][:5])}{more}")
+                tell(f"{len(facts[name])} {name}: {', '.join(facts[name][:5])}{more}")
         if not wrong:
-            click.echo("every image is whole" + (", every checksum fits" if sums else ""))
+            tell("every image is whole" + (", every checksum fits" if sums else ""))
     return 1 if wrong else 0

@@ -105,6 +105,8 @@ def run(
                 "loss": float(unseen.loss[i, i]),
                 "tpr": float(unseen.tpr[i, i]),
                 "fpr": float(unseen.fpr[i, i]),
+                "images": int(unseen.counts[i]),
+                "others": int(unseen.counts.sum() - unseen.counts[i]),
                 "clean tpr": clean["classes"][name]["accuracy"],
                 "coverage": row["coverage"],
                 "planted": best.planted,

@@ -19,7 +19,7 @@ from freqkit.cli.options import (
     the_model,
 )
 from freqkit.cli.progress import watcher
-from freqkit.cli.searchers import cost_of, facts_of, show_classes
+from freqkit.cli.searchers import cost_of, facts_of, kept_of, show_classes
 from freqkit.cli.values import Share, resolve_device
 
 
@@ -98,6 +98,8 @@ def dfm(
     freqkit dfm --model cifar_resnet20 --weights resnet20.safetensors \\
                 --data cifar10/test --split-fraction 0.5 --out runs/dfm
     """
+    from click.core import ParameterSource
+
     from freqkit.engine.ranks import join
     from freqkit.errors import UsageError
     from freqkit.report import examples_of, plot_removal, save_examples, save_figure
@@ -105,11 +107,14 @@ def dfm(
 
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other; give one of them.")
+    source = click.get_current_context().get_parameter_source("published_batch_size")
+    if preset == "default" and source is ParameterSource.COMMANDLINE:
+        raise UsageError("--published-batch-size is of the published loss; it needs --preset iccv2023 or dfm_v2023.")
     if method == "gradient" and preset != "default":
         raise UsageError(f"--preset {preset} is a way of removal; give --method removal.")
     with join() as ranks:
         model = the_model(flags)
-        images = the_images(flags, size=side_of(model))
+        images = the_images(flags, size=side_of(model), preset=preset)
         how = {
             "patch": patch, "levels": levels, "level": level, "ties": ties, "batch_size": flags["batch_size"],
             "device": resolve_device(flags["device"]), "dtype": flags["dtype"], "out": out, "resume": resume,
@@ -131,5 +136,6 @@ def dfm(
         if as_json:
             say_json(facts_of(result, out))
             return
-        show_classes(result, title=f"Each class seen only through its dominant {100 * level:g}% of the frequencies")
+        share = f"{100 * level:g}% of the frequencies{kept_of(result, level)}"
+        show_classes(result, title=f"Each class seen only through its dominant {share}")
         say(f"{cost_of(result)}; everything is in {out}/")

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say, say_json
+from freqkit.cli.app import app, command, say, say_json, tell
 from freqkit.cli.options import JSON, MODEL, MODEL_KEYS, options
 from freqkit.cli.progress import watcher
+from freqkit.cli.searchers import clean_facts, show_clean
 from freqkit.cli.tables import percent, show_table
 from freqkit.cli.values import Device, resolve_device
 from freqkit.results.files import slug
@@ -49,7 +50,7 @@ SETS = (
     required=True,
     metavar="LIST",
     help="imagenet, v2, c, c-bar, r, a, sketch, stylized, sct, cifar10-c, cifar100-c, NAME=PATH; fgsm, pgd, pgd-l2 "
-    "(pgd:eps=4:steps=20:band=low-16); generated, generated/fog/3.",
+    "(pgd:eps=4:steps=20:band=low-16), fgsm-cvpr2025; generated, generated/fog/3.",
 )
 @options(SETS)
 @click.option("--base", metavar="NAME", help="In-distribution set.  [default: imagenet, else the first]")
@@ -66,9 +67,8 @@ SETS = (
 @click.option(
     "--cross",
     type=click.FloatRange(0, 1),
-    default=0.2,
-    show_default=True,
-    help="Share of images asked through another class's map, for FPR.",
+    help="Share of images asked through another class's map, for FPR.  [default: 0.2; in distribution all, to 20,000 "
+    "pairs]",
 )
 @click.option("--on-bad-image", type=click.Choice(["error", "skip"]), default="error", show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of noise and draws.")
@@ -86,7 +86,10 @@ def evaluate(
     models, dfm, on, data_dir, relaxed, class_map, limit_per_class, base, preset, image_size, resize, classes, cross,
     on_bad_image, seed, device, batch_size, out, resume, overwrite, store, pictures, as_json, **flags,
 ):  # fmt: skip
-    """TPR of shortcut classes and the others, clean and filtered, on every set; DIR/results.csv, run.json, figures.
+    """TPR and FPR of classes, clean and through their maps, on every set; DIR/results.csv, run.json, figures.
+
+    A class has a shortcut when TPR and FPR say so, as in `freqkit rates`; AvgTPR compares the classes of high
+        filtered TPR with the others, as in the paper.
 
     \b
     freqkit evaluate --model resnet50.a1_in1k --pretrained --dfm runs/hfss/dfm.safetensors \\
@@ -98,6 +101,7 @@ def evaluate(
     from freqkit.measures import evaluate as measure
     from freqkit.measures.evaluation import parse_on
     from freqkit.models import load_model, model_names
+    from freqkit.report.readings import READINGS, readings_of_evaluation, shortcuts_sentence
     from freqkit.results.store import Store
 
     names = model_names(models, pretrained=flags["pretrained"])
@@ -113,7 +117,7 @@ def evaluate(
 
     if store is not None:
         store = Store(store)
-    sets, attacks, generated = parse_on(on)
+    sets, attacks, generated = parse_on(on, preset)
     failures = []
 
     def fault(name, error):
@@ -149,11 +153,29 @@ def evaluate(
     if store is not None:
         added = store.add(result.rows, source=Path(out).name, record=result.record.get("identity"))
         say(f"{added} rows added to {store.path}")
+    found = {name: readings_of_evaluation(result, name) for name, _ in names}
+    models = dict.fromkeys(row["model"] for row in result.rows)
     if as_json:
-        facts = {"table": result.table(), "failures": result.failures, "forwards": result.record["forwards"]}
+        readings = {
+            name: {one.name: {"reading": READINGS[one.word], "TPR": one.tpr, "FPR": one.fpr,
+                              "images": one.positives, "pairs": one.negatives} for one in each}
+            for name, each in found.items() if each
+        }  # fmt: skip
+        facts = {
+            "clean": {model: clean_facts(result.clean(model)) for model in models},
+            "table": result.table(), "readings": readings, "failures": result.failures,
+            "forwards": result.record["forwards"],
+        }  # fmt: skip
         say_json(facts)
     else:
+        for model in models:
+            tell(f"{model}:")
+            show_clean(result.clean(model))
         _show(result)
+        for name, each in found.items():
+            if each:
+                few = min(one.negatives for one in each)
+                say(f"{name}: {shortcuts_sentence(each)} FPR from {few} or more images of other classes each.")
         say(f"Everything is in {out}: results.csv, run.json{', figures' if pictures else ''}")
     if result.failures:
         say(f"{len(result.failures)} could not be evaluated, the first: {result.failures[0]['error']}")
@@ -178,7 +200,10 @@ def _pictures(result, out, names, loader, sets, dfm):
             if not rates or not set(rates) & set(maps.classes):
                 continue
             model = loader(name, weights)()
-            how = preprocessing_for(base, model, *(identity[key] for key in ("image_size", "resize", "preset")))
+            asked = "resize" in identity.get("asked", ())
+            how = preprocessing_for(
+                base, model, *(identity[key] for key in ("image_size", "resize", "preset")), asked=asked
+            )
             figure = plot_gallery(result, model, base, maps, preprocessing=how, name=name)
         except ValueError as error:
             say(f"No gallery of {name}: {error}")
@@ -187,11 +212,17 @@ def _pictures(result, out, names, loader, sets, dfm):
 
 
 def _show(result):
-    """One line per model, set and condition; conditions of corruption are averaged."""
+    """One line per model, set and condition; conditions of corruption are averaged, with "cvpr2025" the 15 of the
+    benchmark."""
+    from freqkit.measures.evaluation import averaged
+
     lines = {}
+    published = result.record["identity"]["preset"] == "cvpr2025"
     for row in result.table():
         where = row["condition"]
         if re.fullmatch(r"\w+/[1-5]", where):
+            if not averaged(where, published):
+                continue
             where = "mean of its conditions"
         line = lines.setdefault((row["model"], row["set"], where), {})
         line.setdefault(row["metric"], []).append(row)

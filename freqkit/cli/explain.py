@@ -4,7 +4,7 @@ import textwrap
 
 import click
 
-from freqkit.cli.app import app, command, say_json
+from freqkit.cli.app import app, command, say_json, tell
 from freqkit.cli.options import JSON, options
 
 
@@ -28,9 +28,9 @@ def explain(term, as_json):
             return
         width = max(len(name) for name in terms())
         for name, entry in terms().items():
-            click.echo(textwrap.fill(
+            tell(textwrap.fill(
                 entry["short"], 100, initial_indent=name.ljust(width + 2), subsequent_indent=" " * (width + 2)
-            ))  # fmt: skip
+            ), keep="\n")  # fmt: skip
         return
     found = find_term(word)
     if found is None:
@@ -41,12 +41,10 @@ def explain(term, as_json):
     if as_json:
         say_json({"term": name, **entry})
         return
-    click.echo(
-        f"{name}: {entry['short']}" if name.lower() not in entry["short"][: len(name) + 2].lower() else entry["short"]
-    )
+    tell(f"{name}: {entry['short']}" if name.lower() not in entry["short"][: len(name) + 2].lower() else entry["short"])
     for title, key in (("Formula", "formula"), (None, "more"), ("Source", "source")):
         if entry.get(key):
             text = entry[key] if title is None else f"{title}: {entry[key]}"
-            click.echo("\n" + textwrap.fill(text, 100))
+            tell("\n" + textwrap.fill(text, 100), keep="\n")
     if entry.get("see"):
-        click.echo(f"\nSee also: {', '.join(entry['see'])}")
+        tell(f"\nSee also: {', '.join(entry['see'])}", keep="\n")

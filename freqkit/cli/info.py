@@ -5,7 +5,7 @@ import platform
 
 import click
 
-from freqkit.cli.app import app, command, say_json
+from freqkit.cli.app import app, command, say_json, tell
 
 PACKAGES = "torch torchvision timm numpy scipy safetensors pillow matplotlib click rich jinja2".split()
 
@@ -23,10 +23,10 @@ def info(as_json):
         say_json(facts)
         return
     for title, part in facts.items():
-        click.echo(f"{title}:")
+        tell(f"{title}:")
         width = max(len(key) for key in part)
         for key, value in part.items():
-            click.echo(f"  {key.ljust(width)}  {_words(value)}")
+            tell(f"  {key.ljust(width)}  {_words(value)}")
 
 
 def gather():
@@ -67,17 +67,19 @@ def _built():
     try:
         from freqkit.ops.extension import build_info
 
-        return {"library": True, **build_info()}
+        built = build_info()
+        return {"library": built["operator"] == "native", **built}
     except ImportError as error:
         return {"library": False, "why": " ".join(str(error).split())}
 
 
 def _here(torch, built):
     here = {"machine": platform.machine(), "system": platform.system()}
-    if not built["library"]:
-        here["spectral_filter"] = "cannot run: the native library is not built"
+    if "why" in built:
+        here["spectral_filter"] = f"cannot run: {built['why']}"
         return here
-    here["spectral_filter on cpu"] = f"yes ({built['simd']})" if built.get("simd") else "yes"
+    how = built.get("simd") or built.get("operator")
+    here["spectral_filter on cpu"] = f"yes ({how})" if how else "yes"
     if not torch.cuda.is_available():
         why = "torch sees no GPU" if torch.backends.cuda.is_built() else "this torch is built without CUDA"
         here["spectral_filter on cuda"] = f"no: {why}"
@@ -87,7 +89,8 @@ def _here(torch, built):
         for i in range(torch.cuda.device_count())
     ]
     here["gpus"] = names
-    here["spectral_filter on cuda"] = "yes" if built.get("cuda") else "no: built without CUDA kernels"
+    plain = "yes (plain torch)" if not built["library"] else "no: built without CUDA kernels"
+    here["spectral_filter on cuda"] = "yes" if built.get("cuda") else plain
     return here
 
 

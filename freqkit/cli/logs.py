@@ -26,7 +26,10 @@ class Log:
     def _write(self, event, **fields):
         now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         line = {"time": now, "event": event, "rank": self.rank, **fields}
-        self.file.write(json.dumps(line).encode() + b"\n")
+        try:
+            self.file.write(json.dumps(line).encode() + b"\n")
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self.file.name) from error
 
     def start(self, title, total, unit="forwards"):
         self.state = {"title": title, "done": 0, "saved": 0, "resumed": 0, "total": total, "best": None}

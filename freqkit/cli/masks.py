@@ -7,6 +7,7 @@ import click
 from freqkit.cli.app import app, command, say, say_json
 from freqkit.cli.options import JSON, options
 from freqkit.cli.tables import percent, show_table
+from freqkit.cli.values import ResultFile
 
 
 @app.group("masks")
@@ -16,7 +17,7 @@ def masks():
 
 @command(masks, "import")
 @click.argument("pickle", type=click.Path(exists=True, dir_okay=False))
-@click.option("--out", required=True, type=click.Path(dir_okay=False), metavar="FILE", help="safetensors to write.")
+@click.option("--out", required=True, type=ResultFile("dfm.safetensors"), metavar="FILE", help="safetensors to write.")
 @click.option(
     "--classes",
     type=click.Path(exists=True, dir_okay=False),
@@ -53,7 +54,7 @@ def import_(pickle, out, classes, rank, overwrite, as_json):
 
 @command(masks, "show")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
-@click.option("--out", type=click.Path(dir_okay=False), metavar="PNG", help="Draw the maps, too.")
+@click.option("--out", type=ResultFile("dfms.png", ".png", ".svg"), metavar="PNG", help="Draw the maps, too.")
 @options(JSON)
 def show(file, out, as_json):
     """Which frequencies a file's maps keep: coverage per class, and a picture.

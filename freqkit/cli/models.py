@@ -2,7 +2,7 @@
 
 import click
 
-from freqkit.cli.app import app, command, say, say_json
+from freqkit.cli.app import app, command, say, say_json, tell
 from freqkit.cli.options import JSON, options
 
 
@@ -29,7 +29,7 @@ def list_(pattern, pretrained, as_json):
         say_json(found)
         return
     for name in found:
-        click.echo(name)
+        tell(name)
     say(f"{len(found)} models")
     return 0 if found else 1
 
@@ -64,13 +64,13 @@ def show(name, download, as_json):
     for key in ("name", "source", "num_classes", "input_size", "mean", "std"):
         value = facts[key]
         words = ", ".join(f"{v:g}" for v in value) if isinstance(value, list) else value
-        click.echo(f"{key.replace('_', ' '):12}  {words}")
-    click.echo(f"{'parameters':12}  {facts['parameters']:,}")
+        tell(f"{key.replace('_', ' '):12}  {words}")
+    tell(f"{'parameters':12}  {facts['parameters']:,}")
     if weights is None:
-        click.echo(f"{'weights':12}  none published; give --weights FILE")
+        tell(f"{'weights':12}  none published; give --weights FILE")
         return
-    click.echo(f"{'weights':12}  {weights['from']}, licence {weights['licence'] or 'not stated'}")
+    tell(f"{'weights':12}  {weights['from']}, licence {weights['licence'] or 'not stated'}")
     here = weights["here"] or "not on this machine; --download fetches them"
-    click.echo(f"{'here':12}  {here}")
+    tell(f"{'here':12}  {here}")
     if weights.get("sha256"):
-        click.echo(f"{'SHA-256':12}  {weights['sha256']}")
+        tell(f"{'SHA-256':12}  {weights['sha256']}")

@@ -1,6 +1,7 @@
 """Flags that several commands share, and what they make."""
 
 import functools
+import warnings
 
 import click
 
@@ -76,6 +77,12 @@ DATA = (
     ),
     click.option("--data-seed", type=click.IntRange(0), default=0, show_default=True, help="Draws the split."),
     click.option(
+        "--npy-floats",
+        type=click.Choice(["round", "published"]),
+        help="npy floats to bytes: rounded, or clipped to [0, 1] and rounded down.  [default: round; published under"
+        " iccv2023 and dfm_v2023]",
+    ),
+    click.option(
         "--on-bad-image",
         type=click.Choice(["error", "skip"]),
         default="error",
@@ -111,6 +118,13 @@ ENGINE = (
         help="How they are kept; float16 takes half the memory and 11 bits of every coefficient.",
     ),
 )
+PUBLISHED_ORDER = (
+    click.option(
+        "--published-order", is_flag=True,
+        help="Take and order the images as the released HFSS code: a stratified share (--split-fraction, there 0.05), "
+        "shuffled (--data-seed, there 42).",
+    ),
+)  # fmt: skip
 ENGINE_KEYS = ("memory", "form", "spectra")
 LOG = (
     click.option(
@@ -134,14 +148,21 @@ def options(*groups):
 
 def the_model(flags, *, data=None, seed=0):
     """Load the model that the flags name; with `data`, it gets as many logits as the data has classes."""
-    from freqkit.models import load_model
+    from freqkit.models import NormalisationWarning, load_model
 
     chosen = {key: flags[key] for key in MODEL_KEYS if key in flags}
     if chosen.get("num_classes") is None and data is not None:
         chosen["num_classes"] = len(data.classes)
     if chosen.get("pretrained") and not flags.get("download"):
         _must_be_here(flags["model"])
-    model = load_model(flags["model"], seed=seed, device=resolve_device(flags["device"]), **chosen)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NormalisationWarning)  # said below, in the command line's words
+        model = load_model(flags["model"], seed=seed, device=resolve_device(flags["device"]), **chosen)
+    for doubt in model.doubts:
+        say(f"Caution: {doubt}.")
+    if inside := model.record.get("normalises_itself"):
+        say(f"Note: {flags['model']} normalises images itself (by what it keeps as {', '.join(inside[:3])}), so it gets"
+            " them in [0, 1] as they are.")  # fmt: skip
     # a factory may have loaded its own; a network to be trained need not have any
     if data is None and chosen.get("weights") is None and not chosen.get("pretrained") and ":" not in flags["model"]:
         say(f"Note: {flags['model']} has random weights; give --weights FILE or --pretrained.")
@@ -167,8 +188,30 @@ def side_of(model):
     return size[0] if size is not None and size[0] == size[1] else None
 
 
-def the_images(flags, *, size=None):
-    """Read the images that the flags name, at `--image-size` or else `size`."""
+def take_published_order(context):
+    """With --published-order, the share and seed of the released code where none are given."""
+    from freqkit.data.image_set import PUBLISHED_SEED, PUBLISHED_SHARE
+
+    if context.params["published_order"]:
+        set_defaults(context, {"split_fraction": PUBLISHED_SHARE, "data_seed": PUBLISHED_SEED})
+
+
+def set_defaults(context, values):
+    """Give flags values unless they were given; what is chosen stands in run.yaml."""
+    from click.core import ParameterSource
+
+    for name, value in values.items():
+        if context.get_parameter_source(name) is ParameterSource.DEFAULT:
+            context.params[name] = value
+
+
+def npy_floats(flags, preset):
+    """How npy floats become bytes: as the flag says, else as the preset or recipe has it."""
+    return flags["npy_floats"] or ("published" if preset in ("iccv2023", "dfm_v2023") else "round")
+
+
+def the_images(flags, *, size=None, preset=None):
+    """Read the images that the flags name, at `--image-size` or else `size`, as the `preset` (or recipe) reads them."""
     from freqkit.data import load_images
 
     return load_images(
@@ -180,6 +223,8 @@ def the_images(flags, *, size=None):
         classes=flags["classes"],
         limit_per_class=flags["limit_per_class"],
         split_fraction=flags["split_fraction"],
+        split_order="published" if flags.get("published_order") else "path",
         seed=flags["data_seed"],
+        npy_floats=npy_floats(flags, preset),
         on_bad_image=flags["on_bad_image"],
     )

@@ -6,6 +6,8 @@ import time
 from collections import deque
 from contextlib import contextmanager
 
+from freqkit.report.words import printable
+
 
 class Pace:
     """How fast the work goes; what was read from a journal counts as done, but not as speed."""
@@ -124,7 +126,7 @@ class Lines:
         self._say(f"{self.title}: {share:.0f}%, {self.pace.words(self.unit)}{self.pace.extras()}")
 
     def _say(self, line):
-        print(line, file=self.stream or sys.stderr, flush=True)
+        print(printable(line), file=self.stream or sys.stderr, flush=True)
 
     def __enter__(self):
         return self
@@ -143,10 +145,10 @@ class Bar:
 
         self.progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TaskProgressColumn(),
-            TextColumn("[dim]{task.fields[words]}"),
+            TextColumn("{task.fields[words]}", style="dim", markup=False),
             console=console,
         )
         self.task, self.pace, self.unit = None, None, ""
@@ -154,24 +156,27 @@ class Bar:
     def start(self, title, total, unit="forwards"):
         self.began()
         self.pace, self.unit = Pace(total), unit
-        self.task = self.progress.add_task(title, total=total, words="")
+        self.task = self.progress.add_task(printable(title), total=total, words="")
 
     def advance(self, amount, **facts):
         self.pace.advance(amount, **_facts(facts))
-        self.progress.update(self.task, completed=self.pace.done, words=self.pace.words(self.unit) + self.pace.extras())
+        self.progress.update(self.task, completed=self.pace.done, words=self._words(self.pace.words(self.unit)))
 
     def finish(self):
         if self.task is not None:
             seconds = duration(self.pace.clock() - self.pace.began)
             rate = f"{amount(self.pace.mean_rate)} {self.unit}/s, " if self.pace.mean_rate else ""
-            self.progress.update(self.task, words=f"{rate}{seconds}{self.pace.extras()}")
+            self.progress.update(self.task, words=self._words(rate + seconds))
             self.progress.stop_task(self.task)
             self.task = None
+
+    def _words(self, words):
+        return printable(words + self.pace.extras())
 
     def note(self, sentence):
         from rich.text import Text
 
-        self.progress.console.print(Text(sentence))
+        self.progress.console.print(Text(printable(sentence)))
 
     def __enter__(self):
         self.progress.start()

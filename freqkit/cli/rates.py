@@ -13,15 +13,18 @@ from freqkit.cli.options import (
     JSON,
     LOG,
     MODEL,
+    PUBLISHED_ORDER,
     RUN,
     options,
     side_of,
+    take_published_order,
     the_images,
     the_model,
 )
 from freqkit.cli.progress import watcher
+from freqkit.cli.searchers import clean_facts, show_clean
 from freqkit.cli.tables import percent, show_table
-from freqkit.cli.values import resolve_device
+from freqkit.cli.values import ResultFile, resolve_device
 
 
 @command(app, "rates", leaves_records=True)
@@ -34,13 +37,16 @@ from freqkit.cli.values import resolve_device
     help="Frequency maps: dfm.safetensors of a search, dfm-5.safetensors of `freqkit dfm`, or an import.",
 )
 @click.option("--rest", is_flag=True, help="Test on what --split-fraction leaves, not on the split itself.")
+@options(PUBLISHED_ORDER)
 @click.option(
     "--interval", type=click.Choice(["wilson", "bootstrap"]), default="wilson", show_default=True, help="Which."
 )
 @click.option("--confidence", type=click.FloatRange(0, 1, True, True), default=0.95, show_default=True)
 @click.option("--resamples", type=click.IntRange(100), default=2000, show_default=True, help="Of the bootstrap.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the bootstrap.")
-@click.option("--out", type=click.Path(dir_okay=False), metavar="FILE", help="Write FILE (safetensors), .csv and .png.")
+@click.option(
+    "--out", type=ResultFile("rates.safetensors"), metavar="FILE", help="Write FILE (safetensors), .csv and .png."
+)
 @click.option("--overwrite", is_flag=True, help="Replace FILE.")
 @options(RUN, ENGINE, LOG, JSON)
 def rates(dfm, rest, interval, confidence, resamples, seed, out, overwrite, log_json, as_json, **flags):
@@ -56,7 +62,11 @@ def rates(dfm, rest, interval, confidence, resamples, seed, out, overwrite, log_
     from freqkit.errors import UsageError
     from freqkit.measures import SelectedOnTestSet
     from freqkit.measures import rates as measure
+    from freqkit.report.readings import READINGS, readings_of, shortcuts_sentence
 
+    context = click.get_current_context()
+    take_published_order(context)
+    flags = {name: context.params[name] for name in flags}
     fraction = flags["split_fraction"]
     if rest and (fraction is None or fraction >= 1):
         raise UsageError("--rest needs --split-fraction below 1: the share on which the maps were selected.")
@@ -67,9 +77,11 @@ def rates(dfm, rest, interval, confidence, resamples, seed, out, overwrite, log_
         if not out.parent.is_dir():
             raise UsageError(f"--out must lie in a folder that is there; {out.parent} is not.")
     model = the_model(flags)
-    images = the_images({**flags, "split_fraction": None} if rest else flags, size=side_of(model))
+    whole = {**flags, "split_fraction": None, "published_order": False}
+    images = the_images(whole if rest else flags, size=side_of(model))
     if rest:
-        images = images.split(fraction, flags["data_seed"])[1]
+        split = images.published_split if flags["published_order"] else images.split
+        images = split(fraction, flags["data_seed"])[1]
     with watcher(log=log_json) as progress, warnings.catch_warnings():
         warnings.simplefilter("ignore", SelectedOnTestSet)  # said below, in the command line's words
         result = measure(
@@ -87,9 +99,13 @@ def rates(dfm, rest, interval, confidence, resamples, seed, out, overwrite, log_
 
         result.save(out)
         save_figure(plot_rates(result), out.with_suffix(".png"))
-    rows = sorted(result.table(), key=lambda row: -_number(row["TPR-FPR"]))
+    found = readings_of(result)
+    words = {one.name: READINGS[one.word] for one in found}
+    rows = [{**row, "reading": words[row["class"]]} for row in result.table()]
+    rows.sort(key=lambda row: -_number(row["TPR-FPR"]))
     if as_json:
         facts = {
+            "clean": clean_facts(result.clean),
             "classes": rows,
             "definition": result.definition,
             "selected_on_test_set": result.selected_on_test_set,
@@ -97,25 +113,31 @@ def rates(dfm, rest, interval, confidence, resamples, seed, out, overwrite, log_
         }
         say_json(facts)
         return
+    show_clean(result.clean)
     show_table(
         [
             ("class", "left"),
+            ("reading", "left"),
+            *((name, "right") for name in ("clean TPR", "clean FPR")),
             *((name, "right") for name in ("TPR", "FPR", "TPR-FPR")),
             (f"{100 * confidence:g}% interval", "right"),
-            *((name, "right") for name in ("clean TPR", "clean FPR", "kept")),
+            *((name, "right") for name in ("still", "kept")),
         ],
         [
             [
                 row["class"],
-                *(percent(row[name]) for name in ("TPR", "FPR", "TPR-FPR")),
+                row["reading"],
+                *(percent(row[name]) for name in ("clean TPR", "clean FPR", "TPR", "FPR", "TPR-FPR")),
                 f"{percent(row['TPR-FPR low'])} .. {percent(row['TPR-FPR high'])}",
-                *(percent(row[name]) for name in ("clean TPR", "clean FPR", "coverage")),
+                *(percent(row[name]) for name in ("still recognised", "coverage")),
             ]
             for row in rows[:30]
         ],
         title=f"{len(images)} images, each class seen only through its map",
-        note=f"{len(rows) - 30} more classes; --out writes all" if len(rows) > 30 else None,
+        note="still: of the images that are recognised whole, those that are through the map, too"
+        + (f"; {len(rows) - 30} more classes, --out writes all" if len(rows) > 30 else ""),
     )
+    say(shortcuts_sentence(found))
     if out is not None:
         say(f"Everything is in {out}, {out.with_suffix('.csv').name} and {out.with_suffix('.png').name}")
 

@@ -2,10 +2,12 @@
 
 import difflib
 import functools
-import os
+import shlex
 from pathlib import Path
 
 import click
+
+from freqkit.errors import UsageError, torchrun
 
 # Flags that say where and how to write, not what to compute.
 _NOT_KEPT = {"out", "overwrite", "resume", "dry_run", "as_json", "config", "debug"}
@@ -36,20 +38,26 @@ def read_config(file, command):
     Raises:
         click.UsageError: the file is no mapping, is for another command, or has a name that is no flag.
     """
-    import yaml
+    from freqkit.results.reading import fit, read_yaml, shown
 
     try:
-        content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise click.UsageError(f"--config: {file} is no YAML or JSON file ({' '.join(str(error).split())}).") from error
-    if not isinstance(content, dict):
-        raise click.UsageError(f"--config: {file} must hold names of flags and their values.")
+        content = fit(read_yaml(file), {"command?": (str, None)}, file)
+        flags = fit(content.get("flags") or {}, dict, file, "flags")
+        plain = (str, int, float, bool, None)
+        fit(flags if "flags" in content else content, {str: (*plain, [plain])}, file)
+    except UsageError as error:
+        reason = str(error).removeprefix(f"{file}: ").removesuffix(".")
+        raise click.UsageError(
+            f"--config: {file} is no YAML or JSON file, or must hold names of flags and their values ({reason})."
+        ) from error
     meant = content.get("command")
     if "flags" in content:
         if meant is not None and meant != command.name:
-            raise click.UsageError(f"--config: {file} is for `freqkit {meant}`, not for `freqkit {command.name}`.")
-        content = content["flags"] or {}
+            other = shown(meant)[1:-1]
+            raise click.UsageError(f"--config: {file} is for `freqkit {other}`, not for `freqkit {command.name}`.")
+        content = flags
     known = flag_names(command)
+    parameters = {parameter.name: parameter for parameter in command.params}
     values = {}
     for name, value in content.items():
         name = "on" if name is True else name  # YAML reads a bare `on` as true
@@ -57,9 +65,29 @@ def read_config(file, command):
         if wanted not in known:
             near = difflib.get_close_matches(wanted, known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else "."
-            raise click.UsageError(f"--config: {file}: {name!r} is no flag of `freqkit {command.name}`{hint}")
-        values[known[wanted]] = tuple(value) if isinstance(value, list) else value
+            raise click.UsageError(f"--config: {file}: {shown(name, 40)} is no flag of `freqkit {command.name}`{hint}")
+        if value is not None:
+            values[known[wanted]] = _as_typed(value, parameters[known[wanted]], f"--config: {file}: {shown(name, 40)}")
     return values
+
+
+def _as_typed(value, parameter, where):
+    """A value of a config file as it would come from the command line, so that it is checked alike."""
+    if parameter.is_flag:
+        if not isinstance(value, bool):
+            raise click.UsageError(f"{where} must be true or false; got {_shown(value)}.")
+        return value
+    parts = value if isinstance(value, list) else [value]
+    if any(isinstance(part, bool) or part is None for part in parts):
+        raise click.UsageError(f"{where} must be a number or a text; got {_shown(value)}.")
+    parts = [str(part) for part in parts]
+    return tuple(parts) if parameter.multiple or parameter.nargs != 1 else ",".join(parts)
+
+
+def _shown(value):
+    from freqkit.results.reading import shown
+
+    return shown(value, 40)
 
 
 def flag_names(command):
@@ -94,7 +122,8 @@ def write_config(context, path):
     from freqkit.results.files import atomic_write
 
     name = context.command_path.split(" ", 1)[-1]
-    head = f"# freqkit {name} --config {path.name} --out NEW, or freqkit rerun, does this again\n"
+    again = shlex.join(["freqkit", *name.split(), "--config", path.name, "--out", "NEW"])
+    head = f"# in this folder does this again: {again}\n"
     content = {"command": name, "freqkit": __version__, "flags": flags_of(context)}
     with atomic_write(path, "w") as file:
         file.write(head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
@@ -108,7 +137,7 @@ def config_path(out):
 
 def first_rank():
     """Whether this process writes: of several that torchrun started, only the first does."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return torchrun()[0] == 0
 
 
 def note_start(context=None):

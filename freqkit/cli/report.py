@@ -4,13 +4,16 @@ from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say, say_json
+from freqkit.cli.app import app, check_writable, command, say, say_json
 from freqkit.cli.options import JSON, options
+from freqkit.cli.values import ResultFile
 
 
 @command(app, "report")
 @click.argument("runs", nargs=-1, required=True, metavar="DIR...", type=click.Path(exists=True))
-@click.option("--out", type=click.Path(dir_okay=False), metavar="FILE", help="The HTML file.  [default: in DIR]")
+@click.option(
+    "--out", type=ResultFile("report.html", ".html", ".htm"), metavar="FILE", help="The HTML file.  [default: in DIR]"
+)
 @options(JSON)
 def report(runs, out, as_json):
     """Write report.html of each run directory anew, or with several and --out compare them on one page.
@@ -21,11 +24,10 @@ def report(runs, out, as_json):
     freqkit report runs/resnet20
     freqkit report runs/resnet20 runs/vit --out compare.html
     """
-    from freqkit.errors import UsageError
     from freqkit.report import write_comparison, write_report
 
-    if out is not None and not Path(out).parent.is_dir():
-        raise UsageError(f"--out must lie in a folder that is there; {Path(out).parent} is not.")
+    for run in runs if out is None else ():
+        check_writable(Path(run) / "report.html" if Path(run).is_dir() else Path(run).with_suffix(".html"), "DIR")
     if len(runs) > 1 and out is not None:
         pages = [write_comparison(runs, out)]
     else:

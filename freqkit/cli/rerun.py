@@ -1,7 +1,7 @@
 """`freqkit rerun`: a finished run once more, and whether it gives the same bytes."""
 
-import csv
 import json
+import shlex
 from pathlib import Path
 
 import click
@@ -39,18 +39,19 @@ def rerun(context, run, out, overwrite, as_json):
     \b
     freqkit rerun runs/resnet20 --out runs/again
     """
-    import yaml
-
     from freqkit.errors import UsageError
     from freqkit.results.files import read_run
+    from freqkit.results.reading import fit, read_yaml, shown
 
     run, out = Path(run), Path(out)
     file = run / "run.yaml"
     if not file.is_file():
         raise UsageError(f"{run}: holds no run.yaml, so it was not written by a command of freqkit.")
-    config = yaml.safe_load(file.read_text(encoding="utf-8"))
+    config = fit(read_yaml(file, "run.yaml of a command"), {"command": str, "flags": dict}, file)
     name = config["command"]
     target = app.get_command(context, name)
+    if target is None or not {"--config", "--out"} <= {one for part in target.params for one in part.opts}:
+        raise UsageError(f"{file}: command must be one of freqkit that writes a run; got {shown(name, 40)}.")
     flags = ["--config", str(file), "--out", str(out)] + (["--overwrite"] if overwrite else [])
     if config["flags"].get("batch-size") == "auto":
         # a comparison has no record of its own: all its searches have the batch size of the first
@@ -58,7 +59,7 @@ def rerun(context, run, out, overwrite, as_json):
         record = next((read_run(one) for one in records if (one / "run.json").is_file()), {})
         if "batch_size" in record:
             flags += ["--batch-size", str(record["batch_size"])]
-    say(f"freqkit {name} {' '.join(flags)}")
+    say(shlex.join(["freqkit", *name.split(), *flags]))
     if as_json:
         flags.append("--json")
     with target.make_context(name, flags, parent=context.parent) as inner:
@@ -91,10 +92,14 @@ def compare(first, second):
 
 def _bytes(path):
     if path.name == "demo.json" and path.is_file():
-        known = json.loads(path.read_text(encoding="utf-8"))
+        from freqkit.results.reading import read_json
+
+        known = read_json(path)
         known.pop("seconds", None)
         return json.dumps(known, sort_keys=True).encode()
     if path.name == "comparison.csv" and path.is_file():
-        rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+        from freqkit.results.reading import read_csv
+
+        rows = [row for _, row in read_csv(path, ())]
         return json.dumps([{name: row[name] for name in row if name != "seconds"} for row in rows]).encode()
     return path.read_bytes() if path.is_file() else None

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say, say_json
+from freqkit.cli.app import app, command, say, say_json, tell
 from freqkit.cli.options import (
     DATA,
     ENGINE,
@@ -12,6 +12,7 @@ from freqkit.cli.options import (
     JSON,
     LOG,
     MODEL,
+    PUBLISHED_ORDER,
     RUN,
     options,
     side_of,
@@ -20,6 +21,7 @@ from freqkit.cli.options import (
 )
 from freqkit.cli.progress import amount, duration, watcher
 from freqkit.cli.searchers import (
+    OWN_FLAGS,
     SEARCHER,
     choose_searcher,
     cost_of,
@@ -39,8 +41,13 @@ from freqkit.cli.values import Counts, Risk, Share, Stages, resolve_device
     type=click.Choice(["default", "cvpr2025"]),
     default="default",
     show_default=True,
-    help="default: what is right; cvpr2025: as published, quirks included.",
+    help="default: what is right; cvpr2025: as published, quirks included, with --keep 0.8 and --seed 42 unless given.",
 )
+@click.option(
+    "--published-batch-size", type=click.IntRange(1), default=4000, show_default=True,
+    help="cvpr2025: images per batch of the published loss.",
+)  # fmt: skip
+@options(PUBLISHED_ORDER)
 @click.option("--stages", type=Stages(), metavar="1-4", help="Stages to run.  [default: all that the size has]")
 @click.option(
     "--candidates",
@@ -84,10 +91,7 @@ from freqkit.cli.values import Counts, Risk, Share, Stages, resolve_device
     help="--dry-run: project the time for G GPUs (processes of torchrun), each as fast as this one.",
 )  # fmt: skip
 @options(ENGINE, LOG, JSON)
-def search(
-    out, resume, overwrite, dry_run, project, log_json, as_json, preset, stages, candidates, keep, top, seed, risk,
-    stopping, **flags,
-):  # fmt: skip
+def search(out, resume, overwrite, dry_run, project, log_json, as_json, **flags):
     """Find, for every class, the few frequencies by which a classifier still recognises it.
 
     Writes report.html, run.json, dfm.safetensors, classes.csv, every stage's scores and pictures (dfms.png,
@@ -107,7 +111,9 @@ def search(
         raise UsageError("--ranks projects a --dry-run; torchrun starts the processes of a real one.")
     if out is None and not dry_run:
         raise UsageError("--out must be given, or --dry-run.")
-    searcher = choose_searcher(click.get_current_context())
+    context = click.get_current_context()
+    searcher = choose_searcher(context)
+    flags = {name: context.params[name] for name in flags}  # a preset sets some that were not given
     with join() as ranks:
         model = the_model(flags)
         images = the_images(flags, size=side_of(model))
@@ -118,26 +124,20 @@ def search(
             )
         if searcher != "hfss":
             run_searcher(
-                searcher, model, images, click.get_current_context().params, ranks,
+                searcher, model, images, context.params, ranks,
                 lambda plan: _show_plan(plan, as_json, project),
             )  # fmt: skip
             return
         settings = {
-            "preset": preset,
-            "stages": stages,
-            "candidates": candidates,
-            "keep": keep,
-            "top": top,
-            "seed": seed,
-            "risk": risk,
-            "stopping": stopping,
+            **{key: flags[key] for key in OWN_FLAGS["hfss"] if key != "published_order"},
             "batch_size": flags["batch_size"],
             "device": resolve_device(flags["device"]),
             "dtype": flags["dtype"],
             **{key: flags[key] for key in ENGINE_KEYS},
         }
         if dry_run:
-            plan = hfss(model, images, dry_run=True, **settings)
+            with watcher() as progress:
+                plan = hfss(model, images, dry_run=True, progress=progress, **settings)
             if ranks.first:
                 _show_plan(plan, as_json, project)
             return
@@ -196,13 +196,13 @@ def _show_plan(plan, as_json, ranks):
         ]
     show_table(columns, rows, title="What the search would do", note=plan.remark)
     memory = ", ".join(f"{name} {size / 2**20:.0f} MiB" for name, size in plan.memory.items())
-    click.echo(f"{plan.images} images of {plan.classes} classes, batches of {plan.batch_size}")
-    click.echo(f"memory: {memory}")
+    tell(f"{plan.images} images of {plan.classes} classes, batches of {plan.batch_size}")
+    tell(f"memory: {memory}")
     backwards = f", {amount(plan.backwards)} backwards" if plan.backwards else ""
     about = f"about {duration(plan.seconds)} at the speed just measured"
-    click.echo(f"{amount(plan.forwards)} forwards{backwards}, {about}")
+    tell(f"{amount(plan.forwards)} forwards{backwards}, {about}")
     if ranks > 1:
-        click.echo(
+        tell(
             f"{ranks} ranks as fast as this one: about {duration(projected['seconds'])}, "
             f"{percent(projected['efficiency'], 0)} of them at work (most of the rest: {projected['lost_to']})"
         )

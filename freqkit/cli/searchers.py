@@ -4,15 +4,38 @@ from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say, say_json
-from freqkit.cli.options import DATA, ENGINE_KEYS, JSON, MODEL, RUN, options, side_of, the_images, the_model
+from freqkit.cli.app import app, command, say, say_json, tell
+from freqkit.cli.options import (
+    DATA,
+    ENGINE_KEYS,
+    JSON,
+    MODEL,
+    RUN,
+    options,
+    set_defaults,
+    side_of,
+    take_published_order,
+    the_images,
+    the_model,
+)
 from freqkit.cli.progress import amount, duration, watcher
 from freqkit.cli.tables import number, percent, show_table
 from freqkit.cli.values import Share, resolve_device
 
 # searcher -> the flags of `freqkit search` that are its own
 OWN_FLAGS = {
-    "hfss": ("preset", "stages", "candidates", "keep", "top", "seed", "risk", "stopping"),
+    "hfss": (
+        "preset",
+        "stages",
+        "candidates",
+        "keep",
+        "top",
+        "seed",
+        "risk",
+        "stopping",
+        "published_batch_size",
+        "published_order",
+    ),
     "learned": ("coverage", "objective", "steps", "seed"),
     "evolve": ("coverage", "objective", "generations", "seed"),
     "greedy": ("coverage", "tolerance"),
@@ -77,6 +100,14 @@ def choose_searcher(context):
                 f"--{name.replace('_', '-')} is a flag of {' and '.join(owners)}; --searcher {chosen} has none."
             )
     context.params["searcher"] = chosen  # on record in run.yaml
+    if "published_batch_size" in given and context.params["preset"] == "default":
+        if context.get_parameter_source("published_batch_size") is ParameterSource.COMMANDLINE:
+            raise UsageError("--published-batch-size is of the published loss; it needs --preset cvpr2025.")
+    if chosen == "hfss" and context.params["preset"] == "cvpr2025":
+        from freqkit.search.hfss import PUBLISHED
+
+        set_defaults(context, PUBLISHED)
+    take_published_order(context)
     return chosen
 
 
@@ -115,14 +146,44 @@ def run_searcher(name, model, images, flags, ranks, show_plan):
     if flags["as_json"]:
         say_json(facts_of(result, out))
         return
-    show_classes(result, title=f"Each class seen only through the {100 * flags['coverage']:g}% of the frequencies kept")
+    share = f"{100 * flags['coverage']:g}% of the frequencies{kept_of(result, flags['coverage'])}"
+    show_classes(result, title=f"Each class seen only through {share}")
     say(f"{cost_of(result)}; everything is in {out}/")
 
 
 def facts_of(result, out):
     """What --json prints of any search."""
     names = ("forwards", "backwards", "forward_equivalents", "seconds")
-    return {"out": str(out), "classes": result.table(), **{name: getattr(result, name) for name in names}}
+    from freqkit.report.sections import same_maps
+
+    return {
+        "out": str(out), "clean": clean_facts(result.clean), "same_maps": same_maps(result.classes, result.masks),
+        "classes": result.table(), **{name: getattr(result, name) for name in names},
+    }  # fmt: skip
+
+
+def clean_facts(clean):
+    """What --json prints of the whole images; None where they were not asked."""
+    if clean is None:
+        return None
+    names = ("accuracy", "interval", "images", "chance", "near_chance")
+    return {**{name: getattr(clean, name) for name in names}, "cautions": clean.cautions()}
+
+
+def show_clean(clean):
+    """The first lines of a command's output: what the network makes of whole images, and what that speaks against."""
+    tell("Whole images were not asked: clean accuracy is not known." if clean is None else clean.sentence())
+    for caution in [] if clean is None else clean.cautions():
+        tell(f"Caution: {caution}")
+
+
+def kept_of(result, asked):
+    """ "" where the maps of a result keep about the share asked for, else what they keep: cells and ties come whole."""
+    kept = sorted(row["coverage"] for row in result.table())
+    if kept[0] > 0.9 * asked and kept[-1] < 1.1 * asked:
+        return ""
+    low, high = (percent(value) for value in (kept[0], kept[-1]))
+    return f" ({low if low == high else f'{low} to {high}'} kept)"
 
 
 def cost_of(result):
@@ -137,19 +198,27 @@ def show_classes(result, *, title, limit=30):
     """Print the classes of any search's result, best TPR - FPR first."""
     rows = sorted(result.table(), key=lambda row: -row["TPR-FPR"])
     extra = "stage" if "stage" in rows[0] else "unfiltered loss"
+    from freqkit.report.sections import same_maps
+
+    show_clean(result.clean)
+    for caution in same_maps(result.classes, result.masks):
+        tell(f"Caution: {caution}")
+    names = ("clean TPR", "loss", "TPR", "FPR", "TPR-FPR", "still", "kept", "power", extra)
     show_table(
-        [("class", "left"), *((name, "right") for name in ("loss", "TPR", "FPR", "TPR-FPR", "kept", "power", extra))],
+        [("class", "left"), *((name, "right") for name in names)],
         [
             [
                 row["class"],
+                percent(row["clean TPR"]),
                 number(row["loss"]),
-                *(percent(row[name]) for name in ("TPR", "FPR", "TPR-FPR", "coverage", "power")),
+                *(percent(row[name]) for name in ("TPR", "FPR", "TPR-FPR", "still recognised", "coverage", "power")),
                 str(row[extra]) if extra == "stage" else number(row[extra]),
             ]
             for row in rows[:limit]
         ],
         title=title,
-        note=f"{len(rows) - limit} more classes in classes.csv" if len(rows) > limit else None,
+        note="still: of the images that are recognised whole, those that are through the map, too"
+        + (f"; {len(rows) - limit} more classes in classes.csv" if len(rows) > limit else ""),
     )
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say, say_json
+from freqkit.cli.app import app, command, say, say_json, tell
 from freqkit.cli.options import JSON, options
 from freqkit.cli.progress import amount, duration
 from freqkit.cli.tables import percent
@@ -43,14 +43,14 @@ def status(directory, as_json):
         say_json(known)
         return
     where = f", stage {known['stage']}" if known["stage"] is not None and known["status"] != "finished" else ""
-    click.echo(f"{known['search'] or 'run'}: {known['status']}{where}")
+    tell(f"{known['search'] or 'run'}: {known['status']}{where}")
     if "epochs_done" in known:
-        click.echo(epochs(known))
+        tell(epochs(known))
     else:
         _forwards(known)
     if known["status"] in ("dead", "interrupted", "failed"):
         again = " with --resume" if place == Path(directory) else ""  # a comparison goes on by itself
-        click.echo(f"Nothing computed is lost: give the same command again{again}.")
+        tell(f"Nothing computed is lost: give the same command again{again}.")
 
 
 def _forwards(known):
@@ -59,15 +59,15 @@ def _forwards(known):
     done = f"forwards: {amount(known['forwards_done'])} done"
     if known["forwards_saved"]:
         done += f", {amount(known['forwards_saved'])} saved"
-    click.echo(done + (f", of {amount(total)}" if total else ""))
+    tell(done + (f", of {amount(total)}" if total else ""))
     if known["rate"]:
         left = known["seconds_left"]
         at_most = f", at most {duration(left)} left" if left and known["status"] == "running" else ""
-        click.echo(f"rate: {amount(known['rate'])} forwards/s{at_most}")
+        tell(f"rate: {amount(known['rate'])} forwards/s{at_most}")
     if best := known["best"]:
         fpr = "" if best["fpr"] is None else f", FPR {percent(best['fpr'])}"
-        click.echo(f"best class so far: {best['class']} (stage {best['stage']}, TPR {percent(best['tpr'])}{fpr})")
+        tell(f"best class so far: {best['class']} (stage {best['stage']}, TPR {percent(best['tpr'])}{fpr})")
     if len(known["ranks"]) > 1:
         for number, rank in enumerate(known["ranks"]):
             own = f", {amount(rank['forwards'])} forwards not yet merged" if rank.get("forwards") else ""
-            click.echo(f"rank {number}: {rank['host']}, process {rank['pid']}, {rank['device']}{own}")
+            tell(f"rank {number}: {rank['host']}, process {rank['pid']}, {rank['device']}{own}")

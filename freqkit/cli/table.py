@@ -1,14 +1,14 @@
 """`freqkit table`: results of several runs side by side."""
 
-import csv
 import sys
 from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say, say_json
+from freqkit.cli.app import app, command, say, say_json, tell
 from freqkit.cli.options import JSON, options
 from freqkit.cli.tables import number, show_table
+from freqkit.report.words import printable
 
 
 @command(app, "table")
@@ -53,6 +53,7 @@ def table(
     freqkit table runs/ood --set imagenet-a --condition "all, 200 logits" --format timm
     """
     from freqkit.errors import UsageError
+    from freqkit.results.files import write_rows
     from freqkit.results.store import Store, markdown, pivot, read_robustbench, read_timm, timm_table
 
     how = "json" if as_json else how
@@ -83,14 +84,15 @@ def table(
     if not found:
         known = sorted({row["metric"] for row in rows})
         raise UsageError(f"no row fits; the metrics there are {', '.join(known[:12]) or 'none'}.")
-    if how in ("csv", "timm"):
-        writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(found)
-    elif how == "markdown":
-        click.echo(markdown(names, found))
-    elif how == "json":
+    if how == "json":
         say_json(found)
+        return
+    found = [{printable(name): printable(v) if isinstance(v, str) else v for name, v in row.items()} for row in found]
+    names = [printable(name) for name in names]
+    if how in ("csv", "timm"):
+        write_rows(sys.stdout, names, found)
+    elif how == "markdown":
+        tell(markdown(names, found), keep="\n")
     else:
         texts = [
             [number(v) if isinstance(v, float) or v is None else str(v) for v in map(row.get, names)] for row in found

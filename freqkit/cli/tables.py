@@ -1,7 +1,10 @@
 """Tables on stdout."""
 
+import io
 import math
 import sys
+
+from freqkit.report.words import printable
 
 
 def show_table(columns, rows, *, title=None, stream=None, note=None):
@@ -11,6 +14,8 @@ def show_table(columns, rows, *, title=None, stream=None, note=None):
         columns: list of (heading, "left" or "right").
         rows: list of lists of str; a row may be a (list, style) pair.
         title, note: lines above and below.
+
+    On a terminal columns fit its width; elsewhere nothing is cut, wrapped or padded. No text is read as markup.
     """
     from rich import box
     from rich.console import Console
@@ -18,19 +23,25 @@ def show_table(columns, rows, *, title=None, stream=None, note=None):
     from rich.text import Text
 
     stream = stream or sys.stdout
-    # rich would cut columns at 80 when the output is a file or a pipe
-    console = Console(file=stream, width=None if stream.isatty() else 200, highlight=False)
-    if title:
-        console.print(Text(title, style="italic"))
     table = Table(header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for heading, side in columns:
-        table.add_column(heading, justify=side, no_wrap=side == "right")
+        table.add_column(Text(printable(heading)), justify=side, no_wrap=side == "right")
     for row in rows:
         cells, style = row if isinstance(row, tuple) else (row, None)
-        table.add_row(*(Text(cell) for cell in cells), style=style)
-    console.print(table)
-    if note:
-        console.print(Text(note + "\n", style="dim"))
+        table.add_row(*(Text(printable(cell)) for cell in cells), style=style)
+    lines = [Text(printable(title), style="italic")] if title else []
+    lines += [table, *([Text(printable(note) + "\n", style="dim")] if note else [])]
+    if stream.isatty():
+        console = Console(file=stream, highlight=False)
+        for line in lines:
+            console.print(line)
+        return
+    console = Console(file=io.StringIO(), width=1 << 20, highlight=False)
+    width = max(console.measure(line).maximum for line in lines)  # rich fills lines up to the width of a table
+    for line in lines:
+        console.print(line, width=width)
+    text = console.file.getvalue()
+    stream.write("".join(f"{line.rstrip()}\n" for line in text.splitlines()))
 
 
 def percent(value, digits=1):

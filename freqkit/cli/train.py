@@ -1,14 +1,14 @@
 """`freqkit train`: any classifier, on any set that freqkit reads."""
 
-import os
 from contextlib import nullcontext
 from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say, say_json
-from freqkit.cli.options import DATA, JSON, MODEL, options, the_images, the_model
+from freqkit.cli.app import app, command, say, say_json, tell
+from freqkit.cli.options import DATA, JSON, MODEL, npy_floats, options, the_images, the_model
 from freqkit.cli.progress import amount, duration, steps, watcher
+from freqkit.cli.records import first_rank
 from freqkit.cli.tables import number, percent, show_table
 from freqkit.cli.values import Device, resolve_device
 
@@ -26,7 +26,7 @@ CHANGES = (
     click.option("--precision", type=click.Choice(["float32", "bfloat16", "float16"])),
     click.option(
         "--augment", metavar="NAME[,NAME...]",
-        help="crop, flip, resized-crop, augmix, autoaugment, randaugment, trivialaugment, or none.",
+        help="crop, pad, flip, resized-crop, augmix, autoaugment, randaugment, trivialaugment, or none.",
     ),
     click.option("--mixup", type=click.FloatRange(0), metavar="ALPHA"),
     click.option("--cutmix", type=click.FloatRange(0), metavar="ALPHA"),
@@ -89,7 +89,7 @@ def train(
         raise UsageError("--out must be given, or --dry-run.")
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other; give one of them.")
-    first = os.environ.get("RANK", "0") == "0"
+    first = first_rank()
     changes = {name: flags[name] for name in _names(CHANGES) if flags.get(name) is not None}
     if augment is not None:
         changes["augment"] = () if augment == "none" else tuple(part.strip() for part in augment.split(","))
@@ -98,14 +98,14 @@ def train(
     if flags["part"] is None and "train" in parts_of(flags["data"], flags["layout"]):
         flags["part"] = "train"
     # The model is made for the classes of the images, so its side has to be known before it is made.
-    images = the_images(flags, size=_own_side(flags["model"]))
+    images = the_images(flags, size=_own_side(flags["model"]), preset=recipe)
     model = the_model(flags, data=images, seed=seed)
     held_out = None
     if val is not None or val_part is not None:
         held_out = load_images(
             val or flags["data"], image_size=images.images.shape[-1], resize=flags["resize"],
             layout=flags["layout"] if val is None else "auto", part=val_part, classes=images.classes,
-            on_bad_image=flags["on_bad_image"],
+            on_bad_image=flags["on_bad_image"], npy_floats=npy_floats(flags, recipe),
         )  # fmt: skip
     spectral = [OtherClassMaps(dfm_augment, p)] if dfm_augment else []
     spectral += [ShortcutRemoval(remove_shortcuts, remove_p)] if remove_shortcuts else []
@@ -179,11 +179,11 @@ def _show_plan(plan, as_json):
     if as_json:
         say_json(plan)
         return
-    click.echo(
+    tell(
         f"{plan['images']} training and {plan['val_images']} validation images, {plan['recipe']['epochs']} epochs of "
         f"{plan['steps_per_epoch']} steps, {amount(plan['parameters'])} parameters, {plan['ranks']} process(es)"
     )
-    click.echo(
+    tell(
         f"{amount(plan['forwards'])} forwards and {amount(plan['backwards'])} backwards, about "
         f"{duration(plan['seconds'])} at the speed just measured"
     )

@@ -122,6 +122,27 @@ class Risk(click.ParamType):
         return risk
 
 
+class ResultFile(click.Path):
+    """The file of a result: `runs/a` is `runs/a.safetensors`, and a folder (there, or written with a slash) holds
+    it under the name of its kind, `runs/` -> `runs/rates.safetensors`."""
+
+    name = "file"
+
+    def __init__(self, file, *endings):
+        super().__init__(dir_okay=False)
+        self.file, self.endings = file, endings or (Path(file).suffix,)
+
+    def convert(self, value, param, ctx):
+        path = Path(value)
+        if path.is_dir() or str(value).endswith(os.sep):
+            path = path / self.file
+        elif not path.suffix:
+            path = path.with_name(path.name + self.endings[0])
+        elif path.suffix.lower() not in self.endings:
+            self.fail(f"must end in {' or '.join(self.endings)}, or be a folder; got {value!r}.", param, ctx)
+        return super().convert(str(path), param, ctx)
+
+
 class Triple(click.ParamType):
     """`0.5,0.5,0.5` -> (0.5, 0.5, 0.5)."""
 
@@ -152,16 +173,26 @@ class Device(click.ParamType):
 def resolve_device(name):
     """`auto` -> cuda when torch sees a GPU, else cpu; asking for a GPU that is not there is an error.
 
-    Of several ranks on a machine each takes the GPU of its own number.
+    Of several ranks on a machine each takes the GPU of its own number. A run whose operator is not the native one says
+    so here, once, before its work.
     """
     import torch
 
-    from freqkit.errors import UsageError
+    from freqkit.cli.app import say
+    from freqkit.errors import UsageError, torchrun
+    from freqkit.ops.extension import notice
+
+    told = click.get_current_context().meta
+    if torchrun()[0] == 0 and "freqkit.operator" not in told:
+        told["freqkit.operator"] = sentence = notice()
+        if sentence:
+            say(sentence)
 
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    _, size, local = torchrun()
+    if name == "cuda" and size > 1:
+        name = f"cuda:{local}"
     if name.startswith("cuda"):
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         index = int(name.partition(":")[2] or 0)

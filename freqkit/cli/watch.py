@@ -6,11 +6,12 @@ import time
 
 import click
 
-from freqkit.cli.app import app, command
+from freqkit.cli.app import app, command, tell
 from freqkit.cli.options import JSON, options
 from freqkit.cli.progress import Pace, amount, duration
 from freqkit.cli.status import epochs, newest_run
 from freqkit.cli.tables import percent
+from freqkit.report.words import printable
 
 
 @command(app, "watch")
@@ -34,7 +35,7 @@ def watch(run, every, once, as_json):
             found = look()
             line = json.dumps(found) if as_json else _line(found)
             if line != last:
-                click.echo(line)
+                tell(line)
                 last = line
             if once or found["status"] != "running":
                 return
@@ -125,15 +126,17 @@ def _view(found):
     if "epochs_done" in found:
         return Group(Text(_line(found)), ProgressBar(found["epochs_total"] or 1, found["epochs_done"], width=60))
     total = found.get("forwards_total") or found["forwards_done"] or 1
-    parts = [Text(_line({**found, "best": []})), ProgressBar(total, min(found["forwards_done"], total), width=60)]
+    line = printable(_line({**found, "best": []}))
+    parts = [Text(line), ProgressBar(total, min(found["forwards_done"], total), width=60)]
     for number, rank in enumerate(found.get("ranks") or []):
-        parts.append(Text(f"rank {number}: {rank.get('host')}, {amount(rank.get('forwards') or 0)} not yet merged"))
+        line = f"rank {number}: {rank.get('host')}, {amount(rank.get('forwards') or 0)} not yet merged"
+        parts.append(Text(printable(line)))
     if found["best"]:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for name, side in (("class", "left"), ("loss", "right"), ("TPR", "right"), ("FPR", "right")):
             table.add_column(name, justify=side)
         for row in found["best"]:
             loss = "-" if row["loss"] is None else f"{row['loss']:.3f}"
-            table.add_row(row["class"], loss, percent(row["TPR"]), percent(row["FPR"]))
+            table.add_row(Text(printable(row["class"])), loss, percent(row["TPR"]), percent(row["FPR"]))
         parts += [Text(f"best masks of stage {found['stages_done'][-1]}", style="italic"), table]
     return Group(*parts)

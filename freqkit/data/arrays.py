@@ -9,6 +9,7 @@ import torch
 
 from freqkit.data.folder import choose, fit
 from freqkit.data.image_set import ImageSet
+from freqkit.data.object_arrays import load_object_array
 from freqkit.errors import UsageError
 from freqkit.results.files import atomic_write
 
@@ -30,7 +31,9 @@ class Packed:
     facts: dict = field(default_factory=dict)
 
 
-def to_image_set(packed, part, given, *, image_size, resize, limit_per_class, split_fraction, seed, progress):
+def to_image_set(
+    packed, part, given, *, image_size, resize, limit_per_class, split_fraction, seed, progress, split_order="path"
+):
     """An `ImageSet` of the chosen images of a `Packed`, brought to image_size."""
     labels = np.asarray(packed.labels)
     if labels.ndim != 1 or len(labels) != len(packed.images) or labels.dtype.kind not in "iu":
@@ -57,7 +60,7 @@ def to_image_set(packed, part, given, *, image_size, resize, limit_per_class, sp
     labels = place[labels]
     stem = f"{part}-" if part else ""
     paths = [f"{names[label].replace('/', '_')}/{stem}{i:06d}.png" for i, label in enumerate(labels.tolist())]
-    chosen = choose(paths, labels.tolist(), len(names), limit_per_class, split_fraction, seed)
+    chosen = choose(paths, labels.tolist(), len(names), limit_per_class, split_fraction, seed, split_order)
     height, width = packed.images.shape[1:3]
     as_stored = image_size is None or (height, width) == (image_size, image_size)
     size = (height, width) if as_stored else (image_size, image_size)
@@ -71,6 +74,8 @@ def to_image_set(packed, part, given, *, image_size, resize, limit_per_class, sp
     if not as_stored:
         facts.update({"resize": resize, "interpolation": "bilinear, antialiased"})
     choice = {"limit_per_class": limit_per_class, "split_fraction": split_fraction, "seed": seed}
+    if split_order != "path":
+        choice["split_order"] = split_order
     return ImageSet(
         torch.from_numpy(images), torch.from_numpy(labels[chosen].astype(np.int64)), names,
         [paths[i] for i in chosen], record={**facts, **choice, "classes_given": given is not None},
@@ -110,25 +115,37 @@ def find(root):
     return parts
 
 
-def read(root, source):
+NPY_FLOATS = ("round", "published")
+
+
+def read(root, source, floats="round"):
+    """A `Packed` of the published npy layout; `floats`: see `freqkit.data.load_images` (npy_floats)."""
     images, labels = (_load(path) for path in source)
+    if labels.dtype.kind == "f" and (labels == np.floor(labels)).all():
+        labels = labels.astype(np.int64)  # as the published loader makes integers of them
     names = Path(root) / "classes.txt"
     classes = None
     if names.is_file():
         classes = [line.strip() for line in names.read_text("utf-8").splitlines() if line.strip()]
-    stored = str(images.dtype)
-    return Packed(_as_bytes(images, source[0]), labels, classes, {"file": source[0].name, "dtype": stored})
+    facts = {"file": source[0].name, "dtype": str(images.dtype)}
+    if floats == "published" and images.dtype.kind == "f":
+        facts["npy_floats"] = floats
+    return Packed(_as_bytes(images, source[0], floats), labels, classes, facts)
 
 
 def _load(path):
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        with open(path, "rb") as file:
+            objects = file.read(6) == b"\x93NUMPY" and b"|O" in file.read(256).split(b"\n")[0]
+        return load_object_array(path) if objects else np.load(path, mmap_mode="r", allow_pickle=False)
+    except UsageError:
+        raise
     except (ValueError, OSError, EOFError) as error:
         raise UsageError(f"load_images: {path.name} is not a plain npy array of numbers ({error}).") from error
 
 
-def _as_bytes(images, path):
-    """uint8 [n, H, W] or [n, H, W, 3]."""
+def _as_bytes(images, path, floats):
+    """uint8 [n, H, W] or [n, H, W, 3]; `floats` says how numbers in [0, 1] become bytes."""
     if images.ndim == 4 and (images.shape[1] == 3) == (images.shape[3] == 3):
         raise UsageError(
             f"load_images: {path.name} must have shape [n, 3, H, W], [n, H, W, 3] or [n, H, W], with one reading; "
@@ -145,9 +162,14 @@ def _as_bytes(images, path):
     result = np.empty(images.shape, np.uint8)
     for i, image in enumerate(images):  # one at a time: the file may be larger than the memory
         least, most = float(image.min()), float(image.max())
+        if floats == "published" and least == least and most == most:
+            # In the type that the numbers have, and rounded down, as the published loader does.
+            result[i] = image.clip(0, 1) * image.dtype.type(255)
+            continue
         if not (0 <= least and most <= 1):
             raise UsageError(
-                f"load_images: {path.name} must hold floats in [0, 1]; image {i} has values {least:g}..{most:g}."
+                f"load_images: {path.name} must hold floats in [0, 1]; image {i} has values {least:g}..{most:g}"
+                + (" (npy_floats='published' clips them)." if least == least and most == most else ".")
             )
         result[i] = np.rint(255 * image.astype(np.float64))
     return result
@@ -180,11 +202,12 @@ def write_npy(image_set, root, *, part="train", name=""):
     root.mkdir(parents=True, exist_ok=True)
     if any(root.glob(f"{part}_data*.npy")):
         raise UsageError(f"write_npy: {str(root)!r} must not hold a {part}_data*.npy yet; it does.")
+    with atomic_write(root / "classes.txt", "w") as target:
+        target.write("".join(f"{name}\n" for name in image_set.classes))
     values = image_set.images.numpy().astype(np.float32) / np.float32(255)
+    # The data last: their name is what refuses a second writing, and nothing may be missing then.
     for file, array in ((f"{part}_label{name}.npy", image_set.labels.numpy()), (f"{part}_data{name}.npy", values)):
         buffer = io.BytesIO()
         np.save(buffer, array, allow_pickle=False)
         with atomic_write(root / file) as target:
             target.write(buffer.getbuffer())
-    with atomic_write(root / "classes.txt", "w") as target:
-        target.write("".join(f"{name}\n" for name in image_set.classes))

@@ -8,7 +8,7 @@ from freqkit.errors import UsageError
 
 # Those of torchvision draw from torch's generator, which is seeded for each image; crop and flip are drawn for
 # the whole epoch at once, which is some ten times as fast.
-POLICIES = ("crop", "flip", "resized-crop", "augmix", "autoaugment", "randaugment", "trivialaugment")
+POLICIES = ("crop", "pad", "flip", "resized-crop", "augmix", "autoaugment", "randaugment", "trivialaugment")
 PADDING = 4
 
 
@@ -30,6 +30,8 @@ class Augment:
     """Augmentations of one epoch, in the order of their names.
 
     - "crop": 4 zero pixels around, then a random window of the old size;
+    - "pad": 4 zero pixels around, which a later "resized-crop" brings back to the old size (ICCV 2023: "pad", "flip",
+      "resized-crop");
     - "flip": left and right exchanged, half of the time;
     - "resized-crop": torchvision's `RandomResizedCrop` (8-100 % of the area, aspect 3/4-4/3). It changes what
       frequency a structure has;
@@ -59,13 +61,16 @@ class Augment:
         self._made = {}
 
     def __call__(self, images, positions):
+        size = images.shape[-2:]
         for number, name in enumerate(self.names):
             if name == "crop":
                 images = _crop(images, self.offset[positions])
+            elif name == "pad":
+                images = torch.nn.functional.pad(images, (PADDING,) * 4)
             elif name == "flip":
                 images = torch.where(self.mirrored[positions].view(-1, 1, 1, 1), images.flip(3), images)
             else:
-                operation = self._policy(name, images.shape[-2:])
+                operation = self._policy(name, size)
                 with torch.random.fork_rng(devices=[]):
                     done = []
                     for image, position in zip(images, positions.tolist(), strict=True):
@@ -122,6 +127,13 @@ def check_policies(names):
     strange = [name for name in names if name not in POLICIES]
     if strange or len(set(names)) != len(names):
         raise UsageError(f"augment must be some of {', '.join(POLICIES)}, each once; got {', '.join(map(str, names))}.")
+    if "pad" in names:
+        later = names[names.index("pad") + 1 :]
+        if "resized-crop" not in later or "crop" in later[: later.index("resized-crop")]:
+            raise UsageError(
+                "augment: 'pad' must be followed by 'resized-crop', which gives images their side again, with no "
+                f"'crop' between; got {', '.join(names)}."
+            )
     return names
 
 

@@ -9,23 +9,24 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from freqkit.data.image_set import ImageSet, first_by_hash, pixel_digest, split_names
+from freqkit.data.image_set import ImageSet, first_by_hash, pixel_digest, published_places, split_names
 from freqkit.errors import BadImageError, UsageError
-from freqkit.results.files import atomic_write
+from freqkit.results.files import atomic_folder
 
 NAMED = 5  # how many bad files a message names
 CHUNK = 256
 
 
 def read_folder(
-    root, *, image_size, resize, classes, limit_per_class, split_fraction, seed, on_bad_image, workers, progress
-):
+    root, *, image_size, resize, classes, limit_per_class, split_fraction, split_order, seed, on_bad_image, workers,
+    progress,
+):  # fmt: skip
     """Folders directly in `root` are classes; see `freqkit.data.load_images`."""
     if image_size is None:
         raise UsageError("load_images: image_size must be given for a folder of images, which may have any size.")
     files, labels, names, listing = _list(root, classes)
 
-    chosen = choose(files, labels, len(names), limit_per_class, split_fraction, seed)
+    chosen = choose(files, labels, len(names), limit_per_class, split_fraction, seed, split_order)
     files = [files[i] for i in chosen]
     labels = torch.tensor([labels[i] for i in chosen], dtype=torch.int64)
 
@@ -54,10 +55,11 @@ def read_folder(
         "root": root.resolve().name,
         "resize": resize,
         "interpolation": "bilinear, antialiased",
-        **({"resized_side": image_size * 256 // 224} if resize == "center-crop" else {}),
+        **({"resized_side": crop_side(image_size)} if resize == "center-crop" else {}),
         "limit_per_class": limit_per_class,
         "split_fraction": split_fraction,
         "seed": seed,
+        **({"split_order": split_order} if split_order != "path" else {}),
         **listing,
         "modes": dict(sorted(modes.items())),
         "on_bad_image": on_bad_image,
@@ -67,8 +69,9 @@ def read_folder(
     return ImageSet(images, labels, names, files, record=record, digests=digests)
 
 
-def choose(files, labels, classes, limit_per_class, split_fraction, seed):
-    """Positions of the images to read, class by class, by the two rules that depend on names alone."""
+def choose(files, labels, classes, limit_per_class, split_fraction, seed, split_order="path"):
+    """Positions of the images to read: class by class, by the two rules that depend on names alone; or drawn and
+    ordered as published."""
     groups = [[] for _ in range(classes)]
     for i, label in enumerate(labels):
         groups[label].append(i)
@@ -77,9 +80,12 @@ def choose(files, labels, classes, limit_per_class, split_fraction, seed):
         if limit_per_class is not None:
             keep = first_by_hash([files[i] for i in group], limit_per_class, seed, "limit")
             group = [group[i] for i in keep]
-        if split_fraction is not None and group:
+        if split_fraction is not None and split_order == "path" and group:
             group = [group[i] for i in split_names([files[i] for i in group], split_fraction, seed)]
         chosen += group
+    if split_fraction is not None and split_order == "published":
+        selection, _ = published_places([labels[i] for i in chosen], split_fraction, seed)
+        chosen = [chosen[i] for i in selection.tolist()]
     return chosen
 
 
@@ -185,19 +191,25 @@ def _decode(path, size, resize):
     return fit(image, size, resize), mode
 
 
-def fit(image, size, resize):
-    """A Pillow image as uint8 [3, size, size]."""
+def crop_side(size):
+    """The shorter side before the middle `size` x `size` is cut out: 256 for 224, in proportion for others."""
+    return size * 256 // 224
+
+
+def fit(image, size, resize, side=None):
+    """A Pillow image as uint8 [3, size, size]; `side`: the shorter side before a centre crop, if not `crop_side`."""
     from PIL import Image
 
     if resize == "squash":
         image = image.resize((size, size), Image.Resampling.BILINEAR)
     else:
         width, height = image.size
-        side = size * 256 // 224
+        side = side or crop_side(size)
         short = min(width, height)
         width, height = side * width // short, side * height // short
         image = image.resize((width, height), Image.Resampling.BILINEAR)
-        left, top = round((width - size) / 2), round((height - size) / 2)
+        # Where a side is shorter than the crop, torchvision puts black around, the odd pixel last.
+        left, top = (round((side - size) / 2) if side >= size else -((size - side) // 2) for side in (width, height))
         image = image.crop((left, top, left + size, top + size))
     return np.asarray(image).transpose(2, 0, 1)
 
@@ -230,6 +242,8 @@ def _shown(bad):
 def write_image_folder(image_set, root):
     """Write an `ImageSet` as PNG files `root/class/file.png`; `load_images` reads the same pixels back.
 
+    The folder is there with all its images, or not at all.
+
     Args:
         image_set: the images; a path that does not end in `.png` gets it appended.
         root: a folder that does not exist yet, or is empty.
@@ -237,11 +251,17 @@ def write_image_folder(image_set, root):
     Raises:
         UsageError: root is not empty, or paths are not of the form `class/file`.
     """
-    from PIL import Image
-
     root = Path(root)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise UsageError(f"write_image_folder: root must be a new or empty folder; {str(root)!r} is not.")
+    with atomic_folder(root) as folder:
+        fill_image_folder(image_set, folder)
+
+
+def fill_image_folder(image_set, root):
+    """What `write_image_folder` puts into the empty folder `root`, file by file."""
+    from PIL import Image
+
     targets = [path if path.lower().endswith(".png") else path + ".png" for path in image_set.paths]
     for target, label in zip(targets, image_set.labels.tolist(), strict=True):
         parts = target.split("/")
@@ -252,5 +272,7 @@ def write_image_folder(image_set, root):
     for name in sorted({target.split("/")[0] for target in targets}):
         (root / name).mkdir(parents=True)
     for image, target in zip(image_set.images, targets, strict=True):
-        with atomic_write(root / target) as file:
+        with open(root / target, "xb") as file:
             Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(file, format="PNG")
+            file.flush()
+            os.fsync(file.fileno())

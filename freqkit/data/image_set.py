@@ -4,9 +4,13 @@ import hashlib
 import math
 import os
 
+import numpy as np
 import torch
 
 from freqkit.errors import UsageError
+
+SPLIT_ORDERS = ("path", "published")
+PUBLISHED_SHARE, PUBLISHED_SEED = 0.05, 42  # of the training images, in the released code of the search
 
 
 class ImageSet:
@@ -153,6 +157,86 @@ class ImageSet:
             self.subset(chosen, note={**note, "part": "selection"}),
             self.subset(~chosen, note={**note, "part": "rest"}),
         )
+
+    def published_split(self, share=PUBLISHED_SHARE, seed=PUBLISHED_SEED):
+        """Two stratified parts in shuffled order, as the released HFSS code draws its images: (selection, rest).
+
+        The selection is the test part of scikit-learn's `StratifiedShuffleSplit(1, test_size=share,
+        random_state=seed)` over the images in their order, which the released code hands to its loader as it is:
+        batches of the published loss are made of it. `ceil(share n)` images; how many of a class differs from its
+        share of them by less than one. Classes are drawn one by one, so that it does not matter how they are mixed,
+        but the order of the images of one class does. See `split` for a rule that depends on names alone.
+
+        Args:
+            share: share of the selection, 0 < share < 1. The released code takes 0.05 of the training images; the
+                paper as many as the test set has.
+            seed: integer, 0 <= seed < 2**32; 42 in the released code.
+
+        Raises:
+            UsageError: an argument is out of its range, a class has one image only, or a part would have
+                fewer images than there are classes.
+
+        Example:
+            >>> from freqkit.data import synthetic
+            >>> selection, rest = synthetic(1, images_per_class=10).published_split(0.3)
+            >>> selection.counts.tolist(), selection.labels.tolist()
+            ([3, 3, 3, 3], [2, 3, 1, 1, 3, 3, 0, 1, 0, 0, 2, 2])
+        """
+        places = published_places(self.labels.tolist(), share, seed)
+        note = {"fraction": share, "seed": seed, "order": "published"}
+        return tuple(
+            self.subset(torch.from_numpy(some), note={**note, "part": part})
+            for some, part in zip(places, ("selection", "rest"), strict=True)
+        )
+
+
+def published_places(labels, share, seed):
+    """The positions of `ImageSet.published_split`: int64 arrays (selection, rest), in its order."""
+    number = isinstance(share, (int, float)) and not isinstance(share, bool)
+    if not number or not 0 < share < 1:
+        raise UsageError(f"published order: the share must be a number with 0 < share < 1; got {share!r}.")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise UsageError(f"published order: the seed must be an integer in 0..2**32 - 1; got {seed!r}.")
+    labels = np.asarray(labels, np.int64)
+    members = [np.flatnonzero(labels == c) for c in np.unique(labels)]
+    counts = np.array([len(own) for own in members])
+    drawn = math.ceil(share * len(labels))
+    kept = len(labels) - drawn
+    if not len(labels) or counts.min() < 2:
+        raise UsageError("published order: every class must have at least two images, of which one may be drawn.")
+    if min(drawn, kept) < len(counts):
+        raise UsageError(
+            f"published order: both parts must have at least as many images as there are classes, {len(counts)}; a "
+            f"share of {share} of {len(labels)} images makes {drawn} and {kept}."
+        )
+    # numpy keeps the stream of RandomState the same for ever.
+    generator = np.random.RandomState(seed)
+    of_rest = _shares(counts, kept, generator)
+    of_selection = _shares(counts - of_rest, drawn, generator)
+    selection, rest = [], []
+    for own, first, then in zip(members, of_rest, of_selection, strict=True):
+        shuffled = own[generator.permutation(len(own))]
+        rest.append(shuffled[:first])
+        selection.append(shuffled[first : first + then])
+    rest = generator.permutation(np.concatenate(rest))
+    return generator.permutation(np.concatenate(selection)), rest
+
+
+def _shares(counts, total, generator):
+    """`total` draws among classes of some counts, in proportion: whole parts first, the rest to the largest remainders,
+    equal ones at random."""
+    exact = counts / counts.sum() * total
+    whole = np.floor(exact)
+    missing = int(total - whole.sum())
+    remainder = exact - whole
+    for value in sorted(set(remainder.tolist()), reverse=True):
+        if missing <= 0:
+            break
+        equal = np.flatnonzero(remainder == value)
+        lucky = generator.choice(equal, size=min(len(equal), missing), replace=False)
+        whole[lucky] += 1
+        missing -= len(lucky)
+    return whole.astype(np.int64)
 
 
 def split_names(names, fraction, seed):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from freqkit.data import arrays, cifar, idx
 from freqkit.data.folder import class_names, read_folder
+from freqkit.data.image_set import SPLIT_ORDERS
 from freqkit.errors import UsageError
 
 RESIZES = ("squash", "center-crop")
@@ -29,8 +30,10 @@ def load_images(
     classes=None,
     limit_per_class=None,
     split_fraction=None,
+    split_order="path",
     seed=0,
     on_bad_image="error",
+    npy_floats="round",
     workers=None,
     progress=None,
 ):
@@ -45,8 +48,9 @@ def load_images(
       are read by a reader that knows plain values and number arrays, and runs nothing.
     - "idx": MNIST, Fashion-MNIST and their like, gzipped or not; grey becomes RGB.
     - "npy": `train_data*.npy` with `train_label*.npy` (and `test_...`): numbers [n, 3, H, W], [n, H, W, 3] or
-      [n, H, W], uint8, or floating point in [0, 1], rounded to bytes; integer labels; names of the classes in
-      `classes.txt` if it is there.
+      [n, H, W], uint8, or floating point in [0, 1] (`npy_floats`); or an array of objects [n], each such an image
+      as torch tensor or array, which is read without running anything in it; integer labels; names of the
+      classes in `classes.txt` if it is there.
 
     Decoding of files, as torchvision and timm do unless said otherwise: first frame of an animation; EXIF
     rotation ignored; grey and palette expanded; transparency dropped; CMYK by Pillow's plain formula. 16-bit
@@ -66,9 +70,14 @@ def load_images(
             names (npy, idx), the names of labels 0, 1, ... Default: the folders, sorted; the published names.
         limit_per_class: at most so many images of each class, chosen by a hash of (seed, path).
         split_fraction: then this share of each class, by the rule of `ImageSet.split`.
+        split_order: "path": that rule, in the original order; "published": by the rule and in the shuffled order of
+            `ImageSet.published_split`, as the published search draws its images.
         seed: integer, for both choices.
         on_bad_image: "error": files that cannot be decoded are all counted, then one error names the first;
             "skip": they are left out and their names put on record.
+        npy_floats: how floats of the npy layout become bytes. "round": to the nearest, and values outside [0, 1]
+            are refused; "published": as the loader of the ICCV 2023 code does, clipped to [0, 1], times 255 in their
+            own precision and rounded down, half a step of 255 darker on average.
         workers: threads; default the number of usable cores, at most 8. They do not change the result.
         progress: called as `progress(done, total)` from this thread.
 
@@ -94,6 +103,12 @@ def load_images(
         raise UsageError(f"load_images: resize must be one of {', '.join(RESIZES)}; got {resize!r}.")
     if on_bad_image not in ("error", "skip"):
         raise UsageError(f"load_images: on_bad_image must be 'error' or 'skip'; got {on_bad_image!r}.")
+    if npy_floats not in arrays.NPY_FLOATS:
+        raise UsageError(f"load_images: npy_floats must be one of {', '.join(arrays.NPY_FLOATS)}; got {npy_floats!r}.")
+    if split_order not in SPLIT_ORDERS:
+        raise UsageError(f"load_images: split_order must be one of {', '.join(SPLIT_ORDERS)}; got {split_order!r}.")
+    if split_order == "published" and split_fraction is None:
+        raise UsageError("load_images: split_order='published' draws a share; give split_fraction (published: 0.05).")
     if part is not None and part not in PARTS:
         raise UsageError(f"load_images: part must be one of {', '.join(PARTS)}; got {part!r}.")
     if workers is None:
@@ -101,14 +116,16 @@ def load_images(
     root = Path(root)
     layout, parts = find_layout(root, layout)
     part, source = _the_part(root, parts, part)
-    choice = {"limit_per_class": limit_per_class, "split_fraction": split_fraction, "seed": seed}
+    choice = {
+        "limit_per_class": limit_per_class, "split_fraction": split_fraction, "seed": seed, "split_order": split_order,
+    }  # fmt: skip
     if layout == "folder":
         return read_folder(
             source, image_size=image_size, resize=resize, classes=classes, on_bad_image=on_bad_image, workers=workers,
             progress=progress, **choice,
         )  # fmt: skip
     read = {"cifar-binary": cifar.read_binary, "cifar-python": cifar.read_python, "idx": idx.read, "npy": arrays.read}
-    packed = read[layout](root, source)
+    packed = read[layout](root, source, **({"floats": npy_floats} if layout == "npy" else {}))
     packed.facts.update({"source": layout, "root": root.resolve().name, "part": part})
     given = None if classes is None else class_names(classes)
     return arrays.to_image_set(packed, part, given, image_size=image_size, resize=resize, progress=progress, **choice)

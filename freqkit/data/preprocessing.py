@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from freqkit.data.folder import crop_side, fit, to_rgb
 from freqkit.errors import UsageError
 
 RESIZES = ("squash", "center-crop", "own")
@@ -18,10 +19,14 @@ class Preprocessing:
 
     Args:
         image_size: N, the side of the square output.
-        resize: "squash": both sides to N; "center-crop": shorter side to `N*256//224`, then the middle N x N; both
-            bilinear, as `load_images` does; "own": shorter side to `resized_side` by `interpolation`, then the middle
-            (a model's published transform, see `of_model`).
-        resized_side, interpolation: for "own".
+        resize: "squash": both sides to N; "center-crop": shorter side to `resized_side`, `N*256//224` when it is not
+            given, then the middle N x N, black where it is larger; both bilinear, as `load_images` does; "own":
+            shorter side to `resized_side` by `interpolation`, then the middle (a model's published transform, see
+            `of_model`).
+        resized_side: for "own" and "center-crop". The released evaluation scripts of HFSS resize to 256 whatever N is
+            and cut out N: `Preprocessing(N, "center-crop", 256)`. Away from 224 that is another part of the image, a
+            sixteenth of its area and less at N = 64; the default keeps the part, 7/8 of the shorter side.
+        interpolation: for "own".
 
     Raises:
         UsageError: an argument does not fit.
@@ -45,6 +50,10 @@ class Preprocessing:
             raise UsageError(
                 f"preprocessing: interpolation must be one of {', '.join(INTERPOLATIONS)}; got {self.interpolation!r}."
             )
+        if self.resized_side is not None and (
+            isinstance(self.resized_side, bool) or not isinstance(self.resized_side, int) or self.resized_side < 1
+        ):
+            raise UsageError(f"preprocessing: resized_side must be a positive integer; got {self.resized_side!r}.")
         if self.resize == "own" and (self.resized_side is None or self.resized_side < self.image_size):
             raise UsageError(
                 f"preprocessing: 'own' needs resized_side >= image_size={self.image_size}; got {self.resized_side}."
@@ -53,7 +62,9 @@ class Preprocessing:
     @property
     def side(self):
         """Length of the shorter side before the crop; None for "squash"."""
-        return {"squash": None, "center-crop": self.image_size * 256 // 224, "own": self.resized_side}[self.resize]
+        if self.resize == "center-crop" and self.resized_side is None:
+            return crop_side(self.image_size)
+        return None if self.resize == "squash" else self.resized_side
 
     @property
     def record(self):
@@ -64,8 +75,6 @@ class Preprocessing:
         """uint8 [3, N, N] of a file name or of the bytes of a file; errors are the decoder's own."""
         from PIL import Image, ImageFile
 
-        from freqkit.data.folder import to_rgb
-
         if ImageFile.LOAD_TRUNCATED_IMAGES:
             raise RuntimeError("PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set, so truncated files would go unnoticed")
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
@@ -74,10 +83,8 @@ class Preprocessing:
 
     def fit(self, image):
         """uint8 [3, N, N] of an RGB Pillow image."""
-        from freqkit.data.folder import fit
-
         if self.resize != "own":
-            return np.ascontiguousarray(fit(image, self.image_size, self.resize))
+            return np.ascontiguousarray(fit(image, self.image_size, self.resize, self.side))
         from PIL import Image
 
         size, (width, height) = self.image_size, image.size

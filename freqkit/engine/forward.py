@@ -7,6 +7,8 @@ import warnings
 
 import torch
 
+from freqkit.errors import UsageError
+
 DOMAINS = ("normalised", "pixels")
 FORMS = ("auto", "eager", "folded", "compiled")
 # Largest difference of a logit, as a share of the largest logit, that a faster form may make.
@@ -45,6 +47,8 @@ class Forward:
             module = module.double()
         self.module = module.network if domain == "normalised" else module
         self.form = "eager"
+        self.asked = False  # whether the first logits were looked at
+        self.compares = False  # whether the first batch is asked twice, the second time by half
         self.rows = None  # when set, every batch is padded to so many images
         self.seconds = 0.0
         self.images = self.batches = 0
@@ -60,6 +64,10 @@ class Forward:
         if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != len(images):
             came = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
             raise TypeError(f"score: the model must return logits of shape [{len(images)}, classes]; got {came}.")
+        if not self.asked:
+            self.asked = True
+            again = self._run(self.module, images[: -(-len(images) // 2)]) if self.compares else logits[:0]
+            self._doubt(logits.double(), again.double())
         self.seconds += time.perf_counter() - began
         self.images += count
         self.batches += 1
@@ -105,9 +113,10 @@ class Forward:
         if form == "eager":
             return record
         eager = self.module
+        self.compares, self.asked = True, self.asked and self.compares
         try:
             reference = self(sample)
-        except (torch.OutOfMemoryError, TypeError):
+        except (torch.OutOfMemoryError, TypeError, UsageError):
             raise
         except Exception as error:
             raise RuntimeError(
@@ -141,6 +150,28 @@ class Forward:
                     self.module, self.form, self.rows = compiled, "compiled", rows
         record["form"] = self.form
         return record
+
+    def _doubt(self, logits, again):
+        """Refuse what are no logits, or not those of an image alone; `again`: of the first images, in a batch of
+        their own."""
+        if not torch.isfinite(logits).all():
+            return  # the images are named where they are scored
+        inside = (logits > 1e-6) & (logits < 1 - 1e-6)
+        if (logits >= 0).all() and inside.any() and ((logits.sum(1) - 1).abs() < 1e-2).all() and logits.shape[1] > 1:
+            raise UsageError(
+                "score: the model must return logits; it returns probabilities (rows that sum to 1), of which a loss"
+                " would take the softmax twice. Leave its last softmax out, or let it return their logarithm."
+            )
+        scale = logits.abs().max().clamp_min(1e-12)
+        if not len(again):
+            return
+        change = float((logits[: len(again)] - again).abs().max() / scale)
+        if not change <= 100 * TOLERANCE[self.dtype]:
+            raise UsageError(
+                f"score: the model gives the same images other logits in another batch (by {change:.1e} of the"
+                " largest): dropout, or batch norms that take statistics of the batch, are at work in evaluation mode;"
+                " switch them off in its forward."
+            )
 
     def _try(self, what, make, reference, sample, record, note):
         """The module that `make` gives if its logits agree with the reference, else None and a note."""

@@ -8,6 +8,7 @@ is appended.
 
 import fcntl
 import json
+import math
 import os
 import re
 import signal
@@ -20,20 +21,13 @@ from pathlib import Path
 
 import numpy as np
 
-from freqkit.errors import UsageError
+from freqkit.errors import Interrupted, UsageError
+from freqkit.results.reading import fit, parse_json, regular, shown
 
 _HEADER = b'{"format": "freqkit-journal-1"}\n'
 _FRAME = struct.Struct("<II")
 _LINE = 4096  # more bytes than the JSON line of a tile has
 _QUICK = re.compile(rb'\{"key":"([A-Za-z0-9_/.-]+)"')  # spares reading JSON a million times
-
-
-class Interrupted(KeyboardInterrupt):
-    """The run was asked to stop (`.signal`), finished its tile and wrote it down."""
-
-    def __init__(self, number):
-        self.signal = number
-        super().__init__(f"stopped by {signal.Signals(number).name} after writing the last finished tile")
 
 
 class Journal:
@@ -63,7 +57,11 @@ class Journal:
         self.group_seconds = group_seconds
         self.dropped = 0  # bytes cut from a damaged or unfinished tail
         self._index = {}  # key -> (offset, length) of the payload
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        regular(self.path, "a journal")
+        try:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        except IsADirectoryError as error:
+            raise UsageError(f"{self.path}: a journal was expected; it is a folder.") from error
         self._file = os.fdopen(descriptor, "r+b", buffering=0)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -89,11 +87,20 @@ class Journal:
             except OSError:
                 held = True
             journal = cls.__new__(cls)
-            journal._file, journal._index = file, {}
+            journal.path, journal._file, journal._index = Path(path), file, {}
             if file.readline() != _HEADER:
                 return [], held
             journal._read(len(_HEADER), os.fstat(file.fileno()).st_size)
             return list(journal._index), held
+
+    @staticmethod
+    def is_one(path):
+        """Whether a journal, or its beginning, is there."""
+        try:
+            with open(path, "rb") as file:
+                return _HEADER.startswith(file.read(len(_HEADER)))
+        except FileNotFoundError:
+            return False
 
     def _open(self):
         """Read what is there, cut what is damaged, and stand at the end."""
@@ -125,7 +132,7 @@ class Journal:
             payload = self._file.read(length)
             if len(payload) < length or zlib.crc32(payload) != checksum:
                 return offset
-            self._index[_key(payload)] = (offset + _FRAME.size, length)
+            self._index[_key(payload, self.path)] = (offset + _FRAME.size, length)
             offset += _FRAME.size + length
 
     def _write(self, data):
@@ -142,18 +149,38 @@ class Journal:
     def keys(self):
         return self._index.keys()
 
-    def get(self, key):
-        """The arrays put under `key` as a dict of numpy arrays, or None."""
+    def get(self, key, layout=None):
+        """The arrays put under `key` as a dict of numpy arrays, or None.
+
+        Args:
+            layout: dict of name -> (kind, shape), what must be there: "f" for floats, "i" for integers and booleans.
+
+        Raises:
+            UsageError: the record is damaged, or not of this layout.
+        """
         if key not in self._index:
             return None
         offset, length = self._index[key]
         payload = os.pread(self._file.fileno(), length, offset)
         line, _, body = payload.partition(b"\n")
         arrays, at = {}, 0
-        for name, dtype, shape in json.loads(line)["arrays"]:
-            count = int(np.prod(shape, dtype=np.int64))
-            arrays[name] = np.frombuffer(body, dtype=dtype, count=count, offset=at).reshape(shape)
-            at += arrays[name].nbytes
+        for name, dtype, shape in _head(line, self.path)["arrays"]:
+            # A checksum tells that a record is as it was written, not that freqkit wrote it.
+            size = np.dtype(dtype).itemsize * math.prod(shape)
+            if size > len(body) - at:
+                raise UsageError(f"{self.path}: the record {shown(key, 60)} claims more than it holds.")
+            arrays[name] = np.frombuffer(body[at : at + size], dtype).reshape(shape) if size else np.empty(shape, dtype)
+            at += size
+        if at != len(body):
+            raise UsageError(f"{self.path}: the record {shown(key, 60)} holds more than it tells of.")
+        for name, (kind, shape) in (layout or {}).items():
+            value = arrays.get(name)
+            if value is None or value.shape != tuple(shape) or (value.dtype.kind == "f") != (kind == "f"):
+                numbers = "real numbers" if kind == "f" else "whole numbers"
+                raise UsageError(
+                    f"{self.path}: the record {shown(key, 60)} was not written by this run: it must hold {name}, "
+                    f"{numbers} of shape {list(shape)}."
+                )
         return arrays
 
     def put(self, key, **arrays):
@@ -204,7 +231,7 @@ class Journal:
             payload = view[at + _FRAME.size : at + _FRAME.size + length]
             if len(payload) < length or zlib.crc32(payload) != checksum:
                 raise OSError(f"{source} arrived damaged; what was scored is kept, resume continues.")
-            key = _key(bytes(payload[:_LINE]))
+            key = _key(bytes(payload[:_LINE]), self.path)
             if key not in self._index:
                 new.append((key, at, length))
             at += _FRAME.size + length
@@ -224,7 +251,7 @@ class Journal:
         """Append the whole records of the journal file `path`, which no process writes to any more."""
         with open(path, "rb", buffering=0) as file:
             other = type(self).__new__(type(self))
-            other._file, other._index = file, {}
+            other.path, other._file, other._index = Path(path), file, {}
             if file.read(len(_HEADER)) != _HEADER:
                 return  # killed before it wrote anything
             other._end = other._read(len(_HEADER), os.fstat(file.fileno()).st_size)
@@ -254,10 +281,29 @@ class Journal:
         self.close()
 
 
-def _key(payload):
+def _key(payload, path):
     """The key in a payload, or in its beginning."""
     found = _QUICK.match(payload)
-    return found[1].decode() if found else json.loads(payload[: payload.index(b"\n")])["key"]
+    return found[1].decode() if found else _head(payload.partition(b"\n")[0], path)["key"]
+
+
+_ARRAY = re.compile(r"[<>|=][biuf][1248]")
+
+
+def _head(line, path):
+    """What the JSON line of a record says: a key, and arrays of numbers."""
+    where = f"{path}: a record"
+    try:
+        head = parse_json(line.decode(), where)
+    except UnicodeDecodeError:
+        raise UsageError(f"{where} must begin with a line of JSON; it does not.") from None
+    fit(head, {"key": str, "arrays": [list]}, where)
+    for one in head["arrays"]:
+        plain = len(one) == 3 and isinstance(one[0], str) and isinstance(one[1], str) and _ARRAY.fullmatch(one[1])
+        if not plain or not isinstance(one[2], list) or len(one[2]) > 8:
+            raise UsageError(f"{where} must tell of each array its name, its dtype, and its shape.")
+        fit(one[2], [range(2**48)], where, "a shape")
+    return head
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from datetime import timedelta
 
 import numpy as np
 
-from freqkit.errors import UsageError
+from freqkit.errors import UsageError, torchrun
 
 PATIENCE = timedelta(hours=6)  # a rank waits so long for another that lives
 _PIECE = 1 << 26  # bytes sent at once
@@ -86,7 +86,7 @@ def current():
 
 def expected():
     """How many processes torchrun started with this one; 1 without it."""
-    return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
+    return torchrun()[1]
 
 
 @contextlib.contextmanager
@@ -128,7 +128,7 @@ class Ranks:
     def __init__(self):
         import torch.distributed as dist
 
-        self.rank, self.size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        self.rank, self.size, _ = torchrun()
         self.first = self.rank == 0
         self.hosting = self.first and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
         store = dist.TCPStore(
@@ -297,7 +297,7 @@ def runs(count, ranks):
     return chunks
 
 
-def share(tiles, compute, *, journal, progress, check):
+def share(tiles, compute, *, journal, progress, check, layout=None):
     """Compute tiles, or read them from the journal, and give them in their order.
 
     Args:
@@ -306,6 +306,7 @@ def share(tiles, compute, *, journal, progress, check):
         journal: a `freqkit.engine.Journal`, or None.
         progress: told of every tile.
         check: None, or called after every tile; may raise.
+        layout: called with `what`; what a record of the journal must hold, see `Journal.get`. None: anything.
 
     Yields:
         (what, arrays, whether it was read from the journal), in the order of `tiles`; on rank 0 alone.
@@ -313,7 +314,7 @@ def share(tiles, compute, *, journal, progress, check):
     ranks = current()
     if ranks.size == 1:
         for name, amount, what in tiles:
-            arrays = journal.get(name) if journal is not None else None
+            arrays = journal.get(name, layout and layout(what)) if journal is not None else None
             known = arrays is not None
             if not known:
                 arrays = compute(what)
@@ -344,11 +345,13 @@ def share(tiles, compute, *, journal, progress, check):
             return
         missing = set(todo)
         for i, (name, _, what) in enumerate(tiles):
-            yield what, journal.get(name), i not in missing
+            yield what, journal.get(name, layout and layout(what)), i not in missing
 
 
-def known(journal, names):
+def known(journal, names, layout=None):
     """What rank 0's journal holds under some of its `names`, on every rank: dict of name -> dict of numpy arrays.
+
+    `layout` is called with a name and tells what its record must hold, see `Journal.get`; None: anything.
 
     Between calls of `share`, that journal alone has what an earlier session, or another rank, wrote.
 
@@ -363,7 +366,11 @@ def known(journal, names):
     group, held = current(), {}
     if group.first and journal is not None:
         held = {
-            f"{name} {what}": value for name in names if name in journal for what, value in journal.get(name).items()
+            f"{name} {what}": value
+            for name in names
+            if name in journal
+            for what, value in journal.get(name, layout and layout(name)).items()
+            if layout is None or what in layout(name)
         }
     found = {}
     for key, value in group.agree_arrays(held).items():

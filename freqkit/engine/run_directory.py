@@ -8,7 +8,8 @@ from pathlib import Path
 from freqkit.engine import ranks
 from freqkit.engine.journal import Journal
 from freqkit.errors import UsageError
-from freqkit.results.files import write_json
+from freqkit.results.files import read_run, write_json
+from freqkit.results.reading import reading
 
 # Every name that freqkit writes into a run directory; nothing else is ever removed.
 _WRITTEN = (
@@ -103,9 +104,9 @@ class RunDirectory:
         except OSError as error:
             raise UsageError(f"{self.path}: cannot be written ({error.strerror}).") from error
         for name in present:
-            # A killed run leaves the temporary file of the write it was in.
-            unfinished = name.endswith(".part")
-            if _is_own(name) and (overwrite or unfinished):
+            # A killed run leaves the temporary file of the write it was in; killed while it replaced another, that
+            # one's results without run.json.
+            if _is_own(name) and (self.previous is None or name.endswith(".part")):
                 (self.path / name).unlink()
         if self.previous is None:
             self.journal.clear()
@@ -119,17 +120,21 @@ class RunDirectory:
             self.write({"status": "running"})
 
     def _read(self, present):
-        """run.json, or None when there is none; refuses a directory whose look-alike files are not ours."""
+        """run.json, or None when there is none; refuses a directory whose look-alike files are not ours.
+
+        A journal is there before anything else, and stays: with it they are.
+        """
         if "run.json" in present:
+            other = f"{self.path}: run.json there was not written by freqkit; choose another directory"
             try:
-                known = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
-            except (ValueError, OSError):
-                known = None
-            if not isinstance(known, dict) or known.get("format") != FORMAT:
-                raise UsageError(f"{self.path}: run.json there was not written by freqkit; choose another directory.")
+                known = read_run(self.path)
+            except UsageError as error:
+                raise UsageError(f"{other} ({str(error).removesuffix('.')}).") from error
+            if known.get("format") != FORMAT:
+                raise UsageError(f"{other}.")
             return known
         alike = [name for name in present if _is_own(name) and name[0] != "."]
-        if alike:
+        if alike and not Journal.is_one(self.path / "journal.bin"):
             raise UsageError(
                 f"{self.path}: holds {alike[0]} but no run.json, so it was not written by freqkit; "
                 "choose another directory."
@@ -203,10 +208,11 @@ def status(path):
     """
     path = Path(path)
     try:
-        record = json.loads((path / "run.json").read_text(encoding="utf-8"))
-        keys, held = Journal.peek(path / "journal.bin")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: holds no readable freqkit run.") from error
+        record = read_run(path)
+        with reading(path / "journal.bin", "the journal of a run"):
+            keys, held = Journal.peek(path / "journal.bin")
+    except UsageError as error:
+        raise UsageError(f"{path}: holds no readable freqkit run ({str(error).removesuffix('.')}).") from error
     if record.get("format") != FORMAT:
         raise UsageError(f"{path}: run.json there was not written by freqkit.")
     names = ("status", "stage", "stages_done", "forwards_total", "forwards_saved", "seconds", "sessions", "best")

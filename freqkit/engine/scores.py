@@ -17,8 +17,10 @@ from freqkit.masks import select, unique
 from freqkit.ops import BitMasks, Spectrum, spectral_filter, spectrum
 from freqkit.results import Scores
 
-REDUCTIONS = ("class-mean", "published-batches")
+# The two published ones: of the CVPR 2025 code over all batches, of the ICCV 2023 code over those that hold the class.
+REDUCTIONS = ("class-mean", "published-batches", "published-batches-of-class")
 SPECTRA = ("float32", "float16")
+NOT_KNOWN = -(1 << 40)  # more than there are images: of tiles that were journalled before this was counted
 ROUGH = 1e-3  # of a loss: more than rounding changes it where it depends on the company in the batch
 
 
@@ -86,6 +88,7 @@ class Scorer:
         self.logits = int(model.num_classes)
         self.class_index = self._class_index(class_index)
         self.forward = Forward(model, device=device, dtype=dtype, domain=domain)
+        self.forward.compares = True
         self.calibration = None
         if batch_size == "auto":
             shape, limit = tuple(images.images.shape[1:]), 64 * len(self.labels)
@@ -255,6 +258,7 @@ class Scorer:
         key="scores",
         check=None,
         per_sample=False,
+        among=None,
     ):
         """Score masks on all images; see `freqkit.engine.score` for masks, reductions and errors.
 
@@ -264,6 +268,8 @@ class Scorer:
             key: names this call in the journal; two calls of a run need different keys.
             check: called after every tile; may raise to stop the run.
             per_sample: also return every single loss and answer, see `Scores.samples`.
+            among: bool [n], the images that are recognised whole: `Scores.still` then counts those of them that are
+                recognised through the masks (None when tiles of the journal do not tell).
         """
         drawn = self._check_masks(masks)
         masks, names, inverse = self._distinct(masks)
@@ -278,7 +284,7 @@ class Scorer:
             }
         classes = len(self.classes)
         loss = np.zeros((total, classes))
-        correct, predicted = (np.zeros((total, classes), dtype=np.int64) for _ in range(2))
+        correct, predicted, still = (np.zeros((total, classes), dtype=np.int64) for _ in range(3))
         groups, resumed = self.tiling.groups(total), 0
         tiles = [
             (f"{key}/{low}-{high}/{first}-{last}", (high - low) * (last - first), (low, high, first, last))
@@ -287,10 +293,21 @@ class Scorer:
         ]
 
         def compute(tile):
-            return self._tile(masks, names, *tile, weights, per_sample)
+            return self._tile(masks, names, *tile, weights, per_sample, among)
+
+        def layout(tile):
+            low, high, first, last = tile
+            number, present = high - low, len(self._present(first, last))
+            each = {"each loss": ("f", (number, last - first)), "each answer": ("i", (number, last - first))}
+            return {
+                **(each if per_sample else {}),
+                "loss": ("f", (number, present)),
+                "correct": ("i", (number, present)),
+                "predicted": ("i", (number, classes)),
+            }
 
         for (low, high, first, last), sums, known in ranks.share(
-            tiles, compute, journal=journal, progress=progress, check=check
+            tiles, compute, journal=journal, progress=progress, check=check, layout=layout
         ):
             if per_sample:
                 for what, values in samples.items():
@@ -299,8 +316,12 @@ class Scorer:
             loss[low:high, present] += sums["loss"]
             correct[low:high, present] += sums["correct"]
             predicted[low:high] += sums["predicted"]
+            if among is not None:
+                still[low:high, present] += sums.get("still", NOT_KNOWN)
             resumed += (high - low) * (last - first) * known
-        resumed, (loss, correct, predicted), samples = _agreed(resumed, (loss, correct, predicted), samples)
+        resumed, (loss, correct, predicted, still), samples = _agreed(
+            resumed, (loss, correct, predicted, still), samples
+        )
         if reduction == "class-mean":
             with np.errstate(invalid="ignore"):
                 loss = loss / self.counts.numpy()
@@ -309,7 +330,10 @@ class Scorer:
         if total < drawn:
             progress.advance(self.forwards(drawn - total), saved=True)
         record = self._record(drawn, total, self.forwards(total), resumed)
-        return self._scores(loss, correct, predicted, inverse, reduction, record, samples)
+        scores = self._scores(loss, correct, predicted, inverse, reduction, record, samples)
+        if among is not None and (still >= 0).all():
+            scores.still = torch.from_numpy(still if inverse is None else still[inverse.numpy()])
+        return scores
 
     def score_each(self, masks, assignment=None, *, per_sample=False, progress=None, check=None):
         """Filter each image by a mask of its own: one forward per image.
@@ -425,8 +449,17 @@ class Scorer:
                     some, members = heat.alive[low:high], heat.members[begin:end]
                     return self._race_tile(masks, names, some, members, heat.label, size)
 
+                def layout(tile):
+                    _, low, high, begin, end, _ = tile
+                    number = high - low
+                    return {
+                        "each": ("f", (number, end - begin)),
+                        "loss": ("f", (number,)),
+                        "correct": ("i", (number,)),
+                    }
+
                 for (heat, low, high, begin, end, _), found, known in ranks.share(
-                    tiles, compute, journal=journal, progress=progress, check=check
+                    tiles, compute, journal=journal, progress=progress, check=check, layout=layout
                 ):
                     heat.see(low, high, begin, end, found)
                     done += (high - low) * (end - begin)
@@ -537,6 +570,9 @@ class Scorer:
         def ask(pairs):
             return self._pairs(masks, names, *pairs, weights)
 
+        def layout(pairs):
+            return {"loss": ("f", (len(pairs[0]),)), "correct": ("i", (len(pairs[0]),))}
+
         for group, proofs in enumerate(self._proofs(total)):
             for turn in itertools.count(1):
                 asked, saved = self._asked(proofs, top, margin, offset)
@@ -546,7 +582,7 @@ class Scorer:
                     break
                 tiles = self._cut(asked, f"{key}/{group}/{turn}")
                 for (who, images), values, known in ranks.share(
-                    tiles, ask, journal=journal, progress=progress, check=check
+                    tiles, ask, journal=journal, progress=progress, check=check, layout=layout
                 ):
                     done += len(who)
                     resumed += len(who) * known
@@ -743,17 +779,18 @@ class Scorer:
         if reduction == "class-mean":
             return None, None
         if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
-            raise UsageError(
-                f"score: published_batch_size must be a positive integer with published-batches; got {batch!r}."
-            )
+            raise UsageError(f"score: published_batch_size must be a positive integer with {reduction}; got {batch!r}.")
         images, classes = len(self.labels), len(self.classes)
         number = torch.arange(images) // batch
         sizes = torch.bincount(number)
         own = torch.bincount(number * classes + self.labels, minlength=len(sizes) * classes).view(-1, classes)
-        offset = ((sizes[:, None] - own).double() * math.log(self.logits) / sizes[:, None]).sum(0)
+        offset = (sizes[:, None] - own).double() * math.log(self.logits) / sizes[:, None]
+        if reduction == "published-batches-of-class":
+            offset[own == 0] = 0.0
+        offset = offset.sum(0)
         return (1 / sizes.double())[number].numpy(), offset.numpy()
 
-    def _tile(self, masks, names, low, high, first, last, weights, per_sample=False):
+    def _tile(self, masks, names, low, high, first, last, weights, per_sample=False, among=None):
         """Sums of one tile: float64 loss (weighted) and int32 correct, of the classes present, and int32 predicted."""
         some = _take(masks, low, high, self.forward.device)
         labels, classes = self.labels[first:last], len(self.classes)
@@ -763,11 +800,14 @@ class Scorer:
         weighted = loss if weights is None else loss * weights[first:last]
         column = self._columns()
         each = {"each loss": loss.astype(np.float32), "each answer": answers.int().numpy()} if per_sample else {}
-        present = self._present(first, last)
+        present, right = self._present(first, last), (answers == self.class_index[labels]).numpy()
+        if among is not None:
+            both = right & among[first:last].numpy()
+            each["still"] = _sums(labels, both, classes, np.int32)[:, present]
         return {
             **each,
             "loss": _sums(labels, weighted, classes, np.float64)[:, present],
-            "correct": _sums(labels, (answers == self.class_index[labels]).numpy(), classes, np.int32)[:, present],
+            "correct": _sums(labels, right, classes, np.int32)[:, present],
             "predicted": _sums(column[answers], None, classes + 1, np.int32)[:, :classes],
         }
 
@@ -790,7 +830,7 @@ class Scorer:
             part = spectra if end - begin == len(spectra) else spectra[begin:end]
             try:
                 done.append(self._batch(masks, part, targets[begin:end], pairing))
-            except (torch.OutOfMemoryError, TypeError):
+            except (torch.OutOfMemoryError, TypeError, UsageError):
                 raise
             except Exception as error:
                 raise RuntimeError(
@@ -842,6 +882,8 @@ class Scorer:
                 f"with at most {self.pairs_limit}. Last bits may differ from a run that never did so."
             )
             return self._batch(masks, spectra, targets, pairing)
+        if logits.shape[1] != self.logits:
+            raise UsageError(f"score: the model must return its {self.logits} logits; got {logits.shape[1]}.")
         each = F.cross_entropy(logits, targets.repeat(number), reduction="none")
         # An infinite logit of another class would leave the loss finite.
         each = torch.where(torch.isfinite(logits.sum(1)), each, math.nan)
@@ -868,10 +910,16 @@ def score(
     """Filter every image by every mask, ask the model, and sum per mask and class.
 
     `y[k, b] = Re IDFT2(m_k DFT2(x[b]))`, losses from per-image cross-entropies, summed in float64 in a fixed
-    order: the same call gives the same bits on the same machine. "published-batches" is the loss of the
-    released HFSS code, `L_c = sum_j [S_cj + (B_j - n_cj) ln L] / B_j` over consecutive batches j of the
-    images in their given order, with S_cj the summed cross-entropy of the n_cj images of class c among the
-    B_j of batch j, and L logits.
+    order: the same call gives the same bits on the same machine.
+
+    The released code takes the mean over a whole batch after the logits and labels of other classes' images are set
+    to 0, so that each of those adds ln L (L logits), and sums that over consecutive batches j of the images in their
+    given order. With S_cj the summed cross-entropy of the n_cj images of class c among the B_j of batch j:
+
+    - "published-batches", the HFSS code (CVPR 2025): `L_c = sum_j [S_cj + (B_j - n_cj) ln L] / B_j` over all batches;
+      a class without images has `ln L` for every batch, whatever the mask;
+    - "published-batches-of-class", the DFM code (ICCV 2023), which leaves out batches without the class: the same sum
+      over the batches with n_cj > 0; a class without images has 0.
 
     Args:
         model: a `freqkit.models.Classifier` ([0, 1] RGB in, logits out); copied, never changed.
@@ -882,7 +930,7 @@ def score(
         device: where to compute; None: where the model is.
         dtype: None or float32, float64, or bfloat16/float16 (autocast of the model).
         domain: "normalised" filters (x - mean)/std, as the papers do; "pixels" filters x in [0, 1].
-        reduction: "class-mean" or "published-batches" (needs `published_batch_size`).
+        reduction: "class-mean" (NaN for a class without images), or a published one (needs `published_batch_size`).
         class_index: C logit indices, one per class; None: class c is logit c.
         progress: a `freqkit.engine.Progress`.
         memory: bytes that kept spectra may take; when they need more, they are computed anew for every use, and only
@@ -897,7 +945,7 @@ def score(
         UsageError, TypeError, ValueError: an argument does not fit; FloatingPointError: a logit is NaN or
             infinite (mask and image are named).
 
-    Source: Wang et al., "Frequency shortcut search", CVPR 2025 (arXiv 2503.03519).
+    Source: Wang et al., CVPR 2025 (arXiv 2503.03519) and ICCV 2023 (arXiv 2307.09829), and their released code.
 
     Example: see `Scorer`.
     """

@@ -1,6 +1,7 @@
 """Files of dominant frequency maps (DFMs): one effective mask per class, with where it comes from."""
 
 import json
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,12 +9,17 @@ import torch
 from torch import Tensor
 
 from freqkit import __version__
-from freqkit.errors import UsageError
+from freqkit.errors import MissingFile, UsageError
 from freqkit.masks.symmetry import coverage, effective, partner
 from freqkit.results.files import write_safetensors
+from freqkit.results.reading import COUNT, Number, fit, parse_json, plain_line, read_tensors, shown
 
 FORMAT = "freqkit-dfm-1"
 READING = ("resize", "resized_side", "limit_per_class", "split_fraction", "seed", "subset")  # of an image set's record
+_IMAGES = {  # `DfmFile.images`
+    "image_size?": ([range(1, 1 << 16)], COUNT, None), "resize?": (str, None), "resized_side?": (COUNT, None),
+    "limit_per_class?": (COUNT, None), "split_fraction?": (Number(0, 1), None), "seed?": (COUNT, None),
+}  # fmt: skip
 
 
 @dataclass
@@ -153,31 +159,26 @@ def load_dfm(path):
     Example:
         See `save_dfm`.
     """
-    from safetensors import SafetensorError, safe_open
-
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no DFM file {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            names = sorted(file.keys())
-            masks = file.get_tensor("masks") if "masks" in names else None
-    except SafetensorError as error:
-        hint = " (a published pickle? use freqkit masks import)" if path.suffix in (".pkl", ".pickle") else ""
-        raise UsageError(f"{path} is not a safetensors file{hint}: {error}") from error
-    if header.get("format") != FORMAT or masks is None:
+    if not path.is_file() and not path.is_dir():
+        raise MissingFile(f"there is no DFM file {path}")
+    words = shlex.join(["freqkit", "masks", "import", str(path), "--out", str(path.with_suffix(".safetensors"))])
+    hint = f" (a published pickle? {words} reads it)" if path.suffix in (".pkl", ".pickle") else ""
+    tensors, header = read_tensors(path, "a DFM file", hint=hint)
+    if header.get("format") != FORMAT or "masks" not in tensors:
         raise UsageError(
-            f"{path} must be of format {FORMAT!r} with a tensor 'masks'; got {header.get('format')!r} with {names}."
+            f"{path} must be of format {FORMAT!r} with a tensor 'masks'; got {shown(header.get('format'), 40)} with "
+            f"{plain_line(', '.join(sorted(tensors)), 80)}."
         )
     if header.get("layout") != "centred":
-        raise UsageError(f"{path} must have layout 'centred'; got {header.get('layout')!r}.")
-    try:
-        values = {
-            name: json.loads(header[name]) for name in ("classes", "stage", "seed", "extra", "images") if name in header
-        }
-    except ValueError as error:
-        raise UsageError(f"{path} has a damaged header: {error}") from error
+        raise UsageError(f"{path} must have layout 'centred'; got {shown(header.get('layout'), 40)}.")
+    masks = tensors["masks"]
+    values = {
+        name: parse_json(header[name], f"{path} has a damaged header, {name}")
+        for name in ("classes", "stage", "seed", "extra", "images")
+        if name in header
+    }
+    fit(values.get("images", {}), _IMAGES, path, "images in its header")
     dfm = DfmFile(
         masks,
         values.get("classes"),
@@ -252,11 +253,11 @@ def import_pickle(path, *, classes=None, rank=0):
 def _check(dfm, name):
     masks, classes = dfm.masks, dfm.classes
     if not isinstance(masks, Tensor) or not masks.is_floating_point():
-        raise UsageError(f"{name}: masks must be a float tensor; got {getattr(masks, 'dtype', type(masks).__name__)}.")
+        raise UsageError(f"{name}: masks must be a float tensor; got {getattr(masks, 'dtype', shown(masks))}.")
     if masks.dim() != 3 or 0 in masks.shape:
         raise UsageError(f"{name}: masks must have shape [C, H, W], none of them 0; got {list(masks.shape)}.")
     if not isinstance(classes, (list, tuple)) or not all(isinstance(item, str) for item in classes):
-        raise UsageError(f"{name}: classes must be a list of strings; got {classes!r:.80}.")
+        raise UsageError(f"{name}: classes must be a list of strings; got {_kind(classes)}.")
     if len(classes) != masks.shape[0] or len(set(classes)) != len(classes):
         raise UsageError(
             f"{name}: classes must name each of the {masks.shape[0]} masks once; "
@@ -270,14 +271,20 @@ def _check(dfm, name):
         )
     for label, value in (("stage", dfm.stage), ("seed", dfm.seed)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-            raise UsageError(f"{name}: {label} must be an int or None; got {value!r}.")
+            raise UsageError(f"{name}: {label} must be an int or None; got {shown(value)}.")
     for label, value in (
         ("preset", dfm.preset),
         ("model_hash", dfm.model_hash),
         ("data_hash", dfm.data_hash),
     ):
         if not isinstance(value, str) and not (value is None and label != "preset"):
-            raise UsageError(f"{name}: {label} must be a string; got {value!r}.")
+            raise UsageError(f"{name}: {label} must be a string; got {shown(value)}.")
     for label, value in (("extra", dfm.extra), ("images", dfm.images)):
         if not isinstance(value, dict):
             raise UsageError(f"{name}: {label} must be a dict; got {type(value).__name__}.")
+
+
+def _kind(classes):
+    if not isinstance(classes, (list, tuple)):
+        return shown(classes)
+    return "a list with " + next(shown(item) for item in classes if not isinstance(item, str))

@@ -6,6 +6,7 @@ All return float32 `[H, W]` of 0 and 1, centred (DC at `[H//2, W//2]`) or, with 
 
 import math
 
+import numpy as np
 import torch
 
 from freqkit.masks.symmetry import LAYOUTS, partner, uncentred
@@ -49,7 +50,9 @@ def radius(size):
     h, w = _sides(size)
     u, v = frequencies((h, w))
     shorter = min(h, w)
-    return torch.sqrt((u * shorter / h) ** 2 + (v * shorter / w) ** 2)
+    square = (u * shorter / h) ** 2 + (v * shorter / w) ** 2
+    # numpy's root is rounded rightly on every processor; torch's is not on some (MKL on Intel), and rims would differ.
+    return torch.from_numpy(np.sqrt(square.numpy()))
 
 
 def disc(size, limit, *, inclusive=False, layout="centred"):

@@ -13,6 +13,8 @@ import torch
 from freqkit.engine import Silent, ranks
 from freqkit.errors import UsageError
 from freqkit.ops import spectrum
+from freqkit.results.files import RECORD
+from freqkit.results.reading import in_range, read_tensors
 
 PRESETS = ("default", "iccv2023")
 CHANNELS = ("grey", "mean", "per")
@@ -20,7 +22,7 @@ CHANNELS = ("grey", "mean", "per")
 WEIGHTS = {"grey": (0.2989, 0.5870, 0.1140), "mean": (1 / 3, 1 / 3, 1 / 3)}
 # Of the ten ImageNet classes of the paper, in [0, 1].
 PUBLISHED_MEAN, PUBLISHED_STD = (0.479838, 0.470448, 0.429404), (0.258143, 0.252662, 0.272406)
-PUBLISHED_ZERO = 1.2e-11  # what the published code puts in place of an exact zero
+PUBLISHED_ZERO = 1.2e-11  # what the published code puts in place of an exact zero of an image's spectrum
 FORMAT = "freqkit-adcs-1"
 BANDS = 4  # radial bands of the table
 AT_ONCE = 2  # images transformed at once: what they take stays in the cache, and needs no fresh pages
@@ -36,6 +38,7 @@ class ClassSpectra:
         channel: "grey" or "mean": the channels' magnitudes become one weighted sum; "per": they stay three.
         mean, std: three numbers each; the spectra are those of (x - mean)/std. None: of x in [0, 1].
         dtype: torch.float32 or torch.float64, in which images are transformed. Sums are float64 in any case.
+        zero: what is added for a frequency and channel that an image does not have at all, in place of 0.
 
     Attributes:
         sums: float64 [C, P, H//2+1, W], P = 3 for "per", else 1; DC at [0, 0]. The other rows follow by
@@ -50,7 +53,7 @@ class ClassSpectra:
         ([64.0, 64.0], [1, 1])
     """
 
-    def __init__(self, classes, size, *, channel="grey", mean=None, std=None, dtype=torch.float32):
+    def __init__(self, classes, size, *, channel="grey", mean=None, std=None, dtype=torch.float32, zero=0.0):
         if channel not in CHANNELS:
             raise UsageError(f"adcs: channel must be one of {', '.join(CHANNELS)}; got {channel!r}.")
         if (mean is None) != (std is None):
@@ -58,7 +61,9 @@ class ClassSpectra:
         if dtype not in (torch.float32, torch.float64):
             raise UsageError(f"adcs: dtype must be torch.float32 or torch.float64; got {dtype}.")
         self.classes, self.size, self.channel = list(classes), tuple(size), channel
-        self.mean, self.std, self.dtype = mean, std, dtype
+        self.mean, self.std, self.dtype, self.zero = mean, std, dtype, float(zero)
+        if self.zero and channel != "per":
+            raise UsageError(f"adcs: zero counts for single channels; give channel 'per', not {channel!r}.")
         height, width = self.size
         planes = 3 if channel == "per" else 1
         self.sums = torch.zeros(len(self.classes), planes, height // 2 + 1, width, dtype=torch.float64)
@@ -90,7 +95,12 @@ class ClassSpectra:
             own = images[bounds[label] : bounds[label + 1]]
             for some in own.chunk(-(-len(own) // AT_ONCE)):
                 transformed = spectrum(some.to(self.dtype), mean=mean, std=std)
-                self.sums[label] += transformed.magnitude(total=True, weights=WEIGHTS.get(self.channel))
+                if self.zero:
+                    each = transformed.magnitude().double()
+                    for image in each.masked_fill_(each == 0, self.zero):
+                        self.sums[label] += image
+                else:
+                    self.sums[label] += transformed.magnitude(total=True, weights=WEIGHTS.get(self.channel))
         self.counts += torch.bincount(labels, minlength=len(self.classes))
 
 
@@ -188,20 +198,22 @@ class AdcsResult:
         Raises:
             UsageError: the file is no ADCS file.
         """
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(str(path), framework="pt") as file:
-                header = file.metadata() or {}
-                if header.get("format") != FORMAT:
-                    raise UsageError(f"{path}: this is no ADCS file of freqkit.")
-                tensors = [file.get_tensor(name) for name in ("maps", "counts")]
-        except SafetensorError as error:
-            raise UsageError(f"{path} is not a safetensors file: {error}") from error
-        maps, counts = tensors
-        values = (json.loads(header[name]) for name in ("classes", "definition", "record"))
-        classes, definition, record = values
-        return cls(maps, classes, counts, definition, record)
+        facts = {
+            "classes": [str],
+            "definition": dict.fromkeys(("channel", "preset", "formula", "energy"), str),
+            "record": RECORD,
+        }
+        layout = {"maps": "int16|int32 *", "counts": "int64 C"}
+        tensors, about = read_tensors(
+            path, "an ADCS file", format=FORMAT, tensors=layout, facts=facts, sizes={"C": "classes"}
+        )
+        maps, counts = tensors["maps"], tensors["counts"]
+        classes, shape = len(about["classes"]), list(maps.shape)
+        if len(shape) not in (3, 4) or shape[0] != classes or 0 in shape or shape[1:-2] not in ([], [3]):
+            raise UsageError(f"{path}: maps must have shape [C, H, W] or [C, 3, H, W] with C={classes}; got {shape}.")
+        in_range(maps, -classes, classes, path, "maps")
+        in_range(counts, 0, 2**53, path, "counts")
+        return cls(maps, about["classes"], counts, about["definition"], about["record"])
 
 
 def adcs(
@@ -222,10 +234,13 @@ def adcs(
     class c, and sign(0) = 0. The classes are ranked at each frequency, which takes O(C log C) comparisons and
     not C².
 
-    "iccv2023" is what the published code computes: sums in place of means (classes of more images win), exact
-    zeros replaced by 1.2e-11, the difference of two spectra turned grey (0.2989, 0.5870, 0.1140) before its
-    sign, -1 where that is not positive, and the class's comparison with itself included: without ties one
-    less than the formula gives. Images are normalised by the paper's mean and std unless others are given.
+    "iccv2023" is what the published code computes: sums in place of means (classes of more images win); exact
+    zeros of every single image's spectrum replaced by 1.2e-11 before they are summed, so that of two classes
+    without a frequency the one of more images has more of it (which values are exactly zero depends on the
+    rounding of the transform; the published code transforms in float64); the difference of two spectra turned grey
+    (0.2989, 0.5870, 0.1140) before its sign; -1 where that is not positive; and the class's comparison with
+    itself included: without ties one less than the formula gives. Images are normalised by the paper's mean and
+    std unless others are given.
 
     Args:
         images: an `ImageSet`, or an iterable of batches (uint8 [n, 3, H, W], int64 labels [n]) with
@@ -268,6 +283,8 @@ def adcs(
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise UsageError(f"adcs: batch_size must be a positive integer; got {batch_size!r}.")
     how = {"channel": "per" if published else channel, "mean": mean, "std": std, "dtype": dtype}
+    if published:
+        how["zero"] = PUBLISHED_ZERO
     if whole and len(images):
         spectra = _of_classes(images, batch_size, how, progress or Silent())
     else:
@@ -342,7 +359,6 @@ def _half_maps(spectra, published):
     """Maps of the half plane that `ClassSpectra` keeps: integers [C, P, H//2+1, W]."""
     energy = spectra.sums.numpy()
     if published:
-        energy = np.where(energy == 0, PUBLISHED_ZERO, energy)
         energy = np.einsum("p,cphw->chw", WEIGHTS["grey"], energy)[:, None]
     else:
         energy = energy / spectra.counts.numpy()[:, None, None, None]

@@ -7,7 +7,7 @@ Fast gradient sign (Goodfellow et al., ICLR 2015, arXiv 1412.6572) and projected
 import hashlib
 import math
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -18,28 +18,42 @@ from freqkit.ops import spectral_filter
 KINDS = ("fgsm", "pgd", "autoattack")
 NORMS = ("linf", "l2")
 LOSSES = ("ce", "logit")
+# What an option is that nobody gave.
+DEFAULTS = {
+    "eps": 4.0, "norm": "linf", "steps": 20, "step": None, "restarts": 1, "loss": "ce", "band": "", "refilter": False,
+    "clamp": "widen", "seed": 0,
+}  # fmt: skip
+# The FGSM of the evaluation script of Wang et al., CVPR 2025 (the paper says 4/255), by its name.
+PUBLISHED = {"fgsm-cvpr2025": ("fgsm", {"eps": 8.0, "norm": "linf", "loss": "logit", "clamp": "clip"})}
 
 
 @dataclass(frozen=True)
 class Attack:
     """What is done to an image.
 
+    An option that is None has its default, and only such an option is another one under a preset: `asked` names those
+    that were given, also with the default's value, and they stand whatever the preset (see `under`).
+
     Args:
         kind: "fgsm" (one step of length eps), "pgd"; with a package of that name "autoattack", or "foolbox.CLASS".
-        eps: largest change: for linf in units of 1/255, for l2 the length of the change of pixels in [0, 1].
-        norm: "linf" or "l2".
-        steps, step: of pgd; step in the units of eps, default 2.5 eps / steps.
-        restarts: pgd runs from so many random starts in the ball; 0: one run that starts at the image itself.
-        loss: what is raised: "ce": the cross-entropy; "logit": minus the true class's logit, whose gradient is that of
-            the negative log-likelihood taken of raw logits, as the published FGSM evaluation does.
-        band: "" free; "own": the change is limited to the frequencies of the class's mask; "low-R", "high-R" or
-            "A-B": to frequencies |f| < R, >= R, A <= |f| < B in cycles/image.
+        eps: largest change: for linf in units of 1/255, for l2 the length of the change of pixels in [0, 1]; default 4.
+        norm: "linf" (default) or "l2".
+        steps, step: of pgd; 20 steps, step in the units of eps, default 2.5 eps / steps.
+        restarts: pgd runs from so many random starts in the ball (default 1); 0: one run that starts at the image
+            itself.
+        loss: what is raised: "ce" (default): the cross-entropy; "logit": minus the true class's logit, whose gradient
+            is that of the negative log-likelihood taken of raw logits, as the published FGSM evaluation does.
+        band: "" (default) free; "own": the change is limited to the frequencies of the class's mask; "low-R", "high-R"
+            or "A-B": to frequencies |f| < R, >= R, A <= |f| < B in cycles/image.
         refilter: with a mask, attack the image *before* the filter, through the filter; default: filter first, attack
             the filtered image, and do not filter again.
-        clamp: with a mask and no refilter: "widen": the range of pixels is widened to hold the filtered image, so that
-            eps = 0 changes nothing; "clip": clipped to the model's range, as the published code does, which alone
-            changes filtered images.
-        seed: of random starts.
+        clamp: with a mask and no refilter: "widen" (default): the range of pixels is widened to hold the filtered
+            image, so that eps = 0 changes nothing; "clip": clipped to the model's range, as the published code does,
+            which alone changes filtered images.
+        seed: of random starts, default 0.
+
+    Attributes:
+        asked: names of the options that were given.
 
     Raises:
         UsageError: an argument does not fit.
@@ -47,23 +61,34 @@ class Attack:
     Example:
         >>> Attack.parse("pgd:eps=4:steps=10").title
         'pgd linf 4/255, 10 steps, restarts 1'
+        >>> Attack.parse("fgsm").under("cvpr2025").title, Attack.parse("fgsm:eps=4").under("cvpr2025").title
+        ('fgsm linf 8/255, loss logit, clipped', 'fgsm linf 4/255, loss logit, clipped')
         >>> Attack.parse("fgsm:eps=8:band=low-16").title
         'fgsm linf 8/255, band low-16'
     """
 
     kind: str = "fgsm"
-    eps: float = 4.0
-    norm: str = "linf"
-    steps: int = 20
+    eps: float | None = None
+    norm: str | None = None
+    steps: int | None = None
     step: float | None = None
-    restarts: int = 1
-    loss: str = "ce"
-    band: str = ""
-    refilter: bool = False
-    clamp: str = "widen"
-    seed: int = 0
+    restarts: int | None = None
+    loss: str | None = None
+    band: str | None = None
+    refilter: bool | None = None
+    clamp: str | None = None
+    seed: int | None = None
+    asked: tuple = field(init=False, compare=False, repr=False, default=())
 
     def __post_init__(self):
+        object.__setattr__(self, "asked", tuple(name for name in DEFAULTS if getattr(self, name) is not None))
+        for name, value in DEFAULTS.items():
+            if name not in self.asked:
+                object.__setattr__(self, name, value)
+        if not isinstance(self.kind, str) or not isinstance(self.band, str):
+            raise UsageError(f"attack: kind and band must be strings; got {self.kind!r} and {self.band!r}.")
+        if not isinstance(self.refilter, bool):
+            raise UsageError(f"attack: refilter must be True or False; got {self.refilter!r}.")
         if self.kind not in KINDS and not re.fullmatch(r"foolbox\.\w+", self.kind):
             raise UsageError(f"attack: kind must be one of {', '.join(KINDS)} or foolbox.CLASS; got {self.kind!r}.")
         for name, value, allowed in (
@@ -94,16 +119,18 @@ class Attack:
 
     @classmethod
     def parse(cls, text):
-        """From `kind:name=value:...`; `pgd-l2` and `fgsm-l2` stand for norm=l2, with eps 0.5 unless given."""
+        """From `kind:name=value:...`; `pgd-l2` and `fgsm-l2` stand for norm=l2, with eps 0.5 unless given, and
+        `fgsm-cvpr2025` for the published FGSM, whatever the preset, but for what is given."""
         kind, *parts = text.split(":")
         given = {"kind": kind}
         if kind.endswith("-l2"):
             given.update(kind=kind[:-3], norm="l2")
-        kinds = {each.name: each.type for each in fields(cls)}
+        elif kind in PUBLISHED:
+            given.update(PUBLISHED[kind][1], kind=PUBLISHED[kind][0])
         for part in parts:
             name, _, value = part.partition("=")
-            if name not in kinds or name == "kind":
-                raise UsageError(f"attack {text!r}: {name!r} is none of {', '.join(list(kinds)[1:])}.")
+            if name not in DEFAULTS:
+                raise UsageError(f"attack {text!r}: {name!r} is none of {', '.join(DEFAULTS)}.")
             try:
                 if name in ("steps", "restarts", "seed"):
                     given[name] = int(value)
@@ -118,8 +145,33 @@ class Attack:
             except (ValueError, KeyError) as error:
                 raise UsageError(f"attack {text!r}: {value!r} is no value of {name}.") from error
         if given.get("norm") == "l2":
+            if kind in PUBLISHED:
+                raise UsageError(f"attack {text!r}: {kind} is one within linf; fgsm-l2 is the other.")
             given.setdefault("eps", 0.5)
         return cls(**given)
+
+    def under(self, preset):
+        """The attack that a preset makes of this one: what was not asked for is as the preset's script has it.
+
+        "cvpr2025" is known for FGSM within linf alone; every other attack is what it is.
+        """
+        kind, published = PUBLISHED.get(f"{self.kind}-{preset}", (None, {}))
+        if kind is None or self.norm != published["norm"]:
+            return self
+        return replace(self, **{name: value for name, value in published.items() if name not in self.asked})
+
+    @property
+    def name(self):
+        """The name under which it is published ("fgsm-cvpr2025"), or its kind."""
+        for name, (kind, published) in PUBLISHED.items():
+            if self == Attack(kind, **published):
+                return name
+        return self.kind
+
+    @property
+    def options(self):
+        """dict of kind and all options, JSON-ready."""
+        return {"kind": self.kind, **{name: getattr(self, name) for name in DEFAULTS}}
 
     @property
     def radius(self):

@@ -17,6 +17,9 @@ import torch
 
 from freqkit.engine import Scorer
 from freqkit.errors import UsageError
+from freqkit.results.clean import CleanRates
+from freqkit.results.files import RECORD
+from freqkit.results.reading import COUNT, in_range, read_tensors
 
 FORMAT = "freqkit-band-stop-1"
 COLUMNS = ("removed", "class", "images", "clean TPR", "TPR", "change", "clean FPR", "FPR")
@@ -72,6 +75,11 @@ class BandStopResult:
         return self._own.sum(1) / self.counts.sum()
 
     @property
+    def clean(self):
+        """`CleanRates` of the images without a filter."""
+        return CleanRates.of_confusion(self.classes, self.confusion[0], self.class_index)
+
+    @property
     def _own(self):
         return self.confusion[:, torch.arange(len(self.classes)), self.class_index].double()
 
@@ -84,10 +92,11 @@ class BandStopResult:
         """One dict for each choice of bands and class: removed, class, images, clean TPR, TPR, change (percent points
         of TPR, the diagonal of the relative confusion matrix), clean FPR, FPR."""
         rows = []
+        tpr, fpr, counts = self.tpr.tolist(), self.fpr.tolist(), self.counts.tolist()
         for p, name in enumerate(self.names, 1):
             for c, label in enumerate(self.classes):
-                tpr, fpr = self.tpr[[0, p], c].tolist(), self.fpr[[0, p], c].tolist()
-                values = (name, label, int(self.counts[c]), *tpr, 100 * (tpr[1] - tpr[0]), *fpr)
+                whole, left = tpr[0][c], tpr[p][c]
+                values = (name, label, counts[c], whole, left, 100 * (left - whole), fpr[0][c], fpr[p][c])
                 rows.append(dict(zip(COLUMNS, values, strict=True)))
         return rows
 
@@ -116,17 +125,20 @@ class BandStopResult:
         Raises:
             UsageError: the file is no band-stop file.
         """
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(str(path), framework="pt") as file:
-                header = file.metadata() or {}
-                if header.get("format") != FORMAT:
-                    raise UsageError(f"{path}: this is no band-stop file of freqkit.")
-                tensors = {name: file.get_tensor(name) for name in file.keys()}
-        except (SafetensorError, OSError) as error:
-            raise UsageError(f"{path} is not a readable safetensors file: {error}") from error
-        about = {name: json.loads(header[name]) for name in ("classes", "removed", "edges", "definition", "record")}
+        facts = {
+            "classes": [str], "removed": [[COUNT]], "edges": [float], "definition": dict, "record": RECORD,
+        }  # fmt: skip
+        tensors = {"confusion": "int64 all C L", "class_index": "int64 C", "masks": "any P H W"}
+        tensors, about = read_tensors(
+            path, "a band-stop file", format=FORMAT, tensors=tensors, facts=facts,
+            sizes={"C": "classes", "P": "removed"},
+        )  # fmt: skip
+        confusion = tensors["confusion"]
+        in_range(confusion, 0, 2**53, path, "confusion")
+        in_range(tensors["class_index"], 0, confusion.shape[2] - 1, path, "class_index")
+        images = confusion.sum(2)
+        if len(confusion) != len(about["removed"]) + 1 or not (images == images[0]).all():
+            raise UsageError(f"{path}: the tensor confusion must count the same images for each choice of bands.")
         about["removed"] = [tuple(bands) for bands in about["removed"]]
         return cls(**tensors, **about)
 

@@ -60,7 +60,7 @@ def check_model(model, sets, *, image_size=None, resize="squash", images=500, pu
     """The model's transform, normalisation and, on the first plain set, its accuracy.
 
     Normalisation is checked by asking, not by reading: the accuracy must be higher than for images that were normalised
-    twice, and than for images that were not normalised at all.
+    twice, than for images that were not normalised at all, and than for images with red and blue exchanged.
 
     Args:
         model: a `Classifier`. sets: list of `TestSet`.
@@ -104,7 +104,7 @@ def check_model(model, sets, *, image_size=None, resize="squash", images=500, pu
     ways = {"used": used, **({"published": own} if own is not None and own != used else {})}
     shares = {}
     for way, how in ways.items():
-        normal, twice, never, number = _accuracies(model, some, targets, how)
+        normal, twice, never, swapped, number = _accuracies(model, some, targets, how)
         [low, high] = wilson(torch.tensor([normal]), torch.tensor([number]))[0].tolist()
         shares[way] = normal / number, low, high
         words = (
@@ -112,10 +112,10 @@ def check_model(model, sets, *, image_size=None, resize="squash", images=500, pu
         )
         findings.append(Finding("good", f"top-1, transform {way}", words))
         if way == "used":
-            order = normal >= max(twice, never)
+            order = normal >= max(twice, never, swapped)
             words = (
                 f"{100 * normal / number:.1f}% as it is, {100 * twice / number:.1f}% normalised twice, "
-                f"{100 * never / number:.1f}% not normalised"
+                f"{100 * never / number:.1f}% not normalised, {100 * swapped / number:.1f}% in the order B, G, R"
             )
             findings.append(Finding("good" if order else "wrong", "normalisation, by asking", words))
     findings.append(_published(model, shares, plain, published))
@@ -133,8 +133,8 @@ def _names(model, plain):
 
 
 def _accuracies(model, some, targets, how):
-    """Right answers when normalised once, twice, never, and the number of readable images."""
-    forward, hits, number = Forward(model), [0, 0, 0], 0
+    """Right answers when normalised once, twice, never, once in the order B, G, R; the number of readable images."""
+    forward, hits, number = Forward(model), [0, 0, 0, 0], 0
     mean, std = (torch.tensor(v, device=forward.device).view(1, 3, 1, 1) for v in (model.mean, model.std))
     with Reader(how) as reader:
         for first in range(0, len(some), 64):
@@ -143,7 +143,7 @@ def _accuracies(model, some, targets, how):
             good = [i for i in range(last - first) if i not in {place for place, _ in bad}]
             x = pixels[good].to(forward.device).float() / 255
             once = (x - mean) / std
-            for k, z in enumerate((once, (once - mean) / std, x)):
+            for k, z in enumerate((once, (once - mean) / std, x, (x.flip(1) - mean) / std)):
                 said = forward(z.contiguous(memory_format=torch.channels_last)).argmax(1).cpu()
                 hits[k] += int((said == targets[first:last][good]).sum())
             number += len(good)

@@ -9,8 +9,6 @@ P images of class c, N of the others. A high TPR alone says little: a model that
 too. The difference TPR - FPR is 0 for it, and for any answer that does not depend on the image.
 """
 
-import csv
-import io
 import json
 import math
 import warnings
@@ -23,6 +21,10 @@ import torch
 from freqkit.engine import Scorer
 from freqkit.errors import UsageError
 from freqkit.measures.selection import SelectedOnTestSet, selected_places
+from freqkit.results.clean import CleanRates
+from freqkit.results.files import RECORD
+from freqkit.results.intervals import newcombe, wilson
+from freqkit.results.reading import Number, in_range, read_tensors
 
 INTERVALS = ("wilson", "bootstrap")
 CONFUSIONS_UP_TO = 64  # classes up to which "auto" keeps a whole confusion matrix for every mask
@@ -30,6 +32,7 @@ FORMAT = "freqkit-rates-1"
 COLUMNS = (
     "class", "images", "others", "TPR", "TPR low", "TPR high", "FPR", "FPR low", "FPR high", "TPR-FPR",
     "TPR-FPR low", "TPR-FPR high", "clean TPR", "clean FPR", "coverage", "power",
+    "recognised whole", "still recognised",
 )  # fmt: skip
 
 
@@ -42,6 +45,9 @@ class RatesResult:
         positives, negatives: int64 [M], images of the class, and of the others.
         tp, fp: int64 [M], those of each that are recognised as the class when its mask is on.
         clean_tp, clean_fp: the same without a mask.
+        still: int64 [M], of the class's images that are recognised without a mask those that are with it, too; None in
+            files of before that was counted.
+        class_index: int64 [C], the logit of each class of the set; None in such files.
         clean_confusion: int64 [C, L], all C classes of the set by all L logits, without a mask.
         confusion: int64 [M, C, L], with each mask, or None (see `rates`).
         own_row: int64 [M, L], what the images of the mask's class are taken for.
@@ -67,6 +73,8 @@ class RatesResult:
     fpr_interval: torch.Tensor
     difference_interval: torch.Tensor
     confusion: torch.Tensor | None = None
+    still: torch.Tensor | None = None
+    class_index: torch.Tensor | None = None
     definition: dict = field(default_factory=dict)
     record: dict = field(default_factory=dict)
 
@@ -86,6 +94,21 @@ class RatesResult:
         return self.tpr - self.fpr
 
     @property
+    def clean(self):
+        """`CleanRates` of all classes of the set, before anything is filtered; None where logits are not known."""
+        names = self.record.get("classes")
+        if names is None or self.class_index is None:
+            return None
+        return CleanRates.of_confusion(names, self.clean_confusion, self.class_index)
+
+    @property
+    def still_recognised(self):
+        """float64 [M], of the images that are recognised without a mask the share that is with it; NaN of none."""
+        if self.still is None:
+            return torch.full_like(self.tpr, math.nan)
+        return self.still.double() / self.clean_tp
+
+    @property
     def selected_on_test_set(self):
         """True: the masks were selected on these images or some of them; False: on others; None: not known."""
         return self.record.get("selected_on_test_set")
@@ -100,7 +123,7 @@ class RatesResult:
 
     def table(self):
         """One dict per mask: class, images, others, TPR, FPR, TPR-FPR each with low and high, clean TPR and
-        FPR, coverage, power."""
+        FPR, coverage, power; of those recognised whole how many there are, and the share still recognised."""
         columns = [self.classes, self.positives.tolist(), self.negatives.tolist()]
         for value, interval in (
             (self.tpr, self.tpr_interval),
@@ -110,7 +133,8 @@ class RatesResult:
             columns += [value.tolist(), *interval.T.tolist()]
         columns += [(self.clean_tp.double() / self.positives).tolist()]
         columns += [(self.clean_fp.double() / self.negatives).tolist()]
-        columns += [self.coverage.tolist(), self.power.tolist()]
+        columns += [self.coverage.tolist(), self.power.tolist(), self.clean_tp.tolist()]
+        columns += [[None if value != value else value for value in self.still_recognised.tolist()]]
         return [dict(zip(COLUMNS, row, strict=True)) for row in zip(*columns, strict=True)]
 
     def plot(self, *args, **kwargs):
@@ -121,19 +145,14 @@ class RatesResult:
 
     def save(self, path):
         """Write one safetensors file, atomically, and beside it the table as .csv."""
-        from freqkit.results.files import atomic_write, write_safetensors
+        from freqkit.results.files import write_csv, write_safetensors
 
         path = Path(path)
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
         about = {"classes": self.classes, "definition": self.definition, "record": self.record}
         header = {"format": FORMAT, **{name: json.dumps(value) for name, value in about.items()}}
         write_safetensors(path, tensors, header)
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.table())
-        with atomic_write(path.with_suffix(".csv"), "w") as file:
-            file.write(text.getvalue())
+        write_csv(path.with_suffix(".csv"), COLUMNS, self.table())
 
     @classmethod
     def load(cls, path):
@@ -142,17 +161,32 @@ class RatesResult:
         Raises:
             UsageError: the file is no rates file.
         """
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(str(path), framework="pt") as file:
-                header = file.metadata() or {}
-                if header.get("format") != FORMAT:
-                    raise UsageError(f"{path}: this is no rates file of freqkit.")
-                tensors = {name: file.get_tensor(name) for name in file.keys()}
-        except SafetensorError as error:
-            raise UsageError(f"{path} is not a safetensors file: {error}") from error
-        return cls(**tensors, **{name: json.loads(header[name]) for name in ("classes", "definition", "record")})
+        counts = "positives negatives tp fp clean_tp clean_fp".split()
+        tensors = {
+            **dict.fromkeys(counts, "int64 M"), "clean_confusion": "int64 C L", "own_row": "int64 M L",
+            "own_column": "int64 M C", "coverage": "float64 M", "power": "float64 M", "tpr_interval": "float64 M 2",
+            "fpr_interval": "float64 M 2", "difference_interval": "float64 M 2", "confusion?": "int64 M C L",
+            "still?": "int64 M", "class_index?": "int64 C",
+        }  # fmt: skip
+        definition = {"interval": str, "confidence": Number(0, 1)}
+        facts = {"classes": [str], "definition": definition, "record": RECORD}
+        tensors, about = read_tensors(
+            path, "a rates file", format=FORMAT, tensors=tensors, facts=facts, sizes={"M": "classes"}
+        )
+        for name in [name for name, value in tensors.items() if value.dtype == torch.int64]:
+            in_range(tensors[name], 0, 2**53, path, name)
+        for name, most in zip(counts[2:], (counts[:2] * 2), strict=True):
+            in_range(tensors[most] - tensors[name], 0, 2**53, path, name)
+        if "still" in tensors:
+            in_range(tensors["clean_tp"] - tensors["still"], 0, 2**53, path, "still")
+        if "class_index" in tensors:
+            in_range(tensors["class_index"], 0, tensors["clean_confusion"].shape[1] - 1, path, "class_index")
+        for name in ("coverage", "power"):
+            in_range(tensors[name], 0, 1, path, name)
+        for name in ("tpr_interval", "fpr_interval", "difference_interval"):
+            known = tensors[name][~tensors[name].isnan()]
+            in_range(known, -1, 1, path, name)
+        return cls(**tensors, **about)
 
 
 def rates(
@@ -280,6 +314,7 @@ class _Matrices:
         self.row = torch.zeros(masks, logits, dtype=torch.int64)
         self.column = torch.zeros(masks, classes, dtype=torch.int64)
         self.whole = torch.zeros(masks, classes, logits, dtype=torch.int64) if keep else None
+        self.still, self.before = torch.zeros(masks, dtype=torch.int64), None
 
     def add(self, masks, images, answers):
         """Logits [k, b] that won, for a range of masks and one of images."""
@@ -287,8 +322,10 @@ class _Matrices:
         for mask, won in zip(masks, answers, strict=True):
             if mask == 0:
                 self.clean += self.count(labels, won)
+                self.before = won == self.logit[labels]  # of the block whose masks follow
                 continue
             c = self.own[mask - 1]
+            self.still[mask - 1] += (self.before & (labels == c) & (won == self.logit[c])).sum()
             self.row[mask - 1] += torch.bincount(won[labels == c], minlength=self.shape[1])
             self.column[mask - 1] += torch.bincount(labels[won == self.logit[c]], minlength=self.shape[0])
             if self.whole is not None:
@@ -330,6 +367,7 @@ def _result(dfm, own, matrices, same, interval, confidence, resamples, seed, sco
         "selected_images": None if same is None else len(same),
         "forwards": scorer.forwards(len(own) + 1),
         "batch_size": scorer.batch_size,
+        "classes": list(scorer.classes),
         **about,
         "dfm": {
             "preset": dfm.preset,
@@ -344,61 +382,9 @@ def _result(dfm, own, matrices, same, interval, confidence, resamples, seed, sco
     return RatesResult(
         list(dfm.classes), positives, negatives, tp, fp, clean_tp, clean_column.sum(0) - clean_tp,
         matrices.clean,
-        matrices.row, matrices.column, share.touched, share.power, *limits, matrices.whole, definition,
-        record,
+        matrices.row, matrices.column, share.touched, share.power, *limits, matrices.whole,
+        matrices.still, scorer.class_index.cpu().clone(), definition, record,
     )  # fmt: skip
-
-
-def wilson(hits, trials, confidence=0.95):
-    """Wilson's score interval of a share.
-
-    Args:
-        hits, trials: int tensors [M], 0 <= hits <= trials.
-        confidence: 0 < confidence < 1.
-
-    Returns:
-        float64 [M, 2], low and high; NaN where there are no trials.
-
-    Source: Wilson, J. Am. Stat. Assoc. 22 (1927) 209.
-
-    Example:
-        >>> import torch
-        >>> [round(v, 4) for v in wilson(torch.tensor([8]), torch.tensor([10]))[0].tolist()]
-        [0.4902, 0.9433]
-    """
-    from statistics import NormalDist
-
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    n = trials.double()
-    share = hits.double() / n
-    middle = share + z * z / (2 * n)
-    width = z * torch.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
-    low, high = ((middle + sign * width) / (1 + z * z / n) for sign in (-1, 1))
-    # Rounding must not put a bound on the wrong side of a share of 0 or 1.
-    low, high = torch.where(hits == 0, low * 0, low), torch.where(hits == trials, high * 0 + 1, high)
-    return torch.stack([low, high], 1)
-
-
-def newcombe(hits, trials, other_hits, other_trials, confidence=0.95):
-    """Interval of the difference of two independent shares, from their Wilson intervals (Newcombe's 10th).
-
-    Returns:
-        float64 [M, 2], low and high of hits/trials - other_hits/other_trials.
-
-    Source: Newcombe, Stat. Med. 17 (1998) 873.
-
-    Example:
-        >>> import torch
-        >>> one = [torch.tensor([v]) for v in (56, 70, 48, 80)]
-        >>> [round(v, 4) for v in newcombe(*one)[0].tolist()]
-        [0.0524, 0.3339]
-    """
-    p, q = hits.double() / trials, other_hits.double() / other_trials
-    low, high = wilson(hits, trials, confidence).T
-    other_low, other_high = wilson(other_hits, other_trials, confidence).T
-    down = torch.sqrt((p - low) ** 2 + (other_high - q) ** 2)
-    up = torch.sqrt((high - p) ** 2 + (q - other_low) ** 2)
-    return torch.stack([p - q - down, p - q + up], 1)
 
 
 def _bootstrap(column, own, counts, confidence, resamples, seed):

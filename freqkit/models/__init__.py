@@ -1,12 +1,13 @@
 """Classifiers: [0, 1] RGB in, logits out, normalisation inside and on record."""
 
-from freqkit.models.classifier import Classifier
+from freqkit.models.classifier import Classifier, NormalisationWarning
 from freqkit.models.load import load_model
 from freqkit.models.names import describe_model, list_models, model_names, published_weights
 from freqkit.models.weights import read_state_dict, save_weights, state_sha256
 
 __all__ = [
     "Classifier",
+    "NormalisationWarning",
     "describe_model",
     "list_models",
     "load_model",

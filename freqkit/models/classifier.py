@@ -1,12 +1,18 @@
 """A network together with everything needed to ask it about an image."""
 
 import math
+import warnings
 
 import torch
 from torch import nn
 
 from freqkit.errors import UsageError
+from freqkit.models.normalisation import begins_with_statistics, doubts, own_normalisation, scale_fault
 from freqkit.models.weights import state_sha256
+
+
+class NormalisationWarning(UserWarning):
+    """A network gets its images in a normalisation that may not be the one it was trained with."""
 
 
 class Classifier(nn.Module):
@@ -14,14 +20,19 @@ class Classifier(nn.Module):
 
     Args:
         network: module that takes normalised images [B, 3, H, W] and returns logits [B, num_classes].
-        mean, std: three numbers each, of the [0, 1] RGB channels; `std` positive.
+        mean, std: three numbers each, of the [0, 1] RGB channels; `std` positive. A network that normalises its input
+            itself wants mean 0 and std 1: else a `NormalisationWarning` says so, and `doubts`.
         num_classes: number of logits.
         input_size: (H, W) the network was made for, or None when it takes any size.
         name: what to call it in tables.
         record: JSON-ready facts of its origin; see `record`.
 
+    Attributes:
+        doubts: sentences about a normalisation that may be wrong (twice, variances for std, BGR), on record as well.
+
     Raises:
-        UsageError: for a mean or std that is not three finite numbers, or a std that is not positive.
+        UsageError: for a mean or std that is not three finite numbers, or not of pixels in [0, 1] (123.675 is of
+            0...255), or a std that is not positive.
 
     Example:
         >>> import torch
@@ -39,10 +50,24 @@ class Classifier(nn.Module):
         self.std = channel_triple(std, "std")
         if min(self.std) <= 0:
             raise UsageError(f"Classifier: std must be positive in every channel; got {self.std}.")
+        if (fault := scale_fault(self.mean, self.std)) is not None:
+            raise UsageError(f"Classifier: {fault}.")
         self.num_classes = int(num_classes)
         self.input_size = None if input_size is None else (int(input_size[0]), int(input_size[1]))
         self.name = name
         self._record = dict(record or {})
+        self.doubts = list(self._record.pop("doubts", ()))
+        if (*self.mean, *self.std) != (0, 0, 0, 1, 1, 1):
+            own = own_normalisation(network, self.input_size) or begins_with_statistics(network)
+            if own:
+                what = own if isinstance(own, str) else f"what it keeps as {', '.join(own[:3])}"
+                self.doubts.append(
+                    f"{name} normalises its input itself (by {what}), and mean and std come before that: its images are"
+                    " normalised twice; with mean 0,0,0 and std 1,1,1 they are not"
+                )
+            self.doubts += [text for text in doubts(self.mean, self.std) if text not in self.doubts]
+        for text in self.doubts:
+            warnings.warn(f"{text}.", NormalisationWarning, stacklevel=2)
         # Not persistent: a state dict of the network is the published one and says nothing of normalisation.
         self.register_buffer("_mean", torch.tensor(self.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("_std", torch.tensor(self.std).view(1, 3, 1, 1), persistent=False)
@@ -72,6 +97,7 @@ class Classifier(nn.Module):
             "std": list(self.std),
             "num_classes": self.num_classes,
             "input_size": None if self.input_size is None else list(self.input_size),
+            **({"doubts": self.doubts} if self.doubts else {}),
             "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
             "state_sha256": state_sha256(self.network),
         }
@@ -85,6 +111,8 @@ def channel_triple(values, name):
     """Three finite floats from a tuple, list or tensor, else one sentence."""
     if isinstance(values, torch.Tensor):
         values = values.flatten().tolist()
+    if isinstance(values, str):
+        raise UsageError(f"Classifier: {name} must be three numbers (R, G, B); got {values!r}.")
     try:
         triple = tuple(float(value) for value in values)
     except (TypeError, ValueError) as error:

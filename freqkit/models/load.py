@@ -16,6 +16,7 @@ from torch import nn
 from freqkit.errors import UsageError
 from freqkit.models.classifier import Classifier, channel_triple
 from freqkit.models.networks import BUILT_IN
+from freqkit.models.normalisation import own_normalisation
 from freqkit.models.weights import load_state, read_state_dict
 
 
@@ -42,15 +43,17 @@ def load_model(
               come from the tag's configuration;
             - `package.module:factory` or `path/file.py:factory`: a function (or class) that returns an
               `nn.Module`. It is called with `num_classes=` when that is given and it takes it.
-              Normalisation is the module's own `mean` and `std` if it has them (it then takes *normalised*
-              images), else none.
+              Normalisation is the module's own `mean` and `std` if it has them and leaves them to its users (it then
+              takes *normalised* images), else none. Whether it uses them itself, or has other parts that normalise, is
+              asked (`freqkit.models.normalisation.own_normalisation`): then it gets images in [0, 1].
         weights: safetensors or torch checkpoint; see `freqkit.models.read_state_dict`.
         pretrained: fetch timm's published weights. Nothing is ever downloaded otherwise.
         num_classes: number of logits; by default what the network is made for.
         allow_missing, allow_unexpected: accept keys that the file lacks or has beyond the network's; they
             stay on record. A tensor of another shape is left out only when both are allowed.
         weights_entry: entry of a checkpoint that holds the weights, e.g. "state_dict_ema".
-        mean, std: override the normalisation (both or none).
+        mean, std: override the normalisation (both or none), of pixels in [0, 1]. Refused for a network that
+            normalises itself, unless they are 0 and 1.
         seed: for the random initial weights; the global generator is left as it was.
         device: where the model shall live.
 
@@ -103,8 +106,25 @@ def load_model(
     if not pretrained and (weights is None or record["weights"]["missing"] or record["weights"]["other_shape"]):
         record["initial_seed"] = seed
     record["torch"] = torch.__version__
+    if record["normalisation"] == "factory":
+        # Buffers come with the weights.
+        made["mean"], made["std"] = channel_triple(network.mean, "mean"), channel_triple(network.std, "std")
     if mean is not None:
-        made["mean"], made["std"] = mean, std
+        given = channel_triple(mean, "mean"), channel_triple(std, "std")
+        own = record.get("normalises_itself")
+        if own and given != ((0, 0, 0), (1, 1, 1)):
+            raise UsageError(
+                f"load_model: {name!r} normalises its input itself (by what it keeps as {', '.join(own[:3])}), so mean"
+                " and std would be applied twice; leave them out."
+            )
+        known = record["normalisation"]
+        if known in ("built-in", "timm") and _differ(given, (made["mean"], made["std"])):
+            says = "timm's configuration of it" if known == "timm" else "freqkit"
+            record["doubts"] = [
+                f"{name} gets images by mean {_triple(given[0])} and std {_triple(given[1])}, as given, while {says}"
+                f" says mean {_triple(made['mean'])} and std {_triple(made['std'])}"
+            ]
+        made["mean"], made["std"] = given
         record["normalisation"] = "given"
     model = Classifier(
         network,
@@ -232,13 +252,16 @@ def _from_factory(name, num_classes, pretrained):
 
     mean, std, input_size = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), getattr(network, "input_size", None)
     own_mean, own_std = getattr(network, "mean", None), getattr(network, "std", None)
-    if own_mean is not None and own_std is not None:
+    inside = not isinstance(network, Classifier) and own_normalisation(network, _height_width(input_size))
+    if inside:
+        facts.update(normalisation="the network's own", normalises_itself=inside)
+    elif own_mean is not None and own_std is not None:
         if not (callable(own_mean) or callable(own_std)):
             mean, std = channel_triple(own_mean, "mean"), channel_triple(own_std, "std")
             facts["normalisation"] = "factory"
     classes = _count_classes(name, network, num_classes)
     if isinstance(network, Classifier):
-        facts = {**network._record, **facts}
+        facts = {**network._record, **facts, "normalisation": "classifier"}
         network = network.network
     return {
         "network": network,
@@ -264,6 +287,15 @@ def _count_classes(name, network, asked):
     if asked is not None and found != asked:
         raise UsageError(f"load_model: {name!r} made a network of {found} classes; got num_classes={asked}.")
     return found
+
+
+def _differ(one, other):
+    """Whether two pairs of mean and std differ by more than rounding."""
+    return any(abs(a - b) > 0.01 for x, y in zip(one, other, strict=True) for a, b in zip(x, y, strict=True))
+
+
+def _triple(values):
+    return ",".join(f"{value:.4g}" for value in values)
 
 
 def _height_width(size):

@@ -8,6 +8,8 @@ import torch
 
 from freqkit.errors import UsageError
 from freqkit.results.files import atomic_write
+from freqkit.results.pickles import check_checkpoint
+from freqkit.results.reading import plain_line, read_tensors, reading, shown
 
 # Where training scripts put the weights inside a checkpoint, and what wrappers put before each key.
 ENTRIES = ("state_dict", "model", "model_state_dict", "model_state", "net", "network", "weights")
@@ -43,35 +45,34 @@ def read_state_dict(path, *, entry=None):
     path = Path(path)
     if not path.is_file():
         raise UsageError(f"weights: {str(path)!r} is not a file.")
-    facts = {"file": path.name, "sha256": file_sha256(path)}
-    with open(path, "rb") as file:
+    with reading(path, "weights: a safetensors file or a checkpoint of torch"), open(path, "rb") as file:
         head = file.read(9)
+    facts = {"file": path.name, "sha256": file_sha256(path)}
     if head[8:9] == b"{":
         if entry is not None:
             raise UsageError(f"weights: {path.name!r} is a safetensors file and has no entries; got entry {entry!r}.")
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            state = load_file(path)
-        except (SafetensorError, KeyError, ValueError) as error:
-            raise UsageError(
-                f"weights: {path.name!r} is not a readable safetensors file ({_first_line(error)})."
-            ) from error
+        state, _ = read_tensors(path, "weights: a safetensors file")
         return state, {**facts, "format": "safetensors", "entry": None, "other_entries": []}
 
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+        check_checkpoint(path)
+    except UsageError as error:
         raise UsageError(
             f"weights: {path.name!r} was refused because it is not a plain file of tensors "
             f"({_first_line(error)}); save its state dict alone, best as safetensors."
+        ) from error
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # torch's advice, to switch its checks off, is not ours
+        raise UsageError(
+            f"weights: {path.name!r} was refused because it holds other things than tensors and plain values; "
+            "save its state dict alone, best as safetensors."
         ) from error
     except Exception as error:
         # torch reports a damaged archive as RuntimeError, EOFError, OSError or KeyError according to where
         # it broke.
         raise UsageError(
-            f"weights: {path.name!r} is not a readable weights file ({type(error).__name__}: {_first_line(error)})."
+            f"weights: {path.name!r} is not a readable weights file ({plain_line(_first_line(error), 200)})."
         ) from error
     state, chosen, others = _choose_entry(loaded, entry, path.name)
     return state, {**facts, "format": "torch", "entry": chosen, "other_entries": others}
@@ -79,7 +80,7 @@ def read_state_dict(path, *, entry=None):
 
 def _choose_entry(loaded, entry, file):
     if not isinstance(loaded, dict):
-        raise UsageError(f"weights: {file!r} must hold a dict of tensors; it holds a {type(loaded).__name__}.")
+        raise UsageError(f"weights: {file!r} must hold a dict of tensors; it holds {shown(loaded)}.")
     if entry is not None:
         if entry not in loaded or not _is_state_dict(loaded[entry]):
             raise UsageError(
@@ -99,7 +100,16 @@ def _is_state_dict(value):
     return (
         isinstance(value, dict)
         and len(value) > 0
-        and all(isinstance(key, str) and isinstance(item, torch.Tensor) for key, item in value.items())
+        and all(isinstance(key, str) and _is_plain_tensor(item) for key, item in value.items())
+    )
+
+
+def _is_plain_tensor(value):
+    return (
+        isinstance(value, torch.Tensor)
+        and value.layout == torch.strided
+        and not value.is_quantized
+        and value.device.type == "cpu"
     )
 
 
@@ -200,8 +210,8 @@ def file_sha256(path):
 
 
 def _some(keys, limit=4):
-    keys = [str(key) for key in keys]
-    return ", ".join(keys[:limit]) + (", ..." if len(keys) > limit else "")
+    keys = list(keys)
+    return ", ".join(plain_line(key, 60) for key in keys[:limit]) + (", ..." if len(keys) > limit else "")
 
 
 def _first_line(error):

@@ -5,10 +5,13 @@ mask is linear in the bits, under both symmetries. The *bank* of the P images `x
 mask costs P/4 additions per pixel (`csrc/band_bank/band_bank.h`).
 """
 
+import math
 import threading
 from functools import cache
 
 import torch
+
+from freqkit.ops import arguments
 
 # A bank is made for as many images at a time as fit these bytes, at least one. On the CPU each thread keeps the memory
 # for its next call: fresh pages cost a quarter of the bank.
@@ -18,7 +21,8 @@ _kept = threading.local()
 # (share, fixed, per_cell): K masks on P free cells cost share*P + (fixed + per_cell*P)*K, against K by transforms; the
 # unit is one filtering by transform. Measured on the CPU and predicted on CUDA (benchmarks/README.md).
 _COSTS = {"cpu": (1.05, 0.2, 0.008), "cuda": (1.0, 0.25, 0.024)}
-_MOST_CELLS = 64  # beyond these the tables leave the first-level cache
+_BEST_CELLS = 64  # beyond these the tables leave the first-level cache
+MOST_CELLS = 1 << 14  # rows of the tables are numbered in 16 bits
 _GAIN = 0.75  # the bank is taken where it is expected to need at most this share of the time
 
 
@@ -36,7 +40,7 @@ def choose(cells, masks, device_type):
         >>> choose(65, 10**6, "cpu")
         'fft'
     """
-    if cells > _MOST_CELLS or device_type not in _COSTS:
+    if cells > _BEST_CELLS or device_type not in _COSTS:
         return "fft"
     share, fixed, per_cell = _COSTS[device_type]
     return "bank" if share * cells + (fixed + per_cell * cells) * masks <= _GAIN * masks else "fft"
@@ -95,9 +99,33 @@ def _bank_memory(count, like):
     return kept[: count * like.element_size()].view(like.dtype)
 
 
+def _check(packed, height, width, mask, kind, cell):
+    """What the native side cannot see, for it is handed a bank and single cells."""
+    name = "freqkit::band_bank"
+    arguments.sides(height, width)
+    if kind not in (2, 3):
+        raise ValueError(f"{name}: kind must be 2 or 3; got {kind}.")
+    if len(cell) != 2 or min(cell) < 1 or height % cell[0] or width % cell[1]:
+        raise ValueError(
+            f"{name}: cell must be two numbers that divide the size ({height}, {width}); got {list(cell)}."
+        )
+    expected = (height // cell[0], -(-(width // cell[1]) // 8))
+    if mask.dtype != torch.uint8 or mask.dim() != 3 or tuple(mask.shape[1:]) != expected:
+        raise ValueError(f"{name}: masks must be uint8 [K, {expected[0]}, {expected[1]}]; got {list(mask.shape)}.")
+    if packed.dtype not in arguments.COMPUTED or packed.dim() != 3:
+        raise ValueError(f"{name}: packed must be a float32 or float64 spectrum [B, C, M]; got {list(packed.shape)}.")
+    if packed.device != mask.device:
+        raise ValueError(f"{name}: masks must be on the spectrum's device {packed.device}; got {mask.device}.")
+    cells = cell_count((height, width), tuple(cell), "hermitian" if kind == 3 else "average")
+    if cells > MOST_CELLS:
+        raise ValueError(f"{name}: at most {MOST_CELLS} free cells; these masks have {cells}.")
+
+
 def _into(packed, height, width, mask, kind, cell, channels_last, out):
     native = torch.ops.freqkit
     batch, channels = packed.shape[:2]
+    if out.numel() == 0:
+        return
     # They are kept for calls outside of inference mode.
     with torch.inference_mode(False):
         alone, numbers = _grid((height, width), tuple(cell), kind == 3, packed.device)
@@ -115,15 +143,23 @@ def _into(packed, height, width, mask, kind, cell, channels_last, out):
 
 
 def register():
-    """The operator's bodies, shapes and gradient; called once, when the native library is loaded."""
+    """The operator's bodies and shapes; called once, when the native library is loaded."""
     library = torch.library
 
     @library.impl("freqkit::band_bank_out", ("cpu", "cuda"))
     def _(packed, height, width, mask, kind, cell, channels_last, out):
+        _check(packed, height, width, mask, kind, cell)
+        shape = (mask.shape[0], *packed.shape[:2], height, width)
+        memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        arguments.output(out, None, memory_format, shape, packed)
+        arguments.apart(out, "the spectrum", packed)
         _into(packed.contiguous(), height, width, mask, kind, cell, channels_last, out)
 
     @library.impl("freqkit::band_bank", ("cpu", "cuda"))
     def _(packed, height, width, mask, kind, cell, dtype, channels_last):
+        _check(packed, height, width, mask, kind, cell)
+        shape = (mask.shape[0], *packed.shape[:2], height, width)
+        arguments.fits("spectral_filter", f"a result {list(shape)}", math.prod(shape), dtype.itemsize)
         out = _empty(packed, height, width, mask, dtype, channels_last)
         _into(packed.contiguous(), height, width, mask, kind, cell, channels_last, out)
         return out
@@ -139,21 +175,6 @@ def register():
     @library.register_fake("freqkit::band_bank_sum_out")
     def _(bank, mask, cells, out):
         return None
-
-    def context(ctx, inputs, output):
-        packed, height, width, mask, kind, cell, _, _ = inputs
-        ctx.save_for_backward(mask)
-        ctx.arguments = (height, width, kind, cell, packed.dtype)
-
-    def backward(ctx, grad):  # the operator is the same whichever way it was computed, and so is its transpose
-        (mask,) = ctx.saved_tensors
-        height, width, kind, cell, dtype = ctx.arguments
-        packed = torch.ops.freqkit.spectral_filter_backward_spectrum(
-            grad.contiguous(), height, width, mask, kind, cell, False, dtype
-        )
-        return packed, None, None, None, None, None, None, None
-
-    library.register_autograd("freqkit::band_bank", backward, setup_context=context)
 
 
 def _empty(packed, height, width, mask, dtype, channels_last):

@@ -75,6 +75,8 @@ INFO = {
 
 def _half_plane(x):
     """Real `[..., H, W]` -> complex `[..., H//2+1, W]`: rows ky = 0 .. H//2, unnormalised."""
+    if x.numel() == 0:  # which MKL refuses
+        return x.new_zeros(*x.shape[:-2], x.shape[-2] // 2 + 1, x.shape[-1], dtype=x.dtype.to_complex())
     return torch.fft.fft(torch.fft.rfft(x, dim=-2), dim=-1)
 
 
@@ -120,9 +122,11 @@ def spectrum(x, mean, std):
 
 def spectrum_backward(grad, height, width, std):
     """The transpose of `spectrum` as a real-linear map."""
+    if grad.numel() == 0:
+        return grad.new_zeros(*grad.shape[:2], height, width)
     half = _unpacked(grad, height, width)
     half = half * (1 / _counts(height, grad))
-    x = torch.fft.irfft(torch.fft.ifft(half, dim=-1, norm="forward"), n=height, dim=-2, norm="forward")
+    x = torch.fft.irfft(torch.fft.ifft(half, dim=-1, norm="forward"), n=height, dim=-2, norm="forward").contiguous()
     return x if std is None else x / std[:, None, None]
 
 
@@ -172,7 +176,7 @@ def _check_finite(mask, kind):
         bad = ~torch.isfinite(mask).flatten(1).all(1)
         if bad.any():
             first = int(bad.nonzero()[0])
-            raise RuntimeError(f"spectral_filter: masks must be finite; mask {first} holds NaN or infinity.")
+            raise ValueError(f"spectral_filter: masks must be finite; mask {first} holds NaN or infinity.")
 
 
 # ---- the filter -----------------------------------------------------------------------------------------------------
@@ -241,9 +245,7 @@ def backward_mask(grad, packed, height, width, kind, paired):
     half = _unpacked(packed, height, width)
     grad = grad.to(packed.dtype)
     pairs = zip(grad, half, strict=True) if paired else ((one, half) for one in grad)
-    rows = [
-        (_half_plane(one).conj() * z).real.flatten(0, -3).sum(0) / (height * width) for one, z in pairs
-    ]
+    rows = [(_half_plane(one).conj() * z).real.flatten(0, -3).sum(0) / (height * width) for one, z in pairs]
     if not rows:
         rows = packed.new_zeros(0, height // 2 + 1, width)
     else:
@@ -253,7 +255,7 @@ def backward_mask(grad, packed, height, width, kind, paired):
     full = torch.cat([rows, rows[:, height - rest][..., columns]], dim=-2)
     full = (full + _mirrored(full)) / 2
     if kind == FULL:
-        return full
+        return full.contiguous()
     result = full[..., : width // 2 + 1].clone()
     result[..., 1 : (width + 1) // 2] *= 2  # these columns stand for their mirrors, too
     return result

@@ -1,21 +1,15 @@
 """Filter images by frequency masks: y[k,b] = Re IDFT2(m_k * DFT2(x[b]))."""
 
-import re
+import copy
+import math
 from dataclasses import dataclass
-from functools import cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from freqkit.ops import band_bank, extension
-
-_OUTPUT_DTYPES = frozenset((torch.float32, torch.float64, torch.bfloat16, torch.float16))
-_NOT_FINITE = re.compile(r"spectral_filter: masks must be finite; mask \d+ holds NaN or infinity\.")
-_SYMMETRIES = {
-    "average": 2,
-    "hermitian": 3,
-}  # the native mask kinds; 0 is a full dense mask, 1 a half-plane one
+from freqkit.ops import arguments, band_bank, derivatives, extension
+from freqkit.ops.packed import hermitian, lanes, learn_lanes, pack, packed_size, unpack
 
 
 class BitMasks(NamedTuple):
@@ -43,13 +37,24 @@ class BitMasks(NamedTuple):
     symmetry: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Spectrum:
     """The real 2-D transform of a batch of images, kept in the operator's private layout. Made by `spectrum`.
+
+    Indexed by images, and by channels after a comma, as a tensor `[B, C, ...]` is; what comes is a Spectrum of the
+    images (and channels) named, also of one: `spectra[0]` has shape `(1, C, H, W)`. Iteration gives the images one by
+    one. Saved (`torch.save`, `pickle`), it leaves the private layout and is right on any machine and device;
+    `torch.load(..., weights_only=True)` reads it, and `BitMasks`, once `freqkit.ops` has been imported.
 
     Attributes:
         packed: `[B, C, M]` real tensor; its order is private and differs between devices and machines.
         height, width: H and W in pixels.
+
+    Example:
+        >>> import torch, freqkit
+        >>> spectra = freqkit.spectrum(torch.rand(4, 3, 8, 8))
+        >>> spectra[1:3].shape, spectra[-1].shape, spectra[torch.tensor([0, 3]), 1].shape, len(list(spectra))
+        (torch.Size([2, 3, 8, 8]), torch.Size([1, 3, 8, 8]), torch.Size([2, 1, 8, 8]), 4)
     """
 
     packed: Tensor
@@ -79,16 +84,52 @@ class Spectrum:
     def __len__(self):
         return self.packed.shape[0]
 
-    def __getitem__(self, images):
-        """The spectra of some images: a slice, or a tensor or list of indices."""
-        if isinstance(images, int):
-            images = slice(images, images + 1) if images != -1 else slice(-1, None)
-        return Spectrum(self.packed[images], self.height, self.width)
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index):
+        """The spectra of some images, `[images]`, and of some channels, `[images, channels]`.
+
+        Args:
+            index: an integer (also numpy's, or a tensor's without dimensions), a slice, a list or 1-D tensor or array
+                of integers, or a boolean one with an entry per image; or a tuple of one or two of these, of which one
+                at most is a list, tensor or array. `...` is every image.
+
+        Raises:
+            IndexError: out of range, a mask of another length, or too many indices. TypeError: no index.
+        """
+        parts = index if isinstance(index, tuple) else (index,)
+        if len(parts) > 2:
+            raise IndexError(f"Spectrum: at most images and channels can be indexed; got {len(parts)} indices.")
+        packed = self.packed
+        several = 0
+        for dim, part in enumerate(parts):
+            if part is Ellipsis and len(parts) == 1:
+                continue
+            place = _places(part, dim, packed.shape[dim])
+            several += isinstance(place, Tensor)
+            packed = packed[(slice(None),) * dim + (place,)]
+        if several > 1:
+            raise IndexError(
+                "Spectrum: images and channels cannot both be lists or tensors; index one after the other."
+            )
+        return Spectrum(packed, self.height, self.width)
+
+    def __copy__(self):
+        return Spectrum(self.packed, self.height, self.width)
+
+    def __deepcopy__(self, memo):
+        return Spectrum(copy.deepcopy(self.packed, memo), self.height, self.width)
+
+    def __reduce__(self):
+        arguments.sides(self.height, self.width)
+        half = unpack(self.packed.detach(), self.height, self.width).contiguous()
+        return _spectrum_of_half, (half, self.height, self.width, self.packed.requires_grad)
 
     def dense(self):
         """The spectrum as `torch.fft.rfft2` gives it: complex `[B, C, H, W//2+1]`, DC at [0, 0], unnormalised."""
-        half = _unpack(self.packed, self.height, self.width)  # [B, C, H//2+1, W]
-        h, w = self.height, self.width
+        h, w, packed = self.height, self.width, _numbers(self)
+        half = torch.view_as_complex(unpack(packed, h, w).contiguous())  # [B, C, H//2+1, W]
         rest = torch.arange(h // 2 + 1, h, device=self.device)  # rows given by symmetry: X[ky, kx] = conj X[-ky, -kx]
         kx = torch.arange(w // 2 + 1, device=self.device)
         mirrored = half[:, :, h - rest][..., (w - kx) % w].conj()
@@ -107,22 +148,88 @@ class Spectrum:
             >>> torch.allclose(freqkit.spectrum(x).magnitude(), torch.fft.fft2(x).abs()[..., :4, :], atol=1e-4)
             True
         """
-        h, w = self.height, self.width
+        h, w, packed = self.height, self.width, _numbers(self)
         if self.device.type != "cpu":
-            value = _unpack(self.packed, h, w).abs()
+            half = unpack(packed, h, w)
+            value = _length(half[..., 0], half[..., 1])
             return _total(value, weights) if total else value
-        lanes, rows = _lanes(self.dtype), (h + 1) // 2
-        groups = -(-rows // lanes)
-        count = groups * w * 2 * lanes
-        main = self.packed[..., :count].unflatten(-1, (groups, w, 2, lanes))
+        count, rows = lanes(self.dtype), (h + 1) // 2
+        groups = -(-rows // count)
+        numbers = groups * w * 2 * count
+        main = packed[..., :numbers].unflatten(-1, (groups, w, 2, count))
         value = _length(main[..., 0, :], main[..., 1, :])
-        last = self.packed[..., count : count + 2 * w].unflatten(-1, (w, 2)) if h % 2 == 0 else None
+        last = packed[..., numbers : numbers + 2 * w].unflatten(-1, (w, 2)) if h % 2 == 0 else None
         last = None if last is None else _length(last[..., 0], last[..., 1])
         if total:
             value = _total(value, weights)
             last = None if last is None else _total(last, weights)
         value = value.movedim(-1, -2).flatten(-3, -2)[..., :rows, :]
         return value if last is None else torch.cat([value, last[..., None, :]], dim=-2)
+
+
+def _numbers(spectra):
+    """The packed numbers, checked; where derivatives are taken, as a map of any numbers."""
+    arguments.spectrum(spectra)
+    packed = spectra.packed
+    return hermitian(packed, spectra.height, spectra.width) if derivatives.live(packed) else packed
+
+
+def _places(index, dim, size):
+    """What to index a tensor's dimension with so that it stays: a slice, or a 1-D tensor of integers or booleans."""
+    what = ("image", "channel")[dim]
+    if isinstance(index, Tensor) and index.dim() == 0 and not index.dtype.is_floating_point:
+        if index.dtype == torch.bool or index.dtype.is_complex:
+            raise TypeError(f"Spectrum: {what}s are named by integers, slices or masks; got a {index.dtype} scalar.")
+        index = int(index)
+    place = arguments.whole(index)
+    if place is not None:
+        if not -size <= place < size:
+            raise IndexError(f"Spectrum: {what} {place} is out of range; there are {size}.")
+        place += size if place < 0 else 0
+        return slice(place, place + 1)
+    if isinstance(index, slice):
+        parts = (index.start, index.stop, index.step)
+        if not all(part is None or arguments.whole(part) is not None for part in parts):
+            raise TypeError(f"Spectrum: a slice of {what}s needs whole numbers; got {arguments.shown(parts)}.")
+        if index.step is not None and arguments.whole(index.step) < 1:
+            raise ValueError(f"Spectrum: the step of a slice must be positive; got {index.step}.")
+        return index
+    if not isinstance(index, Tensor):
+        if not (isinstance(index, (list, range)) or hasattr(index, "__array__")):
+            raise TypeError(f"Spectrum: {what}s are named by integers, slices or masks; got {arguments.shown(index)}.")
+        try:
+            found = torch.as_tensor(list(index) if isinstance(index, range) else index)
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            raise TypeError(
+                f"Spectrum: {what}s are named by integers, slices or masks; got {arguments.shown(index)}."
+            ) from None
+        index = found.long() if found.numel() == 0 else found
+    if index.dim() != 1:
+        raise IndexError(f"Spectrum: a list or tensor of {what}s must have one dimension; got {list(index.shape)}.")
+    if index.dtype == torch.bool:
+        if len(index) != size:
+            raise IndexError(f"Spectrum: a mask needs an entry for each of {size} {what}s; got {len(index)}.")
+    elif index.dtype.is_floating_point or index.dtype.is_complex:
+        raise IndexError(f"Spectrum: {what}s are named by integers or booleans; got {index.dtype}.")
+    else:
+        index = index.long()
+        if index.device.type == "cpu" and not torch.compiler.is_compiling() and not derivatives.live(index):
+            wrong = index[(index < -size) | (index >= size)]
+            if len(wrong):
+                raise IndexError(f"Spectrum: {what} {int(wrong[0])} is out of range; there are {size}.")
+    return index
+
+
+def _spectrum_of_half(half, height, width, requires_grad):
+    """A saved Spectrum in the layout of the device it was loaded to and of this machine."""
+    extension.require()
+    arguments.sides(height, width)
+    if not isinstance(half, Tensor) or half.dim() != 5 or half.shape[2:] != (height // 2 + 1, width, 2):
+        raise ValueError(
+            f"Spectrum: a saved spectrum of {height} x {width} must hold [B, C, {height // 2 + 1}, {width}, 2]; "
+            f"got {list(getattr(half, 'shape', ()))}."
+        )
+    return Spectrum(pack(half, height, width).requires_grad_(bool(requires_grad)), height, width)
 
 
 def spectrum(x, *, mean=None, std=None):
@@ -133,11 +240,13 @@ def spectrum(x, *, mean=None, std=None):
         mean, std: per-channel floats (C of them, or one for all): the spectrum is that of `(x - mean)/std`.
 
     Returns:
-        A `Spectrum` on x's device. Gradients flow to x.
+        A `Spectrum` on x's device. Derivatives as of `spectral_filter`: to x, and to mean and std where they are
+        tensors that ask for one (then `(x - mean)/std` is taken by torch first).
 
     Raises:
-        TypeError: x is not a real floating tensor.
-        ValueError: x is not `[B, C, H, W]` with H, W >= 1, or mean/std do not fit C.
+        TypeError: x is not a dense real floating tensor, or mean/std are no numbers.
+        ValueError: x is not `[B, C, H, W]` with H, W in 1 .. 2^24, or mean/std do not fit C, are not finite, or std is
+            not positive.
 
     Example:
         >>> import torch, freqkit
@@ -146,18 +255,21 @@ def spectrum(x, *, mean=None, std=None):
         True
     """
     extension.require()
-    _check_images(x)
-    if x.dtype in (torch.float16, torch.bfloat16):
+    arguments.images(x)
+    if x.dtype not in arguments.COMPUTED:
         x = x.float()
-    channels = x.shape[1]
-    mean = _per_channel("mean", mean, channels, x)
-    std = _per_channel("std", std, channels, x)
-    if std is not None and not torch.compiler.is_compiling() and not (std > 0).all():
-        raise ValueError(f"spectrum: std must be positive; got {std.tolist()}.")
-    if 0 in x.shape[:2]:
-        empty = x.new_empty(x.shape[0], channels, packed_size(x.device.type, x.dtype, x.shape[2], x.shape[3]))
-        return Spectrum(empty, x.shape[2], x.shape[3])
-    return Spectrum(torch.ops.freqkit.spectrum(x, mean, std), x.shape[2], x.shape[3])
+    _, channels, h, w = x.shape
+    if mean is not None or std is not None:
+        mean, mean_follows = arguments.per_channel("mean", mean, channels, x)
+        std, std_follows = arguments.per_channel("std", std, channels, x)
+        if mean_follows or std_follows:
+            x = x if mean is None else x - mean[:, None, None]
+            x = x if std is None else x / std[:, None, None]
+            mean = std = None
+    if derivatives.nothing_traces() and not (x.requires_grad and torch.is_grad_enabled()):
+        with _below_autograd():
+            return Spectrum(_spectrum(x, mean, std), h, w)
+    return Spectrum(torch.ops.freqkit.spectrum(x, mean, std), h, w)
 
 
 def spectral_filter(x, masks, *, pairing="all", out=None, dtype=None, memory_format=None, method="auto"):
@@ -218,179 +330,71 @@ def spectral_filter(x, masks, *, pairing="all", out=None, dtype=None, memory_for
         True
     """
     extension.require()
-    if pairing not in ("all", "each"):
-        raise ValueError(f"spectral_filter: pairing must be 'all' or 'each'; got {pairing!r}.")
-    if not isinstance(x, Spectrum) and not isinstance(x, Tensor):
+    arguments.choice("pairing", pairing, ("all", "each"), "'all' or 'each'")
+    arguments.choice("method", method, ("auto", "fft", "bank"), "'auto', 'fft' or 'bank'")
+    if isinstance(x, Spectrum):
+        packed, h, w = _numbers(x), x.height, x.width
+    elif isinstance(x, Tensor):
+        transformed = spectrum(x)
+        packed, h, w = transformed.packed, transformed.height, transformed.width
+    else:
         raise TypeError(f"spectral_filter: x must be a tensor [B, C, H, W] or a Spectrum; got {type(x).__name__}.")
-    if method not in ("auto", "fft", "bank"):
-        raise ValueError(f"spectral_filter: method must be 'auto', 'fft' or 'bank'; got {method!r}.")
-    transformed = x if isinstance(x, Spectrum) else spectrum(x)
-    packed, h, w = transformed.packed, transformed.height, transformed.width
     batch, channels, _ = packed.shape
-    mask, kind, cell, count = _mask_arguments(masks, h, w, packed)
-    bank_fits = kind > 1 and pairing == "all"
+    mask, kind, cell, count = arguments.masks(masks, h, w, packed, BitMasks)
+    paired = pairing == "each"
+    bank_fits = kind > 1 and not paired
     if method == "bank" and not bank_fits:
         raise ValueError(
             "spectral_filter: method='bank' needs BitMasks and pairing='all'; "
             f"got {type(masks).__name__} and pairing={pairing!r}."
         )
-    if bank_fits and method == "auto":
+    if bank_fits and method != "fft":
         cells = band_bank.cell_count((h, w), cell, masks.symmetry)
-        method = band_bank.choose(cells, count, packed.device.type)
-    paired = pairing == "each"
+        if method == "auto":
+            method = band_bank.choose(cells, count, packed.device.type)
+        elif cells > band_bank.MOST_CELLS:
+            raise ValueError(
+                f"spectral_filter: method='bank' takes at most {band_bank.MOST_CELLS} free cells; got {cells}."
+            )
     if paired and count != batch:
         raise ValueError(
             f"spectral_filter: pairing='each' needs as many masks as images; got {count} masks and {batch} images."
         )
     shape = (batch, channels, h, w) if paired else (count, batch, channels, h, w)
-    dtype, channels_last = _output_format(out, dtype, memory_format, shape, packed)
-    if 0 in shape:
-        return torch.empty(shape, dtype=dtype, device=packed.device) if out is None else out
+    dtype, channels_last = arguments.output(out, dtype, memory_format, shape, packed)
+    arguments.fits("spectral_filter", f"a result {list(shape)}", math.prod(shape), dtype.itemsize)
+    if out is not None:
+        _write(x, masks, packed, h, w, mask, kind, cell, paired, channels_last, out, method)
+        return out
     if method == "bank":
-        if out is None:
-            return torch.ops.freqkit.band_bank(packed, h, w, mask, kind, cell, dtype, channels_last)
+        return torch.ops.freqkit.band_bank(packed, h, w, mask, kind, cell, dtype, channels_last)
+    tracked = (packed.requires_grad or mask.requires_grad) and torch.is_grad_enabled()
+    if derivatives.nothing_traces() and not tracked:
+        with _below_autograd():
+            return _filter(packed, h, w, mask, kind, cell, paired, dtype, channels_last)
+    return torch.ops.freqkit.spectral_filter(packed, h, w, mask, kind, cell, paired, dtype, channels_last)
+
+
+def _write(x, masks, packed, h, w, mask, kind, cell, paired, channels_last, out, method):
+    given = masks.bits if isinstance(masks, BitMasks) else masks
+    from_images = isinstance(x, Tensor)
+    arguments.no_derivatives(out, (("x", packed), ("masks", given)))
+    if out.numel() == 0:
+        return
+    # What the native side takes as it is, it looks at itself; it does not see what was copied on the way.
+    if from_images:
+        arguments.apart(out, "x", x)
+    if given is not mask or not given.is_contiguous():
+        arguments.apart(out, "masks", given)
+    if not from_images and (method == "bank" or not packed.is_contiguous()):
+        arguments.apart(out, "the spectrum", packed)
+    if method == "bank":
         torch.ops.freqkit.band_bank_out(packed, h, w, mask, kind, cell, channels_last, out)
-        return out
-    try:
-        if out is None:
-            return torch.ops.freqkit.spectral_filter.default(
-                packed, h, w, mask, kind, cell, paired, dtype, channels_last
-            )
-        _filter_out(packed, h, w, mask, kind, cell, paired, channels_last, out)
-        return out
-    except RuntimeError as error:  # the one check of values that the native side makes
-        found = _NOT_FINITE.search(str(error))
-        if found is None:
-            raise
-        raise ValueError(found[0]) from None
-
-
-# ---- arguments ------------------------------------------------------------------------------------------------------
-
-
-def _check_images(x):
-    if not isinstance(x, Tensor):
-        raise TypeError(f"spectrum: x must be a tensor [B, C, H, W]; got {type(x).__name__}.")
-    if not x.dtype.is_floating_point:
-        raise TypeError(f"spectrum: x must hold real floating-point images (scale integers to [0, 1]); got {x.dtype}.")
-    if x.dtype not in _OUTPUT_DTYPES:
-        raise TypeError(f"spectrum: x must be float32, float64, float16 or bfloat16; got {x.dtype}.")
-    if x.dim() != 4 or x.shape[2] < 1 or x.shape[3] < 1:
-        raise ValueError(f"spectrum: x must have shape [B, C, H, W] with H, W >= 1; got {list(x.shape)}.")
-
-
-def _per_channel(name, value, channels, x):
-    if value is None:
-        return None
-    value = torch.as_tensor(value, dtype=x.dtype, device=x.device).detach().flatten()
-    if value.numel() == 1:
-        value = value.expand(channels)
-    if value.numel() != channels:
-        raise ValueError(f"spectrum: {name} must hold 1 or C={channels} numbers; got {value.numel()}.")
-    return value.contiguous()
-
-
-def _mask_arguments(masks, h, w, packed):
-    if isinstance(masks, BitMasks):
-        return _bit_mask_arguments(masks, h, w, packed)
-    if not isinstance(masks, Tensor):
-        raise TypeError(f"spectral_filter: masks must be a real tensor or BitMasks; got {type(masks).__name__}.")
-    same_dtype = masks.dtype is packed.dtype
-    if not same_dtype and masks.dtype.is_complex:
-        raise TypeError(f"spectral_filter: masks must be real; got {masks.dtype}.")
-    shape = masks.shape
-    if len(shape) != 3 or shape[1] != h or shape[2] not in (w, w // 2 + 1):
-        raise ValueError(
-            f"spectral_filter: masks must have shape [K, H, W] or [K, H, W//2+1] with H={h}, W={w}; "
-            f"got {list(masks.shape)}."
-        )
-    if masks.device != packed.device:
-        raise ValueError(f"spectral_filter: masks must be on the images' device {packed.device}; got {masks.device}.")
-    return masks if same_dtype else masks.to(packed.dtype), int(shape[2] != w), (1, 1), shape[0]
-
-
-def _bit_mask_arguments(masks, h, w, packed):
-    bits, cell, size, symmetry = masks
-    if tuple(size) != (h, w):
-        raise ValueError(f"spectral_filter: BitMasks.size must be the images' ({h}, {w}); got {tuple(size)}.")
-    if symmetry not in _SYMMETRIES:
-        raise ValueError(f"spectral_filter: BitMasks.symmetry must be 'average' or 'hermitian'; got {symmetry!r}.")
-    ch, cw = cell
-    if ch < 1 or cw < 1 or h % ch or w % cw:
-        raise ValueError(f"spectral_filter: BitMasks.cell must divide the size ({h}, {w}); got {tuple(cell)}.")
-    expected = (h // ch, -(-(w // cw) // 8))
-    if not isinstance(bits, Tensor) or bits.dtype != torch.uint8:
-        raise TypeError(
-            f"spectral_filter: BitMasks.bits must be a uint8 tensor; got {getattr(bits, 'dtype', type(bits))}."
-        )
-    if bits.dim() != 3 or tuple(bits.shape[1:]) != expected:
-        raise ValueError(
-            f"spectral_filter: BitMasks.bits must have shape [K, {expected[0]}, {expected[1]}]; got {list(bits.shape)}."
-        )
-    if bits.device != packed.device:
-        raise ValueError(f"spectral_filter: masks must be on the images' device {packed.device}; got {bits.device}.")
-    return bits, _SYMMETRIES[symmetry], (int(ch), int(cw)), bits.shape[0]
-
-
-def _output_format(out, dtype, memory_format, shape, packed):
-    if memory_format is not None and memory_format not in (torch.contiguous_format, torch.channels_last):
-        raise ValueError(
-            "spectral_filter: memory_format must be torch.contiguous_format or torch.channels_last; "
-            f"got {memory_format}."
-        )
-    if out is None:
-        dtype = packed.dtype if dtype is None else dtype
-        if dtype not in _OUTPUT_DTYPES:
-            raise TypeError(f"spectral_filter: dtype must be float32, float64, bfloat16 or float16; got {dtype}.")
-        return dtype, memory_format == torch.channels_last
-    if not isinstance(out, Tensor) or out.shape != shape:
-        raise ValueError(f"spectral_filter: out must have shape {list(shape)}; got {list(getattr(out, 'shape', ()))}.")
-    held = out.dtype
-    if held not in _OUTPUT_DTYPES or (dtype is not None and held != dtype):
-        raise TypeError(f"spectral_filter: out must be of the output dtype {dtype or 'float'}; got {held}.")
-    if out.device != packed.device:
-        raise ValueError(f"spectral_filter: out must be on the images' device {packed.device}; got {out.device}.")
-    if torch.is_grad_enabled() and (out.requires_grad or packed.requires_grad):
-        raise ValueError(
-            "spectral_filter: out= does not record gradients; call it without out, or under torch.no_grad()."
-        )
-    contiguous = out.is_contiguous()
-    if contiguous and (memory_format is None or memory_format == torch.contiguous_format):  # the common case: no view
-        return held, False
-    images = out.reshape(-1, *out.shape[-3:]) if contiguous else out.flatten(0, -4)
-    last = images.is_contiguous(memory_format=torch.channels_last)
-    if memory_format is None:
-        channels_last = not contiguous
+    elif derivatives.nothing_traces():
+        with _below_autograd():
+            _filter_out(packed, h, w, mask, kind, cell, paired, channels_last, out)
     else:
-        channels_last = memory_format == torch.channels_last
-    if not (last if channels_last else contiguous):
-        raise ValueError(
-            "spectral_filter: out must be contiguous or channels_last (as memory_format says); "
-            f"got strides {out.stride()}."
-        )
-    return held, channels_last
-
-
-# ---- the private layout ---------------------------------------------------------------------------------------------
-
-
-@cache
-def _lanes(dtype):
-    return torch.ops.freqkit.lanes(dtype == torch.float64)
-
-
-def packed_size(device_type, dtype, h, w):
-    """Real numbers per plane of a packed spectrum.
-
-    CPU: rows ky < (H+1)//2 in groups of `lanes`, `[group][kx][re, im][lane]`, then for even H the row H/2,
-    `[kx][re, im]`; padded to a multiple of 16.
-    CUDA: `[ky <= H//2][kx][re, im]`.
-    """
-    if device_type != "cpu":
-        return (h // 2 + 1) * w * 2
-    lanes = _lanes(dtype)
-    groups = -(-((h + 1) // 2) // lanes)
-    return -(-(groups * w * 2 * lanes + (2 * w if h % 2 == 0 else 0)) // 16) * 16
+        torch.ops.freqkit.spectral_filter_out(packed, h, w, mask, kind, cell, paired, channels_last, out)
 
 
 def _total(value, weights):
@@ -403,21 +407,8 @@ def _total(value, weights):
 
 
 def _length(real, imaginary):
-    return (real * real).addcmul_(imaginary, imaginary).sqrt_()
-
-
-def _unpack(packed, h, w):
-    """Packed `[B, C, M]` -> complex half plane `[B, C, H//2+1, W]`."""
-    b, c, _ = packed.shape
-    if packed.device.type != "cpu":
-        return torch.view_as_complex(packed.reshape(b, c, h // 2 + 1, w, 2))
-    lanes, rows = _lanes(packed.dtype), (h + 1) // 2
-    groups = -(-rows // lanes)
-    main = packed[..., : groups * w * 2 * lanes].reshape(b, c, groups, w, 2, lanes)
-    main = main.permute(0, 1, 2, 5, 3, 4).reshape(b, c, groups * lanes, w, 2)[:, :, :rows]
-    if h % 2 == 0:
-        main = torch.cat([main, packed[..., groups * w * 2 * lanes :][..., : 2 * w].reshape(b, c, 1, w, 2)], dim=2)
-    return torch.view_as_complex(main.contiguous())
+    squares = (real * real).addcmul_(imaginary, imaginary)
+    return squares.sqrt() if squares.requires_grad else squares.sqrt_()
 
 
 # ---- registration ---------------------------------------------------------------------------------------------------
@@ -457,38 +448,26 @@ def _register():
         k = grad.shape[0]
         return packed.new_empty(k, height, width if kind == 0 else width // 2 + 1)
 
-    def spectrum_context(ctx, inputs, output):
-        x, _, std = inputs
-        ctx.size, ctx.std = x.shape[2:], std
-
-    def spectrum_backward(ctx, grad):
-        gx = torch.ops.freqkit.spectrum_backward(grad.contiguous(), *ctx.size, ctx.std)
-        return gx, None, None
-
-    library.register_autograd("freqkit::spectrum", spectrum_backward, setup_context=spectrum_context)
-
-    def filter_context(ctx, inputs, output):
-        packed, height, width, mask, kind, cell, paired, _, _ = inputs
-        ctx.save_for_backward(packed if ctx.needs_input_grad[3] else None, mask)
-        ctx.arguments = (height, width, kind, cell, paired, packed.dtype)
-
-    def filter_backward(ctx, grad):
-        packed, mask = ctx.saved_tensors
-        height, width, kind, cell, paired, dtype = ctx.arguments
-        g_packed = g_mask = None
-        grad = grad.contiguous()
-        if ctx.needs_input_grad[0]:
-            g_packed = torch.ops.freqkit.spectral_filter_backward_spectrum(
-                grad, height, width, mask, kind, cell, paired, dtype
-            )
-        if ctx.needs_input_grad[3]:
-            g_mask = torch.ops.freqkit.spectral_filter_backward_mask(grad, packed, height, width, kind, paired)
-        return g_packed, None, None, g_mask, None, None, None, None, None
-
-    library.register_autograd("freqkit::spectral_filter", filter_backward, setup_context=filter_context)
+    torch.serialization.add_safe_globals([_spectrum_of_half, BitMasks])
+    torch.utils._pytree.register_pytree_node(
+        Spectrum,
+        lambda s: ([s.packed], (s.height, s.width)),
+        lambda parts, size: Spectrum(*parts, *size),
+        serialized_type_name="freqkit.Spectrum",
+        to_dumpable_context=list,
+        from_dumpable_context=tuple,
+    )
 
 
-if extension.load_if_built():
+_below_autograd = torch._C._AutoDispatchBelowAutograd
+
+if extension.load():
+    learn_lanes()
     _register()
-    _filter_out = torch.ops.freqkit.spectral_filter_out.default  # looking it up takes 0.2 us
     band_bank.register()
+    _LIBRARY = torch.library.Library("freqkit", "FRAGMENT")  # what it registers lasts as long as it does
+    derivatives.register(_LIBRARY)
+    # Looking an overload up takes 0.2 us.
+    _spectrum = torch.ops.freqkit.spectrum.default
+    _filter = torch.ops.freqkit.spectral_filter.default
+    _filter_out = torch.ops.freqkit.spectral_filter_out.default

@@ -38,7 +38,7 @@ def plot_band_stop(result, ax=None, *, of=None, title=None, limit=12):
             accuracy = 100 * float(result.accuracy[chosen + 1])
             ax.set_title(f"without {result.names[chosen]}: accuracy {accuracy:.0f}%", fontsize=9, loc="left")
         _bar(ax.figure, picture, [ax], many)
-        return ax
+        return figures.literal(ax)
     if many:
         figure = figures.new_figure(1.8 + 0.62 * len(own), 1.3 + 0.22 * len(order))
         axes = [figure.subplots()]

@@ -7,9 +7,10 @@ from freqkit.report.html import Cell, Drawing, Gallery, Map, Part, Section, Tabl
 from freqkit.report.pages import parts_of
 from freqkit.report.readings import READINGS
 from freqkit.report.sections import duration, listed
-from freqkit.report.svg import data_uri, percent, plane, plane_png, rate_bars, scatter
+from freqkit.report.svg import MARKS, SERIES, data_uri, percent, plane, plane_png, rate_bars, scatter
 
 SHOWN = 25  # classes whose maps are shown
+BARRED = 3  # runs up to which the table of classes has room for bars
 
 
 def write_comparison(paths, out):
@@ -134,8 +135,10 @@ def _runs_table(runs, by_run):
 
 def _class_table(runs, by_run, classes):
     columns = [("class", "left", None)]
+    bars = len(runs) <= BARRED
     for run in runs:
-        columns += [(run[0], "left", "TPR-FPR"), ("TPR − FPR", "right", "TPR-FPR")]
+        columns += [(run[0], "left", "TPR-FPR"), ("TPR − FPR", "right", "TPR-FPR")] if bars else [
+            (run[0], "right", "TPR-FPR")]  # fmt: skip
     columns.append(("range", "right", None))
     rows = []
     for name in classes:
@@ -143,43 +146,44 @@ def _class_table(runs, by_run, classes):
         for found in by_run:
             one = found.get(name)
             if one is None:
-                row += [Cell("–"), Cell.of(None, "–")]
+                row += [Cell("–"), Cell.of(None, "–")] if bars else [Cell.of(None, "–")]
                 continue
             values.append(one.difference)
-            bars = rate_bars(one.tpr, one.fpr, one.tpr_interval, one.fpr_interval)
-            row += [Cell.of(one.difference, "", svg=bars), Cell.of(one.difference, percent(one.difference),
-                                                                    kind=f"r-{one.word}")]  # fmt: skip
+            if bars:
+                drawn = rate_bars(one.tpr, one.fpr, one.tpr_interval, one.fpr_interval)
+                row.append(Cell.of(one.difference, "", svg=drawn))
+            row.append(Cell.of(one.difference, percent(one.difference), kind=f"r-{one.word}"))
         spread = max(values) - min(values) if len(values) > 1 else None
         rows.append([*row, Cell.of(spread, percent(spread))])
+    drawn = "TPR (blue) and FPR (orange) with 95% intervals, and TPR − FPR" if bars else "TPR − FPR"
     how = (
-        "TPR (blue) and FPR (orange) of each class through its own map in each run, with 95% intervals; the number is"
-        " TPR − FPR, coloured by its reading (" + ", ".join(READINGS.values()) + "). Range: highest minus lowest."
+        f"{drawn} of each class through its own map in each run; the number is coloured by its reading"
+        f" ({', '.join(READINGS.values())}). Range: highest minus lowest."
     )
     return Section("Classes", [Table(columns, rows, search=True)], how, key="classes")
 
 
 def _scatter(runs, by_run):
-    from freqkit.report.svg import MARKS
-
     kinds = list(MARKS)
     points = []
     for place, found in enumerate(by_run):
         points += [
-            {"name": f"{one.name} ({runs[place][0]})", "tpr": one.tpr, "fpr": one.fpr, "mark": kinds[place % 4],
-             "tpr_interval": one.tpr_interval, "fpr_interval": one.fpr_interval}
+            {"name": one.name, "title": f"{one.name} ({runs[place][0]})", "tpr": one.tpr, "fpr": one.fpr,
+             "mark": kinds[place % len(kinds)], "colour": place % SERIES}
             for one in found.values() if one.difference == one.difference
         ]  # fmt: skip
     alt = f"TPR against FPR of the classes of {len(runs)} runs."
-    figure = scatter(points, alt=alt, bars=False, labels=False)
+    figure = scatter(points, alt=alt, bars=False)
     legend = [
-        (f'<svg viewBox="-7 -7 14 14" aria-hidden="true"><path class="mark m-{kinds[i % 4]}"'
-         f' d="{MARKS[kinds[i % 4]]}"/></svg>', run[0])
+        (f'<svg viewBox="-7 -7 14 14" aria-hidden="true"><path class="mark s{i % SERIES} fs{i % SERIES}"'
+         f' d="{MARKS[kinds[i % len(kinds)]]}"/></svg>', run[0])
         for i, run in enumerate(runs)
     ]  # fmt: skip
     return (
         figure,
         legend,
-        "One mark per class and run. Top left: recognised, and only when it is there. Point at a mark.",
+        "One mark per class and run. Top left: recognised, and only when it is there. Names stand where there is room;"
+        " point at a mark for its class and run.",
     )
 
 

@@ -28,7 +28,7 @@ def plot_comparison(comparison, ax=None, *, what="TPR-FPR"):
     if ax is not None:
         _draw(ax, comparison.table(), what)
         ax.legend(fontsize=7.5, frameon=False, loc="best")
-        return ax
+        return figures.literal(ax)
     figure = figures.new_figure(9.0, 3.8)
     axes = figure.subplots(1, 2)
     for axis, name in zip(axes, QUANTITIES, strict=True):

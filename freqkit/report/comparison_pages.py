@@ -138,18 +138,25 @@ def _curves(rows, what, width=500):
         alt=f"{words} against cost of {len(names)} searchers; the best is {best['searcher']} with"
         f" {percent(best[what], 1) if shares else number(best[what])}.",
     )  # fmt: skip
-    legend = []
+    legend, named = [], []
+    crossed = []
     for index, name in enumerate(names):
         own = sorted((row for row in rows if row["searcher"] == name), key=lambda row: row["forward equivalents"])
         if len(own) > 1:
-            axes.line([(row["forward equivalents"], row[what]) for row in own], index, name=name)
+            points = [(row["forward equivalents"], row[what]) for row in own]
+            axes.line(points, index, name=name)
+            crossed += axes.boxes_along(points)
         for row in own:
             value = percent(row[what], 1) if shares else number(row[what])
             axes.points([(row["forward equivalents"], row[what], spread[id(row)])], index,
                         name=f"{name} {row['effort']}: {value}")  # fmt: skip
+            place = (axes.across(row["forward equivalents"]), axes.down(row[what]))
+            named.append((row is best, *place, f"{name} {row['effort']}"))
         shape, colour = list(MARKS.values())[index % len(MARKS)], index % SERIES
         legend.append((f'<svg viewBox="-7 -7 14 14" aria-hidden="true"><path class="mark s{colour} fs{colour}"'
                        f' d="{shape}"/></svg>', name))  # fmt: skip
+    named.sort(key=lambda one: not one[0])  # the best is named first
+    axes.name_points([one[1:] for one in named], crossed)
     return Drawing(axes.svg(), legend)
 
 

@@ -83,7 +83,7 @@ def search_curves(losses, classes, ax=None, *, stages=None, limit=7):
         axis.spines[side].set_visible(False)
     if start:
         axis.legend(fontsize=8, frameon=False, loc="best")
-    return axis if ax is not None else axis.figure
+    return figures.literal(axis) if ax is not None else axis.figure
 
 
 def plot_scores(scores, ax=None, *, stage=1):

@@ -1,4 +1,5 @@
-"""Figures of an evaluation: groups of classes on every set, corruptions, classes one by one, strongest shortcuts."""
+"""Figures of an evaluation: groups of classes on every set, corruptions, classes one by one, those that are recognised
+best through their maps."""
 
 import math
 import re
@@ -6,6 +7,7 @@ from pathlib import Path
 
 from freqkit.errors import UsageError
 from freqkit.report import figures
+from freqkit.report.readings import base_of
 from freqkit.results.files import slug
 
 PANELS = 12
@@ -27,7 +29,8 @@ def _number(value):
 
 
 def plot_groups(result, ax=None, *, model=None, of=None):
-    """AvgTPR of shortcut classes and of the others against the threshold t, one panel per set and condition.
+    """AvgTPR of the classes of high filtered TPR (the paper's shortcut classes at t) and of the others against the
+    threshold t, one panel per set and condition.
 
     The area of a marker is proportional to the number of classes in the group; an empty group has none.
 
@@ -61,7 +64,7 @@ def plot_groups(result, ax=None, *, model=None, of=None):
         _panel(ax, place, panels[place], classes)
         ax.set_ylabel("mean TPR of the group (share of the images)", fontsize=8.5)
         ax.legend(handles=_keys(), fontsize=7, frameon=False, loc="best")
-        return ax
+        return figures.literal(ax)
     shown = list(panels.items())[:PANELS]
     columns = min(4, len(shown))
     height = -(-len(shown) // columns)
@@ -74,8 +77,8 @@ def plot_groups(result, ax=None, *, model=None, of=None):
     figure.supylabel("mean TPR of the group (share of the images)", fontsize=8.5)
     figure.legend(handles=_keys(), loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     more = f" (the first {PANELS} of {len(panels)})" if len(panels) > PANELS else ""
-    words = "shortcut class at t: in-distribution TPR through its map above t; marker area: classes in the group"
-    figure.suptitle(f"{model}: how shortcut classes fare{more}\n{words}", fontsize=9.5)
+    words = "high filtered TPR at t: in distribution, through its map, above t; marker area: classes in the group"
+    figure.suptitle(f"{model}: how classes of high filtered TPR fare{more}\n{words}", fontsize=9.5)
     return figure
 
 
@@ -106,9 +109,9 @@ def _keys():
     return [
         Line2D([], [], color=colour, linestyle=style, marker="o", markersize=5, markerfacecolor=face, label=label)
         for colour, style, face, label in (
-            (figures.VERMILION, "-", figures.VERMILION, "shortcut classes, whole images"),
+            (figures.VERMILION, "-", figures.VERMILION, "high filtered TPR, whole images"),
             (figures.BLUE, "-", figures.BLUE, "other classes, whole images"),
-            (figures.VERMILION, "--", "white", "shortcut classes, through their map"),
+            (figures.VERMILION, "--", "white", "high filtered TPR, through their map"),
             (figures.BLUE, "--", "white", "other classes, through their map"),
         )
     ]
@@ -165,8 +168,8 @@ def plot_scatter(result, model=None, *, named=5):
     Args, returns, raises: see `plot_groups`; UsageError when there is nothing to compare.
     """
     model = _model(result, model)
-    base = (result.record.get("identity", {}).get("base") or "").partition(" ")
-    base = (base[0], base[2] or "all") if base[0] else _first(result, model)
+    base = base_of(result)
+    base = base if base[0] else _first(result, model)
     rates = {
         metric: result.rates(metric, model=model, set=base[0], condition=base[1]) for metric in ("TPR", "filtered TPR")
     }
@@ -250,7 +253,7 @@ def _first(result, model):
 
 
 def plot_gallery(result, model, test_set, dfm, *, preprocessing, name=None, count=6, per_class=3):
-    """The first images of the strongest shortcut classes (highest filtered TPR on a set), before and after the filter.
+    """The first images of the classes of highest filtered TPR on a set, before and after the filter.
 
     Args:
         result: an `EvaluationResult`. model: the `Classifier`; `name`: what it is called in the result.
@@ -290,7 +293,7 @@ def plot_gallery(result, model, test_set, dfm, *, preprocessing, name=None, coun
     examples = examples_of(model, images, maps, strongest, per_class=per_class, limit=count)
     words = ", ".join(f"{figures.shorten(each, 12)} {100 * _number(rates[each]):.0f}%" for each in strongest[:4])
     return filtered_examples(
-        examples, title=f"Strongest shortcut classes of {test_set.title}\nTPR through the map: {words}"
+        examples, title=f"Classes of highest filtered TPR on {test_set.title}\nTPR through the map: {words}"
     )
 
 

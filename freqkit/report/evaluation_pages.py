@@ -1,13 +1,25 @@
-"""What an evaluation puts on the page: models on test sets, and AvgTPR of shortcut classes and of the others."""
+"""What an evaluation puts on the page: models on test sets, which classes have a shortcut, and AvgTPR of the classes of
+high filtered TPR and of the others."""
 
 import re
 
 from freqkit.report.html import Cell, Panels, Part, Section, Table
 from freqkit.report.pages import named, part
-from freqkit.report.sections import cost_rows, listed, model_rows, provenance_rows
+from freqkit.report.readings import base_of, readings_of_evaluation
+from freqkit.report.sections import (
+    class_table,
+    cost_rows,
+    listed,
+    model_rows,
+    provenance_rows,
+    rates_figure,
+    verdict,
+)
 from freqkit.report.svg import Axes, line_mark, percent
 
 PANELS = 24  # AvgTPR figures on a page
+TABLES = 3  # models whose classes have a table
+PAIRS = 20  # images of other classes below which a class's FPR through its map is called unsure
 GROUPS = {  # (group, filtered) -> colour and dashes
     ("shortcut", False): (3, ""),
     ("other", False): (0, ""),
@@ -28,7 +40,8 @@ def evaluation_part(path, record):
     models = list(dict.fromkeys(row["model"] for row in result.rows))
     sets = list(dict.fromkeys((row["set"], row["condition"]) for row in result.rows))
     values = {(row["model"], row["set"], row["condition"]): row for row in whole}
-    sentences = []
+    cleans = {model: clean for model in models if (clean := result.clean(model)) is not None}
+    sentences = [f"{_brief(model)}. {clean.sentence()}" for model, clean in list(cleans.items())[:3]]
     for model in models[:3]:
         known = [row for row in whole if row["model"] == model and row["value"] is not None]
         if known:
@@ -43,12 +56,17 @@ def evaluation_part(path, record):
                for kind in ("shortcut", "other")]  # fmt: skip
         if two[0][0] is not None and two[1][0] is not None:
             pairs.append((place, *two))
+    rated = {model: readings_of_evaluation(result, model) for model in models[:TABLES]}
+    rated = {model: found for model, found in rated.items() if found}
+    for model, found in rated.items():
+        sentences += _shortcuts(model, found, base_of(result), len(rated) > 1)
     if pairs:
         _, (_, count), (_, others) = pairs[0]
         sentences.append(
-            f"Of {_brief(models[0])}'s classes {count} {'has' if count == 1 else 'have'} a shortcut: more than half of"
-            f" the images are recognised through the class's map alone. Mean TPR on whole images, shortcut classes"
-            f" against the {others} others: "
+            f"Of {_brief(models[0])}'s classes {count} {'has' if count == 1 else 'have'} a high filtered TPR: more than"
+            f" half of the images are recognised through the class's map alone. The paper groups by that; without FPR"
+            f" it is no shortcut yet. Mean TPR on whole images, classes of high filtered TPR against the"
+            f" {others} others: "
             + "; ".join(f"{percent(one[0], 1)} against {percent(two[0], 1)} on {_where(place)}"
                         for place, one, two in pairs[:4]) + "."
         )  # fmt: skip
@@ -65,25 +83,37 @@ def evaluation_part(path, record):
     sections = [Section("Top-1 accuracy", [Table(columns, rows, search=True)],
                         "One line per test set and condition, one column per model; in brackets 95% intervals.",
                         key="accuracy")]  # fmt: skip
+    for model, found in rated.items():
+        sections.append(_classes(result, model, found, base_of(result), "classes" if not len(rated) > 1 else
+                                 f"classes-{list(rated).index(model)}"))  # fmt: skip
     if groups:
         legend = [
             (line_mark(*GROUPS[key]), words) for key, words in {
-                ("shortcut", False): "shortcut classes, whole images", ("other", False): "other classes, whole images",
-                ("shortcut", True): "shortcut classes, through their map",
+                ("shortcut", False): "high filtered TPR, whole images", ("other", False): "other classes, whole images",
+                ("shortcut", True): "high filtered TPR, through their map",
                 ("other", True): "other classes, through their map"}.items()
         ]  # fmt: skip
         drawings = [(_where(place), _panel(place, lines)) for place, lines in list(groups.items())[:PANELS]]
         sections.append(
             Section(f"AvgTPR of {_brief(models[0])}", [Panels(drawings, legend)],
-                    "A class counts as having a shortcut at threshold t when it is recognised through its map"
-                    " alone in more than a share t of its original images. Where the line of"
-                    " those classes stays above that of the others on changed images, the shortcuts still work there;"
-                    " where it falls below, they have become a weakness.", key="avgtpr")
+                    "A class is of high filtered TPR at threshold t when more than a share t of its original images are"
+                    " recognised through its map alone (the paper's shortcut class at t; FPR is not asked). Where the"
+                    " line of those classes stays above that of the others on changed images, these frequencies still"
+                    " work there; where it falls below, they have become a weakness.", key="avgtpr")
         )  # fmt: skip
-    failures = [
-        f"The maps were selected on {count} of the images of {title}: its filtered rates, and the groups made of them,"
-        " are too good." for title, count in record.get("selected_on", {}).items() if count
-    ]  # fmt: skip
+    failures = [f"{_brief(model)}: {text}" for model, clean in cleans.items() for text in clean.cautions()]
+    failures += _selection(record, rated or groups)
+    few = min((one.negatives for found in rated.values() for one in found), default=PAIRS)
+    if few < PAIRS:
+        failures.append(
+            f"The FPR of a class stands on as few as {few} images of other classes: read its interval, or evaluate with"
+            " --cross 1."
+        )
+    if groups and not rated:
+        failures.append(
+            "No image of another class was asked through a map, so there is no FPR and nothing is said of shortcuts;"
+            " evaluate with --cross 0.2 or more."
+        )
     for one in result.failures:
         what = ", ".join(filter(None, (_brief(one["model"]), one["set"], one["condition"])))
         failures.append(f"{what} could not be evaluated: {one['error']}")
@@ -93,7 +123,38 @@ def evaluation_part(path, record):
         _asked(record), sections,
         cost_rows(record) or [("Values", f"{len(result.rows):,}")],
         provenance_rows({"versions": _versions(record)}), failures[:10], order=35, subtitle="Evaluation",
+        **(rates_figure(rated[models[0]], maps="") if list(rated) == models[:1] == models else {}),
     )  # fmt: skip
+
+
+def _shortcuts(model, found, base, several):
+    """What the readings of a model's classes say, as `freqkit rates` says it; of several models the counts alone."""
+    if not several:
+        return verdict(found, tested=True)
+    own = [one.name for one in found if one.word == "shortcut"]
+    names = f": {listed(own)}" if own else ""
+    return [f"{_brief(model)}: {len(own)} of {len(found)} classes have a shortcut on {_where(base)}{names}."]
+
+
+def _classes(result, model, found, base, key):
+    """The table of classes, with the number of images that the FPR stands on."""
+    clean, more = result.clean(model), {"pairs": [one.negatives for one in found]}
+    clean = None if clean is None else clean.take([one.name for one in found])
+    title = f"Classes of {_brief(model)} on {_where(base)}"
+    section = class_table(found, more, key=key, title=title, maps="", clean=clean)
+    section.how += " FPR is of the pairs: so many images of other classes were seen through the class's map."
+    return section
+
+
+def _selection(record, filtered):
+    """The caution about images on which the maps were selected, as `freqkit rates` has it."""
+    known = record.get("selected_on", {})
+    if filtered and not known and record["identity"].get("dfm"):
+        return ["It is not known on which images these maps were selected; if on these, the rates are too good."]
+    return [
+        f"The maps were selected on {count} of the images of {title}: its filtered rates, and the groups made of them,"
+        " are too good." for title, count in known.items() if count
+    ]  # fmt: skip
 
 
 def _asked(record):
@@ -107,19 +168,33 @@ def _asked(record):
         where = " ".join(filter(None, (one["set"], one["condition"])))
         rows.append((where, f"{one['images']:,} images of {one['classes']} classes" + "".join(
             f"; {note}" for note in one.get("notes", []))))  # fmt: skip
-    attacks = [
-        f"{a['kind']} (eps {a['eps']:g}{', ' + a['band'] if a['band'] else ''})" for a in identity.get("attacks", [])
-    ]
+    attacks = [_attack(options) for options in identity.get("attacks", [])]
     generated = list(dict.fromkeys(name for name, _ in identity.get("generated", [])))
     more = {
         "Maps": "those of a file" if identity.get("dfm") else None,
         "In-distribution set": identity.get("base"),
         "Attacks": listed(attacks, 9) if attacks else None,
         "Corruptions made on the fly": listed(generated, 9) if generated else None,
-        "Image side": f"{identity['image_size']} px, {identity['resize']}" if identity.get("image_size") else None,
+        "Image side": f"{identity['image_size']} px, {_resize(identity)}" if identity.get("image_size") else None,
         "Preset": identity.get("preset"),
+        "Notes": "; ".join(record.get("notes") or []) or None,
     }
     return rows + [(name, value) for name, value in more.items() if value]
+
+
+def _attack(options):
+    """All that tells an attack from others, with its published name."""
+    from freqkit.measures import Attack
+
+    one = Attack(**options)
+    return one.title if one.name == one.kind else f"{one.name}: {one.title}"
+
+
+def _resize(identity):
+    """How images were made square, in words."""
+    if identity.get("preset") == "cvpr2025" and "resize" not in identity.get("asked", ()):
+        return "squash on ImageNet-C, -v2 and -Sketch, else center-crop"
+    return identity["resize"]
 
 
 def _brief(model):

@@ -39,9 +39,10 @@ def examples_of(model, images, maps, classes, *, class_index=None, per_class=4, 
     """
     import torch
 
+    from freqkit.engine.forward import model_device
     from freqkit.ops import spectral_filter, spectrum
 
-    device = next(model.parameters()).device
+    device = model_device(model)
     logit = range(len(images.classes)) if class_index is None else [int(i) for i in class_index]
     names = dict(zip(logit, images.classes, strict=True))
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (model.mean, model.std))
@@ -90,20 +91,22 @@ def load_examples(path):
     Raises:
         UsageError: the file is no such file.
     """
-    import json
-
-    from safetensors import safe_open
-
     from freqkit.errors import UsageError
+    from freqkit.results.reading import read_tensors
 
-    with safe_open(str(path), framework="pt") as file:
-        header = file.metadata() or {}
-        if header.get("format") != FORMAT:
-            raise UsageError(f"{path}: this is no file of example images.")
-        before, after = file.get_tensor("before").float() / 255, file.get_tensor("after").float()
+    tensors, about = read_tensors(
+        path, "a file of example images", format=FORMAT,
+        tensors={"before": "uint8 n 3 H W", "after": "float16 n 3 H W"},
+        facts={"examples": [[str]]}, sizes={"n": "examples"},
+    )  # fmt: skip
+    if any(len(words) != 3 for words in about["examples"]):
+        raise UsageError(f"{path}: each example must have three words: its class and what it was taken for.")
+    if not tensors["after"].isfinite().all():
+        raise UsageError(f"{path}: the tensor after must hold finite numbers.")
+    before, after = tensors["before"].float() / 255, tensors["after"].float()
     return [
         Example(label, before[i].numpy(), after[i].numpy(), said, filtered)
-        for i, (label, said, filtered) in enumerate(json.loads(header["examples"]))
+        for i, (label, said, filtered) in enumerate(about["examples"])
     ]
 
 

@@ -1,7 +1,10 @@
 """One look for all figures, and how a figure becomes a file."""
 
+import functools
 import io
 from pathlib import Path
+
+from freqkit.report.words import printable, shorten  # noqa: F401
 
 # Okabe-Ito: distinct to readers with any common colour blindness.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW, BLACK = (
@@ -19,13 +22,61 @@ INK, FAINT = "#222222", "#666666"
 
 
 def new_figure(width, height):
-    """An empty figure of `width` x `height` inches that draws with Agg and belongs to no window."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    """An empty figure of `width` x `height` inches that draws with Agg and belongs to no window.
 
-    figure = Figure(figsize=(width, height), facecolor="white", layout="constrained")
+    No text in it is read as mathematics or TeX, whatever the user's settings say: see `literal`.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure = _literal_figure()(figsize=(width, height), facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+@functools.cache
+def _literal_figure():
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    class LiteralFigure(Figure):
+        """A figure that shows all text as it is; artists may be added until it is drawn or measured."""
+
+        def draw(self, renderer):
+            with rc_context({"text.usetex": False}):  # for labels of ticks, which are made when they are drawn
+                literal(self)
+                super().draw(renderer)
+
+        def get_tightbbox(self, *args, **kwargs):
+            with rc_context({"text.usetex": False}):
+                literal(self)
+                return super().get_tightbbox(*args, **kwargs)
+
+    return LiteralFigure
+
+
+def literal(artist):
+    """Have all text in an artist (a figure, an axis) drawn as it is: `$\\frac{$` is a name like any other; the artist.
+
+    Characters that are not seen are spelled out (`freqkit.report.words.printable`); lines stay lines. Numbers on an
+    axis whose formatter writes them in mathematics of its own (powers of ten) are left to it.
+    """
+    from matplotlib.axis import Axis
+    from matplotlib.text import Text
+    from matplotlib.ticker import FixedFormatter, FuncFormatter, NullFormatter
+
+    plain = (FixedFormatter, FuncFormatter, NullFormatter)
+    numbers = set()
+    for axis in artist.findobj(Axis):
+        if not isinstance(axis.get_major_formatter(), plain):
+            numbers.update(map(id, axis.get_ticklabels()))
+        if not isinstance(axis.get_minor_formatter(), plain):
+            numbers.update(map(id, axis.get_ticklabels(minor=True)))
+    for text in artist.findobj(Text):
+        text.set_usetex(False)
+        if id(text) not in numbers:
+            text.set_parse_math(False)
+            text.set_text(printable(text.get_text(), keep="\n"))
+    return artist
 
 
 def save_figure(figure, path, *, dpi=150):
@@ -55,15 +106,6 @@ def save_figure(figure, path, *, dpi=150):
             figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     with atomic_write(Path(path)) as file:
         file.write(buffer.getvalue())
-
-
-def shorten(name, limit=22):
-    """`name`, cut in the middle when it is longer than `limit` characters."""
-    name = str(name)
-    if len(name) <= limit:
-        return name
-    half = (limit - 1) // 2
-    return f"{name[: limit - 1 - half]}…{name[-half:]}"
 
 
 def plain_axes(axis, *, x_grid=False):

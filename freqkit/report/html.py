@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from freqkit.errors import UsageError
+from freqkit.report.words import printable, shorten
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -41,6 +42,11 @@ class Table:
     rows: list
     search: bool = False
     kind: str = "table"
+
+    @property
+    def letters(self):
+        """Letters of the longest word in the first column, for which it gets room; longer ones are broken."""
+        return min(16, max((len(word) for row in self.rows for word in row[0].text.split()), default=0))
 
 
 @dataclass
@@ -147,6 +153,7 @@ class Part:
         sections: list of `Section`.
         cost, provenance: `Facts` rows.
         cautions: sentences that the reader must see.
+        advice: (words, command) of what to do next; the commands are whole (`freqkit.report.advice`).
         hero, hero_how: blocks that stand beside the verdict, and how to read them.
         found, masks: `Reading`s of C classes and their maps [C, H, W], for comparisons of runs; or None.
         subtitle: heading of the verdict beside other parts, when it is not the title.
@@ -161,6 +168,7 @@ class Part:
     cost: list = field(default_factory=list)
     provenance: list = field(default_factory=list)
     cautions: list = field(default_factory=list)
+    advice: list = field(default_factory=list)
     hero: list = field(default_factory=list)
     hero_how: str = ""
     subtitle: str = ""
@@ -212,17 +220,26 @@ def render(parts, *, where, record=None, again=None):
 
 def _environment():
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
+    from markupsafe import Markup, escape
+
+    def shown(value):
+        """What `{{ }}` puts on the page: text is made printable (and then escaped), our own markup is left alone."""
+        return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+    def data(value):
+        """Lists of strings for the script."""
+        value = [[printable(one) for one in row] for row in value]
+        # inside <script> nothing may end the element
+        return Markup(json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"))
 
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
+        lstrip_blocks=True, finalize=shown,
     )  # fmt: skip
     environment.filters["whole"] = Markup  # our own SVG, style and script; everything else is escaped
-    # inside <script> nothing may end the element
-    environment.filters["data"] = lambda value: Markup(
-        json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-    )
+    environment.filters["lines"] = lambda text: escape(printable(text, keep="\n"))
+    environment.filters["short"] = shorten
+    environment.filters["data"] = data
     return environment
 
 
@@ -247,6 +264,7 @@ def write_report(path, *, out=None, content=None):
     Raises:
         UsageError: there is nothing that freqkit can show.
     """
+    from freqkit.report.advice import again
     from freqkit.report.pages import parts_of
     from freqkit.results.files import atomic_write
 
@@ -260,8 +278,7 @@ def write_report(path, *, out=None, content=None):
     if out is None:
         out = path / "report.html" if path.is_dir() else path.with_suffix(".html")
     out = Path(out)
-    again = f"freqkit rerun {whole.name} --out NEW" if path.is_dir() and (path / "run.yaml").is_file() else None
-    text = render(parts, where=whole.name, record=record, again=again)
+    text = render(parts, where=whole.name, record=record, again=again(path))
     with atomic_write(out, "w") as file:
         file.write(text)
     return out

@@ -2,36 +2,46 @@
 
 from freqkit.report.html import Cell, Drawing, Panels, Part, Section, Table
 from freqkit.report.pages import files_of, part
-from freqkit.report.readings import readings
+from freqkit.report.readings import CONFIDENCE, readings_of
 from freqkit.report.sections import (
     NAMED_LINES,
     class_table,
+    clean_cautions,
+    clean_rows,
     cost_rows,
     gallery,
     headline,
     model_rows,
     provenance_rows,
     rates_figure,
+    steps_of,
     verdict,
+    weights_cautions,
 )
 from freqkit.report.svg import Axes, matrix, percent, signed
+
+FEW = 50  # images of a class below which its mean spectrum is that of these images
 
 
 @part(files_of("freqkit-rates-1"))
 def rates_part(path, record):
     """Rates on a test set: intervals, and what is taken for what."""
     from freqkit.measures import RatesResult
+    from freqkit.results.clean import CleanRates
 
     result = RatesResult.load(path)
-    intervals = (result.tpr_interval, result.fpr_interval, result.difference_interval)
-    found = readings(
-        result.classes, result.tpr, result.fpr, result.positives, result.negatives, result.coverage,
-        intervals=intervals,
-    )  # fmt: skip
-    clean = (result.clean_tp.double() / result.positives).tolist()
-    sections = [
-        class_table(found, {"clean TPR": clean}, key="tested-classes", title="Rates on the test images", maps=""),
-    ]
+    found = readings_of(result)
+    clean = result.clean
+    # Of the classes that have a map, in the order of the maps.
+    mapped = CleanRates(result.classes, result.positives, result.clean_tp, result.clean_tp + result.clean_fp, [],
+                        result.clean_confusion.shape[1], result.still)  # fmt: skip
+    more = {"clean FPR": mapped.fpr.tolist()}
+    interval, confidence = result.definition["interval"], result.definition["confidence"]
+    if (interval, confidence) != ("wilson", CONFIDENCE):  # asked for; the readings stand on those of every page
+        low, high = result.difference_interval.T.tolist()
+        words = f"TPR − FPR, {100 * confidence:g}% {interval}"
+        more |= {f"{words}, from": low, f"{words}, to": high}
+    sections = [class_table(found, more, key="tested-classes", title="Rates on the test images", maps="", clean=mapped)]
     logits = result.clean_confusion.shape[1]
     if len(result.classes) == logits and logits <= 40:
         change = (result.own_row.double() / result.positives[:, None].clamp_min(1)).tolist()
@@ -51,7 +61,7 @@ def rates_part(path, record):
                 key="taken-for",
             )
         )  # fmt: skip
-    cautions = []
+    cautions = weights_cautions(result.record) + clean_cautions(clean)
     if result.selected_on_test_set:
         cautions.append("These maps were selected on the very images they are tested on, so the rates are too good.")
     elif result.selected_on_test_set is None:
@@ -60,8 +70,9 @@ def rates_part(path, record):
         )
     about = result.record
     return Part(
-        "How well each class is told apart through its frequencies", verdict(found, tested=True), headline(found),
-        [*model_rows(about), ("Intervals", f"{result.definition['interval']},"
+        "How well each class is told apart through its frequencies", verdict(found, tested=True, clean=clean),
+        headline(found, clean), [*model_rows(about), *clean_rows(clean),
+          ("Intervals", f"{result.definition['interval']},"
           f" {100 * result.definition['confidence']:g}%")],
         [s for s in sections if s], cost_rows(about), provenance_rows(about), cautions, order=15,
         subtitle="On the test images", found=found, **rates_figure(found, maps=""),
@@ -112,6 +123,16 @@ def adcs_part(path, record):
         f" and {high['class']} comes last ({signed(high[bands[0]], 1)}).",
         "This is a statement about the images alone: no model was asked.",
     ]
+    fewest, cautions = int(result.counts.min()), []
+    if fewest < FEW:
+        cautions = [
+            f"These are ranks of means over as few as {fewest} image{'s' * (fewest != 1)} of a class, and no interval"
+            " can be given: they describe these images. Other images of the classes may well give another order; take"
+            f" {FEW} of each at least before concluding anything of the classes."
+        ]
+        sentences = [f"In the few images at hand: {text[0].lower()}{text[1:]}" for text in sentences[:2]] + sentences[
+            2:
+        ]
     table = Table(
         [("class", "left", None), ("images", "right", None), ("mean", "right", "ADCS"), ("least", "right", None),
          ("most", "right", None), *((f"{name}", "right", "radial band") for name in bands)],
@@ -142,7 +163,7 @@ def adcs_part(path, record):
                     "The maps averaged over rings: left the coarse structure of the images, right the finest."
                     + (f" The first {NAMED_LINES} classes." if len(rows) > NAMED_LINES else ""), key="adcs-radius"),
         ],
-        provenance_rows(about), order=30, subtitle="Class spectra",
+        provenance_rows(about), cautions=cautions, order=30, subtitle="Class spectra",
     )  # fmt: skip
 
 
@@ -169,8 +190,8 @@ def band_stop_part(path, record):
         f" {percent(tpr[0][hurt[1]])} to {percent(tpr[hurt[0] + 1][hurt[1]])}.",
     ]
     fewest = int(result.confusion[0].sum(1).min())
-    cautions = [f"A class has as few as {fewest} images: rates come in steps of {100 / fewest:.2g}%."] if (
-        0 < fewest < 100) else []  # fmt: skip
+    cautions = weights_cautions(result.record) + clean_cautions(result.clean)
+    cautions += [steps_of(fewest).strip()] if steps_of(fewest) else []
     columns = [("class", "left", None), ("whole images", "right", "TPR")]
     columns += [(f"− {name}", "right", "TPR") for name in names]
     rows = [
@@ -203,8 +224,8 @@ def band_stop_part(path, record):
     return Part(
         "What classes are taken for when bands are removed", sentences,
         [(percent(accuracy[0]), "recognised, whole images"), (percent(accuracy[worst + 1]), f"without {names[worst]}")],
-        [*model_rows(about), ("Bands begin at", f"{edges} cycles/image")], sections, cost_rows(about),
-        provenance_rows(about), cautions, order=32, subtitle="Bands removed",
+        [*model_rows(about), *clean_rows(result.clean), ("Bands begin at", f"{edges} cycles/image")],
+        sections, cost_rows(about), provenance_rows(about), cautions, order=32, subtitle="Bands removed",
     )  # fmt: skip
 
 

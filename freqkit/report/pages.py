@@ -4,8 +4,9 @@ A new kind of result is one function with the decorator `part` in one of `MODULE
 found and the directory's run.json, and returns a `Part` (or None).
 """
 
-import json
 from pathlib import Path
+
+from freqkit.results.reading import TEXT, fit, parse_json, reading, refuse, regular
 
 MODULES = (
     "freqkit.report.search_pages",
@@ -49,28 +50,31 @@ def parts_of(path):
 
 
 def file_format(path):
-    """The format name in a safetensors file's header, or None."""
-    with open(path, "rb") as file:
+    """The format name in a safetensors file's header; None for a file of another program.
+
+    Raises:
+        UsageError: it has no readable header.
+    """
+    expected = "a result of freqkit (safetensors)"
+    regular(path, expected)
+    with reading(path, expected, ValueError), open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        if not 0 < length < 1 << 27:
-            return None
-        try:
-            about = json.loads(file.read(length)).get("__metadata__", {})
-        except ValueError:
-            return None
-    if "format" in about:
-        return about["format"]
-    try:
-        return json.loads(about.get("freqkit", "{}")).get("format")
-    except ValueError:
-        return None
+        if not 0 < length <= min(Path(path).stat().st_size - 8, TEXT):
+            refuse(path, expected, "it is not a safetensors file, or is cut off")
+        text = file.read(length).decode()
+    about = fit(parse_json(text, path, finite=False), {"__metadata__?": {str: str}}, path).get("__metadata__", {})
+    if "format" not in about and "freqkit" in about:
+        about = fit(parse_json(about["freqkit"], path, finite=False), {"format?": str}, path)
+    return about.get("format")
 
 
 def files_of(name):
     """A finder of safetensors files of one format, in a directory or given by themselves."""
 
     def find(path):
-        files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path] if path.is_file() else []
+        # Weights and checkpoints are no results, and of any program.
+        inside = (file for file in path.glob("*.safetensors") if not file.name.startswith(("weights", "checkpoint")))
+        files = sorted(inside) if path.is_dir() else [path] if path.suffix == ".safetensors" else []
         return [file for file in files if file_format(file) == name]
 
     return find

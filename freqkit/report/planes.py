@@ -108,7 +108,8 @@ def on_axis(axis, values, name, *, limits, label, signed):
     bar = axis.figure.colorbar(picture, ax=axis, shrink=0.8, pad=0.02)
     bar.ax.tick_params(labelsize=7.5)
     bar.set_label(label, fontsize=8, color=figures.FAINT)
-    return axis
+    figures.literal(bar.ax)
+    return figures.literal(axis)
 
 
 def index_of(classes, of, strength=None):

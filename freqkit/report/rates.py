@@ -44,7 +44,7 @@ def plot_rates(result, ax=None, *, title=None, limit=40):
         axis.spines[side].set_visible(False)
     if ax is not None:
         axis.legend(fontsize=7.5, frameon=False, loc="best")
-        return axis
+        return figures.literal(axis)
     figure = axis.figure
     figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     lines = [title or "How well each class is told apart through its dominant frequencies"]

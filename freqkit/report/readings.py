@@ -1,4 +1,9 @@
-"""What a pair of rates says of a class, in one word, by one rule for tables, figures and sentences."""
+"""What a pair of rates says of a class, in one word, by one rule for tables, figures and sentences.
+
+This is the one place that says what a shortcut is: TPR and FPR through the class's map, and how sure they are. Pages,
+comparisons, the command line and the demonstration ask here. The groups of `freqkit.measures.groups` are the paper's,
+by filtered TPR alone, and are called so.
+"""
 
 import math
 from typing import NamedTuple
@@ -11,14 +16,20 @@ READINGS = {
     "weak": "told apart, weakly",
     "none": "not recognised",
 }
+CHANCE = 0.025  # of Fisher's test, one-sided as the lower end of a 95% interval is
 RULE = (
     "shortcut: the interval of TPR − FPR lies above 50%; default answer: TPR is 50% or more, but so is FPR, or the"
-    " interval of their difference reaches 0; told apart, weakly: the interval lies above 0; not recognised: the rest."
+    " interval of their difference reaches 0; told apart, weakly: the interval lies above 0, and so many of the class's"
+    " images would not be called so by chance (Fisher's exact test, one-sided, 2.5%); not recognised: the rest."
 )
+CONFIDENCE = 0.95  # of the interval that the word stands on
 
 
 class Reading(NamedTuple):
-    """Rates of one class with their 95% intervals (low, high), and the word for them."""
+    """Rates of one class with their 95% intervals (low, high), and the word for them.
+
+    `positives` and `negatives` are the images of the class, and of the others, that the rates are of.
+    """
 
     name: str
     tpr: float
@@ -29,6 +40,7 @@ class Reading(NamedTuple):
     positives: int
     kept: float
     word: str
+    negatives: int = 0
 
     @property
     def difference(self):
@@ -51,7 +63,29 @@ def word_for(tpr, fpr, low):
     return "weak" if low > 0 else "none"
 
 
-def readings(names, tpr, fpr, positives, negatives, kept, *, intervals=None):
+def by_chance(hits, trials, other_hits, other_trials):
+    """Fisher's exact test, one-sided: how likely so many hits or more are among the first images when all that are
+    called the class lie among both kinds at random.
+
+    Example:
+        >>> round(by_chance(1, 10, 0, 90), 6), by_chance(5, 10, 0, 90) < 1e-5
+        (0.1, True)
+    """
+    called, images = hits + other_hits, trials + other_trials
+    last = min(called, trials)
+    whole = _choose(images, called)
+    logs = [_choose(trials, k) + _choose(other_trials, called - k) - whole for k in range(hits, last + 1)]
+    return min(1.0, math.fsum(map(math.exp, logs)))
+
+
+def _choose(n, k):
+    """The logarithm of n over k; minus infinity where there is no such choice."""
+    if not 0 <= k <= n:
+        return -math.inf
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+
+
+def readings(names, tpr, fpr, positives, negatives, kept):
     """`Reading`s from rates and the numbers of images.
 
     Args:
@@ -59,23 +93,79 @@ def readings(names, tpr, fpr, positives, negatives, kept, *, intervals=None):
         tpr, fpr: float64 [C].
         positives, negatives: int64 [C]; images of the class, and of the others.
         kept: float64 [C], share of the frequencies that the class's map keeps.
-        intervals: optional three float64 [C, 2] (TPR, FPR, difference); default Wilson's and Newcombe's.
-    """
-    from freqkit.measures import newcombe, wilson
 
-    if intervals is None:
-        hits = (tpr * positives).round().nan_to_num(0).long()
-        other = (fpr * negatives).round().nan_to_num(0).long()
-        intervals = (
-            wilson(hits, positives),
-            wilson(other, negatives),
-            newcombe(hits, positives, other, negatives),
-        )
-    first, second, third = (torch.as_tensor(interval).tolist() for interval in intervals)
+    The intervals are Wilson's of the rates and Newcombe's of their difference, at 95%, whatever intervals a result has
+    beside them: one class has one reading.
+    """
+    from freqkit.results.intervals import newcombe, wilson
+
+    tpr, fpr = (torch.as_tensor(v, dtype=torch.float64) for v in (tpr, fpr))
+    positives, negatives = (torch.as_tensor(v, dtype=torch.int64) for v in (positives, negatives))
+    hits = (tpr * positives).round().nan_to_num(0).long()
+    other = (fpr * negatives).round().nan_to_num(0).long()
+    limits = (
+        wilson(hits, positives, CONFIDENCE),
+        wilson(other, negatives, CONFIDENCE),
+        newcombe(hits, positives, other, negatives, CONFIDENCE),
+    )
+    limits = [interval.tolist() for interval in limits]
     found = []
     for i, name in enumerate(names):
         t, f = float(tpr[i]), float(fpr[i])
-        word = word_for(t, f, third[i][0])
-        limits = (tuple(first[i]), tuple(second[i]), tuple(third[i]))
-        found.append(Reading(name, t, f, *limits, int(positives[i]), float(kept[i]), word))
+        three = [tuple(each[i]) for each in limits]
+        word, p, n = word_for(t, f, three[2][0]), int(positives[i]), int(negatives[i])
+        if word == "weak" and by_chance(int(hits[i]), p, int(other[i]), n) > CHANCE:
+            word = "none"
+        found.append(Reading(name, t, f, *three, p, float(kept[i]), word, n))
     return found
+
+
+def readings_of(rates):
+    """`Reading`s of a `freqkit.measures.RatesResult`."""
+    return readings(rates.classes, rates.tpr, rates.fpr, rates.positives, rates.negatives, rates.coverage)
+
+
+def readings_of_evaluation(result, model, *, set=None, condition=None):
+    """`Reading`s of one model of a `freqkit.measures.EvaluationResult`: of the classes that have a filtered TPR and,
+    from images of other classes, a filtered FPR; [] where that was not asked.
+
+    Args:
+        result: the `EvaluationResult`. model: its name there.
+        set, condition: where; default the in-distribution images.
+    """
+    if set is None:
+        set, condition = base_of(result)
+    both = {"filtered TPR": {}, "filtered FPR": {}}
+    for row in result.rows:
+        place = (row["model"], row["set"], row["condition"])
+        if row["class"] and place == (model, set, condition) and row["metric"] in both and row["value"] is not None:
+            both[row["metric"]][row["class"]] = row["value"], row["n"]
+    names = [name for name in both["filtered TPR"] if name in both["filtered FPR"]]
+    (tpr, positives), (fpr, negatives) = (
+        [[both[metric][name][k] for name in names] for k in (0, 1)] for metric in ("filtered TPR", "filtered FPR")
+    )
+    share = result.record.get("coverage", {})
+    return readings(names, tpr, fpr, positives, negatives, [share.get(name, math.nan) for name in names])
+
+
+def base_of(result):
+    """(set, condition) of an evaluation's in-distribution images, as its rows name them; ("", "") for none."""
+    identity = result.record.get("identity", {})
+    for one in identity.get("sets", []):
+        if f"{one['set']} {one['condition']}".strip() == identity.get("base"):
+            return one["set"], one["condition"] or "all"
+    return "", ""
+
+
+def shortcuts_sentence(found, where=""):
+    """How many classes have a shortcut, and which, in one sentence for the command line.
+
+    Example:
+        >>> shortcuts_sentence(readings(["cat", "dog"], [1.0, 1.0], [0.0, 0.9], [50, 50], [50, 50], [0.1, 0.1]))
+        '1 of 2 classes has a shortcut (95% interval of TPR - FPR above 50%): cat.'
+    """
+    own = sorted((one for one in found if one.word == "shortcut"), key=lambda one: -one.difference)
+    words = f"{len(own)} of {len(found)} classes {'has' if len(own) == 1 else 'have'} a shortcut"
+    words = words if own else f"No class of {len(found)} has a shortcut"
+    shown = ", ".join(one.name for one in own[:8]) + (f" and {len(own) - 8} more" if len(own) > 8 else "")
+    return f"{words}{where} (95% interval of TPR - FPR above 50%){': ' + shown if own else ''}."

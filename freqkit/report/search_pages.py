@@ -1,12 +1,14 @@
 """What searches put on the page: the hierarchical search, removal and gradient ranking, the demonstration."""
 
-import json
-
+from freqkit.errors import UsageError
+from freqkit.report.advice import test_of
 from freqkit.report.html import Cell, Drawing, Facts, Part, Section, Table
 from freqkit.report.pages import named, part
 from freqkit.report.readings import readings
 from freqkit.report.sections import (
     class_table,
+    clean_cautions,
+    clean_rows,
     cost_rows,
     examples_section,
     gallery,
@@ -15,14 +17,17 @@ from freqkit.report.sections import (
     listed,
     losses_section,
     model_rows,
+    more_than_asked,
     planted_bins,
     provenance_rows,
     rates_figure,
+    same_maps,
     selection_cautions,
     verdict,
     weights_cautions,
 )
 from freqkit.report.svg import data_uri, number, percent, plane, plane_png
+from freqkit.results.reading import COUNT, Number, read_json
 
 
 @part(named("stage-1.safetensors"))
@@ -44,22 +49,27 @@ def search_part(path, record):
     if len(set(result.stage.tolist())) > 1:
         columns["stage"] = result.stage.tolist()
     sections = [
-        class_table(found, columns),
+        class_table(found, columns, clean=result.clean),
         kept_maps(found, result.masks, planted),
         *examples_section(path),
-        losses_section(result),
+        # The other searchers try masks that are a single class's: there is no pool to draw a curve over.
+        losses_section(result) if record.get("identity", {}).get("search", "hfss") == "hfss" else None,
     ]
-    cautions = weights_cautions(record) + selection_cautions(found)
+    cautions = weights_cautions(record) + clean_cautions(result.clean) + selection_cautions(found)
+    cautions += same_maps(result.classes, result.masks)
     if record.get("status") != "finished":
         cautions.insert(0, f"The search has not finished ({record.get('status')}): this is stage {done[-1]} of"
                         f" {len(record.get('identity', {}).get('stages', done))}.")  # fmt: skip
     identity = record.get("identity", {})
-    asked = [*model_rows(record), *settings_rows(identity)]
+    asked = [*model_rows(record), *clean_rows(result.clean), *settings_rows(identity)]
     name = record.get("model", {}).get("name", "the model")
+    advice = test_of(path, "dfm.safetensors") if (path / "dfm.safetensors").is_file() else []
     return Part(
-        f"Frequency shortcuts of {name}", verdict(found), headline(found), asked, [s for s in sections if s],
+        f"Frequency shortcuts of {name}", verdict(found, clean=result.clean),
+        headline(found, result.clean), asked, [s for s in sections if s],
         cost_rows(record), provenance_rows(record), cautions, order=20,
-        subtitle="On the images that were searched", found=found, masks=result.masks, **rates_figure(found),
+        subtitle="On the images that were searched", found=found, masks=result.masks,
+        advice=advice, **rates_figure(found),
     )  # fmt: skip
 
 
@@ -69,6 +79,7 @@ def removal_part(path, record):
     import numpy as np
 
     from freqkit.results import RemovalResult
+    from freqkit.results.removal_result import dfm_name
 
     if (record or {}).get("status") != "finished":
         return None
@@ -89,7 +100,8 @@ def removal_part(path, record):
     estimated = identity.get("search") == "gradient"
     sections = [
         class_table(
-            found, {"loss": result.mask_loss.tolist(), "unfiltered loss": result.baseline.tolist()}, key="dfm-classes"
+            found, {"loss": result.mask_loss.tolist(), "unfiltered loss": result.baseline.tolist()}, key="dfm-classes",
+            clean=result.clean,
         ),
         kept_maps(found, result.masks, planted_bins(record.get("data", {})), key="dfm",
                   title=f"Dominant frequency maps at {100 * result.level:g}% of the bins"),
@@ -105,23 +117,37 @@ def removal_part(path, record):
     ]  # fmt: skip
     asked = [
         *model_rows(record),
+        *clean_rows(result.clean),
         ("Method", "removal of one frequency after the other" if not estimated else "ranking by gradients"),
         ("Preset", str(identity.get("preset", "–"))),
         ("Maps at", ", ".join(f"{100 * level:g}%" for level in result.levels)),
         ("Shown", f"{100 * result.level:g}%"),
     ]
     name = record.get("model", {}).get("name", "the model")
+    cautions = weights_cautions(record) + clean_cautions(result.clean) + selection_cautions(found)
+    cautions += same_maps(result.classes, result.masks) + more_than_asked(result.level, found)
     return Part(
-        f"Dominant frequencies of {name}", verdict(found), headline(found), asked, [s for s in sections if s],
-        cost_rows(record), provenance_rows(record), weights_cautions(record) + selection_cautions(found), order=21,
-        subtitle="On the images that were ranked", found=found, masks=result.masks, **rates_figure(found),
+        f"Dominant frequencies of {name}", verdict(found, clean=result.clean),
+        headline(found, result.clean), asked, [s for s in sections if s],
+        cost_rows(record), provenance_rows(record), cautions, order=21,
+        subtitle="On the images that were ranked", found=found, masks=result.masks,
+        advice=test_of(path, dfm_name(result.level)), **rates_figure(found),
     )  # fmt: skip
 
 
 @part(named("demo.json"))
 def demo_part(path, record):
     """The demonstration: how much of the planted shortcut was found again."""
-    found = json.loads((path / "demo.json").read_text(encoding="utf-8"))
+    share = (Number(0, 1), None)
+    one = {
+        "class": str, "loss": (float, None), "coverage": Number(0, 1),
+        **dict.fromkeys(("planted", "kept", "found"), COUNT),
+        **dict.fromkeys(("clean tpr", "tpr", "fpr", "precision", "recall", "chance precision"), share),
+        "enrichment": (float, None),
+    }  # fmt: skip
+    found = read_json(path / "demo.json", {"classes": [one], "accuracy?": share}, "what the demonstration found")
+    if not found["classes"] or not found["classes"][0]["kept"]:
+        raise UsageError(f"{path / 'demo.json'}: the first class must keep something.")
     row = found["classes"][0]
     highest = min(row["planted"], row["kept"]) / row["kept"]
     table = Table(
@@ -150,18 +176,19 @@ def demo_part(path, record):
             "hero_how": f"The plane of frequencies, DC at the cross. Blue: what the search kept for {row['class']}."
             " Outlined: what was planted, of which the search was told nothing.",
         }
-    others = [one["class"] for one in found["classes"][1:] if one["tpr"] - one["fpr"] < 0.5]
+    own, *others = _demo_readings(found["classes"])
+    others = [one.name for one in others if one.word != "shortcut"]
     sentences = [
         f"{row['found']} of the {row['planted']} planted frequencies of {row['class']} were found again (recall"
         f" {percent(row['recall'])}; a blind map of the same size would hold {percent(row['coverage'])}).",
         f"On images that neither training nor search has seen, {row['class']} is recognised through"
         f" {percent(row['coverage'], 1)} of the frequencies in {percent(row['tpr'])} of its images, and"
         f" {percent(row['fpr'])} of the other images are taken for it:"
-        f" {'a shortcut' if row['tpr'] - row['fpr'] > 0.5 else 'no clear shortcut'}.",
+        f" {'a shortcut' if own.word == 'shortcut' else 'no clear shortcut'}.",
     ]
     if others:
         sentences.append(
-            f"{listed(others)}: TPR − FPR stays below 50%, so few frequencies are not enough for"
+            f"{listed(others)}: the interval of TPR − FPR does not lie above 50%, so few frequencies are not enough for"
             f" {'it' if len(others) == 1 else 'them'}, or the name is given whatever the image."
         )
     return Part(
@@ -184,6 +211,15 @@ def demo_part(path, record):
     )  # fmt: skip
 
 
+def _demo_readings(rows):
+    """`Reading`s of the demonstration's classes; files of older versions do not count the images: they are even."""
+    columns = [[one[key] for one in rows] for key in ("class", "tpr", "fpr")]
+    images = [one.get("images", DEMO_IMAGES) for one in rows]
+    others = [one.get("others", DEMO_IMAGES * (len(rows) - 1)) for one in rows]
+    return readings(*columns, images, others, [one["coverage"] for one in rows])
+
+
+DEMO_IMAGES = 250  # unseen images of each class in demonstrations that do not count them
 METHODS = {
     "hfss": "hierarchical frequency shortcut search",
     "learned": "masks learned by gradients",

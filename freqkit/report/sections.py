@@ -11,16 +11,20 @@ HELD = 6 << 20  # bytes of maps that wait in the page
 NAMED_LINES = 10  # lines that get a name in a figure
 
 
-def class_table(found, more, *, key="classes", title="Classes", maps="map"):
+def class_table(found, more, *, key="classes", title="Classes", maps="map", clean=None):
     """The table of classes; `more` holds further numeric columns, name -> C values; `maps` is the prefix of the
-    classes' maps on the page, to which the names lead."""
+    classes' maps on the page, to which the names lead; `clean` the `CleanRates` of the same classes, or None."""
     many = max((reading.positives for reading in found), default=0) >= 1000
     digits = 1 if many else 0
-    columns = [("class", "left", None), ("reading", "left", None), ("TPR and FPR", "left", "TPR-FPR"),
+    columns = [("class", "left", None), ("reading", "left", None), ("clean TPR", "right", "clean TPR"),
+               ("TPR and FPR", "left", "TPR-FPR"),
                ("TPR", "right", "TPR"), ("FPR", "right", "FPR"), ("TPR − FPR", "right", "TPR-FPR"),
                ("95% interval", "right", "interval"), ("kept", "right", "coverage")]  # fmt: skip
     columns += [(name, "right", {"loss": "classwise loss"}.get(name)) for name in more]
-    columns.append(("images", "right", None))
+    columns += [("still recognised", "right", "still recognised"), ("images", "right", None)]
+    whole, still = ([None] * len(found),) * 2
+    if clean is not None:
+        whole, still = clean.tpr.tolist(), clean.still_recognised.tolist()
     order = sorted(range(len(found)), key=lambda i: -_finite(found[i].difference))
     rows = []
     for i in order:
@@ -30,6 +34,7 @@ def class_table(found, more, *, key="classes", title="Classes", maps="map"):
             [
                 Cell(one.name, href=f"#{maps}-{i}" if maps else ""),
                 Cell(READINGS[one.word], kind=f"r-{one.word}"),
+                Cell.of(whole[i], percent(whole[i], digits)),
                 Cell.of(one.difference, "", svg=rate_bars(one.tpr, one.fpr, one.tpr_interval, one.fpr_interval)),
                 Cell.of(one.tpr, percent(one.tpr, digits)),
                 Cell.of(one.fpr, percent(one.fpr, digits)),
@@ -37,14 +42,33 @@ def class_table(found, more, *, key="classes", title="Classes", maps="map"):
                 Cell.of(low, f"{percent(low, digits)} … {percent(high, digits)}"),
                 Cell.of(one.kept, percent(one.kept, 1)),
                 *(Cell.of(values[i], _show(name, values[i])) for name, values in more.items()),
+                Cell.of(still[i], _of(still[i], clean and clean.still, clean and clean.correct, i)),
                 Cell.of(one.positives, f"{one.positives:,}"),
             ]
         )
     how = (
-        "Every class is seen only through its own map. TPR (blue): the class's images still recognised; FPR (orange):"
-        " other classes' images given its name; lines are 95% intervals. " + RULE[0].upper() + RULE[1:]
+        "Clean TPR: the class's whole images that are recognised, before anything is filtered"
+        f"{'' if clean is not None else ' (not known of this run)'}. Then every class is seen only through its own map."
+        " TPR (blue): the class's images recognised; FPR (orange): other classes' images given its name; lines are 95%"
+        " intervals. Still recognised: of the images that are recognised whole, those that are through the map, too. "
+        + RULE[0].upper()
+        + RULE[1:]
     )
     return Section(title, [Table(columns, rows, search=True)], how, key=key)
+
+
+def _of(share, hits, trials, i):
+    """A share with the numbers that it is made of."""
+    return percent(share) if hits is None else f"{percent(share)} ({int(hits[i]):,} of {int(trials[i]):,})"
+
+
+def clean_rows(clean):
+    """The first fact of a page: how many whole images the network recognises."""
+    if clean is None:
+        return [("Clean accuracy", "not known: the run did not ask the whole images")]
+    low, high = clean.interval
+    return [("Clean accuracy", f"{percent(clean.accuracy, 1)} ({percent(low, 1)}–{percent(high, 1)}) of"
+             f" {clean.images:,} whole images; guessing would give {percent(clean.chance, 1)}")]  # fmt: skip
 
 
 def kept_maps(found, masks, planted=None, *, key="maps", title="Dominant frequency maps"):
@@ -115,7 +139,7 @@ def examples_section(path):
 
     path = Path(path)
     file = (path if path.is_dir() else path.parent) / "examples.safetensors"
-    if not file.is_file():
+    if not file.exists():
         return []
     from freqkit.report.examples import brighten
 
@@ -168,7 +192,8 @@ def rates_figure(found, *, maps="map"):
     how = (
         "One mark per class, seen through its own map. Top left: recognised, and only when it is there. On the dashed"
         " line the model's answer has nothing to do with the image, however high TPR is."
-        + (" Lines are 95% intervals." if len(points) <= 20 else " Point at a mark for its name.")
+        + (" Lines are 95% intervals." if len(points) <= 20 else "")
+        + " Point at a mark for its name and rates."
     )
     return {"hero": [Drawing(scatter(points, alt=alt, bars=len(points) <= 20), legend)], "hero_how": how}
 
@@ -259,30 +284,33 @@ def listed(names, limit=5):
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def headline(found):
+def headline(found, clean=None):
     """The large numbers above the verdict."""
     if not found:
         return []
+    whole = [] if clean is None else [(percent(clean.accuracy, 1), "of the whole images recognised")]
     shortcuts = [one for one in found if one.word == "shortcut"]
     best = max(found, key=lambda one: _finite(one.difference))
     kept = sorted(one.kept for one in found)[len(found) // 2]
     return [
+        *whole,
         (f"{len(shortcuts)} of {len(found)}", "classes with a shortcut"),
         (percent(best.difference), f"highest TPR − FPR ({best.name})"),
         (percent(kept, 1), "of the frequencies kept (median)"),
     ]
 
 
-def verdict(found, *, tested=False):
-    """What rates say, in sentences with numbers and intervals."""
+def verdict(found, *, tested=False, clean=None):
+    """What rates say, in sentences with numbers and intervals; `clean`: `CleanRates` of the classes, or None."""
     groups = {word: sorted((one for one in found if one.word == word), key=lambda one: -one.difference)
               for word in READINGS}  # fmt: skip
     where = "on the test images" if tested else "on the images that were searched"
     kept = sorted({percent(one.kept, 1): one.kept for one in found if one.kept == one.kept}.items(), key=lambda k: k[1])
     share = f" ({kept[0][0]}{f' to {kept[-1][0]}' if len(kept) > 1 else ''} of all)" if kept else ""
-    sentences = [
+    sentences = ["" if clean is None else clean.sentence()]
+    sentences += [
         f"The model saw each class through that class's own few frequencies alone{share}. TPR: the share of its images"
-        " still recognised. FPR: the share of all other images then taken for it. A shortcut is a class with a high TPR"
+        " recognised so. FPR: the share of all other images then taken for it. A shortcut is a class with a high TPR"
         " and a low FPR."
     ]
     if groups["shortcut"]:
@@ -299,10 +327,12 @@ def verdict(found, *, tested=False):
             f" is {best.name}: {rates_words(best)}."
         )
     if groups["weak"]:
+        chance = " (Fisher's exact test, 2.5%"
+        chance += ")" if tested else ", as if the maps had not been chosen on these very images)"
         first = groups["weak"][0]
         sentences.append(
             f"{listed([one.name for one in groups['weak']])} {'is' if len(groups['weak']) == 1 else 'are'} told apart"
-            f" through few frequencies more often than by chance, but weakly (TPR − FPR at most"
+            f" through few frequencies more often than by chance{chance}, but weakly (TPR − FPR at most"
             f" {percent(first.difference)}, interval {span(first.difference_interval)})."
         )
     if groups["default"]:
@@ -312,6 +342,14 @@ def verdict(found, *, tested=False):
             f" model answers when it sees little ({worst.name} for {percent(worst.fpr)} of all other images), not"
             " recognition."
         )
+    if few := [one for one in groups["none"] if one.difference_interval[0] > 0]:
+        one = few[0]
+        sentences.append(
+            f"{listed([each.name for each in few])}: too few images to tell recognition from chance ({one.name}:"
+            f" {round(one.tpr * one.positives)} of {one.positives}, TPR 95% interval {span(one.tpr_interval)}; by"
+            " Fisher's exact test so many may be called so by chance)."
+        )
+        groups["none"] = [one for one in groups["none"] if one not in few]
     if groups["none"]:
         count = len(groups["none"])
         sentences.append(
@@ -319,7 +357,13 @@ def verdict(found, *, tested=False):
             f" {'its map' if count == 1 else 'their maps'}: {'it needs' if count == 1 else 'they need'} more of the"
             " spectrum, or a longer search."
         )
-    return sentences
+    if clean is not None and clean.still is not None and int(clean.correct.sum()):
+        hits, trials = int(clean.still.sum()), int(clean.correct.sum())
+        sentences.append(
+            f"Of the {trials:,} images that are recognised whole, {hits:,} ({percent(hits / trials)}) are still"
+            " recognised through the map of their class."
+        )
+    return [sentence for sentence in sentences if sentence]
 
 
 def rates_words(one):
@@ -337,20 +381,71 @@ def span(interval):
 def selection_cautions(found):
     """What the reader of a search's own rates must know."""
     fewest = min((one.positives for one in found if one.positives), default=0)
-    step = f", and rates come in steps of {100 / fewest:.2g}%" if fewest and fewest < 100 else ""
     return [
-        "The maps were chosen on the very images on which these rates are measured, so they are too good"
-        f"{step}. Test them on others: freqkit rates --split-fraction 0.5 --rest."
+        "The maps were chosen on the very images on which these rates are measured, so they are too good."
+        f"{steps_of(fewest)} Test them on other images."
     ]
 
 
+def steps_of(fewest):
+    """What few images do to a rate, as a sentence with a blank before it; nothing from 100 images of a class on.
+
+    Example:
+        >>> steps_of(20)
+        ' A class has as few as 20 images: its rates come in steps of 5%.'
+        >>> steps_of(1), steps_of(100)
+        (' A class has one image: its TPR is 0% or 100%.', '')
+    """
+    if not 0 < fewest < 100:
+        return ""
+    if fewest == 1:
+        return " A class has one image: its TPR is 0% or 100%."
+    step = percent(1 / fewest, 0 if 100 % fewest == 0 else 1)
+    return f" A class has as few as {fewest} images: its rates come in steps of {step}."
+
+
 def weights_cautions(record):
-    """A network that was never trained has no shortcuts to find."""
+    """A network that was never trained has no shortcuts to find, one that is asked otherwise than trained none of its
+    own."""
     model = record.get("model", {})
     known = model.get("source") in ("built-in", "timm")
+    cautions = [f"{doubt}." for doubt in model.get("doubts") or ()]
     if known and not (model.get("weights") or model.get("pretrained") or model.get("trained")):
-        return [f"{model.get('name')} has random weights: nothing on this page says anything about a trained network."]
-    return []
+        cautions.insert(
+            0, f"{model.get('name')} has random weights: nothing on this page says anything about a trained network."
+        )
+    return cautions
+
+
+def clean_cautions(clean):
+    """What whole images say against the network being the one that was meant."""
+    return [] if clean is None else clean.cautions()
+
+
+def same_maps(classes, masks):
+    """Classes whose maps are one and the same: what is found through it says nothing of either alone."""
+    groups = {}
+    for name, mask in zip(classes, masks, strict=True):
+        groups.setdefault(mask.numpy().tobytes(), []).append(name)
+    twins = [names for names in groups.values() if len(names) > 1]
+    if not twins:
+        return []
+    words = "; ".join(listed(names) for names in twins[:3])
+    more = f", and {len(twins) - 3} more such groups" if len(twins) > 3 else ""
+    return [f"The same map, bin by bin, was found for {words}{more}: such a map is no class's own."]
+
+
+def more_than_asked(level, found):
+    """Says what is kept where that is not the share that was asked for: cells come whole, and ties together."""
+    kept = sorted(one.kept for one in found if one.kept == one.kept)
+    if not kept or (abs(kept[0] - level) < 0.1 * level and abs(kept[-1] - level) < 0.1 * level):
+        return []
+    low, high = percent(kept[0], 1), percent(kept[-1], 1)
+    words = low if low == high else f"{low} to {high}"
+    return [
+        f"{percent(level, 1)} of the frequencies were asked for, {words} are kept: a cell of frequencies goes in or out"
+        " as a whole, with all that tie with it, and each with its mirror image."
+    ]
 
 
 def planted_bins(data):
@@ -394,17 +489,20 @@ def model_rows(record):
 def cost_rows(record):
     rows = []
     forwards, seconds = record.get("forwards"), record.get("seconds")
+    work, unit = forwards, "forwards"
     if forwards:
         rows.append(("Model forwards", f"{forwards:,}"))
     if record.get("backwards"):
         rows.append(("Model backwards", f"{record['backwards']:,}"))
+        work, unit = forwards + 2 * record["backwards"], "forward-equivalents"
+        rows.append(("Forward-equivalents", f"{work:,} (a backward counts two)"))
     if record.get("forwards_saved"):
         rows.append(("Forwards saved by stopping and equal masks", f"{record['forwards_saved']:,}"))
     if seconds:
         rows.append(("Wall time", duration(seconds)))
         if forwards:
-            rows.append(("Speed", f"{forwards / seconds:,.0f} forwards/s"))
-        if record.get("seconds_in_model"):
+            rows.append(("Speed", f"{work / seconds:,.0f} {unit}/s"))
+        if record.get("seconds_in_model") and not _of_one_session(record):
             rows.append(("In the model", percent(record["seconds_in_model"] / seconds)))
     if record.get("device"):
         count = record.get("threads")
@@ -413,6 +511,11 @@ def cost_rows(record):
     if record.get("sessions", 1) > 1:
         rows.append(("Sessions", f"{record['sessions']} (resumed)"))
     return rows
+
+
+def _of_one_session(record):
+    """Whether the seconds in the model are those of the last session alone, as in runs of before 1.1 that went on."""
+    return record.get("sessions", 1) > 1 and not record.get("seconds_of_all_sessions")
 
 
 def duration(seconds):

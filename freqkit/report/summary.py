@@ -8,6 +8,7 @@ from freqkit.report import figures, planes
 from freqkit.report.pages import parts_of
 from freqkit.report.readings import READINGS
 from freqkit.report.svg import percent
+from freqkit.report.words import shorten
 
 MAPS, NAMES, LINES = 8, 14, 19  # maps, classes with a name, and lines of words on the page
 COLOURS = {
@@ -55,14 +56,14 @@ def _draw(parts, rated, masks, where):
     rows = -(-len(shown) // columns)
     text = _text(parts[0])
     words = 0.75 + 0.165 * (1 + text.count("\n"))  # inches
-    figure = figures.new_figure(8.6, words + 4.7 + 2.25 * rows)
-    heights = [words, 4.3] + [2.25] * rows
+    figure = figures.new_figure(8.6, words + 4.7 + (0.25 + 2.25 * rows if rows else 0))
+    heights = [words, 4.3, *([0.25] if rows else []), *[2.25] * rows]
     figure.get_layout_engine().set(w_pad=0.09, h_pad=0.09)
     grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
     axis = figure.add_subplot(grid[0])
     axis.set_axis_off()
     for inches, line, look in (
-        (0, parts[0].title, {"fontsize": 14, "fontweight": "bold"}),
+        (0, parts[0].title, {"fontsize": 14 * min(1, 62 / len(parts[0].title)), "fontweight": "bold"}),
         (0.32, f"freqkit, run {where}", {"fontsize": 8.5, "color": figures.FAINT}),
         (0.6, text, {"fontsize": 8.6, "linespacing": 1.35}),
     ):
@@ -72,8 +73,12 @@ def _draw(parts, rated, masks, where):
     if len(parts) > 1:
         figure.axes[-1].set_title(rated.subtitle or rated.title, fontsize=9, loc="left")
     _bars(figure.add_subplot(middle[1]), [rated.found[i] for i in order[:NAMES]], len(order))
+    if rows:
+        axis = figure.add_subplot(grid[2])
+        axis.set_axis_off()
+        axis.text(0, 0, maps_line(len(shown), len(order)), va="bottom", transform=axis.transAxes, fontsize=9)
     for row in range(rows):
-        line = grid[2 + row].subgridspec(1, columns)
+        line = grid[3 + row].subgridspec(1, columns)
         for column, i in enumerate(shown[row * columns : (row + 1) * columns]):
             axis = figure.add_subplot(line[column])
             one = rated.found[i]
@@ -87,6 +92,17 @@ def _draw(parts, rated, masks, where):
     return figure
 
 
+def maps_line(shown, total):
+    """What the maps on the picture are.
+
+    Example:
+        >>> maps_line(8, 10)
+        'Frequencies that are kept (blue): the 8 of 10 classes of largest TPR − FPR'
+    """
+    which = f"the {shown} of {total} classes of largest TPR − FPR" if shown < total else "all classes, by TPR − FPR"
+    return f"Frequencies that are kept (blue): {which}"
+
+
 def _known(value):
     return -2.0 if value != value else value
 
@@ -94,10 +110,15 @@ def _known(value):
 def _text(part):
     """Verdict and cautions; a long verdict is cut, what the reader must know is not."""
     lines, cautions = (
-        [line for sentence in sentences for line in (*textwrap.wrap(sentence, 132), "")]
+        [line for sentence in map(_spaced, sentences) for line in (*textwrap.wrap(sentence, 132), "")]
         for sentences in (part.verdict, [f"Caution: {text}" for text in part.cautions])
     )
     return "\n".join(lines[: max(LINES - len(cautions), 3)] + cautions).rstrip()
+
+
+def _spaced(sentence):
+    """A sentence whose words all fit into a line."""
+    return " ".join(shorten(word, 60) for word in sentence.split(" "))
 
 
 def _scatter(axis, found):

@@ -5,11 +5,21 @@ Nothing here knows a result; colours are CSS classes of `templates/style.css` (`
 
 import base64
 import io
+import itertools
 import math
-from html import escape
+from html import escape as escape_html
+
+from freqkit.report.words import printable, shorten
 
 SIDE = 192  # pixels of a frequency plane
 SERIES = 7  # colours, after which lines are dashed
+LETTER, NARROW, SMALL = 7.2, 8.6, 10.6  # widths of a letter: as drawn, and on a narrow screen in charts and wide charts
+NAME = 22  # letters of a name in a drawing; the whole name is shown when it is pointed at
+
+
+def escape(text):
+    """Text for an attribute or an element of SVG, printable."""
+    return escape_html(printable(text))
 
 
 def number(value, digits=3):
@@ -21,7 +31,8 @@ def number(value, digits=3):
     """
     if value is None or not math.isfinite(value):
         return "–"
-    return f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:,.0f}"
+    shown = f"{value:.{digits}g}"
+    return f"{value:,.0f}" if "e+" in shown else shown  # 999.9 rounds up to 1e+03
 
 
 def signed(value, digits=2):
@@ -112,7 +123,8 @@ def plane(size, alt, *, href="", outlined=None):
     """
     height, width = size
     tall = SIDE * height / width
-    left, top = 40, 6
+    # the axis title stands left of the longest number
+    left, top = 27 + LETTER * max(len(_minus(value)) for value in _plane_ticks(height)), 6
 
     def across(frequency):
         return left + (frequency + width // 2 + 0.5) / width * SIDE
@@ -120,18 +132,18 @@ def plane(size, alt, *, href="", outlined=None):
     def down(frequency):
         return top + (frequency + height // 2 + 0.5) / height * tall
 
-    box = f"0 0 {left + SIDE + 8} {top + tall + 36:g}"
+    box = f"0 0 {left + SIDE + 8:g} {top + tall + 36:g}"
     parts = [
         f'<svg class="plane" viewBox="{box}" role="img" aria-label="{escape(alt)}">',
-        f'<rect class="paper" x="{left}" y="{top}" width="{SIDE}" height="{tall:g}"/>',
-        f'<image x="{left}" y="{top}" width="{SIDE}" height="{tall:g}" preserveAspectRatio="none" href="{href}"/>',
+        f'<rect class="paper" x="{left:g}" y="{top}" width="{SIDE}" height="{tall:g}"/>',
+        f'<image x="{left:g}" y="{top}" width="{SIDE}" height="{tall:g}" preserveAspectRatio="none" href="{href}"/>',
     ]
     if outlined is not None:
         dx, dy = SIDE / width, tall / height
         for row, column in zip(*(places.tolist() for places in outlined.nonzero()), strict=True):
             x, y = left + column * dx, top + row * dy
             parts.append(f'<rect class="known" x="{x:g}" y="{y:g}" width="{dx:g}" height="{dy:g}"/>')
-    parts.append(f'<rect class="frame" x="{left}" y="{top}" width="{SIDE}" height="{tall:g}"/>')
+    parts.append(f'<rect class="frame" x="{left:g}" y="{top}" width="{SIDE}" height="{tall:g}"/>')
     x, y = across(0), down(0)
     parts.append(f'<path class="dc" d="M{x - 4:g} {y:g}h8M{x:g} {y - 4:g}v8"/>')
     for value in _plane_ticks(width):
@@ -140,10 +152,10 @@ def plane(size, alt, *, href="", outlined=None):
         parts.append(f'<text x="{x:g}" y="{top + tall + 15:g}" text-anchor="middle">{_minus(value)}</text>')
     for value in _plane_ticks(height):
         y = down(value)
-        parts.append(f'<path class="ax" d="M{left} {y:g}h-4"/>')
-        parts.append(f'<text x="{left - 6}" y="{y + 3.5:g}" text-anchor="end">{_minus(value)}</text>')
+        parts.append(f'<path class="ax" d="M{left:g} {y:g}h-4"/>')
+        parts.append(f'<text x="{left - 6:g}" y="{y + 3.5:g}" text-anchor="end">{_minus(value)}</text>')
     parts.append(
-        f'<text class="unit" x="{left + SIDE / 2}" y="{top + tall + 31:g}" text-anchor="middle">'
+        f'<text class="unit" x="{left + SIDE / 2:g}" y="{top + tall + 31:g}" text-anchor="middle">'
         "horizontal, cycles/image</text>"
         f'<text class="unit" transform="translate(11 {top + tall / 2:g}) rotate(-90)" text-anchor="middle">'
         "vertical, cycles/image</text></svg>"
@@ -177,24 +189,28 @@ class Axes:
         self.log, self.log_x = log, log_x
         self.x = tuple(math.log10(value) for value in x) if log_x else x
         self.y = tuple(math.log10(value) for value in y) if log else y
-        self.left, self.top = 58, 14
+        letter = SMALL if width > 600 else NARROW
+        across, up = _log_ticks(*self.x) if log_x else _ticks(*x), _log_ticks(*self.y) if log else _ticks(*y)
+        marks = [self._say(value, shares=bool(shares)) for value in up]
+        self.left, self.top = 32 + letter * max(map(len, marks), default=0), 14
+        self.width, self.right = width, right
         self.inner = (width - self.left - right, height - self.top - 46)
         self.key = []  # (mark, name) of lines that are named at their ends, for narrow screens
         kind = "chart wide" if width > 600 else "chart"
         self.parts = [f'<svg class="{kind}" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(alt)}">']
         bottom, end = self.top + self.inner[1], self.left + self.inner[0]
-        for value in _log_ticks(*self.x) if log_x else _ticks(*x):
+        for value in across:
             place = self.across(value)
             self.parts.append(f'<path class="ax" d="M{place:.1f} {bottom}v5"/>')
             self.text(place, bottom + 18, self._say(value, shares=shares is True), "middle")
-        for value in _log_ticks(*self.y) if log else _ticks(*y):
+        for value, words in zip(up, marks, strict=True):
             place = self.down(value)
-            self.parts.append(f'<path class="gr" d="M{self.left} {place:.1f}H{end}"/>')
-            self.text(self.left - 8, place + 4, self._say(value, shares=bool(shares)), "end")
-        self.parts.append(f'<path class="ax" d="M{self.left} {bottom}H{end}"/>')
+            self.parts.append(f'<path class="gr" d="M{self.left:.1f} {place:.1f}H{end:.1f}"/>')
+            self.text(self.left - 8, place + 4, words, "end")
+        self.parts.append(f'<path class="ax" d="M{self.left:.1f} {bottom}H{end:.1f}"/>')
         self.text(self.left + self.inner[0] / 2, height - 8, x_label, "middle", "unit")
         self.parts.append(
-            f'<text class="unit" transform="translate(13 {self.top + self.inner[1] / 2:g}) rotate(-90)"'
+            f'<text class="unit" transform="translate(16 {self.top + self.inner[1] / 2:g}) rotate(-90)"'
             f' text-anchor="middle">{escape(y_label)}</text>'
         )
 
@@ -218,8 +234,9 @@ class Axes:
         share = (min(max(value, low), high) - low) / (high - low) if high > low else 0.5
         return self.top + self.inner[1] * (1 - share)
 
-    def text(self, x, y, words, anchor="start", kind=""):
+    def text(self, x, y, words, anchor="start", kind="", limit=None):
         kind = f' class="{kind}"' if kind else ""
+        words = shorten(words, limit) if limit else words
         self.parts.append(f'<text{kind} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>')
 
     def line(self, points, index, *, name="", steps=False, kind="line"):
@@ -256,7 +273,7 @@ class Axes:
 
     def names(self, labels):
         """Names behind the ends of lines, (y, name, series index), moved apart where they would meet."""
-        gap, place = 13, sorted((self.down(y), name, index) for y, name, index in labels)
+        gap, place = 14, sorted((self.down(y), name, index) for y, name, index in labels)
         at = [y for y, _, _ in place]
         for i in range(1, len(at)):
             at[i] = max(at[i], at[i - 1] + gap)
@@ -266,10 +283,45 @@ class Axes:
                 at[i] = min(at[i], (self.top + self.inner[1]) - gap * (len(at) - 1 - i))
         end = self.left + self.inner[0]
         for y, (old, name, _) in zip(at, place, strict=True):
-            self.parts.append(f'<path class="lead" d="M{end + 2} {old:.1f}L{end + 9} {y:.1f}"/>')
-            self.text(end + 12, y + 4, name, "start", "name end")
+            self.parts.append(f'<path class="lead" d="M{end + 2:.1f} {old:.1f}L{end + 9:.1f} {y:.1f}"/>')
+            self.text(end + 12, y + 4, name, "start", "name end", int((self.right - 12) / NARROW))
         for _, name, index in sorted(labels, key=lambda label: -label[0]):
             self.key.append((line_mark(index % SERIES, f" d{index // SERIES}" if index >= SERIES else ""), name))
+
+    def boxes_along(self, points, half=3):
+        """Boxes that a line through (x, y) points fills, for `name_points`."""
+        boxes = []
+        for (x0, y0), (x1, y1) in itertools.pairwise((self.across(x), self.down(y)) for x, y in points):
+            steps = max(1, math.ceil(math.hypot(x1 - x0, y1 - y0) / half))
+            boxes += [_box(x0 + (x1 - x0) * i / steps, y0 + (y1 - y0) * i / steps, half) for i in range(steps + 1)]
+        return boxes
+
+    def name_points(self, named, blocked=(), most=None):
+        """Names beside their points, drawn over everything; none where it would hit a mark, a name or `blocked`.
+
+        Args:
+            named: (x, y, name) in pixels of the figure, all marks, the most important first.
+            blocked: boxes (left, top, right, bottom) that no name may touch.
+            most: at most so many names.
+        """
+        taken, count = [*(_box(x, y, 6) for x, y, _ in named), *blocked], 0
+        spots = ((9, -7, "start"), (9, 15, "start"), (-9, -7, "end"), (-9, 15, "end"), (9, 4, "start"), (-9, 4, "end"),
+                 (0, -10, "middle"), (0, 20, "middle"), (-4, -11, "start"), (-4, 21, "start"))  # fmt: skip
+        for x, y, name in named:
+            if not name or (most is not None and count >= most):
+                continue
+            words = shorten(name, NAME)
+            width = NARROW * len(words)
+            for dx, dy, anchor in spots:
+                left = x + dx - width * {"start": 0, "middle": 0.5, "end": 1}[anchor]
+                box = (left, y + dy - 11, left + width, y + dy + 3)
+                inside = box[0] > self.left and box[2] < self.width and box[1] > 0
+                inside = inside and box[3] < self.top + self.inner[1]
+                if inside and not any(_meet(box, other) for other in taken):
+                    taken.append(box)
+                    count += 1
+                    self.text(x + dx, y + dy, words, anchor, "name")
+                    break
 
     def svg(self):
         return "".join([*self.parts, "</svg>"])
@@ -307,57 +359,70 @@ def line_mark(colour, dashes=""):
     return f'<svg viewBox="-7 -7 14 14" aria-hidden="true"><path class="line s{colour}{dashes}" d="M-7 0H7"/></svg>'
 
 
-def scatter(points, *, alt, bars=True, labels=True):
+def scatter(points, *, alt, bars=True):
     """True against false positive rates.
 
     Args:
-        points: list of dicts: name, tpr, fpr, tpr_interval, fpr_interval, mark (a key of `MARKS`), href.
+        points: list of dicts: name, tpr, fpr, tpr_interval, fpr_interval, mark (a key of `MARKS`), href; of several
+            runs also colour (number of a series) and title (what is shown when the mark is pointed at).
         alt: what the figure shows, in words.
-        bars, labels: draw the intervals, and names where there is room.
+        bars: draw the intervals. Names stand where there is room.
     """
     axes = Axes((0, 1), (0, 1), x_label="FPR: other classes' images given the class's name",
                 y_label="TPR: the class's images recognised", alt=alt, width=500, height=440, right=24,
                 shares=True)  # fmt: skip
     x0, y0, x1, y1 = axes.across(0), axes.down(0), axes.across(1), axes.down(1)
     axes.parts.append(f'<path class="even" d="M{x0:.1f} {y0:.1f}L{x1:.1f} {y1:.1f}"/>')
-    slope = math.degrees(math.atan2(y1 - y0, x1 - x0))
+    places = [(axes.across(point["fpr"]), axes.down(point["tpr"])) for point in points]
+    words = "same answer whatever the image: TPR = FPR"
+    half = NARROW * len(words) / 2  # its length on the slope, at most
+    angle = math.atan2(y1 - y0, x1 - x0)
+    drop = (17 * -math.sin(angle), 17 * math.cos(angle))  # under the line
+
+    def along(share):
+        """Boxes that the words on the diagonal fill when their middle is at `share`."""
+        middle = (axes.across(share) + drop[0], axes.down(share) + drop[1])
+        steps = [i / 12 for i in range(-12, 13)]
+        return [_box(middle[0] + half * i * math.cos(angle), middle[1] + half * i * math.sin(angle), 9) for i in steps]
+
+    def hidden(share):
+        return sum(any(_meet(_box(*place, 6), box) for box in along(share)) for place in places)
+
+    share = min((0.5, 0.45, 0.55, 0.4, 0.6, 0.35, 0.65), key=hidden)
     axes.parts.append(
-        f'<text class="unit" text-anchor="middle" transform="translate({axes.across(0.52):.1f}'
-        f' {axes.down(0.52) + 17:.1f}) rotate({slope:.1f})">same answer whatever the image: TPR = FPR</text>'
+        f'<text class="unit" text-anchor="middle" transform="translate({axes.across(share) + drop[0]:.1f}'
+        f' {axes.down(share) + drop[1]:.1f}) rotate({math.degrees(angle):.1f})">{words}</text>'
     )
-    taken = []
-    for point in sorted(points, key=lambda p: -(p["tpr"] - p["fpr"])):
+    ordered = sorted(points, key=lambda p: -(p["tpr"] - p["fpr"]))
+    for point in ordered:
         x, y = axes.across(point["fpr"]), axes.down(point["tpr"])
+        colour = f"s{point['colour']} fs{point['colour']}" if "colour" in point else f"m-{point['mark']}"
         if bars and point.get("tpr_interval"):
             (a, b), (c, d) = point["fpr_interval"], point["tpr_interval"]
             axes.parts.append(
-                f'<path class="bar m-{point["mark"]}" d="M{axes.across(a):.1f} {y:.1f}H{axes.across(b):.1f}'
+                f'<path class="bar {colour}" d="M{axes.across(a):.1f} {y:.1f}H{axes.across(b):.1f}'
                 f'M{x:.1f} {axes.down(c):.1f}V{axes.down(d):.1f}"/>'
             )
-        words = f"{point['name']}: TPR {percent(point['tpr'])}, FPR {percent(point['fpr'])}"
+        title = point.get("title", point["name"])
+        words = f"{title}: TPR {percent(point['tpr'])}, FPR {percent(point['fpr'])}"
         mark = (
-            f'<path class="mark m-{point["mark"]}" transform="translate({x:.1f} {y:.1f})" d="{MARKS[point["mark"]]}">'
+            f'<path class="mark {colour}" transform="translate({x:.1f} {y:.1f})" d="{MARKS[point["mark"]]}">'
             f"<title>{escape(words)}</title></path>"
         )
         href = escape(point.get("href", ""))
         axes.parts.append(f'<a href="{href}">{mark}</a>' if href else mark)
-        if labels and len(points) <= 60 and len(taken) < 16:
-            _label(axes, x, y, point["name"], taken)
+    if len(points) <= 60:
+        named = [(axes.across(point["fpr"]), axes.down(point["tpr"]), point["name"]) for point in ordered]
+        axes.name_points(named, along(share), most=16)
     return axes.svg()
 
 
-def _label(axes, x, y, name, taken):
-    """A name beside its point where it hits no other name, else none."""
-    width = 6.4 * len(name)
-    for dx, dy, anchor in ((9, -7, "start"), (9, 15, "start"), (-9, -7, "end"), (-9, 15, "end"), (9, 4, "start")):
-        left = x + dx - (width if anchor == "end" else 0)
-        box = (left, y + dy - 10, left + width, y + dy + 2)
-        across = box[0] > axes.left and box[2] < axes.left + axes.inner[0] + 28
-        inside = across and box[1] > 0 and box[3] < axes.top + axes.inner[1]
-        if inside and not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken):
-            taken.append(box)
-            axes.text(x + dx, y + dy, name, anchor, "name")
-            return
+def _box(x, y, half):
+    return (x - half, y - half, x + half, y + half)
+
+
+def _meet(a, b):
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def rate_bars(tpr, fpr, tpr_interval=None, fpr_interval=None):
@@ -372,6 +437,11 @@ def rate_bars(tpr, fpr, tpr_interval=None, fpr_interval=None):
     return "".join([*parts, "</svg>"])
 
 
+def _whole(name, words):
+    """The whole name for whoever points at a cut one."""
+    return "" if words == name else f"<title>{escape(name)}</title>"
+
+
 def matrix(counts, rows, columns, *, alt, values=None, signed=False):
     """Counts as a grid of shaded squares; a square's number is shown when pointed at.
 
@@ -380,23 +450,29 @@ def matrix(counts, rows, columns, *, alt, values=None, signed=False):
         rows, columns: names.
         values: the shades, in [0, 1] or [-1, 1] (`signed`); default each row's shares.
     """
-    cell = 26 if len(columns) <= 16 else max(8, 420 / len(columns))
-    left = min(150, 12 + 6.6 * max(len(str(name)) for name in rows))
-    top = min(130, 12 + 5.2 * max(len(str(name)) for name in columns))
-    width, height = left + cell * len(columns) + 60, top + cell * len(rows) + 20
+    cell = 26 if len(columns) <= 16 else max(15, 420 / len(columns))
+    short = [[shorten(name, NAME) for name in side] for side in (rows, columns)]
+    left = 12 + NARROW * max(map(len, short[0]))
+    slanted = 12 + 0.71 * NARROW * max(map(len, short[1]))  # up, and beyond the last column
+    top = slanted
+    width, height = left + cell * len(columns) + slanted, top + cell * len(rows) + 4
     if values is None:
         values = [[value / (sum(row) or 1) for value in row] for row in counts]
     parts = [
         f'<svg class="chart matrix" style="max-width:{width:.0f}px" viewBox="0 0 {width:.0f} {height:.0f}" role="img"'
         f' aria-label="{escape(alt)}">'
     ]
-    for j, name in enumerate(columns):
+    for j, (name, words) in enumerate(zip(columns, short[1], strict=True)):
         x = left + cell * (j + 0.5)
-        parts.append(f'<text transform="translate({x + 3:.1f} {top - 6:.1f}) rotate(-45)">{escape(str(name))}</text>')
+        parts.append(
+            f'<text transform="translate({x + 3:.1f} {top - 6:.1f}) rotate(-45)">{escape(words)}{_whole(name, words)}'
+            "</text>"
+        )
     for i, name in enumerate(rows):
         y = top + cell * i
         parts.append(
-            f'<text x="{left - 6:.1f}" y="{y + cell / 2 + 4:.1f}" text-anchor="end">{escape(str(name))}</text>'
+            f'<text x="{left - 6:.1f}" y="{y + cell / 2 + 4:.1f}" text-anchor="end">{escape(short[0][i])}'
+            f"{_whole(name, short[0][i])}</text>"
         )
         for j, other in enumerate(columns):
             shade = values[i][j]

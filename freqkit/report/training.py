@@ -74,7 +74,7 @@ def learning_curves(curves, ax=None, *, title=None, limit=10):
     figures.plain_axes(axis)
     if ax is not None:
         axis.legend(fontsize=7.5, frameon=False, loc="best")
-        return axis
+        return figures.literal(axis)
     note = f"{curves_of(several)} images"
     if len(several) > 1:
         note += f", mean and range of {len(several)} seeds"

@@ -1,11 +1,12 @@
 """What a training puts on the page: loss and accuracy by epoch, and when each class was learned."""
 
-import csv
-
+from freqkit.errors import UsageError
 from freqkit.report.html import Cell, Drawing, Part, Section, Table
 from freqkit.report.pages import named, part
 from freqkit.report.sections import NAMED_LINES, duration, listed, model_rows, provenance_rows
 from freqkit.report.svg import Axes, number, percent
+from freqkit.results.files import of_cell
+from freqkit.results.reading import number_in, plain_line, read_csv
 
 LEARNED = 0.8  # F1 from which a class counts as learned
 
@@ -15,8 +16,6 @@ def training_part(path, record):
     """The epochs of a training run."""
     record = record or {}
     rows = _rows(path / "history.csv")
-    if not rows:
-        return None
     held_out = rows[-1].get("val_accuracy") is not None
     last, kind = rows[-1], "val_" if held_out else ""
     where = "validation" if held_out else "training"
@@ -39,7 +38,7 @@ def training_part(path, record):
         )
     sections = [_course(rows, "loss", "loss (nats)"), _course(rows, "accuracy", "accuracy")]
     learning = path / "learning.csv"
-    if learning.is_file():
+    if learning.exists():
         section, sentence = _learned(_rows(learning))
         sections.append(section)
         sentences.append(sentence)
@@ -70,11 +69,23 @@ def training_part(path, record):
 
 def _rows(file):
     """A CSV of numbers as dicts; an empty field is None."""
-    with open(file, encoding="utf-8", newline="") as lines:
-        return [
-            {key: float(value) if value not in ("", None) else None for key, value in row.items()}
-            for row in csv.DictReader(lines)
-        ]
+    columns = ("epoch", "lr", "loss", "accuracy") if file.stem == "history" else ("step", "accuracy")
+    rows = []
+    for line, row in read_csv(file, columns, "the course of a training (CSV)"):
+        known = {of_cell(key): value for key, value in row.items() if value not in ("", "nan")}
+        found = {key: number_in(value, file, f"line {line}, {plain_line(key, 40)},") for key, value in known.items()}
+        for key, value in found.items():
+            share = key not in ("epoch", "step", "lr", "loss", "val_loss")
+            if not 0 <= value <= (1 if share else 1e30):
+                least = f"line {line}, {plain_line(key, 40)}, must lie in 0..{1 if share else '1e30'}"
+                raise UsageError(f"{file}: {least}; got {value:g}.")
+        missing = [name for name in columns if name not in found]
+        if missing:
+            raise UsageError(f"{file}: line {line} has no {missing[0]}.")
+        rows.append({**dict.fromkeys(map(of_cell, row)), **found})
+    if not rows:
+        raise UsageError(f"{file}: the course of a training was expected; it has no line but its head.")
+    return rows
 
 
 def _value(value):

@@ -8,6 +8,7 @@ import torch
 
 from freqkit.errors import UsageError
 from freqkit.results.files import write_csv, write_safetensors
+from freqkit.results.reading import in_range, read_tensors
 
 FORMAT = "freqkit-learning-1"
 
@@ -85,14 +86,13 @@ class LearningCurves:
         Raises:
             UsageError: the file is no file of learning curves.
         """
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(str(path), framework="pt") as file:
-                header = file.metadata() or {}
-                if header.get("format") != FORMAT:
-                    raise UsageError(f"{path}: this is no file of learning curves of freqkit.")
-                tensors = {name: file.get_tensor(name) for name in file.keys()}
-        except (SafetensorError, OSError) as error:
-            raise UsageError(f"{path} is not a readable safetensors file: {error}") from error
-        return cls(**tensors, **{name: json.loads(header[name]) for name in ("classes", "definition", "record")})
+        facts = {"classes": [str], "definition": dict, "record": dict}
+        tensors = {"steps": "int64 T", "confusion": "int64 T C L"}
+        tensors, about = read_tensors(
+            path, "a file of learning curves", format=FORMAT, tensors=tensors, facts=facts, sizes={"C": "classes"}
+        )
+        in_range(tensors["confusion"], 0, 2**53, path, "confusion")
+        in_range(tensors["steps"], 0, 2**53, path, "steps")
+        if tensors["confusion"].shape[2] < len(about["classes"]):
+            raise UsageError(f"{path}: the tensor confusion must have a column for every class.")
+        return cls(**tensors, **about)

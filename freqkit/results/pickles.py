@@ -1,19 +1,26 @@
 """Pickles of plain values, read without running anything that is in them.
 
-No function of numpy or of any other package is called on behalf of the file: its arrays are described to
-inert stand-ins, which check each description and only then make a plain number array. Everything else is
-refused.
+The stream is read by the small machine below, never by Python's own: it knows the opcodes that plain values need and
+nothing else, and what a stream claims (places in the memo, lengths, sizes of arrays, keys that would be hashed) is
+checked against what it holds before anything is made. No function of numpy or of any other package is called on behalf
+of the file: its arrays are described to inert stand-ins, which check each description and only then make a plain number
+array. Everything else is refused.
 """
 
-import pickle
+import struct
 import zipfile
+from pathlib import Path
 
 import numpy as np
 
 from freqkit.errors import UsageError
+from freqkit.results.reading import reading, regular, shown
 
 _CODES = {f"{kind}{size}" for kind, sizes in {"b": "1", "i": "1248", "u": "1248", "f": "248"}.items() for size in sizes}
 _ALLOWED = "numpy arrays of numbers, numbers, strings, lists, tuples and dicts"
+_PICKLE = "a pickle of arrays"
+_LINE = 1 << 16  # bytes of a line of the oldest protocol that is no string
+_WHOLE = 16  # bytes of a whole number
 
 
 def load_plain(path):
@@ -35,39 +42,265 @@ def load_plain(path):
         >>> content["labels"], content["data"].array.shape
         ([1, 0], (2, 3))
     """
-    if zipfile.is_zipfile(path):
-        raise UsageError(f"{path} is a zip archive (such as torch.save writes), not a plain pickle of arrays.")
-    with open(path, "rb") as file:
+    regular(path, _PICKLE)
+    with reading(path, _PICKLE, *_ZIP_ERRORS):
+        if zipfile.is_zipfile(path):
+            raise UsageError(f"{path} is a zip archive (such as torch.save writes), not a plain pickle of arrays.")
+        data = Path(path).read_bytes()
+    return _run(_Machine(data, _plain_names), path)
+
+
+def _run(machine, path):
+    """The next value of a machine, whose errors name the file."""
+    try:
+        return machine.run()
+    except _Damaged as error:
+        raise UsageError(f"{path} is not a readable pickle: byte {machine.began}: {error}.") from error
+    except UsageError as error:
+        raise UsageError(f"{path} is refused: {error}") from error
+
+
+class _Damaged(Exception):
+    """The stream breaks the rules of pickles."""
+
+
+class _Machine:
+    """Reads pickle streams, one after the other, from `data`.
+
+    Args:
+        names: called with module and name; gives what stands for it, or raises UsageError.
+        persistent: called with what refers to something outside the stream; None refuses it.
+    """
+
+    def __init__(self, data, names, persistent=None):
+        self.data, self.names, self.persistent = memoryview(data), names, persistent
+        self.at = self.began = 0  # next byte; where the opcode at work begins
+        # Functions may be given the same bytes again and again: together they get what the file can hold a few times.
+        self.budget = 4 * len(data) + _LINE
+
+    def run(self):
+        self.stack, self.marks, self.memo = [], [], {}
+        while True:
+            self.began = self.at
+            code = self.take(1)[0]
+            if code == 0x2E:  # STOP
+                return self.pop()
+            step = _STEPS.get(code)
+            if step is None:
+                if code in _SETS:
+                    raise UsageError(f"it holds a set or an extension; only {_ALLOWED} are read.")
+                raise _Damaged(f"there is no opcode {code:#04x} for plain values")
+            step(self)
+
+    # ---- the stream
+
+    def take(self, count):
+        if count < 0 or count > len(self.data) - self.at:
+            raise _Damaged("it is cut off there, or claims more than it holds")
+        self.at += count
+        return self.data[self.at - count : self.at]
+
+    def number(self, form):
+        return struct.unpack(form, self.take(struct.calcsize(form)))[0]
+
+    def line(self, most=_LINE):
+        end, start = self.at, self.at
+        chunk = bytes(self.data[start : start + min(most, 256)])
+        found = chunk.find(b"\n")
+        if found < 0:
+            chunk = bytes(self.data[start : start + most])
+            found = chunk.find(b"\n")
+        if found < 0:
+            raise _Damaged("a line does not end")
+        self.at = end + found + 1
+        return chunk[:found]
+
+    # ---- the stack
+
+    def push(self, value):
+        self.stack.append(value)
+
+    def pop(self):
+        if len(self.stack) <= (self.marks[-1] if self.marks else 0):
+            raise _Damaged("the stack is empty")
+        return self.stack.pop()
+
+    def top(self):
+        if len(self.stack) <= (self.marks[-1] if self.marks else 0):
+            raise _Damaged("the stack is empty")
+        return self.stack[-1]
+
+    def items(self):
+        """What lies above the last mark."""
+        if not self.marks:
+            raise _Damaged("there is no mark on the stack")
+        start = self.marks.pop()
+        found = self.stack[start:]
+        del self.stack[start:]
+        return found
+
+    def put(self, place):
+        # A memo is filled one by one: a place beyond the bytes read so far is no pickler's.
+        if not 0 <= place <= self.at:
+            raise _Damaged(f"it puts a value at place {shown(place)} of its memo")
+        self.memo[place] = self.top()
+
+    def get(self, place):
+        if place not in self.memo:
+            raise _Damaged(f"place {shown(place)} of its memo is empty")
+        self.push(self.memo[place])
+
+    # ---- values
+
+    def text(self, data, encoding, errors="strict"):
         try:
-            return _Reader(file).load()
-        except UsageError as error:
-            raise UsageError(f"{path} is refused: {error}") from error
-        except Exception as error:  # a broken or hostile stream can fail anywhere in the pickle machine
-            raise UsageError(f"{path} is not a readable pickle: {type(error).__name__}: {error}") from error
+            self.push(str(data, encoding, errors))
+        except UnicodeDecodeError:
+            raise _Damaged("a string is no UTF-8") from None
+
+    def whole(self, raw):
+        if len(raw) > _WHOLE:
+            raise UsageError(f"it holds a whole number of {len(raw)} bytes; at most {_WHOLE} are read.")
+        self.push(int.from_bytes(raw, "little", signed=True))
+
+    def written(self, kind, suffix=b""):
+        """A number written as text."""
+        text = self.line(64).removesuffix(suffix)
+        if kind is int and text in (b"00", b"01"):
+            self.push(text == b"01")
+            return
+        try:
+            value = kind(text)
+        except ValueError:
+            raise _Damaged(f"{shown(text.decode('latin1'), 24)} is no number") from None
+        self.push(value)
+
+    def quoted(self):
+        """A string of the oldest protocol, with backslashes, between quotation marks."""
+        import codecs
+
+        raw = self.line(len(self.data))
+        if len(raw) < 2 or raw[:1] not in (b"'", b'"') or raw[-1:] != raw[:1]:
+            raise _Damaged("a string has no quotation marks")
+        try:
+            self.push(codecs.escape_decode(raw[1:-1])[0].decode("latin1"))
+        except ValueError:
+            raise _Damaged("a string has a backslash too many") from None
+
+    def pairs(self, items, target):
+        if type(target) is not dict or len(items) % 2:
+            raise _Damaged("it sets items of what is no dict")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            parts = key if type(key) is tuple and len(key) <= 8 else (key,)
+            if not all(isinstance(part, (str, int, float, bytes, type(None))) for part in parts):
+                raise UsageError("it holds a dict with a key that is no number and no string.")
+            target[key] = value
+
+    def extend(self, items, target):
+        if type(target) is not list:
+            raise _Damaged("it appends to what is no list")
+        target.extend(items)
+
+    # ---- names, calls and state
+
+    def name(self, module, name):
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise _Damaged("a name is no string")
+        self.push(self.names(module, name))
+
+    def call(self):
+        arguments, function = self.pop(), self.pop()
+        if type(arguments) is not tuple or not isinstance(function, _Call):
+            raise _Damaged("it calls what is no function")
+        self.spend(arguments)
+        try:
+            self.push(function(*arguments))
+        except (TypeError, ValueError) as error:
+            if isinstance(error, UsageError):
+                raise
+            raise _Damaged("it calls a function with the wrong arguments") from None
+
+    def build(self):
+        state, target = self.pop(), self.top()
+        if isinstance(target, dict) and self.persistent is not None:
+            return  # attributes of an OrderedDict: torch keeps versions there
+        if not isinstance(target, (_Inert, _Dtype, PlainArray)):
+            raise _Damaged("it sets state on what has none")
+        self.spend(state if type(state) is tuple else ())
+        target.__setstate__(state)
+
+    def spend(self, arguments):
+        for value in arguments:
+            if isinstance(value, (str, bytes, bytearray)):
+                self.budget -= len(value)
+        if self.budget < 0:
+            raise UsageError("it uses the same bytes again and again, and describes more than it holds.")
+
+    def outside(self, which):
+        if self.persistent is None:
+            raise UsageError(f"it refers to torch storages or the like; only {_ALLOWED} are read.")
+        self.push(self.persistent(which))
 
 
-class _Reader(pickle.Unpickler):
-    def __init__(self, file):
-        super().__init__(file, encoding="latin1")
-        self._names = {
-            ("numpy", "ndarray"): _Inert(),
-            ("numpy", "dtype"): _Call(_Dtype),
-            ("_codecs", "encode"): _Call(_encode),
-        }
-        for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-            self._names[module, "_reconstruct"] = _Call(PlainArray)
-            self._names[module, "scalar"] = _Call(_scalar)
-        for module in ("numpy.core.numeric", "numpy._core.numeric"):
-            self._names[module, "_frombuffer"] = _Call(_frombuffer)
-
-    def find_class(self, module, name):
-        if (module, name) in self._names:
-            return self._names[module, name]
-        what = "it holds torch tensors" if module.split(".")[0] == "torch" else f"it asks for {module}.{name}"
-        raise UsageError(f"{what}; only {_ALLOWED} are read.")
-
-    def persistent_load(self, pid):
-        raise UsageError(f"it refers to torch storages or the like; only {_ALLOWED} are read.")
+_SETS = frozenset(b"\x8f\x90\x91\x82\x83\x84\x97\x98")
+_STEPS = {
+    b"(": lambda m: m.marks.append(len(m.stack)),
+    b"0": lambda m: m.marks.pop() if m.marks and m.marks[-1] == len(m.stack) else m.pop(),
+    b"1": lambda m: m.items(),
+    b"2": lambda m: m.push(m.top()),
+    b"N": lambda m: m.push(None),
+    b"\x88": lambda m: m.push(True),
+    b"\x89": lambda m: m.push(False),
+    b"F": lambda m: m.written(float),
+    b"I": lambda m: m.written(int),
+    b"L": lambda m: m.written(int, b"L"),
+    b"G": lambda m: m.push(m.number(">d")),
+    b"J": lambda m: m.push(m.number("<i")),
+    b"K": lambda m: m.push(m.number("<B")),
+    b"M": lambda m: m.push(m.number("<H")),
+    b"\x8a": lambda m: m.whole(m.take(m.number("<B"))),
+    b"\x8b": lambda m: m.whole(m.take(m.number("<i"))),
+    b"S": lambda m: m.quoted(),
+    b"V": lambda m: m.text(m.line(len(m.data)), "raw-unicode-escape"),
+    b"T": lambda m: m.text(m.take(m.number("<i")), "latin1"),
+    b"U": lambda m: m.text(m.take(m.number("<B")), "latin1"),
+    b"X": lambda m: m.text(m.take(m.number("<I")), "utf-8", "surrogatepass"),
+    b"\x8c": lambda m: m.text(m.take(m.number("<B")), "utf-8", "surrogatepass"),
+    b"\x8d": lambda m: m.text(m.take(m.number("<Q")), "utf-8", "surrogatepass"),
+    b"B": lambda m: m.push(bytes(m.take(m.number("<I")))),
+    b"C": lambda m: m.push(bytes(m.take(m.number("<B")))),
+    b"\x8e": lambda m: m.push(bytes(m.take(m.number("<Q")))),
+    b"\x96": lambda m: m.push(bytearray(m.take(m.number("<Q")))),
+    b"]": lambda m: m.push([]),
+    b")": lambda m: m.push(()),
+    b"}": lambda m: m.push({}),
+    b"l": lambda m: m.push(m.items()),
+    b"t": lambda m: m.push(tuple(m.items())),
+    b"d": lambda m: (lambda items: (m.push({}), m.pairs(items, m.top())))(m.items()),
+    b"\x85": lambda m: m.push((m.pop(),)),
+    b"\x86": lambda m: m.push((m.pop(), m.pop())[::-1]),
+    b"\x87": lambda m: m.push((m.pop(), m.pop(), m.pop())[::-1]),
+    b"a": lambda m: m.extend([m.pop()], m.top()),
+    b"e": lambda m: m.extend(m.items(), m.top()),
+    b"s": lambda m: m.pairs([m.pop(), m.pop()][::-1], m.top()),
+    b"u": lambda m: m.pairs(m.items(), m.top()),
+    b"p": lambda m: (m.written(int), m.put(m.pop())),
+    b"q": lambda m: m.put(m.number("<B")),
+    b"r": lambda m: m.put(m.number("<I")),
+    b"\x94": lambda m: m.put(len(m.memo)),
+    b"g": lambda m: (m.written(int), m.get(m.pop())),
+    b"h": lambda m: m.get(m.number("<B")),
+    b"j": lambda m: m.get(m.number("<I")),
+    b"c": lambda m: m.name(m.line().decode("latin1"), m.line().decode("latin1")),
+    b"\x93": lambda m: m.name(*(m.pop(), m.pop())[::-1]),
+    b"R": lambda m: m.call(),
+    b"b": lambda m: m.build(),
+    b"\x80": lambda m: m.take(1),
+    b"\x95": lambda m: m.take(8),
+    b"P": lambda m: m.outside(m.line().decode("latin1")),
+    b"Q": lambda m: m.outside(m.pop()),
+}
+_STEPS = {code[0]: step for code, step in _STEPS.items()}
 
 
 class _Inert:
@@ -98,12 +331,12 @@ class _Dtype:
 
     def __init__(self, code, align=False, copy=False):
         if not isinstance(code, str) or code not in _CODES:
-            raise UsageError(f"it holds an array of type {code!r}; only plain numbers are read, no objects.")
+            raise UsageError(f"it holds an array of type {shown(code)}; only plain numbers are read, no objects.")
         self.code, self.order = code, "<"
 
     def __setstate__(self, state):
-        plain = isinstance(state, tuple) and len(state) >= 5 and state[2:5] == (None, None, None)
-        if not plain or state[1] not in ("<", ">", "=", "|"):
+        plain = isinstance(state, tuple) and len(state) >= 5 and all(part is None for part in state[2:5])
+        if not plain or not isinstance(state[1], str) or state[1] not in ("<", ">", "=", "|"):
             raise UsageError("it holds an array of a structured type; only plain numbers are read.")
         self.order = ">" if state[1] == ">" else "<"
 
@@ -112,7 +345,7 @@ class _Dtype:
         raw = raw.encode("latin1") if isinstance(raw, str) else raw
         if not isinstance(raw, (bytes, bytearray)) or len(raw) != count * dtype.itemsize:
             raise UsageError(f"it holds an array whose bytes do not fit {count} numbers of type {self.code}.")
-        return np.frombuffer(bytes(raw), dtype)
+        return np.frombuffer(raw, dtype) if count else np.empty(0, dtype)
 
 
 class PlainArray:
@@ -132,7 +365,9 @@ class PlainArray:
 
 def _count(shape):
     if not isinstance(shape, tuple) or len(shape) > 3 or any(type(n) is not int or not 0 <= n < 2**31 for n in shape):
-        raise UsageError(f"it holds an array of shape {shape!r}; at most 3 dimensions are read.")
+        sizes = shape if isinstance(shape, tuple) and len(shape) <= 4 else [shape]
+        sizes = ", ".join(map(shown, sizes))
+        raise UsageError(f"it holds an array of shape ({sizes}); at most 3 dimensions are read.")
     count = 1
     for n in shape:
         count *= n
@@ -144,7 +379,7 @@ def _shaped(flat, shape, fortran):
 
 
 def _frombuffer(raw, dtype, shape, order, axis_order=None):
-    if not isinstance(dtype, _Dtype) or order not in ("C", "F"):
+    if not isinstance(dtype, _Dtype) or not isinstance(order, str) or order not in ("C", "F"):
         raise UsageError("it holds an array in a form that numpy does not write.")
     result = PlainArray()
     result.array = _shaped(dtype.read(raw, _count(shape)), shape, order == "F")
@@ -158,6 +393,176 @@ def _scalar(dtype, raw=None):
 
 
 def _encode(text, encoding="latin1", errors="strict"):
-    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise UsageError(f"it encodes bytes as {encoding!r}; only latin1 is read.")
+    if not isinstance(text, str) or not isinstance(encoding, str) or encoding not in ("latin1", "latin-1"):
+        raise UsageError(f"it encodes bytes as {shown(encoding)}; only latin1 is read.")
     return text.encode("latin1")
+
+
+def _numpy_names():
+    names = {("numpy", "ndarray"): _Inert(), ("numpy", "dtype"): _Call(_Dtype), ("_codecs", "encode"): _Call(_encode)}
+    for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+        names[module, "_reconstruct"] = _Call(PlainArray)
+        names[module, "scalar"] = _Call(_scalar)
+    for module in ("numpy.core.numeric", "numpy._core.numeric"):
+        names[module, "_frombuffer"] = _Call(_frombuffer)
+    return names
+
+
+_NUMPY = _numpy_names()
+
+
+def _plain_names(module, name):
+    if (module, name) in _NUMPY:
+        return _NUMPY[module, name]
+    what = "it holds torch tensors" if module.split(".")[0] == "torch" else f"it asks for {_dotted(module, name)}"
+    raise UsageError(f"{what}; only {_ALLOWED} are read.")
+
+
+def _dotted(module, name):
+    return shown(f"{module}.{name}", 60)[1:-1]
+
+
+# ---- checkpoints of torch -------------------------------------------------------------------------------------------
+#
+# torch's own reader (weights_only=True) runs nothing, but it believes what a file claims: it reserves what a storage or
+# a function is said to need, and hashes whatever stands as a key. So the stream goes through the machine above first.
+
+_ZIP_ERRORS = (
+    zipfile.BadZipFile, zipfile.LargeZipFile, struct.error, ValueError, NotImplementedError, RuntimeError, EOFError,
+    OverflowError, KeyError,
+)  # fmt: skip
+_STORAGES = {  # bytes of an element
+    "Double": 8, "Float": 4, "Half": 2, "BFloat16": 2, "ComplexDouble": 16, "ComplexFloat": 8, "Long": 8, "Int": 4,
+    "Short": 2, "Char": 1, "Byte": 1, "Bool": 1, "Untyped": 1,
+}  # fmt: skip
+_MAGIC = 0x1950A86A20F9469CFC6C
+_CHECKPOINT = "a checkpoint of torch"
+
+
+def check_checkpoint(path):
+    """Refuse a file of `torch.save` that holds other things than tensors and plain values, or claims what it has not.
+
+    Raises:
+        UsageError: with what it asks for, or where it is damaged.
+    """
+    with reading(path, _CHECKPOINT, *_ZIP_ERRORS):
+        zipped = zipfile.is_zipfile(path)
+        if zipped:
+            with zipfile.ZipFile(path) as archive:
+                records = archive.infolist()
+                names = [record.filename for record in records]
+                streams = [record for record in records if record.filename.endswith("/data.pkl")]
+                if len(set(names)) < len(names) or len(streams) != 1:
+                    raise UsageError(f"{path} is not a readable weights file: it must hold one data.pkl.")
+                if any(record.compress_type for record in records):
+                    raise UsageError(f"{path} is refused: torch writes no compressed records.")
+                if any(name.endswith("/constants.pkl") for name in names):
+                    raise UsageError(f"{path} is refused: it is a TorchScript program; save its state dict.")
+                data = archive.read(streams[0])
+            prefix = streams[0].filename.removesuffix("data.pkl") + "data/"
+            sizes = {r.filename.removeprefix(prefix): r.file_size for r in records if r.filename.startswith(prefix)}
+        else:
+            data, sizes = Path(path).read_bytes(), None
+    torch = _Torch(sizes, len(data))
+    machine = _Machine(data, torch.name, torch.storage)
+    if not zipped:
+        if (magic := _run(machine, path)) != _MAGIC or type(magic) is not int:
+            raise UsageError(f"{path} is not a readable weights file: it does not begin as one of torch.save.")
+        for _ in range(2):
+            _run(machine, path)
+    _run(machine, path)
+
+
+class _Any(_Inert):
+    """Stands for a value of which only its making is checked."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state):
+        pass
+
+
+class _Storage(_Any):
+    __slots__ = ("count",)
+
+    def __init__(self, count):
+        self.count = count
+
+
+class _Kind(_Any):
+    """A type of storage: bytes of an element."""
+
+    __slots__ = ("size",)
+
+    def __init__(self, size):
+        self.size = size
+
+
+class _Torch:
+    """What a checkpoint may name, and the storages that it has.
+
+    Args:
+        sizes: bytes of each record of an archive; None for the older form, in which all lie in one `total`.
+    """
+
+    def __init__(self, sizes, total):
+        self.sizes, self.total = sizes, total
+
+    def name(self, module, name):
+        import torch
+
+        if (module, name) in (("collections", "OrderedDict"), ("collections", "Counter")):
+            return _Call(lambda *arguments: {})
+        if (module, name) == ("_codecs", "encode"):
+            return _NUMPY[module, name]
+        if module in ("torch", "torch.storage") and name.removesuffix("Storage") in _STORAGES:
+            return _Kind(_STORAGES[name.removesuffix("Storage")])
+        if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
+            return _Any()
+        if (module, name) in (("torch", "Tensor"), ("torch.nn.parameter", "Parameter")):
+            return _Any()  # mentioned, never called
+        if (module, name) in (("torch", "Size"), ("torch", "device"), ("torch.serialization", "_get_layout")):
+            return _Call(lambda *arguments: _Any())
+        if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3"):
+            return _Call(self.tensor)
+        if module == "torch._utils" and name in ("_rebuild_parameter", "_rebuild_parameter_with_state"):
+            return _Call(lambda *arguments: _Any())
+        if (module, name) == ("torch._tensor", "_rebuild_from_type_v2"):
+            return _Call(self.of_type)
+        raise UsageError(f"it asks for {_dotted(module, name)}; only tensors and plain values are read.")
+
+    def of_type(self, function, kind, arguments, state=None):
+        if not isinstance(function, _Call) or type(arguments) is not tuple:
+            raise UsageError("it makes a tensor in a form that torch does not write.")
+        return function(*arguments)
+
+    def storage(self, which):
+        parts = which if type(which) is tuple and len(which) >= 5 and which[0] == "storage" else None
+        if (
+            parts is None
+            or not isinstance(parts[1], _Kind)
+            or not isinstance(parts[2], str)
+            or type(parts[4]) is not int
+        ):
+            raise UsageError("it refers to something outside that is no storage.")
+        held = self.total if self.sizes is None else self.sizes.get(parts[2], -1)
+        if not 0 <= parts[4] * parts[1].size <= held:
+            raise UsageError("it claims a storage that the file does not hold (cut off or damaged).")
+        return _Storage(parts[4])
+
+    @staticmethod
+    def tensor(storage, offset, size, stride, *rest):
+        whole = all(type(n) is int and 0 <= n < 2**48 for part in (size, stride) if type(part) is tuple for n in part)
+        if (
+            not isinstance(storage, _Storage) or type(size) is not tuple or type(stride) is not tuple or not whole
+            or len(size) != len(stride) or len(size) > 16 or type(offset) is not int or offset < 0
+        ):  # fmt: skip
+            raise UsageError("it describes a tensor in a form that torch does not write.")
+        elements, last = 1, offset
+        for count, step in zip(size, stride, strict=True):
+            elements *= count
+            last += (count - 1) * step
+        outside = elements and last >= storage.count
+        if outside or elements > max(storage.count, 1 << 28):
+            raise UsageError("it describes a tensor that is larger than its storage.")
+        return _Any()

@@ -10,11 +10,14 @@ import numpy as np
 import torch
 
 from freqkit.errors import UsageError
+from freqkit.results.clean import CLEAN_COLUMNS, CleanRates, clean_columns
 from freqkit.results.files import read_run, write_csv, write_json, write_safetensors
+from freqkit.results.reading import Number, in_range, read_tensors, shown
 
 TIES = ("include", "exclude")
 COLUMNS = (
     "class", "loss", "TPR", "FPR", "TPR-FPR", "coverage", "full", "power", "DC", "images", "unfiltered loss",
+    *CLEAN_COLUMNS,
 )  # fmt: skip
 FORMAT = "freqkit-removal-1"
 
@@ -27,13 +30,15 @@ class RemovalResult:
         classes: C names, those that have images.
         counts: int64 [C], search images of each class.
         owner: int64 [H, W], centred: the candidate whose score a bin has, -1 where no candidate has it.
-        loss: float64 [K, C], class loss with the candidate removed; NaN where it was not scored.
-        baseline: float64 [C], class loss of unfiltered images.
+        loss: float64 [K, C], class loss with the candidate removed; NaN where it was not scored. The mean over the
+            class's images, or the published loss of a published preset (`freqkit.search.removal`).
+        baseline: float64 [C], the same of unfiltered images.
         estimate: float64 [K, C], estimated increase of the loss (searcher "gradient"), or None.
         levels: shares of the H W bins at which dominant frequency maps (DFMs) are made.
         level: the one of them whose masks are `masks`.
         ties: "include" or "exclude", see `selected`.
-        mask_loss, tpr, fpr: float64 [C], of each class's mask at `level` on the search images.
+        mask_loss, tpr, fpr: float64 [C], of each class's mask at `level` on the search images; the loss as in
+            `loss`.
         record: what run.json holds: configuration, versions, fingerprints, and the cost.
         forwards, backwards: images that went through the model, and back.
         forward_equivalents: forwards + 2 backwards.
@@ -74,6 +79,11 @@ class RemovalResult:
     def tpr_minus_fpr(self):
         """float64 [C]."""
         return self.tpr - self.fpr
+
+    @property
+    def clean(self):
+        """`CleanRates` of the whole images, before anything is filtered; None of a run of before they were asked."""
+        return CleanRates.of_record(self.record, self.classes, self.counts)
 
     @property
     def masks(self):
@@ -145,7 +155,9 @@ class RemovalResult:
             value, exact = increase[order[last], c], scored[order[last], c]
             tied = (increase[order, c] == value) & (scored[order, c] == exact)
             first, end = np.flatnonzero(tied)[[0, -1]]
-            if ties == "exclude" and below[end] > wanted:
+            if wanted > below[-1] and ties == "include" and (self.owner < 0).any():
+                kept[row] = True  # bins without a candidate have 0, as in `maps`, and now tie at the line
+            elif ties == "exclude" and below[end] > wanted:
                 kept[row, order[:first]] = True
             else:
                 kept[row, order[: end + 1]] = True
@@ -163,7 +175,8 @@ class RemovalResult:
 
     def table(self):
         """One dict per class, of its mask at `level`: class, loss, TPR, FPR, TPR-FPR, coverage, full, power,
-        DC, images, unfiltered loss."""
+        DC, images, unfiltered loss; of whole images clean TPR, clean FPR, and of those recognised whole how many there
+        are and the share still recognised."""
         share = self.dfm(self.level).coverage
         columns = [self.classes]
         for values in (
@@ -171,6 +184,7 @@ class RemovalResult:
             share.dc, self.counts, self.baseline,
         ):  # fmt: skip
             columns.append(values.tolist())
+        columns += clean_columns(self.clean, len(self.classes))
         return [dict(zip(COLUMNS, row, strict=True)) for row in zip(*columns, strict=True)]
 
     def plot(self, *args, **kwargs):
@@ -215,19 +229,30 @@ class RemovalResult:
         Raises:
             UsageError: it is none, or the search has not finished.
         """
-        from safetensors import safe_open
-
         directory = Path(directory)
         record = read_run(directory)
         path = directory / "removal.safetensors"
         if record.get("status") != "finished" or not path.is_file():
             raise UsageError(f"{directory}: holds no finished removal or gradient search.")
-        with safe_open(str(path), framework="pt") as file:
-            header = file.metadata() or {}
-            if header.get("format") != FORMAT:
-                raise UsageError(f"{path}: this is no file of a freqkit removal search.")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-        about = json.loads(header["freqkit"])
+        tensors = {
+            "counts": "int64 C", "owner": "int64 H W", "loss": "float64 K C", "baseline": "float64 C",
+            "mask_loss": "float64 C", "tpr": "float64 C", "fpr": "float64 C", "estimate?": "float64 K C",
+        }  # fmt: skip
+        facts = {"classes": [str], "levels": [Number(1e-9, 1)], "level": Number(1e-9, 1), "ties": str}
+        tensors, about = read_tensors(
+            path, "a file of a removal search", format=FORMAT, tensors=tensors, facts=facts, sizes={"C": "classes"}
+        )
+        in_range(tensors["counts"], 0, 2**53, path, "counts")
+        in_range(tensors["owner"], -1, len(tensors["loss"]) - 1, path, "owner")
+        for name in ("tpr", "fpr"):
+            in_range(tensors[name][~tensors[name].isnan()], 0, 1, path, name)
+        if about["ties"] not in TIES:
+            raise UsageError(f"{path}: ties must be 'include' or 'exclude'; got {shown(about['ties'], 20)}.")
+        ranked = ~cls(["?"], *(tensors[name] for name in ("counts", "owner", "loss", "baseline")),
+                      tensors.get("estimate")).increase.isnan()  # fmt: skip
+        if not (tensors["owner"] >= 0).any() or not ranked[tensors["owner"].unique().clamp_min(0)].any(0).all():
+            raise UsageError(f"{path}: no candidate has a loss in one of the classes.")
+        about = {name: about[name] for name in facts}
         return cls(**about, **tensors, record=record)
 
 

@@ -10,9 +10,9 @@ class Scores:
     """Scores of K masks over C classes; every tensor on the CPU.
 
     Attributes:
-        loss: float64 [K, C]. "class-mean": mean cross-entropy of the class's images. "published-batches": the
-            loss of the released HFSS code, see `freqkit.engine.score`. Infinity for a mask that was
-            stopped.
+        loss: float64 [K, C]. "class-mean": mean cross-entropy of the class's images. "published-batches" and
+            "published-batches-of-class": the losses of the released HFSS and DFM code, see
+            `freqkit.engine.score`. Infinity for a mask that was stopped.
         correct: int64 [K, C], images of class c recognised as c.
         predicted: int64 [K, C], images of any class recognised as c; -1 where not asked (where masks are stopped).
         counts: int64 [C], images of class c.
@@ -22,6 +22,7 @@ class Scores:
         images: number of images scored, of all classes; the sum of `counts` when not given.
         samples: when asked for, "loss" float32 [K, n] and "answer" int32 [K, n] (the logit of largest value), in
             the order of the images.
+        still: when asked for, int64 [K, C]: of `correct`, those images that are recognised whole, too.
     """
 
     loss: torch.Tensor
@@ -33,6 +34,7 @@ class Scores:
     record: dict = field(default_factory=dict)
     images: int | None = None
     samples: dict | None = None
+    still: torch.Tensor | None = None
 
     def __post_init__(self):
         if self.images is None:
@@ -89,10 +91,14 @@ class Scores:
             self.reduction,
             self.record,
             self.images,
+            still=None if self.still is None else self.still[indices],
         )
 
     def join(self, other):
         """These scores and then `other`'s, over the same classes and images."""
+        still = None
+        if self.still is not None and other.still is not None:
+            still = torch.cat([self.still, other.still])
         return Scores(
             torch.cat([self.loss, other.loss]),
             torch.cat([self.correct, other.correct]),
@@ -102,6 +108,7 @@ class Scores:
             self.reduction,
             self.record,
             self.images,
+            still=still,
         )
 
     def take_classes(self, indices):
@@ -115,4 +122,5 @@ class Scores:
             self.reduction,
             self.record,
             self.images,
+            still=None if self.still is None else self.still[:, indices],
         )

@@ -1,15 +1,22 @@
 """What a search found: per class the best mask and its rates, and every stage's candidates and scores."""
 
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
+from freqkit.errors import UsageError
+from freqkit.results.clean import CLEAN_COLUMNS, CleanRates, clean_columns
 from freqkit.results.files import read_run, write_csv, write_json, write_safetensors
+from freqkit.results.reading import COUNT, in_range, read_tensors
 from freqkit.results.scores import Scores
 
-COLUMNS = ("class", "loss", "TPR", "FPR", "TPR-FPR", "coverage", "full", "power", "DC", "stage", "images")
+STAGE = "freqkit-stage-1"
+COLUMNS = (
+    "class", "loss", "TPR", "FPR", "TPR-FPR", "coverage", "full", "power", "DC", "stage", "images", *CLEAN_COLUMNS,
+)  # fmt: skip
 
 
 @dataclass
@@ -48,7 +55,7 @@ class StageResult:
         bits, cell, size, symmetry = self.candidates
         scores = self.scores
         about = {
-            "format": "freqkit-stage-1",
+            "format": STAGE,
             "stage": self.number,
             "classes": scores.classes,
             "reduction": scores.reduction,
@@ -71,28 +78,52 @@ class StageResult:
 
     @classmethod
     def load(cls, path):
-        """Read what `save` wrote."""
-        from safetensors import safe_open
+        """Read what `save` wrote.
 
-        from freqkit.errors import UsageError
+        Raises:
+            UsageError: the file is no stage of a search, or is damaged.
+        """
+        from freqkit.masks.bits import check_bits
         from freqkit.ops import BitMasks
 
-        with safe_open(str(path), framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get("freqkit", "{}"))
-            if about.get("format") != "freqkit-stage-1":
-                raise UsageError(f"{path}: this is no stage file of a freqkit search.")
-            t = {name: file.get_tensor(name) for name in file.keys()}
-        scores = Scores(
-            t["loss"],
-            t["correct"],
-            t["predicted"],
-            t["counts"],
-            about["classes"],
-            about["reduction"],
-            about["record"],
-            about["images"],
+        facts = {
+            "stage": range(1, 100), "classes": [str], "reduction": str, "record": dict, "images": COUNT,
+            "cell": [range(1, 1 << 13)], "size": [range(1, 1 << 13)], "symmetry": str,
+        }  # fmt: skip
+        tensors = {
+            "loss": "float64 K C", "correct": "int64 K C", "predicted": "int64 K C", "counts": "int64 C",
+            "bits": "uint8 K rows bytes", "ranks": "int64 C n", "born": "int64 K",
+        }  # fmt: skip
+        t, about = read_tensors(
+            path,
+            "a stage file of a search",
+            format=STAGE,
+            tensors=tensors,
+            facts=facts,
+            sizes={"C": "classes"},
         )
-        candidates = BitMasks(t["bits"], tuple(about["cell"]), tuple(about["size"]), about["symmetry"])
+        in_range(t["counts"], 0, about["images"], path, "counts")
+        in_range(t["ranks"], 0, len(t["loss"]) - 1, path, "ranks")
+        others = torch.where(t["predicted"] < 0, 0, t["predicted"] - t["correct"])
+        in_range(t["counts"] - t["correct"], 0, about["images"], path, "correct")
+        in_range(t["correct"], 0, about["images"], path, "correct")
+        in_range((about["images"] - t["counts"]) - others, 0, about["images"], path, "predicted")
+        in_range(others, 0, about["images"], path, "predicted")
+        if not t["ranks"].numel():
+            raise UsageError(f"{path}: the tensor ranks must name a candidate for each class.")
+        if len(about["size"]) != 2 or len(about["cell"]) != 2:
+            raise UsageError(f"{path}: size and cell must have two numbers each.")
+        if len(about["classes"]) * math.prod(about["size"]) > 1 << 30:
+            raise UsageError(f"{path}: {len(about['classes'])} masks of size {about['size']} are more than 4 GiB.")
+        scores = Scores(
+            *(t[name] for name in ("loss", "correct", "predicted", "counts")),
+            *(about[name] for name in ("classes", "reduction", "record", "images")),
+        )
+        try:
+            candidates = BitMasks(t["bits"], tuple(about["cell"]), tuple(about["size"]), about["symmetry"])
+            check_bits(candidates, f"{path}: bits")
+        except (TypeError, ValueError) as error:
+            raise UsageError(str(error)) from error
         return cls(about["stage"], candidates, scores, t["ranks"], t["born"])
 
 
@@ -153,6 +184,11 @@ class SearchResult:
         return self.record.get("seconds", float("nan"))
 
     @property
+    def clean(self):
+        """`CleanRates` of the whole images, before anything is filtered; None of a run of before they were asked."""
+        return CleanRates.of_record(self.record, self.classes, self.counts)
+
+    @property
     def curves(self):
         """Best loss so far, per stage float64 [K, C]."""
         return [stage.curve for stage in self.stages]
@@ -184,7 +220,8 @@ class SearchResult:
         )
 
     def table(self):
-        """One dict per class: class, loss, TPR, FPR, TPR-FPR, coverage, full, power, DC, stage, images."""
+        """One dict per class: class, loss, TPR, FPR, TPR-FPR, coverage, full, power, DC, stage, images; of whole images
+        clean TPR, clean FPR, and of those recognised whole how many there are and the share still recognised."""
         columns = (
             self.classes,
             *(
@@ -202,6 +239,7 @@ class SearchResult:
                     self.counts,
                 )
             ),
+            *clean_columns(self.clean, len(self.classes)),
         )
         return [dict(zip(COLUMNS, row, strict=True)) for row in zip(*columns, strict=True)]
 
@@ -241,13 +279,27 @@ class SearchResult:
         Raises:
             UsageError: it is none, or the search has not finished.
         """
-        from freqkit.errors import UsageError
-
         directory = Path(directory)
         record = read_run(directory)
         numbers = record.get("stages_done", [])
         if record.get("status") != "finished" or not numbers:
             raise UsageError(f"{directory}: the search there has not finished; continue it with resume.")
-        return cls.from_stages(
-            [StageResult.load(directory / f"stage-{number}.safetensors") for number in numbers], record
-        )
+        return cls.from_stages(load_stages(directory, numbers), record)
+
+
+def load_stages(directory, numbers):
+    """The `StageResult`s of a run directory that bear these numbers.
+
+    Raises:
+        UsageError: one is missing or damaged, bears another number, or is of another search than the last.
+    """
+    stages = []
+    for number in numbers:
+        path = Path(directory) / f"stage-{number}.safetensors"
+        stages.append(stage := StageResult.load(path))
+        if stage.number != number:
+            raise UsageError(f"{path}: must be stage {number}; it is stage {stage.number}.")
+        same = (stage.scores.classes, stage.candidates.size) == (stages[0].scores.classes, stages[0].candidates.size)
+        if not same:
+            raise UsageError(f"{path}: must be of the classes and the size of stage {stages[0].number}; it is not.")
+    return stages

@@ -9,11 +9,13 @@ import hashlib
 import json
 import re
 import sqlite3
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
 from freqkit.errors import UsageError
+from freqkit.results.files import of_cell
+from freqkit.results.reading import fit, number_in, plain_line, read_csv, read_json, read_text, reading, regular, shown
 
 COLUMNS = ("model", "set", "condition", "class", "metric", "value", "ci_low", "ci_high", "n", "definition")
 NUMBERS = ("value", "ci_low", "ci_high")
@@ -35,6 +37,24 @@ CREATE INDEX of_sets ON results (class, metric, "set", condition, model);
     for table in ("runs", "results")
     for verb in ("update", "delete")
 )
+_EXPECTED = "a store of results (SQLite)"
+_ROW = {
+    **dict.fromkeys(COLUMNS, str), **dict.fromkeys(NUMBERS, (float, None)), "n": (int, None),
+}  # fmt: skip
+
+
+def _objects(base, where="sql IS NOT NULL"):
+    """{(kind, name, SQL)} of a data base."""
+    return {*base.execute(f"SELECT type, name, sql FROM sqlite_master WHERE {where}")}
+
+
+def _own():
+    with closing(sqlite3.connect(":memory:")) as base:
+        base.executescript(_SCHEMA)
+        return _objects(base)
+
+
+_OWN = _own()
 
 
 class Store:
@@ -56,27 +76,52 @@ class Store:
         0.5
     """
 
+    patience = 60.0  # seconds that another process may take to add
+
     def __init__(self, path):
         self.path = Path(path)
         if not self.path.parent.is_dir():
             raise UsageError(f"store: {str(self.path.parent)!r} is not a folder.")
         new = not self.path.exists() or self.path.stat().st_size == 0
-        try:
-            with closing(self._connect()) as base:
-                if new:
+        if not new:
+            regular(self.path, _EXPECTED)
+            with reading(self.path, _EXPECTED):
+                pass
+        with self._asked() as base:
+            if new:
+                try:
                     base.executescript("BEGIN IMMEDIATE;" + _SCHEMA + "COMMIT;")
-                found = base.execute("SELECT format FROM about").fetchone()[0]
-        except sqlite3.OperationalError as error:
-            if not (new and "already exists" in str(error)):  # another process made it meanwhile
-                raise UsageError(f"store: {str(self.path)!r} is no store of freqkit ({error}).") from error
-            found = FORMAT
-        except sqlite3.DatabaseError as error:
-            raise UsageError(f"store: {str(self.path)!r} is no store of freqkit ({error}).") from error
-        if found != FORMAT:
-            raise UsageError(f"store: {str(self.path)!r} is of format {found!r}; this version reads {FORMAT!r}.")
+                except sqlite3.OperationalError as error:
+                    if "already exists" not in str(error):  # another process made it meanwhile
+                        raise
+                    if base.in_transaction:
+                        base.execute("ROLLBACK")
+            row = base.execute("SELECT format FROM about LIMIT 1").fetchone()
+            found = row[0] if row else None
+            if found != FORMAT:
+                what = f"is of format {shown(found, 40)}; this version reads {FORMAT!r}"
+                raise UsageError(f"store: {str(self.path)!r} {what}.")
+            if not _objects(base) >= _OWN or _objects(base, "type IN ('view', 'trigger')") - _OWN:
+                raise UsageError(f"store: {str(self.path)!r} is no store of freqkit (other tables, views or triggers).")
 
-    def _connect(self):
-        return sqlite3.connect(self.path, timeout=60, isolation_level=None)
+    @contextmanager
+    def _asked(self):
+        """A connection, whose errors name the file."""
+        try:
+            with closing(sqlite3.connect(self.path, timeout=self.patience, isolation_level=None)) as base:
+                base.execute("PRAGMA trusted_schema = OFF")  # the file's own SQL calls nothing
+                yield base
+        except (sqlite3.DatabaseError, OverflowError) as error:
+            if isinstance(error, sqlite3.IntegrityError):
+                raise
+            name = getattr(error, "sqlite_errorname", "") or ""
+            if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+                what = f"is locked by another process; it was waited for {self.patience:g} seconds"
+            elif name.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN")):
+                what = f"cannot be read or written ({plain_line(error, 100)}); what was in it is kept"
+            else:
+                what = f"is no store of freqkit, or is damaged ({plain_line(error, 100)})"
+            raise UsageError(f"store: {str(self.path)!r} {what}.") from error
 
     def add(self, rows, *, source, record=None):
         """Add rows (dicts of `COLUMNS`), all or none; the same rows from the same source are added once.
@@ -92,7 +137,7 @@ class Store:
         text = json.dumps([source, values], sort_keys=True, allow_nan=False)
         run = hashlib.sha256(text.encode()).hexdigest()[:32]
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        with closing(self._connect()) as base:
+        with self._asked() as base:
             base.execute("BEGIN IMMEDIATE")
             try:
                 if base.execute("SELECT 1 FROM runs WHERE run = ?", (run,)).fetchone():
@@ -125,16 +170,21 @@ class Store:
             values += wanted
         columns = ", ".join(f'"{name}"' for name in COLUMNS)
         text = f"SELECT {columns} FROM results" + (" WHERE " + " AND ".join(parts) if parts else "") + " ORDER BY rowid"
-        with closing(self._connect()) as base:
-            return [dict(zip(COLUMNS, row, strict=True)) for row in base.execute(text, values)]
+        with self._asked() as base:
+            found = [dict(zip(COLUMNS, row, strict=True)) for row in base.execute(text, values)]
+        for place, row in enumerate(found, 1):
+            fit(row, _ROW, f"store: {str(self.path)!r}, row {place}")
+        return found
 
     def runs(self):
         """List of dicts run, added, source."""
-        with closing(self._connect()) as base:
-            return [
-                dict(zip(("run", "added", "source"), row, strict=True))
-                for row in base.execute("SELECT run, added, source FROM runs ORDER BY rowid")
-            ]
+        names = ("run", "added", "source")
+        with self._asked() as base:
+            rows = base.execute("SELECT run, added, source FROM runs ORDER BY rowid")
+            found = [dict(zip(names, row, strict=True)) for row in rows]
+        for place, row in enumerate(found, 1):
+            fit(row, dict.fromkeys(names, str), f"store: {str(self.path)!r}, run {place}")
+        return found
 
 
 def _clean(name, value):
@@ -151,13 +201,23 @@ def read_results(path):
     Raises:
         UsageError: the file has other columns.
     """
-    with open(path, newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise UsageError(
-                f"{path}: the columns must be {', '.join(COLUMNS)}; got {', '.join(reader.fieldnames or ())}."
-            )
-        return [{name: _clean(name, row[name]) for name in COLUMNS} for row in reader]
+    expected = "results of an evaluation (CSV)"
+    rows = read_csv(path, (), expected)
+    head = tuple(rows[0][1]) if rows else tuple(next(csv.reader(read_text(path, expected).splitlines()), ()))
+    if head != COLUMNS:
+        raise UsageError(
+            f"{path}: the columns must be {', '.join(COLUMNS)}; got {plain_line(', '.join(head), 200) or 'none'}."
+        )
+    return [{name: _read(name, row[name], path, line) for name in COLUMNS} for line, row in rows]
+
+
+def _read(name, text, path, line):
+    """A field of a results.csv; an undefined value is empty, or nan."""
+    if name not in (*NUMBERS, "n"):
+        return of_cell(text)
+    if text in ("", "nan"):
+        return None
+    return number_in(text, path, f"line {line}, {name},", int if name == "n" else float)
 
 
 def read_timm(path, set_name=None):
@@ -179,28 +239,14 @@ def read_timm(path, set_name=None):
     if name in ("imagenet-a", "imagenet-r"):
         condition = "all, 200 logits"  # timm scores these among the 200 classes
     rows = []
-    with open(path, newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if not {"model", "top1", "top5"} <= set(reader.fieldnames or ()):
-            raise UsageError(
-                f"{path}: a results CSV of timm has the columns model, top1, top5; "
-                f"got {', '.join(reader.fieldnames or ())}."
-            )
-        for line in reader:
-            size = f", {line['img_size']} px" if line.get("img_size") else ""
-            for metric, column in (("top-1", "top1"), ("top-5", "top5")):
-                if "real" in path.stem:
-                    metric = f"ReaL {metric}"
-                rows.append(
-                    _row(
-                        line["model"],
-                        name,
-                        condition,
-                        metric,
-                        float(line[column]) / 100,
-                        f"published by timm ({path.name}{size})",
-                    )
-                )
+    for line, row in read_csv(path, ("model", "top1", "top5"), "a results CSV of timm"):
+        size = f", {row['img_size']} px" if row.get("img_size") else ""
+        for metric, column in (("top-1", "top1"), ("top-5", "top5")):
+            if "real" in path.stem:
+                metric = f"ReaL {metric}"
+            value = number_in(row[column], path, f"line {line}, {column},")
+            about = f"published by timm ({path.name}{size})"
+            rows.append(_row(row["model"], name, condition, metric, value / 100, about))
     return rows
 
 
@@ -212,16 +258,16 @@ def read_robustbench(paths):
     """
     rows = []
     for path in map(Path, paths):
+        kind = {"dataset": str, "name?": (str, None), "eps?": (str, float, None)}
+        expected = "a model_info JSON of RobustBench"
         try:
-            found = json.loads(path.read_text("utf-8"))
-            data, name = found["dataset"], path.stem
-        except (ValueError, KeyError, TypeError) as error:
-            raise UsageError(
-                f"{path}: is no model_info JSON of RobustBench ({type(error).__name__}: {error})."
-            ) from error
+            found = read_json(path, kind, expected)
+        except UsageError as error:
+            raise UsageError(f"{path}: is no {expected[2:]} ({str(error).removeprefix(f'{path}: ')})") from error
+        data, name = found["dataset"], path.stem
         norm = next((part.lower() for part in path.parts if part in ("Linf", "L2")), "linf")
         eps = f" eps {found['eps']}" if found.get("eps") else ""
-        about = f"published by RobustBench ({found.get('name', name)})"
+        about = f"published by RobustBench ({found.get('name') or name})"
         for key, condition, metric, scale in (
             ("clean_acc", "all", "top-1", 100),
             ("autoattack_acc", f"autoattack {norm}{eps}", "top-1", 100),
@@ -231,7 +277,7 @@ def read_robustbench(paths):
             ("corruptions_mce", "corruptions", "mCE", 1),
         ):
             if found.get(key) not in (None, "", "-"):
-                rows.append(_row(name, data, condition, metric, float(found[key]) / scale, about))
+                rows.append(_row(name, data, condition, metric, number_in(found[key], path, key) / scale, about))
     return rows
 
 
@@ -311,5 +357,5 @@ def markdown(columns, rows, digits=3):
             return "–"
         return f"{value:.{digits}f}" if isinstance(value, float) else str(value).replace("|", "\\|")
 
-    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    lines = ["| " + " | ".join(map(cell, columns)) + " |", "|" + " --- |" * len(columns)]
     return "\n".join([*lines, *("| " + " | ".join(cell(row.get(name)) for name in columns) + " |" for row in rows)])

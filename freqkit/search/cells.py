@@ -1,5 +1,8 @@
 """Cells of the frequency plane: what is removed at once, and what shares a score."""
 
+import math
+
+import numpy as np
 import torch
 
 from freqkit import masks as mask_room
@@ -16,19 +19,22 @@ def removal_cells(size, patch=1, preset="default"):
     plane (`freqkit.masks.canonical`), with the partners -f. Every pair belongs to exactly one candidate, and
     is removed wholly.
 
-    "iccv2023": the published grid, H/patch block rows by W/(2 patch) + 1 block columns; candidate (r, c) is
-    that block and, when r > 0 and c > 0, the one that begins at (H - patch r, W - patch c). For patch > 1 the
+    "iccv2023": the published grid, int(H/patch) block rows by int(W/(2 patch)) + 1 block columns; candidate (r, c)
+    is that block and, when r > 0 and c > 0, the one that begins at (H - patch r, W - patch c). For patch > 1 the
     second is one bin off the true mirror, so that most bins are removed at half amplitude only. The first
-    block row right of the middle belongs to no candidate. "dfm_v2023": the same; that strip is removed in
-    every mask.
+    block row right of the middle belongs to no candidate, nor does what is left over at the rim by a patch that
+    does not divide the side; of blocks that overlap there the later candidate gives the score. "dfm_v2023": the
+    same; int(W/2) + patch and what follows of the first block row is removed in every mask.
 
     Args:
-        size: (H, W), multiples of `patch` (published: of 2 patch).
+        size: (H, W), multiples of `patch` (published: any).
         patch: bins per side of a cell.
         preset: "default", "iccv2023" or "dfm_v2023".
 
     Returns:
-        (cells, owner): int64 [K, 2, 2], for every candidate two cells as (row, column), the second a repeat
+        (cells, owner): int64 [K, 2, 2], for every candidate the two places (row, column) where what is removed
+        begins, in cells of `patch` bins (published, where patch does not divide the side: of the largest number of
+        bins of which blocks are made, see `grid_cell`), the second a repeat
         of the first where there is but one; int64 [H, W], centred: the candidate of each bin, -1 for none.
 
     Example:
@@ -40,20 +46,12 @@ def removal_cells(size, patch=1, preset="default"):
     published = is_published(preset)
     if isinstance(patch, bool) or not isinstance(patch, int) or patch < 1:
         raise UsageError(f"removal: patch must be a positive integer; got {patch!r}.")
-    multiple = 2 * patch if published else patch
-    if height % multiple or width % multiple:
-        raise UsageError(f"removal: the size {height}x{width} must be a multiple of {multiple} for patch {patch}.")
+    if published:
+        return _published_cells(size, patch, preset)
+    if height % patch or width % patch:
+        raise UsageError(f"removal: the size {height}x{width} must be a multiple of {patch} for patch {patch}.")
     rows, columns = height // patch, width // patch
     cell_of_bin = (torch.arange(height)[:, None] // patch) * columns + torch.arange(width) // patch
-    if published:
-        r, c = torch.meshgrid(torch.arange(rows), torch.arange(columns // 2 + 1), indexing="ij")
-        r, c = r.flatten(), c.flatten()
-        inside = (r > 0) & (c > 0)
-        other_r, other_c = torch.where(inside, rows - r, r), torch.where(inside, columns - c, c)
-        owner = torch.full((rows * columns,), -1)
-        owner[other_r * columns + other_c] = torch.arange(len(r))
-        owner[r * columns + c] = torch.arange(len(r))
-        return torch.stack([torch.stack([r, c], 1), torch.stack([other_r, other_c], 1)], 1), owner[cell_of_bin]
     canonical = mask_room.canonical(height, width)
     used = cell_of_bin[canonical].unique()
     number = torch.full((rows * columns,), -1)
@@ -62,6 +60,40 @@ def removal_cells(size, patch=1, preset="default"):
     owner = mask_room.hermitian(own).long()
     cells = torch.stack([used // columns, used % columns], 1)
     return torch.stack([cells, cells], 1), owner
+
+
+def _published_cells(size, patch, preset):
+    """`removal_cells` of the published grid."""
+    (height, width), (rows, columns) = size, (size[0] // patch, size[1] // (2 * patch) + 1)
+    if patch > min(size):
+        raise UsageError(f"removal: patch must be at most the side of {height}x{width} images; got {patch}.")
+    r, c = (index.flatten() for index in np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"))
+    own = patch * np.stack([r, c], 1)
+    other = np.where(((r > 0) & (c > 0))[:, None], np.array(size) - own, own)
+    owner = np.full(size, -1)
+    writes = [(block, k) for k, both in enumerate(zip(own, other, strict=True)) for block in both]
+    if height % patch == 0 and width % (2 * patch) == 0:
+        # Only blocks of the middle column come twice, in two candidates with one mask: the block is its own one's.
+        writes = writes[1::2] + writes[::2]
+    for (row, column), k in writes:
+        owner[row : row + patch, column : column + patch] = k
+    cells = torch.from_numpy(np.stack([own, other], 1)) // torch.tensor(grid_cell(size, patch, preset))
+    return cells, torch.from_numpy(owner)
+
+
+def grid_cell(size, patch, preset):
+    """(height, width) in bins of the cells in which `removal_cells` counts: the largest of which all that is removed
+    can be made, `patch` where it divides the side.
+
+    Example:
+        >>> grid_cell((32, 32), 4, "iccv2023"), grid_cell((32, 32), 12, "iccv2023")
+        ((4, 4), (4, 4))
+    """
+    if not is_published(preset):
+        return patch, patch
+    # The strip of 2023 begins int(W/2) + patch bins from the left.
+    strip = size[1] // 2 if preset == "dfm_v2023" else 0
+    return math.gcd(patch, size[0]), math.gcd(patch, size[1], strip)
 
 
 def cells_of_pairs(owner):
@@ -110,15 +142,16 @@ def removal_masks(size, patch=1, preset="default", index=None):
 
 def masks_without(cells, size, patch, preset):
     """The masks that keep all but the given candidates int64 [K, 2, 2], one each."""
-    rows, columns = size[0] // patch, size[1] // patch
-    keep = torch.ones(len(cells), rows, columns, dtype=torch.bool)
-    which = torch.arange(len(cells))
-    for side in (0, 1):
-        keep[which, cells[:, side, 0], cells[:, side, 1]] = False
+    cell = grid_cell(size, patch, preset)
+    rows, columns = (torch.arange(patch // side) for side in cell)
+    keep = torch.ones(len(cells), size[0] // cell[0], size[1] // cell[1], dtype=torch.bool)
+    which = torch.arange(len(cells))[:, None, None]
+    for row, column in (place.unbind(1) for place in cells.unbind(1)):
+        keep[which, (row[:, None] + rows)[:, :, None], (column[:, None] + columns)[:, None]] = False
     if preset == "dfm_v2023":
-        keep[:, 0, columns // 2 + 1 :] = False
+        keep[:, : patch // cell[0], (size[1] // 2 + patch) // cell[1] :] = False
     return mask_room.pack(
-        keep, cell=(patch, patch), size=tuple(size), symmetry="average" if is_published(preset) else "hermitian"
+        keep, cell=cell, size=tuple(size), symmetry="average" if is_published(preset) else "hermitian"
     )
 
 
@@ -132,7 +165,7 @@ def distinct(cells, size, patch, preset):
         if patch == 1:
             # At single bins a mask is known by the set of bins it touches, partners included, and their
             # weights.
-            partners = [((-r) % size[0], (-c) % size[1]) for r, c in name]
+            partners = [tuple((2 * (n // 2) - i) % n for i, n in zip(bin, size, strict=True)) for bin in name]
             name = tuple(sorted({*name, *partners})), len(set(name))
         if name not in names:
             names[name] = len(first)

@@ -1,6 +1,5 @@
 """Searchers side by side: one model, the same images to select on, the same other images to judge on."""
 
-import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,8 @@ import torch
 from freqkit import masks as mask_room
 from freqkit.engine import Scorer, Silent
 from freqkit.errors import UsageError
-from freqkit.results.files import write_csv, write_json
+from freqkit.results.files import DATA, MODEL, write_csv, write_json
+from freqkit.results.reading import COUNT, SECONDS, Number, read_json
 from freqkit.search.evolve import evolve
 from freqkit.search.gradient import gradient
 from freqkit.search.greedy import greedy
@@ -87,11 +87,28 @@ class Comparison:
     @classmethod
     def load(cls, directory):
         """Read what `save` wrote."""
-        try:
-            found = json.loads((Path(directory) / "comparison.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{directory}: holds no readable comparison.json.") from error
-        rows = [{key: math.nan if value is None else value for key, value in row.items()} for row in found.pop("rows")]
+        path = Path(directory) / "comparison.json"
+        measured = COLUMNS[COLUMNS.index("seconds") :]
+        rates = ("TPR", "FPR", "power", "touched")
+        row = {
+            "searcher": str, **dict.fromkeys(("effort", "seed", "forwards", "backwards"), COUNT),
+            "forward equivalents": SECONDS, **dict.fromkeys(measured, (float, None)),
+            **dict.fromkeys(rates, (Number(0, 1), None)), "seconds": SECONDS,
+        }  # fmt: skip
+        facts = {
+            "pool?": DATA, "held out?": DATA, "model?": MODEL, "effort?": {str: str}, "coverage?": (Number(0, 1), None),
+            **dict.fromkeys(("seeds?", "slow seeds?", "runs?", "selection images per class?"), (COUNT, None)),
+        }  # fmt: skip
+        found = read_json(path, {"rows": [row], **facts}, "a comparison of searchers")
+        if found.get("pool") and not {"held out", "coverage", "seeds", "slow seeds"} <= {*found}:
+            raise UsageError(f"{path}: held out, coverage, seeds or slow seeds is missing.")
+        rows = [
+            {
+                key: math.nan if value is None else float(value) if key in measured else value
+                for key, value in row.items()
+            }
+            for row in found.pop("rows")
+        ]
         return cls(rows, {key: value for key, value in found.items() if key != "means"})
 
     def plot(self, *args, **kwargs):

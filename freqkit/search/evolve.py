@@ -81,8 +81,8 @@ def evolve(
         >>> from freqkit.models import load_model
         >>> model = load_model("small_convnet", num_classes=4)
         >>> result = evolve(model, synthetic(images_per_class=3), generations=2, candidates=4, elite=2, batch_size=16)
-        >>> bool((result.power <= 0.05).all()), result.forwards      # gradients; 4 + 2, and 4 + 2 + 2; 4 masks
-        (True, 228)
+        >>> bool((result.power <= 0.05).all()), result.forwards   # whole; gradients; 4 + 2, and 4 + 2 + 2; 4 masks
+        (True, 240)
     """
     one_of("evolve", "objective", objective, OBJECTIVES)
     for name, value, least in (
@@ -113,6 +113,7 @@ def evolve(
 
     def work(run, progress):
         scorer = run.scorer()
+        run.whole(scorer, progress)
         _, owner = removal_cells(run.size, 1)
         classes = len(run.searched)
         scores = torch.zeros(classes, int(owner.max()) + 1, dtype=torch.float64)
@@ -137,7 +138,7 @@ def evolve(
         ]
         if guided:
             parts.insert(0, ("ranking by gradients", len(images), 3 * len(images), len(ranking_parts(images)), None))
-        return run.plan(scorer, parts)
+        return run.plan(scorer, [run.whole_part(scorer), *parts])
     return run.execute(work, out, resume, overwrite, progress)
 
 

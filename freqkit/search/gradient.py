@@ -338,8 +338,11 @@ def gradient(
 
     def work(run, progress):
         _, owner = removal_cells(run.size, patch)
+        run.whole(run.scorer(), progress)
         key = f"gradient/0-1/0-{len(images)}"
-        kept = run.journal.get(key) if run.journal is not None else None
+        classes = len(images.classes)
+        layout = {"total": ("f", (int(owner.max()) + 1, classes)), "baseline": ("f", (classes,))}
+        kept = run.journal.get(key, layout) if run.journal is not None else None
         if kept is None:
             estimate = estimate_removal(
                 model, images, patch=patch, draws=draws, curvature=curvature, seed=seed, domain=domain,
@@ -379,7 +382,7 @@ def gradient(
         if number:
             tiles = classes * -(-number // MASKS_AT_ONCE)
             parts.insert(1, ("removal of the most promising", number * len(images), 0, tiles, None))
-        return run.plan(scorer, parts)
+        return run.plan(scorer, [run.whole_part(scorer), *parts])
     return run.execute(work, out, resume, overwrite, progress)
 
 
@@ -405,7 +408,10 @@ def ranking(run, progress):
     sums, resumed = np.zeros((len(images.classes), estimator.candidates)), 0
     progress.start("gradients", sum(amount for _, amount, _ in tiles), "forward-equivalents")
     try:
-        for part, found, known in ranks.share(tiles, estimate, journal=run.journal, progress=progress, check=run.check):
+        for part, found, known in ranks.share(
+            tiles, estimate, journal=run.journal, progress=progress, check=run.check,
+            layout=lambda part: {"sums": ("f", (len(images.labels[part].unique()), estimator.candidates))},
+        ):  # fmt: skip
             sums[images.labels[part].unique().numpy()] += found["sums"]
             resumed += (part.stop - part.start) * known
     finally:

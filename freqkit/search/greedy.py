@@ -94,12 +94,7 @@ def greedy(
         classes, area = len(run.searched), culling.area
         allowed = (TOLERATED * run.counts).long() if tolerance is None else torch.full((classes,), tolerance)
         kept, over = torch.ones(classes, len(area), dtype=torch.bool), torch.ones(classes, dtype=torch.bool)
-        whole = mask_room.pack(torch.ones(1, 1, 1), cell=run.size, size=run.size, symmetry="average")
-        progress.start("whole images", len(images), "forwards")
-        try:
-            reference = run.score(scorer, whole, "whole", progress).correct[0, run.searched]
-        finally:
-            progress.finish()
+        reference = run.whole(scorer, progress).correct[0, run.searched]
         for number in range(passes):
             progress.start(f"culling, pass {number + 1}", len(area) * int(run.counts[over].sum()), "forwards")
             try:
@@ -133,7 +128,7 @@ def greedy(
         return run.plan(
             scorer,
             [
-                ("the whole plane", len(images), 0, scorer.tiles(1), None),
+                run.whole_part(scorer),
                 ("culling", len(culling.area) * len(images), 0, len(groups), None),
                 ("exact scores", scorer.forwards(masks), 0, scorer.tiles(masks), None),
             ],
@@ -176,11 +171,24 @@ class _Culling:
             telling = alone and name not in journalled
             tiles.append((name, 0 if telling else len(self.spiral) * int(run.counts[group].sum()), (name, group)))
         parts = sorted(name for name in journalled if name.startswith(f"pass-{number}/") and _SHOWN in name)
-        earlier = {name.partition(_SHOWN)[0]: found for name, found in ranks.known(run.journal, parts).items()}
+        sizes = {name: len(group) for name, _, (_, group) in tiles}
+
+        def layout_of_part(name):
+            tile, _, steps = name.partition(_SHOWN)[0].rpartition("/")
+            first, last = map(int, steps.split("-"))
+            return {"correct": ("i", (last - first, sizes.get(tile, 0)))}
+
+        parts = [name for name in parts if name.partition(_SHOWN)[0].rpartition("/")[0] in sizes]
+        known = ranks.known(run.journal, parts, layout_of_part)
+        earlier = {name.partition(_SHOWN)[0]: found for name, found in known.items()}
         shared = ranks.share(
             tiles,
             lambda tile: self._cull(*tile, kept, reference, allowed, earlier, progress if alone else Silent()),
             journal=run.journal, progress=progress, check=run.check,
+            layout=lambda tile: {
+                "kept": ("i", (len(tile[1]), len(self.spiral))), "reference": ("i", (len(tile[1]),)),
+                "cost": ("i", (2,)),
+            },
         )  # fmt: skip
         found = {"kept": kept.numpy().copy(), "reference": reference.numpy().copy()}
         shown = resumed = 0

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from freqkit import masks as mask_room
+from freqkit.data.image_set import PUBLISHED_SEED, PUBLISHED_SHARE
 from freqkit.engine import RunDirectory, Scorer, Silent, ranks
 from freqkit.engine.forward import model_device
 from freqkit.engine.journal import Interrupted, finish_tile_on_signal
@@ -14,9 +15,12 @@ from freqkit.engine.run_directory import forwards_in
 from freqkit.errors import UsageError
 from freqkit.results import SearchResult, StageResult
 from freqkit.search.plan import Plan
+from freqkit.search.run import CLEAN, ask_whole
 
 PRESETS = ("default", "cvpr2025")
 STOPPING = ("never", "certain")
+# What the released code takes when nothing is said. The paper keeps 0.6 of the cells.
+PUBLISHED = {"candidates": 500, "keep": 0.8, "top": 10, "seed": 42, "published_batch_size": 4000}
 SAVED = (
     "forwards", "forwards_saved", "forwards_saved_twins", "forwards_saved_racing", "forwards_saved_certain",
 )  # fmt: skip
@@ -40,6 +44,7 @@ def hfss(
     domain="normalised",
     class_index=None,
     published_batch_size=4000,
+    published_order=None,
     batch_size="auto",
     device=None,
     dtype=None,
@@ -63,8 +68,14 @@ def hfss(
         images: a `freqkit.data.ImageSet`. Classes without images are left out.
         preset: "default": distinct, exactly symmetric masks, per-class mean cross-entropy. "cvpr2025": the
             published generator (duplicates stay, half-weight bins, `candidates // 3 * 3` masks, a third in a
-            single-bin stage) and the published loss (`freqkit.engine.score`, "published-batches"); its random
-            seed there is 42.
+            single-bin stage) and the published loss over batches j of B_j images, n_cj of class c with summed
+            cross-entropy S_cj, and L logits, `L_c = sum over all j of [S_cj + (B_j - n_cj) ln L] / B_j`
+            (`freqkit.engine.score`, "published-batches"; the code of the ICCV 2023 paper, of `removal`, leaves out
+            batches without the class). Parents are drawn among all classes of the set, as published; the loss
+            of one without images is the same for all masks, so that the first are its parents. Only generator and loss
+            come with the preset: the released code's `keep` is 0.8, its `seed` 42 and its images those of
+            `published_order` (the command line sets the first two with the preset). What differs from it is noted
+            and on record as "differs_from_published".
         stages: how many stages from the first, or their numbers 1, 2, ..., n; None: all that the size has.
         candidates: masks per stage, one number or one for each stage.
         keep: share of the cells kept by a mask; 0.6 in the paper, 0.8 in the released code's defaults.
@@ -83,6 +94,9 @@ def hfss(
             with the same losses, and the maps are the same; FPR is then computed for the maps alone. Excludes `risk`.
         domain, class_index, batch_size, device, dtype, memory, form, spectra: see `freqkit.engine.score`.
         published_batch_size: B of the "cvpr2025" loss; images are taken in their order.
+        published_order: None: `images` as they are. A share, or True for 0.05: that share of them, drawn and ordered as
+            in the released code (`ImageSet.published_split`, seed 42). The order decides which images share a
+            batch, and with it the "cvpr2025" loss.
         out: directory for run.json, journal.bin, stage-*.safetensors, dfm.safetensors, classes.csv.
         resume: continue the run in `out`: every finished tile is read from the journal, and the result has
             the same bits as an uninterrupted run. Refused when anything differs on which the result depends.
@@ -112,6 +126,8 @@ def hfss(
     """
     progress = progress or Silent()
     began = time.monotonic()
+    if published_order is not None and published_order is not False:
+        images, _ = images.published_split(PUBLISHED_SHARE if published_order is True else published_order)
     search = _Search(
         model, images, preset, stages, candidates, keep, top, seed, parents, elitism, keep_dc, risk, stopping,
         domain, class_index, published_batch_size, batch_size, device, dtype, memory, form, spectra, progress,
@@ -189,7 +205,7 @@ class _Search:
             "spectra": spectra,
         }
         counts = torch.bincount(torch.as_tensor(images.labels), minlength=len(images.classes))
-        self.resumed = 0
+        self.resumed, self.recognised = 0, None
         self.searched = counts.nonzero().flatten().tolist()
         self.identity = {
             "search": "hfss",
@@ -219,6 +235,43 @@ class _Search:
             "data": {"fingerprint": images.fingerprint, "images": len(images.labels)},
             "versions": _versions(),
         }
+        self.differs = self._differs_from_published() if self.published else {}
+
+    def _differs_from_published(self):
+        """Settings other than the released code's: name -> {"here", "published"}."""
+        about = self.images.record
+        drawn = about.get("subset") or {}
+        if "order" not in drawn:
+            drawn = {
+                "order": about.get("split_order"),
+                "fraction": about.get("split_fraction"),
+                "seed": about.get("seed"),
+            }
+        wanted = {"order": "published", "fraction": PUBLISHED_SHARE, "seed": PUBLISHED_SEED}
+        own = f"{len(self.images.labels)} images in their order"
+        if drawn["order"] == "published":
+            own = f"{drawn['fraction']:g} of the images in published order, seed {drawn['seed']}"
+        here = {
+            "candidates": self.numbers[0] if len(set(self.numbers)) == 1 else self.numbers,
+            "keep": self.keep, "top": self.top, "seed": self.seed, "published_batch_size": self.published_batch_size,
+            "stages": self.stages, "elitism": self.elitism, "keep_dc": self.keep_dc,
+            "domain": self.scoring["domain"], "resize": about.get("resize", "squash"),
+            "images": own if {name: drawn.get(name) for name in wanted} != wanted else None,
+        }  # fmt: skip
+        there = {
+            **PUBLISHED, "stages": list(range(1, len(self.cells) + 1)), "elitism": False, "keep_dc": None,
+            "domain": "normalised", "resize": "squash",
+            "images": None if here["images"] is None else
+            f"{PUBLISHED_SHARE:g} of the training images in published order, seed {PUBLISHED_SEED}",
+        }  # fmt: skip
+        return {name: {"here": here[name], "published": there[name]} for name in here if here[name] != there[name]}
+
+    def tell_differences(self):
+        """A note of what differs from the released code, to a watcher: without one it would be a warning, of what was
+        asked for."""
+        if self.differs and type(self.progress) is not Silent:
+            said = (f"{name} {value['here']} (there: {value['published']})" for name, value in self.differs.items())
+            self.progress.note(f"unlike the released code: {'; '.join(said)}.")
 
     def scorer(self, earlier):
         """The score service; a resumed run keeps the batch size and the form of the network it began with."""
@@ -235,7 +288,12 @@ class _Search:
         """Candidates of the stage at `place` in the list: (`BitMasks`, provenance)."""
         parents = None
         if previous is not None:
-            parents = [mask_room.select(previous.candidates, row) for row in previous.ranks]
+            rows = previous.ranks
+            if self.published and len(rows) < len(self.images.classes):
+                # All masks have one loss for a class without images, and ties go by the order of the masks.
+                rows = torch.arange(rows.shape[1]).repeat(len(self.images.classes), 1)
+                rows[self.searched] = previous.ranks
+            parents = [mask_room.select(previous.candidates, row) for row in rows]
         extra = {} if self.published else {"parent_draw": self.parents}
         drawn = mask_room.candidates(
             self.stages[place],
@@ -271,7 +329,7 @@ class _Search:
         elif self.stops:
             scores = scorer.certain(masks, top=self.top, **how)
         else:
-            scores = scorer.score(masks, **how)
+            scores = scorer.score(masks, among=self.recognised, **how)
         scores = scores.take_classes(self.searched)
         self.resumed += scores.record.pop("forwards_resumed")
         if len(elite):
@@ -293,6 +351,25 @@ class _Search:
             return torch.empty(0, dtype=torch.int64)
         return previous.ranks.unique()
 
+    def whole(self, scorer, record, directory, progress, check):
+        """Ask about the images before anything is filtered; what they say of the network goes on record."""
+        journal = directory.journal if directory else None
+        progress.start("whole images", scorer.forwards(1))
+        try:
+            scores, self.recognised, clean = ask_whole(
+                lambda masks, **more: scorer.score(
+                    masks, key=CLEAN, progress=progress, journal=journal, check=check, **more
+                ),
+                scorer,
+            )
+        finally:
+            progress.finish()
+        self.resumed += scores.record["forwards_resumed"]
+        record["forwards"] += scores.record["forwards"]
+        record.update(forwards_resumed=self.resumed, clean=clean.record)
+        for caution in clean.cautions():
+            progress.note(f"Caution: {caution}")
+
     def rates(self, last, scorer, record, directory, progress, check):
         """After candidates were stopped, ask about the maps of all classes on the images of all classes, for FPR."""
         best = last.ranks[:, 0].unique()
@@ -304,6 +381,7 @@ class _Search:
                 progress=progress,
                 journal=directory.journal if directory else None,
                 check=check,
+                among=self.recognised,
             )
         finally:
             progress.finish()
@@ -311,6 +389,9 @@ class _Search:
         record["forwards"] += scores.record["forwards"]
         record["forwards_resumed"] = self.resumed
         scores = scores.take_classes(self.searched)
+        if scores.still is not None:
+            last.scores.still = torch.zeros_like(last.scores.correct)
+            last.scores.still[best] = scores.still
         last.scores.correct[best] = scores.correct
         last.scores.predicted[best] = scores.predicted
         if directory and directory.writes:
@@ -324,9 +405,10 @@ class _Search:
             "identity": self.identity,
             "model": dict(self.model.record),
             "data": dict(self.images.record),
-            "forwards_total": sum(self.numbers) * len(self.images.labels),
+            "forwards_total": (sum(self.numbers) + 1) * len(self.images.labels),
             "classes": len(self.searched),
             "classes_without_images": len(self.images.classes) - len(self.searched),
+            **({"differs_from_published": self.differs} if self.published else {}),
             "images": len(self.images.labels),
             "batch_size": scorer.batch_size,
             "batch_size_timings": earlier.get("batch_size_timings", scorer.calibration),
@@ -348,18 +430,27 @@ class _Search:
             "seconds": 0.0,
             "sessions": earlier.get("sessions", 0) + 1,
         }
-        before = earlier.get("seconds", 0.0)
+        # Of all sessions, both or neither: a run that began elsewhere may not have measured the second.
+        before, in_model = earlier.get("seconds", 0.0), 0.0
+        if earlier and not (earlier.get("seconds_of_all_sessions") or earlier.get("sessions", 1) == 1):
+            in_model = None
+        elif earlier:
+            in_model = earlier.get("seconds_in_model")
 
         def note_down(**changes):
             record.update(changes, seconds=round(before + time.monotonic() - began, 3))
-            if scorer.forward.device.type == "cpu":  # elsewhere calls return before the work is done
-                record["seconds_in_model"] = round(scorer.forward.seconds, 3)
+            if scorer.forward.device.type == "cpu" and in_model is not None:  # elsewhere calls return before the end
+                record["seconds_in_model"] = round(in_model + scorer.forward.seconds, 3)
+                record["seconds_of_all_sessions"] = True
             if directory:
                 directory.write({key: value for key, value in record.items() if key != "identity"})
 
-        note_down()
+        self.tell_differences()
         done, current = [], None
         try:
+            note_down()
+            self.whole(scorer, record, directory, progress, check)
+            note_down()
             for place, number in enumerate(self.stages):
                 previous = done[-1] if done else None
                 note_down(stage=number)
@@ -390,6 +481,8 @@ class _Search:
                 )
             if self.stops:
                 self.rates(done[-1], scorer, record, directory, progress, check)
+            still, best = done[-1].scores.still, done[-1].ranks[:, 0]
+            record["clean"]["still"] = None if still is None else still[best, torch.arange(len(best))].tolist()
             result = SearchResult.from_stages(done, record)
             if directory and directory.writes:
                 result.save_summary(directory.path)
@@ -410,6 +503,7 @@ class _Search:
         import resource
 
         scorer = self.scorer({})
+        self.tell_differences()
         stages, previous = [], None
         for place, number in enumerate(self.stages):
             masks, _ = self.draw(place, previous)
@@ -431,7 +525,8 @@ class _Search:
             # Any masks of this stage serve as stand-ins for the parents.
             ranks = torch.arange(min(self.top, drawn)).repeat(len(self.searched), 1)
             previous = StageResult(number, masks, None, ranks, None)
-        forwards = sum(stage["forwards"] for stage in stages)
+        whole = scorer.forwards(1)
+        forwards = sum(stage["forwards"] for stage in stages) + whole
         process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         return Plan(
             stages,
@@ -441,7 +536,13 @@ class _Search:
             forwards,
             each * forwards,
             {**scorer.memory(), "process": process},
-            {"seconds_per_forward": each, "batch_size_timings": scorer.calibration},
+            {
+                "seconds_per_forward": each,
+                "batch_size_timings": scorer.calibration,
+                **({"differs_from_published": self.differs} if self.published else {}),
+            },
+            remark=f"{whole:,} of the forwards show the whole images, before anything is filtered.",
+            whole={"forwards": whole, "tiles": scorer.tiles(1)},
         )
 
 

@@ -139,6 +139,7 @@ def learned(
 
     def work(run, progress):
         scorer = run.scorer()
+        run.whole(scorer, progress)
         learner = _Learner(run, scorer.class_index, bins, objective, steps, own, others, rate, levels, seed)
         if "wide" in starts:
             learner.ranking = ranking(run, progress)
@@ -172,7 +173,9 @@ def learned(
         return run.plan(
             scorer,
             [
-                ("ranking by gradients", len(images), 3 * len(images), len(ranking_parts(images)), None),
+                run.whole_part(scorer),
+                *[("ranking by gradients", len(images), 3 * len(images), len(ranking_parts(images)), None)]
+                * ("wide" in starts),
                 ("gradient steps", drawn, drawn, masks, learner.seconds(starts)),
                 (
                     "exact scores",
@@ -182,7 +185,7 @@ def learned(
                     scorer.tiles(masks),
                     None,
                 ),
-            ]["wide" not in starts :],
+            ],
         )
     return run.execute(work, out, resume, overwrite, progress)
 
@@ -227,11 +230,13 @@ class _Learner:
             tiles.append((name, 3 * (last - first) * each, (label, start)))
             self.run.record["forwards"] += self.steps * each
             self.run.record["backwards"] += self.steps * each
-        earlier = ranks.known(journal, begun)
+        state = {"state": ("f", (4, self.width))}
+        earlier = ranks.known(journal, begun, lambda name: state)
         states, resumed = np.zeros((len(masks), self.width), np.float32), np.zeros(1, np.int64)
         shared = ranks.share(
             tiles, lambda mask: self._learn(*mask, earlier, progress if group.size == 1 else Silent()),
             journal=journal, progress=progress, check=self.run.check,
+            layout=lambda mask: {**state, "resumed": ("i", (1,))},
         )  # fmt: skip
         for i, ((label, start), arrays, whole) in enumerate(shared):
             states[i] = arrays["state"][3 if start == "wide" else 0]

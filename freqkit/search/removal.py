@@ -43,19 +43,26 @@ def removal(
     for all classes. The highest losses are a class's dominant frequencies; thresholded at a share of the bins
     they are its DFM. The masks at `level` are then asked too, for their TPR and FPR.
 
-    "iccv2023" reproduces the released code: block pairing and unscored strip (see `removal_cells`), the loss
-    of its batches of `published_batch_size` images in their order (see `freqkit.engine.score`), ties
-    included. "dfm_v2023" is the code as it was before November 2024, which removed that strip in every mask.
+    "iccv2023" reproduces the released code of that paper: block pairing and unscored strip (see `removal_cells`),
+    ties included, and the loss of its batches j of `published_batch_size` images in their order. Batches without
+    the class are left out; in the others the logits and labels of other classes' images are set to 0, so that
+    each of them adds ln L. With S_cj the summed cross-entropy of the n_cj images of class c among the B_j of batch j,
+    and L logits, the losses, the baseline and the loss of the masks are
+
+        L_c = sum over j with n_cj > 0 of [S_cj + (B_j - n_cj) ln L] / B_j
+
+    (`freqkit.engine.score`, "published-batches-of-class"; the code of the CVPR 2025 paper, of `hfss`, sums over all
+    batches). "dfm_v2023" is the code as it was before November 2024, which removed that strip in every mask.
 
     Args:
         model: a `Classifier`. images: the selection `ImageSet`; report rates on another one.
-        patch: bins per side of what is removed at once.
+        patch: bins per side of what is removed at once; must divide the side, but not under a published preset.
         preset: "default", "iccv2023" or "dfm_v2023".
         levels: shares of the bins for which DFM files are written.
         level: the one whose masks are the result's.
         ties: "include" or "exclude", see `RemovalResult.selected`.
         domain, class_index, batch_size, device, dtype, memory, form, spectra: see `freqkit.engine.score`.
-        published_batch_size: images per batch of the published losses.
+        published_batch_size: B, images per batch of the published losses.
         out, resume, overwrite: directory of the run, as in `freqkit.search.hfss`; holds run.json,
             journal.bin, removal.safetensors, classes.csv, and dfm-1.safetensors, dfm-5.safetensors, ...
             (percent).
@@ -84,6 +91,9 @@ def removal(
     cells, owner = removal_cells(size, patch, preset)
     if isinstance(published_batch_size, bool) or not isinstance(published_batch_size, int) or published_batch_size < 1:
         raise UsageError(f"removal: published_batch_size must be a positive integer; got {published_batch_size!r}.")
+    reduction = {"reduction": "class-mean"}
+    if published:
+        reduction = {"reduction": "published-batches-of-class", "published_batch_size": published_batch_size}
     run = RemovalRun(
         "removal", model, images, levels=levels, level=level, ties=ties, domain=domain,
         class_index=class_index, batch_size=batch_size, device=device, dtype=dtype, memory=memory,
@@ -91,21 +101,17 @@ def removal(
         identity={
             "preset": preset,
             "patch": patch,
-            "reduction": "published-batches" if published else "class-mean",
-            "published_batch_size": published_batch_size if published else None,
+            "reduction": reduction["reduction"],
+            "published_batch_size": reduction.get("published_batch_size"),
         },
     )  # fmt: skip
-    reduction = {"reduction": "class-mean"}
-    if published:
-        reduction = {"reduction": "published-batches", "published_batch_size": published_batch_size}
 
     def work(run, progress):
         scorer = run.scorer()
         run.note_down("running", forwards_total=scorer.forwards(len(cells) + 1 + len(run.searched)))
-        whole = mask_room.pack(torch.ones(1, 1, 1), cell=size, size=size, symmetry="average")
-        progress.start("removal", scorer.forwards(len(cells) + 1))
+        baseline = run.whole(scorer, progress, **reduction).loss[0]
+        progress.start("removal", scorer.forwards(len(cells)))
         try:
-            baseline = run.score(scorer, whole, "whole", progress, **reduction).loss[0]
             losses = []
             # Published blocks on the self-paired column come twice: score each effective mask once.
             first, inverse = distinct(cells, size, patch, preset)
@@ -117,14 +123,15 @@ def removal(
             progress.advance(saved, saved=True)
         finally:
             progress.finish()
-        return run.result(scorer, owner, torch.cat(losses)[inverse], baseline, None, progress)
+        return run.result(scorer, owner, torch.cat(losses)[inverse], baseline, None, progress, **reduction)
 
     if dry_run:
         scorer = run.scorer()
-        masks = len(distinct(cells, size, patch, preset)[0]) + 1
+        masks = len(distinct(cells, size, patch, preset)[0])
         return run.plan(
             scorer,
             [
+                run.whole_part(scorer),
                 ("removal", scorer.forwards(masks), 0, scorer.tiles(masks), None),
                 ("exact scores", scorer.forwards(len(run.searched)), 0, scorer.tiles(len(run.searched)), None),
             ],
@@ -144,8 +151,9 @@ class RemovalRun(SearchRun):
         identity = {**identity, "levels": list(self.levels), "level": level, "ties": ties}
         super().__init__(name, model, images, identity=identity, **how)
 
-    def result(self, scorer, owner, loss, baseline, estimate, progress):
-        """The `RemovalResult` of losses [K, all classes], after its masks at `level` are asked."""
+    def result(self, scorer, owner, loss, baseline, estimate, progress, **reduction):
+        """The `RemovalResult` of losses [K, all classes], after its masks at `level` are asked; their loss is reduced
+        as the others were, so that it stands beside the unfiltered one."""
         keep = self.searched
         result = RemovalResult(
             self.classes, self.counts, owner, loss[:, keep].contiguous(), baseline[keep],
@@ -155,9 +163,10 @@ class RemovalRun(SearchRun):
         chosen = mask_room.uncentred(result.masks)
         progress.start("dominant frequencies", scorer.forwards(len(chosen)))
         try:
-            scores = self.score(scorer, chosen, "dfm", progress).take_classes(keep)
+            scores = self.best_scores(scorer, chosen, "dfm", progress, **reduction)
         finally:
             progress.finish()
+        self.still(None if scores.still is None else scores.still.diagonal())
         self.note_down("running", economies=scorer.economies())
         result.mask_loss, result.tpr, result.fpr = (
             value.diagonal().clone() for value in (scores.loss, scores.tpr, scores.fpr)

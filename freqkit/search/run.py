@@ -11,8 +11,30 @@ from freqkit.engine.journal import finish_tile_on_signal
 from freqkit.engine.run_directory import forwards_in
 from freqkit.errors import UsageError
 from freqkit.results import SearchResult, StageResult
+from freqkit.results.clean import CleanRates
 from freqkit.search.cells import removal_cells
 from freqkit.search.plan import Plan
+
+CLEAN = "clean"  # key of the whole images in the journal
+
+
+def ask_whole(score, scorer):
+    """What the model makes of whole images.
+
+    Args:
+        score: called with the mask of everything and `per_sample=True`; gives `Scores` of all classes of the set.
+        scorer: the `Scorer` that it asks.
+
+    Returns:
+        (scores, bool [n] which images are recognised, `CleanRates` of the classes that have images).
+    """
+    everything = mask_room.pack(torch.ones(1, 1, 1), cell=scorer.size, size=scorer.size, symmetry="average")
+    scores = score(everything, per_sample=True)
+    answers = scores.samples["answer"][0].long()
+    classes, logits = len(scorer.classes), scorer.logits
+    confusion = torch.bincount(scorer.labels * logits + answers, minlength=classes * logits).view(classes, logits)
+    clean = CleanRates.of_confusion(scorer.classes, confusion, scorer.class_index)
+    return scores, answers == scorer.class_index[scorer.labels], clean
 
 
 class SearchRun:
@@ -26,6 +48,7 @@ class SearchRun:
         searched: numbers of the classes that have images; classes, counts: their names, int64 numbers of images.
         label: int64 [n], of each image the place of its class in `searched`.
         record: becomes run.json. journal: of the run directory, or None.
+        recognised: bool [n], the images that are recognised whole; None before `whole` asked.
     """
 
     def __init__(
@@ -68,7 +91,7 @@ class SearchRun:
             "model": dict(model.record), "data": dict(images.record),
             "forwards": 0, "backwards": 0, "forwards_resumed": 0, "forwards_saved": 0, "seconds": 0.0,
         }  # fmt: skip
-        self.journal = self.path = None
+        self.journal = self.path = self.recognised = None
 
     def note_down(self, status, **changes):
         """Put a state and facts on record, in run.json when there is one."""
@@ -87,6 +110,32 @@ class SearchRun:
         self.record.setdefault("device", str(scorer.forward.device))
         self.record.setdefault("ranks", ranks.current().facts(ranks.about_this_rank(scorer.forward.device)))
         return scorer
+
+    def whole(self, scorer, progress, **how):
+        """Scores (K = 1) of the images before anything is filtered; what they say of the network goes on record."""
+        progress.start("whole images", len(self.images), "forwards")
+        try:
+            scores, self.recognised, clean = ask_whole(
+                lambda masks, **more: self.score(scorer, masks, CLEAN, progress, **more, **how), scorer
+            )
+        finally:
+            progress.finish()
+        self.note_down("running", clean=clean.record)
+        for caution in clean.cautions():
+            progress.note(f"Caution: {caution}")
+        return scores
+
+    def whole_part(self, scorer):
+        """The row of a `plan` for `whole`."""
+        return "whole images", len(self.images), 0, scorer.tiles(1), None
+
+    def best_scores(self, scorer, masks, key, progress, **how):
+        """Scores of the masks that are the result, over the searched classes; they know what is still recognised."""
+        return self.score(scorer, masks, key, progress, among=self.recognised, **how).take_classes(self.searched)
+
+    def still(self, counts):
+        """Put on record how many images int64 [C] are recognised whole and through their class's map (or None)."""
+        self.record["clean"]["still"] = None if counts is None else counts.tolist()
 
     def score(self, scorer, masks, key, progress, **how):
         """Scores over all classes of the set, with their cost on record."""
@@ -126,10 +175,14 @@ class SearchRun:
             called = (answers == logit[assignment[first:last]]).double()
             return {name: torch.bincount(own, each).numpy() for name, each in (("called", called), ("loss", losses))}
 
+        def layout(tile):
+            present = len(assignment[tile[1] : tile[2]].unique())
+            return {"called": ("f", (present,)), "loss": ("f", (present,))}
+
         sums = {name: np.zeros((classes, number)) for name in ("called", "loss")}
         resumed = 0
         for (k, first, last), found, known in ranks.share(
-            tiles, show, journal=self.journal, progress=progress, check=self.check
+            tiles, show, journal=self.journal, progress=progress, check=self.check, layout=layout
         ):
             present = assignment[first:last].unique().numpy()
             for name, values in sums.items():
@@ -207,8 +260,8 @@ class SearchRun:
             self.path = directory.path if directory.writes else None
             self.record["session_began"] = time.time()
             self.record["forwards_before"] = forwards_in(self.journal)
-            note_down("running")
             try:
+                note_down("running")
                 with finish_tile_on_signal() as check:
                     self.check = check
                     result = work(self, progress)
@@ -236,7 +289,7 @@ class SearchRun:
         bits = mask_room.pack(kept.flatten(0, 1)[:, owner], cell=(1, 1), size=self.size, symmetry="hermitian")
         progress.start("exact scores", scorer.forwards(classes * each))
         try:
-            scores = self.score(scorer, bits, "stage-1", progress).take_classes(self.searched)
+            scores = self.best_scores(scorer, bits, "stage-1", progress)
         finally:
             progress.finish()
         self.note_down("running", economies=scorer.economies())
@@ -245,6 +298,7 @@ class SearchRun:
             own = value(scores).gather(0, order.T).T
             order = order.gather(1, own.sort(dim=1, descending=True, stable=True).indices)
         stage = StageResult(1, bits, scores, order, torch.ones(classes * each, dtype=torch.int64))
+        self.still(None if scores.still is None else scores.still[order[:, 0], torch.arange(classes)])
         self.record["stages_done"] = [1]
         if self.path is not None:
             stage.save(self.path / "stage-1.safetensors")

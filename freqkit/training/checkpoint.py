@@ -6,6 +6,7 @@ import torch
 
 from freqkit.errors import UsageError
 from freqkit.results.files import write_safetensors
+from freqkit.results.reading import read_tensors, shown
 
 FORMAT = "freqkit-checkpoint-1"
 
@@ -21,8 +22,11 @@ def write_checkpoint(path, tensors, facts):
     write_safetensors(path, flat, {"format": FORMAT, "facts": json.dumps(facts)})
 
 
-def read_checkpoint(path):
+def read_checkpoint(path, facts=dict):
     """(nested dicts of tensors, facts) of `write_checkpoint`.
+
+    Args:
+        facts: the kind that they must be of, see `freqkit.results.reading.fit`.
 
     Raises:
         UsageError: the file is no checkpoint of freqkit.
@@ -34,20 +38,12 @@ def read_checkpoint(path):
         >>> read_checkpoint(path)
         ({'model': {'w': tensor([1., 1.])}}, {'epoch': 3})
     """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            header = file.metadata() or {}
-            if header.get("format") != FORMAT:
-                raise UsageError(f"{path}: this is no checkpoint of freqkit.")
-            tensors = {}
-            for name in file.keys():
-                group, _, key = name.partition("/")
-                tensors.setdefault(group, {})[key] = file.get_tensor(name)
-    except (SafetensorError, OSError) as error:
-        raise UsageError(f"{path} is not a readable checkpoint: {error}") from error
-    return tensors, json.loads(header["facts"])
+    flat, about = read_tensors(path, "a checkpoint of a training", format=FORMAT, facts={"facts": facts})
+    tensors = {}
+    for name, value in flat.items():
+        group, _, key = name.partition("/")
+        tensors.setdefault(group, {})[key] = value
+    return tensors, about["facts"]
 
 
 def optimizer_state(optimizer):
@@ -62,10 +58,41 @@ def optimizer_state(optimizer):
     return tensors, rest
 
 
-def restore_optimizer(optimizer, tensors, rest):
-    """Put back what `optimizer_state` gave; learning rate and the like stay as they are."""
+def restore_optimizer(optimizer, tensors, rest, path="the checkpoint"):
+    """Put back what `optimizer_state` gave; learning rate and the like stay as they are.
+
+    Raises:
+        UsageError: what was given is not of this optimizer's parameters (`path` names the file).
+    """
+    own = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state = {}
     for name, value in {**tensors, **rest}.items():
         number, _, key = name.partition(".")
+        if not number.isdecimal() or len(number) > 9 or int(number) >= len(own) or not key:
+            raise UsageError(f"{path}: the optimizer's state names {shown(name, 40)}, which this optimizer has not.")
+        if isinstance(value, torch.Tensor) and value.shape not in (own[int(number)].shape, torch.Size([])):
+            raise UsageError(
+                f"{path}: the optimizer's state {shown(name, 40)} must have shape {list(own[int(number)].shape)}; "
+                f"got {list(value.shape)}."
+            )
         state.setdefault(int(number), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def restore_network(network, tensors, path):
+    """Load a state that must have the network's own names, shapes and dtypes.
+
+    Raises:
+        UsageError: it has others.
+    """
+    own = network.state_dict()
+    for name in sorted({*own, *tensors}):
+        if name not in tensors or name not in own:
+            raise UsageError(f"{path}: {shown(name, 60)} is {'missing' if name in own else 'not of this network'}.")
+        one, other = own[name], tensors[name]
+        if one.shape != other.shape or one.dtype != other.dtype:
+            raise UsageError(
+                f"{path}: {shown(name, 60)} must be {one.dtype} {list(one.shape)}; got {other.dtype} "
+                f"{list(other.shape)}.".replace("torch.", "")
+            )
+    network.load_state_dict(tensors)

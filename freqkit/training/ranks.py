@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import torch
 import torch.distributed as dist
 
+from freqkit.errors import torchrun
+
 
 class Ranks:
     """This process among `world`; every method does nothing when it is alone."""
@@ -44,7 +46,7 @@ def ranks(device):
     """`Ranks` of a process group: the one that is there, or one from torchrun's environment, ended afterwards."""
     if dist.is_available() and dist.is_initialized():
         yield Ranks(dist.get_rank(), dist.get_world_size())
-    elif int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    elif torchrun()[1] > 1:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         try:
             yield Ranks(dist.get_rank(), dist.get_world_size())
@@ -57,7 +59,6 @@ def ranks(device):
 def own_device(device):
     """`cuda` -> this rank's GPU on its machine."""
     device = torch.device(device)
-    local = os.environ.get("LOCAL_RANK")
-    if device.type == "cuda" and device.index is None and local is not None:
-        return torch.device("cuda", int(local))
+    if device.type == "cuda" and device.index is None and "LOCAL_RANK" in os.environ:
+        return torch.device("cuda", torchrun()[2])
     return device

@@ -108,14 +108,16 @@ class Recipe:
         return {name: value for name, value in values.items() if name not in without}
 
 
-# iccv2023: Wang et al., ICCV 2023. The published 90/10 split is unseeded and its validation images are augmented;
-# here it is drawn by --seed's hash, stratified, and not augmented.
+# iccv2023: Wang et al., ICCV 2023. In the published order: padded by 4, flipped, and of that a window of random size
+# and place brought to the old side. Photographs are so treated at their own size there, here once they have the
+# network's. The published 90/10 split is unseeded and its validation images are augmented; here it is drawn by
+# --seed's hash, stratified, and not augmented.
 # timm-like: the usual ingredients of timm's recipes for training from scratch, for one machine.
 RECIPES = {
     "plain": Recipe(),
     "iccv2023": Recipe(
         epochs=200, batch_size=64, lr=0.01, weight_decay=1e-4, schedule="plateau", factor=0.1, patience=10,
-        augment=("crop", "flip", "resized-crop"), val_fraction=0.1,
+        augment=("pad", "flip", "resized-crop"), val_fraction=0.1,
     ),
     "cifar": Recipe(epochs=200, batch_size=128, lr=0.1, weight_decay=5e-4, warmup=1.0, augment=("crop", "flip")),
     "timm-like": Recipe(

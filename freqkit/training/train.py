@@ -14,7 +14,14 @@ from freqkit.data.augment import Augment, key, mix
 from freqkit.errors import UsageError
 from freqkit.models.weights import save_weights
 from freqkit.results.learning_curves import LearningCurves
-from freqkit.training.checkpoint import optimizer_state, read_checkpoint, restore_optimizer, write_checkpoint
+from freqkit.results.reading import COUNT
+from freqkit.training.checkpoint import (
+    optimizer_state,
+    read_checkpoint,
+    restore_network,
+    restore_optimizer,
+    write_checkpoint,
+)
 from freqkit.training.evaluate import check_fit, count, evaluate, to_input
 from freqkit.training.ranks import own_device
 from freqkit.training.ranks import ranks as process_group
@@ -22,6 +29,13 @@ from freqkit.training.recipes import recipe as make_recipe
 from freqkit.training.spectral import normalised
 
 HISTORY = ("epoch", "lr", "loss", "accuracy", "val_loss", "val_accuracy")
+# What a checkpoint must hold beside tensors; a kind of freqkit.results.reading.fit
+_FACTS = {
+    "epoch": COUNT, "step": COUNT, "history": [dict.fromkeys(HISTORY, (float, None))],
+    "val": ({"loss": float, "accuracy": float}, None), "optimizer": {str: (float, bool, None)},
+    "plateau": {"scale": float, "best": (float, None), "bad": COUNT}, "scaler": ({str: float}, None),
+    "moments": [COUNT],
+}  # fmt: skip
 
 
 def train(
@@ -301,6 +315,11 @@ class _Training:
         self.moments.append(self.step)
         self.confusions.append(confusion)
 
+    def asked_shape(self):
+        """[C, L] of the confusion matrices that `follow` counts."""
+        images = self.train_set if self.val_set is None else self.val_set
+        return len(images.classes), self.model.num_classes
+
     @property
     def learning(self):
         """`LearningCurves`, or None."""
@@ -338,11 +357,29 @@ class _Training:
         }
         return groups, facts
 
-    def restore(self, groups, facts):
-        self.model.network.load_state_dict(groups["model"])
+    def restore(self, path):
+        """Go on from the checkpoint at `path`, which must be one of this very training."""
+        groups, facts = read_checkpoint(path, _FACTS)
+        epoch, confusion = facts["epoch"], groups.get("learning", {}).get("confusion")
+        looks = 0 if self.follow is None else len(facts["moments"])
+        fits = {
+            "the state of a model": "model" in groups and ("ema" in groups) == (self.ema is not None),
+            f"the steps and the history of {epoch} epochs": facts["step"] == epoch * self.per_epoch
+            and len(facts["history"]) == epoch <= self.recipe.epochs,
+            "the state of a gradient scaler": (facts["scaler"] is None) == (self.scaler is None),
+            f"confusion matrices of {looks} moments": looks == len(facts["moments"])
+            and (confusion is None) == (looks == 0)
+            and (confusion is None or (confusion.dtype == torch.int64 and confusion.shape[1:] == self.asked_shape()))
+            and (confusion is None or len(confusion) == looks),
+            "what the validation images gave": (facts["val"] is None) == (self.val_set is None or epoch == 0),
+        }
+        for what, right in fits.items():
+            if not right:
+                raise UsageError(f"{path}: must hold {what}, as this training would; it does not.")
+        restore_network(self.model.network, groups["model"], path)
         if self.ema is not None:
-            self.ema.network.load_state_dict(groups["ema"])
-        restore_optimizer(self.optimizer, groups.get("optimizer", {}), facts["optimizer"])
+            restore_network(self.ema.network, groups["ema"], path)
+        restore_optimizer(self.optimizer, groups.get("optimizer", {}), facts["optimizer"], path)
         self.plateau.state = facts["plateau"]
         if self.scaler is not None:
             self.scaler.load_state_dict(facts["scaler"])
@@ -384,6 +421,7 @@ class _Training:
 
 def _run_in(state, out, resume, overwrite, keep_every, tensorboard, progress):
     """The training in a run directory, which the first rank writes."""
+    from freqkit.engine.journal import finish_tile_on_signal
     from freqkit.engine.run_directory import RunDirectory
     from freqkit.results.files import write_csv
 
@@ -392,7 +430,7 @@ def _run_in(state, out, resume, overwrite, keep_every, tensorboard, progress):
     with RunDirectory(out, state.identity, resume=resume, overwrite=overwrite) if first else nullcontext() as run:
         state.ranks.wait()
         if resume and checkpoint.is_file():
-            state.restore(*read_checkpoint(checkpoint))
+            state.restore(checkpoint)
         log = _tensorboard(out) if tensorboard and first else None
         began, facts = time.monotonic(), _facts(state)
         before = (run.previous or {}).get("seconds", 0) if first else 0
@@ -404,7 +442,7 @@ def _run_in(state, out, resume, overwrite, keep_every, tensorboard, progress):
 
         def after_epoch():
             if first:
-                write_checkpoint(checkpoint, *state.state())
+                # The checkpoint comes last: what a run killed before it has written, the resumed one writes again.
                 if keep_every is not None and state.epoch % keep_every == 0:
                     save_weights(state.evaluated, out / f"weights-{state.epoch:04d}.safetensors")
                 write_csv(out / "history.csv", HISTORY, state.history)
@@ -413,21 +451,31 @@ def _run_in(state, out, resume, overwrite, keep_every, tensorboard, progress):
                         log.add_scalar(name, state.history[-1][name], state.epoch)
                 if state.follow is not None:
                     state.learning.save(out / "learning.safetensors")
+                write_checkpoint(checkpoint, *state.state())
             write("running")
             state.ranks.wait()
 
-        write("running")
         try:
-            result = state.run(progress, after_epoch)
+            write("running")
+            with finish_tile_on_signal() as check:
+
+                def after_step(done, total):
+                    if progress is not None:
+                        progress(done, total)
+                    check()
+
+                result = state.run(after_step, after_epoch)
+            if first:
+                save_weights(state.model, out / "weights.safetensors")
+            write(
+                "finished", result={name: result[name] for name in result if name != "epochs"}, model=state.model.record
+            )
         except BaseException as error:
             write("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error=str(error))
             raise
         finally:
             if log is not None:
                 log.close()
-        if first:
-            save_weights(state.model, out / "weights.safetensors")
-        write("finished", result={name: result[name] for name in result if name != "epochs"}, model=state.model.record)
         state.ranks.wait()
     return result
 

@@ -8,7 +8,8 @@ from freqkit.cli import demo
 
 from .conftest import sentence
 
-SMALL = {"training": 200, "search": 6, "fresh": 20, "epochs": 6, "candidates": (60, 100, 150, 200)}
+# Five seeds gave recalls of 0.625 to 0.875, and 4.7 to 8.0 times as many as by chance.
+SMALL = {"training": 200, "search": 10, "fresh": 20, "epochs": 8, "candidates": (80, 130, 200, 250)}
 
 
 @pytest.fixture(scope="module")
@@ -17,6 +18,7 @@ def found(tmp_path_factory):
     return out, demo.run(out, batch_size=256, **SMALL)
 
 
+@pytest.mark.measured
 def test_finds_more_of_the_planted_frequencies_than_chance(found):
     """Even this small search keeps planted bins at least three times as often as a blind mask would."""
     _, table = found
@@ -28,6 +30,7 @@ def test_finds_more_of_the_planted_frequencies_than_chance(found):
     assert shortcut["precision"] == shortcut["found"] / shortcut["kept"]
 
 
+@pytest.mark.measured
 def test_reports_rates_on_unseen_images(found):
     _, table = found
     assert table["accuracy"] > 0.6

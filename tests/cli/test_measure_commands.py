@@ -72,6 +72,7 @@ def test_errors(run, net, images_folder, tmp_path):
         ((*dfm, "--patch", 5), "must be a multiple of 5"),
         ((*dfm, "--method", "gradient", "--preset", "iccv2023"), "is a way of removal"),
         ((*dfm, "--resume", "--overwrite"), "exclude each other"),
+        ((*dfm, "--published-batch-size", 5), "needs --preset iccv2023 or dfm_v2023"),
     ]
     for call, message in cases:
         result = run(*call)
@@ -93,3 +94,31 @@ def test_band_stop(run, images_folder, weights, tmp_path):
     assert set(facts["accuracy"]) == {"all", "B1", "B2"} and facts["forwards"] == 60
     result = run("band-stop", *flags, "--edges", "8,x")
     assert result.exit_code == 2 and "--edges must be numbers" in sentence(result)
+
+
+def test_rates_on_what_the_published_order_leaves(run, net, images_folder, tmp_path):
+    """The search's images are its selection; the presets of ICCV 2023 read npy floats as published."""
+    import numpy as np
+
+    from freqkit.data import load_images
+
+    data = ("--data", images_folder, "--image-size", 32, "--published-order", "--split-fraction", 0.4)
+    how = ("--preset", "cvpr2025", "--candidates", 6, "--stages", 1)
+    found = run("search", *net, *data, *how, "--out", tmp_path / "run")
+    assert found.exit_code == 0, found.stderr
+    tested = run("rates", *net, *data, "--rest", "--dfm", tmp_path / "run" / "dfm.safetensors", "--json")
+    assert json.loads(tested.stdout)["selected_on_test_set"] is False, tested.stderr
+    assert {row["images"] for row in json.loads(tested.stdout)["classes"]} == {3}
+
+    images = load_images(images_folder, image_size=32)
+    (tmp_path / "npy").mkdir()
+    np.save(tmp_path / "npy" / "train_data.npy", (images.images.numpy() + np.float32(0.6)) / 256)
+    np.save(tmp_path / "npy" / "train_label.npy", images.labels.numpy())
+    call = ("dfm", *net, "--data", tmp_path / "npy", "--patch", 13, "--level", 0.5, "--levels", 0.5)
+    ways = {"a": ("--preset", "iccv2023"), "b": ("--preset", "iccv2023", "--npy-floats", "round")}
+    for name, way in ways.items():
+        result = run(*call, *way, "--out", tmp_path / name)
+        assert result.exit_code == 0, result.stderr
+    read = {name: json.loads((tmp_path / name / "run.json").read_text())["data"] for name in ways}
+    assert read["a"]["npy_floats"] == "published" and "npy_floats" not in read["b"]
+    assert read["a"]["fingerprint"] != read["b"]["fingerprint"]

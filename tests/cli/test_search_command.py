@@ -116,7 +116,8 @@ def test_dry_run_writes_nothing_and_counts(run, flags, tmp_path):
     plan = json.loads(result.stdout)
     assert not out.exists()
     assert plan["images"] == 20
-    assert plan["forwards"] == sum(stage["distinct"] for stage in plan["stages"]) * 20
+    assert plan["forwards"] == (1 + sum(stage["distinct"] for stage in plan["stages"])) * 20
+    assert plan["remark"].startswith("20 of the forwards show the whole images")
     assert plan["seconds"] > 0
     assert plan["memory"]["images"] == 20 * 3 * 32 * 32
     result = run(*flags, "--dry-run")
@@ -236,6 +237,48 @@ def test_published_preset(run, flags, tmp_path):
     dfm = load_dfm(tmp_path / "run" / "dfm.safetensors")
     assert dfm.preset == "cvpr2025"
     assert torch.isin(dfm.masks, torch.tensor([0.0, 0.5, 1.0])).all()
+
+
+def test_the_preset_sets_what_the_released_code_takes(run, flags, tmp_path):
+    """Unless it is given; what differs is said, on record, and done again by rerun."""
+    out = tmp_path / "run"
+    call = [*flags, "--preset", "cvpr2025", "--candidates", "9", "--published-order", "--split-fraction", "0.5"]
+    result = run(*call, "--published-batch-size", "4", "--out", out, "--json")
+    assert result.exit_code == 0, result.stderr
+    assert "unlike the released code: candidates 9 (there: 500)" in result.stderr
+    assert "published_batch_size 4 (there: 4000)" in result.stderr and "keep" not in result.stderr
+    record = json.loads((out / "run.json").read_text())
+    identity = record["identity"]
+    assert (identity["keep"], identity["seed"], identity["published_batch_size"]) == (0.8, 42, 4)
+    assert set(record["differs_from_published"]) == {"candidates", "top", "published_batch_size", "stages", "images"}
+    assert {"split_fraction": 0.5, "seed": 42, "split_order": "published"}.items() <= record["data"].items()
+
+    from freqkit import hfss, load_images, load_model
+
+    model = load_model("small_convnet", weights=flags[4])
+    pool = load_images(flags[6], image_size=32)
+    how = {"preset": "cvpr2025", "stages": 2, "top": 2, "batch_size": 50, "keep": 0.8, "seed": 42}
+    same = hfss(model, pool, candidates=9, published_batch_size=4, published_order=0.5, dtype="float32", **how)
+    assert [row["loss"] for row in same.table()] == [row["loss"] for row in json.loads(result.stdout)["classes"]]
+    assert identity["data"]["fingerprint"] == pool.published_split(0.5)[0].fingerprint
+
+    done = run("rerun", out, "--out", tmp_path / "again")
+    assert done.exit_code == 0, done.stderr
+    assert "published-order: true" in (tmp_path / "again" / "run.yaml").read_text()
+    assert run(*call, "--published-batch-size", "4", "--out", out, "--resume").exit_code == 0
+    result = run(*call, "--published-batch-size", "5", "--out", out, "--resume")
+    assert result.exit_code == 2 and "--published-batch-size (there 4, now 5)" in sentence(result)
+    plan = run(*call, "--keep", "0.5", "--seed", "0", "--dry-run", "--json")
+    assert plan.exit_code == 0 and json.loads(plan.stdout)["images"] == 10
+    assert "keep 0.5 (there: 0.8)" in plan.stderr and "seed 0 (there: 42)" in plan.stderr
+
+
+def test_published_flags_that_do_not_fit(run, flags, tmp_path):
+    result = run(*flags, "--published-batch-size", "4", "--out", tmp_path / "run")
+    assert result.exit_code == 2 and "needs --preset cvpr2025" in sentence(result)
+    result = run(*flags, "--published-order", "--out", tmp_path / "run")  # 0.05 of 20 images of 4 classes
+    assert result.exit_code == 2 and "a share of 0.05 of 20 images makes 1 and 19" in sentence(result)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(("flag", "value"), [("risk", 0.01), ("stopping", "certain")])

@@ -66,11 +66,11 @@ def test_the_default_is_learned_and_a_preset_means_the_published_method(run, fla
 @pytest.mark.parametrize(
     ("searcher", "more", "forwards", "backwards"),
     [
-        # 20 images of 4 classes, 514 pairs
-        ("learned", ["--steps", "3"], 20 + 2 * 4 * 3 * (5 + 15) + 2 * 4 * 20 + 2 * 20, 3 * 20 + 2 * 4 * 3 * (5 + 15)),
-        ("evolve", ["--generations", "2"], 20 + (2 * (16 + 8) + 4) * 20 + 4 * 20, 3 * 20),
+        # 20 images of 4 classes, 514 pairs; every search shows the whole images once
+        ("learned", ["--steps", "3"], 40 + 2 * 4 * 3 * (5 + 15) + 2 * 4 * 20 + 2 * 20, 3 * 20 + 2 * 4 * 3 * (5 + 15)),
+        ("evolve", ["--generations", "2"], 40 + (2 * (16 + 8) + 4) * 20 + 4 * 20, 3 * 20),
         ("greedy", [], 515 * 20 + 4 * 20, 0),
-        ("gradient", ["--rescore", "0.1"], 20 + 51 * 20 + 4 * 20, 3 * 20),
+        ("gradient", ["--rescore", "0.1"], 40 + 51 * 20 + 4 * 20, 3 * 20),
         ("removal", ["--patch", "8"], 12 * 20 + 4 * 20, 0),
     ],
 )
@@ -86,7 +86,8 @@ def test_a_dry_run_tells_the_cost_of_every_searcher(run, flags, tmp_path, search
     many = run(*how, "--dry-run", "--ranks", "2")
     assert many.exit_code == 0 and "2 ranks as fast as this one" in many.stdout
     if searcher == "evolve":  # masks of a generation by their own images, then by others: later ones wait for earlier
-        assert plan["stages"][1]["calls"] == [16, 8, 16, 12] and plan["stages"][1]["tiles"] == 52
+        asked = plan["stages"][2]  # after the whole images and the ranking
+        assert asked["calls"] == [16, 8, 16, 12] and asked["tiles"] == 52
 
 
 def test_compare_searchers(run, flags, tmp_path, images_folder):

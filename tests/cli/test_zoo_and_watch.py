@@ -2,7 +2,7 @@
 
 import json
 import shutil
-import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -88,21 +88,20 @@ def live(tmp_path):
         yield tmp_path / "run", directory
 
 
-def test_watch_follows_a_run_to_its_end(run, live):
+def test_watch_follows_a_run_to_its_end(run, live, monkeypatch):
     folder, directory = live
     assert run("watch", folder, "--once").stdout == "running, stage 1: 20 of 100 forwards (20%)\n"
 
-    def go_on():
+    def go_on(seconds):  # while the command waits for its next look
+        assert seconds == 0.1
         directory.journal.put("stage-1/2-4/0-10", loss=[1.0])
         directory.journal.flush()
         directory.write({"status": "finished", "stage": 1, "stages_done": [], "forwards_total": 100, "seconds": 2.0})
 
-    timer = threading.Timer(0.4, go_on)
-    timer.start()
+    monkeypatch.setattr("freqkit.cli.watch.time", SimpleNamespace(sleep=go_on))
     lines = run("watch", folder, "--every", 0.1).stdout.splitlines()
-    timer.join()
     assert lines[0] == "running, stage 1: 20 of 100 forwards (20%)"
-    assert lines[-1].startswith("finished, stage 1: 40 of 100 forwards (40%)")
+    assert len(lines) == 2 and lines[1].startswith("finished, stage 1: 40 of 100 forwards (40%)")
     assert json.loads(run("watch", folder, "--json").stdout)["forwards_done"] == 40
 
 

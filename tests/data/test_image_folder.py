@@ -11,6 +11,7 @@ import torch
 from PIL import Image, ImageFile
 
 from freqkit.data import load_images, synthetic, write_image_folder
+from freqkit.data.preprocessing import Preprocessing
 from freqkit.errors import BadImageError, UsageError
 
 SHARED = Path(os.environ.get("FREQKIT_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -66,6 +67,22 @@ def test_resizing_is_torchvisions(tmp_path, shape, size):
     images = load_images(tmp_path, image_size=size, resize="center-crop")
     assert np.array_equal(images.images[0].numpy(), np.asarray(crop).transpose(2, 0, 1))
     assert images.record["resize"] == "center-crop" and images.record["resized_side"] == side
+
+
+@pytest.mark.parametrize("size", [64, 224, 299, 300])
+@pytest.mark.parametrize("shape", [(300, 200), (257, 256), (90, 91)])
+def test_the_published_crop_is_of_256(shape, size):
+    """`Resize(256)`, `CenterCrop(size)` whatever the size, black around where that is more."""
+    transforms = pytest.importorskip("torchvision.transforms", reason="torchvision is the reference here")
+    noise = np.random.default_rng(0).integers(0, 256, (*shape[::-1], 3), dtype=np.uint8)
+    image = Image.fromarray(noise)
+    want = transforms.Compose([transforms.Resize(256), transforms.CenterCrop(size)])(image)
+    published, own = Preprocessing(size, "center-crop", 256), Preprocessing(size, "center-crop")
+    assert np.array_equal(published.fit(image), np.asarray(want).transpose(2, 0, 1))
+    assert np.array_equal(published.fit(image), own.fit(image)) == (size == 224)
+    assert (published.side, own.side) == (256, size * 256 // 224)
+    with pytest.raises(UsageError, match="resized_side must be a positive integer"):
+        Preprocessing(size, "center-crop", 0)
 
 
 def test_native_size_is_untouched(tmp_path):

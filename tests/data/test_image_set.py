@@ -1,5 +1,6 @@
 """ImageSet: fitting parts, subsets, stratified splits."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -67,3 +68,36 @@ def test_split_is_stratified_and_independent_of_order():
             whole.split(fraction)
     with pytest.raises(UsageError, match="seed"):
         whole.split(0.5, seed="x")
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.5, 0.9])
+def test_published_split_is_scikit_learns(share):
+    """Part and order, whatever the counts of the classes, also when one has no image."""
+    from sklearn.model_selection import StratifiedShuffleSplit
+
+    chance = np.random.default_rng(0)
+    for seed in (42, 0, 7):
+        labels = torch.from_numpy(np.sort(chance.choice([0, 1, 3, 4], 220, p=[0.1, 0.2, 0.3, 0.4])))
+        for order in (np.arange(220), chance.permutation(220)):
+            whole = make(220, ("a", "b", "none", "c", "d"), labels=labels[order])
+            split = StratifiedShuffleSplit(1, random_state=seed, test_size=share)
+            rest, drawn = next(split.split(np.zeros(220), whole.labels.numpy()))
+            selection, others = whole.published_split(share, seed)
+            assert selection.paths == [whole.paths[i] for i in drawn]
+            assert others.paths == [whole.paths[i] for i in rest]
+    assert selection.record["subset"] == {"fraction": share, "seed": seed, "order": "published", "part": "selection"}
+    assert len(make(1000).published_split()[0]) == 50
+
+
+def test_published_split_refused():
+    whole = make(40)
+    for share in (0, 1, 1.5, True, None, "x"):
+        with pytest.raises(UsageError, match="share must be a number"):
+            whole.published_split(share)
+    for seed in (-1, 2**32, 1.0):
+        with pytest.raises(UsageError, match="seed must be an integer"):
+            whole.published_split(0.5, seed)
+    with pytest.raises(UsageError, match=r"as there are classes, 2; a share of 0.02 of 40 images makes 1 and 39"):
+        whole.published_split(0.02)
+    with pytest.raises(UsageError, match="at least two images"):
+        make(3).published_split(0.5)

@@ -1,6 +1,7 @@
 """Published layouts: CIFAR, idx, npy, divided folders; what is recognised, and what is refused."""
 
 import gzip
+import io
 import os
 import pickle
 import struct
@@ -141,6 +142,97 @@ def test_fashion_mnist_itself():
     ink = [float(images.images[images.labels == c].double().mean()) for c in range(10)]
     assert min(ink) == ink[5] and ink[8] > 2 * ink[5] and ink[4] > 2 * ink[1] * 0.8
     assert len(load_images(FASHION, part="train")) == 60_000
+
+
+def objects(items):
+    array = np.empty(len(items), object)
+    array[:] = items
+    return array
+
+
+def test_npy_floats_as_published(tmp_path):
+    """clip, times 255 in float32, down."""
+    values = np.random.default_rng(0).normal(0.5, 0.4, (6, 3, 8, 8)).astype(np.float32)
+    values[0] = np.arange(192).reshape(3, 8, 8) / np.float32(255)
+    np.save(tmp_path / "train_data.npy", values)
+    np.save(tmp_path / "train_label.npy", np.arange(6))
+    with pytest.raises(UsageError, match=r"floats in \[0, 1\]; image 1 .*npy_floats='published' clips"):
+        load_images(tmp_path)
+    got = load_images(tmp_path, npy_floats="published")
+    for image, want in zip(got.images.numpy(), values, strict=True):
+        for byte, value in zip(image.ravel(), want.ravel(), strict=True):
+            assert byte == int(np.float32(min(max(value, 0), 1)) * np.float32(255))
+    assert got.record["npy_floats"] == "published"
+    np.save(tmp_path / "train_data.npy", values.clip(0, 1))
+    rounded = load_images(tmp_path)
+    assert np.array_equal(rounded.images.numpy(), np.rint(255 * values.clip(0, 1).astype(np.float64)))
+    assert np.array_equal(rounded.images[0].numpy().ravel(), np.arange(192)) and "npy_floats" not in rounded.record
+    values[2, 0, 0, 0] = np.nan
+    np.save(tmp_path / "train_data.npy", values)
+    with pytest.raises(UsageError, match="floats in"):
+        load_images(tmp_path, npy_floats="published")
+    with pytest.raises(UsageError, match="npy_floats must be one of round, published; got 'floor'"):
+        load_images(tmp_path, npy_floats="floor")
+
+
+def test_npy_of_objects(tmp_path):
+    """Tensors of a list, views of one tensor, arrays; labels as numbers or tensors."""
+    images = synthetic(1, images_per_class=2)
+    x = images.images.float() / 255
+    np.save(tmp_path / "train_label.npy", objects(images.labels.tolist()))
+    layouts = (
+        [image.clone() for image in x],
+        list(x),
+        [image.permute(1, 2, 0).contiguous().permute(2, 0, 1) for image in x],
+        [image.double() for image in x],
+        [image.numpy() for image in x],
+        list(images.images),
+    )
+    for items in layouts:
+        np.save(tmp_path / "train_data.npy", objects(items))
+        got = load_images(tmp_path)
+        assert torch.equal(got.images, images.images) and torch.equal(got.labels, images.labels)
+    np.save(tmp_path / "train_label.npy", objects([torch.tensor(label) for label in images.labels.tolist()]))
+    assert torch.equal(load_images(tmp_path).labels, images.labels)
+
+
+class Runs:
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (self.mark,)
+
+
+def test_npy_of_objects_runs_nothing(tmp_path):
+    np.save(tmp_path / "train_label.npy", np.arange(2))
+    tensor, mark = torch.zeros(3, 8, 8), tmp_path / "ran"
+    whole = io.BytesIO()
+    np.save(whole, objects([tensor, tensor.clone()]))
+    whole = whole.getvalue()
+    count = (192).to_bytes(8, "little")
+    cases = [
+        (objects([tensor, Runs(str(mark))]), "asks for"),
+        (objects([tensor, {"a": tensor}]), "EMPTY_DICT"),
+        (objects([tensor, torch.zeros(3, 8, 4)]), "objects of one type and shape"),
+        (objects([tensor, "text"]), "it holds a str"),
+        (objects([Runs(str(mark))] * 2), "asks for"),
+        (whole[:-60], "is damaged"),
+        (whole.replace(count, (2**40).to_bytes(8, "little")), "cut off"),
+        (whole.replace(b"FloatStorage", b"EvilStorages"), "asks for"),
+    ]
+    for content, message in cases:
+        if isinstance(content, bytes):
+            (tmp_path / "train_data.npy").write_bytes(content)
+        else:
+            np.save(tmp_path / "train_data.npy", content)
+        with pytest.raises(UsageError, match=message):
+            load_images(tmp_path)
+        assert not mark.exists()
+    for cut in range(130, len(whole), 37):
+        (tmp_path / "train_data.npy").write_bytes(whole[:cut])
+        with pytest.raises(UsageError, match=r"train_data\.npy"):
+            load_images(tmp_path)
 
 
 def test_npy(tmp_path):

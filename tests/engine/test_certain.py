@@ -30,6 +30,7 @@ def test_the_top_is_never_lost(kind):
         assert looked <= losses.size
 
 
+@pytest.mark.measured
 def test_far_fewer_losses_are_looked_at():
     chance = np.random.default_rng(0)
     losses = chance.gamma(0.5, 1, (1, 200)) * chance.uniform(0.5, 2, (100, 1)) * chance.gamma(4, 0.25, (100, 200))

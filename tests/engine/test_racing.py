@@ -27,6 +27,7 @@ def test_order_is_a_fixed_permutation():
 
 
 @pytest.mark.parametrize("tail", ["normal", "lognormal", "two points"])
+@pytest.mark.measured
 @pytest.mark.parametrize("images", [100, 1000])
 def test_members_of_the_top_are_lost_less_often_than_the_risk(tail, images):
     """Candidates close together, heavy-tailed losses that share the difficulty of the image."""
@@ -48,6 +49,7 @@ def test_members_of_the_top_are_lost_less_often_than_the_risk(tail, images):
     assert looked < (0.9 if images == 100 else 0.7) * total
 
 
+@pytest.mark.measured
 def test_members_of_the_top_are_kept_on_real_losses():
     """Photographs, a trained network, candidates of stage 1: two hundred random orders of showing."""
     from freqkit.data import load_images

@@ -86,3 +86,23 @@ def test_an_unwritable_directory_is_named(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(UsageError, match="cannot be written"):
         RunDirectory(tmp_path, IDENTITY)
+
+
+@pytest.mark.parametrize("how", ["resume", "overwrite"])
+def test_a_run_killed_while_it_replaced_another_is_begun_anew(tmp_path, how):
+    """Its run.json is gone, results of the other are not: the journal tells that they are freqkit's."""
+    begin(tmp_path)
+    (tmp_path / "stage-3.safetensors").write_text("of the other")
+    (tmp_path / "run.yaml").write_text("of the other")
+    (tmp_path / "run.json").unlink()
+    with RunDirectory(tmp_path, {"seed": 9}, **{how: True}) as run:
+        assert run.previous is None and len(run.journal) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["journal.bin"]
+
+
+def test_results_beside_another_kind_of_journal_are_not_ours(tmp_path):
+    (tmp_path / "journal.bin").write_bytes(b"dear diary")
+    (tmp_path / "run.yaml").write_text("mine")
+    with pytest.raises(UsageError, match=r"holds run\.yaml but no run\.json"):
+        RunDirectory(tmp_path, IDENTITY, overwrite=True)
+    assert (tmp_path / "run.yaml").read_text() == "mine"

@@ -269,7 +269,7 @@ DTYPE = b"cnumpy\ndtype\n(S'f8'\nI00\nI01\ntR(I3\nS'<'\nNNNI-1\nI-1\nI0\ntb"
 @pytest.mark.parametrize(
     ("stream", "words"),
     [
-        (b"", "not a readable pickle"),
+        (b"", "it is empty"),
         (b"\x80\x04", "not a readable pickle"),
         (b"garbage", "not a readable pickle"),
         (b"(dI0\n" + ARRAY + b"s.", "array or a list of arrays"),  # an array that was never described

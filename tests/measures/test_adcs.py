@@ -38,11 +38,11 @@ def by_formula(images, combine, **normalisation):
     return np.stack([sum(np.sign(e - other) for other in energy) for e in energy])
 
 
-def by_published_code(images):
-    """Sums, zeros replaced, grey of the difference, -1 on ties, the class itself included."""
-    each = magnitudes(images, PUBLISHED_MEAN, PUBLISHED_STD)
-    energy = [each[images.labels.numpy() == c].sum(0) for c in range(len(images.classes))]
-    energy = [np.where(e == 0, 1.2e-11, e) for e in energy]
+def by_published_code(images, mean=PUBLISHED_MEAN, std=PUBLISHED_STD):
+    """Zeros of each image replaced, sums, grey of the difference, -1 on ties, the class itself included."""
+    energy = [np.zeros(images.images.shape[1:]) for _ in images.classes]
+    for plane, label in zip(magnitudes(images, mean, std), images.labels.tolist(), strict=True):
+        energy[label] += np.where(plane == 0, 1.2e-11, plane)
     maps = []
     for e in energy:
         total = 0
@@ -98,6 +98,43 @@ def test_ties():
     assert maps.flatten(1).T.unique(dim=0).tolist() == [[1, 1, -2]]
     published = adcs(images, preset="iccv2023", mean=(0, 0, 0), std=(1, 1, 1), dtype=torch.float64).maps
     assert published.flatten(1).T.unique(dim=0).tolist() == [[-1, -1, -3]]
+
+
+def test_zeros_are_replaced_in_every_image():
+    """Images of nothing but DC: of classes with 1, 2 and 3 of them the larger has more of all else, in the published
+    code alone; and classes of which one image has a wave that the others lack."""
+    flat = torch.full((6, 3, 8, 8), 128, dtype=torch.uint8)
+    flat[[1, 3]] = 64  # DC differs
+    images = ImageSet(flat, torch.tensor([0, 1, 1, 2, 2, 2]), ["a", "b", "c"], [f"x/{i}" for i in range(6)])
+    how = {"mean": (0.0,) * 3, "std": (1.0,) * 3, "dtype": torch.float64}
+    maps = adcs(images, preset="iccv2023", **how).maps
+    assert maps[:, 0, 0].tolist() == [-3, -1, 1]
+    assert np.array_equal(maps, by_published_code(images, (0, 0, 0), (1, 1, 1)))
+    formula = adcs(images, **how).maps
+    assert formula[:, 0, 0].tolist() == [0, 0, 0]
+    stripes = flat.clone()
+    stripes[[0, 4], :, :, ::2] = 0
+    images = ImageSet(stripes, images.labels, images.classes, images.paths)
+    maps = adcs(images, preset="iccv2023", batch_size=1, **how).maps
+    assert np.array_equal(maps, by_published_code(images, (0, 0, 0), (1, 1, 1)))
+    batches = [(images.images[i : i + 1], images.labels[i : i + 1]) for i in (5, 0, 3, 1, 2, 4)]
+    assert torch.equal(adcs(batches, classes=images.classes, preset="iccv2023", **how).maps, maps)
+
+
+@pytest.mark.parametrize("preset", ["default", "iccv2023"])
+def test_every_column_of_the_table(preset):
+    images = noise([3, 5, 2], (12, 12))
+    how = {"mean": PUBLISHED_MEAN, "std": PUBLISHED_STD}
+    expected = by_published_code(images)
+    if preset == "default":
+        expected = by_formula(images, lambda e: np.tensordot(e, GREY, (1, 0)), **how)
+    radius = np.hypot(*np.mgrid[-6:6, -6:6])
+    for c, row in enumerate(adcs(images, preset=preset, dtype=torch.float64, **how).table()):
+        plane = expected[c]
+        bands = [plane[(radius >= 1.5 * b) & ((radius < 1.5 * (b + 1)) | (b == 3))].mean() for b in range(4)]
+        want = [f"c{c}", [3, 5, 2][c], plane.mean(), plane.min(), plane.max(), *bands]
+        assert list(row) == ["class", "images", "mean", "least", "most", *(f"band {b}" for b in (1, 2, 3, 4))]
+        assert list(row.values())[:2] == want[:2] and list(row.values())[2:] == pytest.approx(want[2:])
 
 
 def test_batches_give_what_an_image_set_gives():

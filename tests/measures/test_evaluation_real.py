@@ -35,6 +35,7 @@ def test_as_rates_says(tmp_path):
     agree(tmp_path / "mine", load_model("small_convnet", seed=5), maps)
 
 
+@pytest.mark.measured
 @pytest.mark.skipif(not (DATA / "cifar10-mini").is_dir(), reason="no ../shared/data/cifar10-mini (or FREQKIT_DATA)")
 def test_photographs():
     model = load_model("cifar_resnet20", weights=DATA / "weights" / "cifar10-resnet20.safetensors")

@@ -365,7 +365,9 @@ def test_what_is_not_finite_stays_in_its_plane(size, value):
         assert torch.equal(freqkit.spectral_filter(x, m, **options), expected)  # nothing is left behind
 
 
+@pytest.mark.measured
 def test_memory_of_a_call_is_bounded():
+    """The least of three calls: pages of code, and what else a process touches by chance, count as well."""
     if not os.path.exists("/proc/self/clear_refs"):
         pytest.skip("needs /proc/self/clear_refs to reset the peak")
     code = """
@@ -379,12 +381,15 @@ out = torch.zeros(1000, 2, 3, h, w).fill_(1)
 freqkit.spectral_filter(freqkit.spectrum(torch.randn(1, 3, 8, 8)), torch.ones(1, 8, 8))  # what a first call loads
 def status(key):
     return next(int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith(key))
-open("/proc/self/clear_refs", "w").write("5")
-before = status("VmRSS")
-freqkit.spectral_filter(spectrum, masks, out=out)
+grown = []
+for _ in range(3):
+    open("/proc/self/clear_refs", "w").write("5")
+    before = status("VmRSS")
+    freqkit.spectral_filter(spectrum, masks, out=out)
+    grown.append(status("VmHWM") - before)
 lanes, most = build_info()["lanes"]["float32"], max(h, w)
 scratch = 4 * ((h + 2 * lanes + 1) * (w + 2 * lanes + 4) + 10 * lanes * (most + 2 * lanes + 64))
-print(status("VmHWM") - before, (4 << 20) + 48 * 1000 + scratch)
+print(min(grown), (4 << 20) + 48 * 1000 + scratch)
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr

@@ -26,6 +26,8 @@ class Browser:
             first, second = os.dup(to_read), os.dup(from_write)
             os.dup2(first, 3)
             os.dup2(second, 4)
+            for end in (3, 4):  # dup2 of a number to itself leaves it closed in the child
+                os.set_inheritable(end, True)
 
         # the pipe's ends must not be 3 or 4 themselves, or dup2 would close one of them
         self.process = subprocess.Popen(

@@ -279,3 +279,55 @@ def test_svg_and_png_by_the_name(tmp_path):
     assert b"<svg" in (tmp_path / "a.svg").read_bytes()
     with pytest.raises(ValueError, match=r"\.png or \.svg"):
         report.save_figure(figure, tmp_path / "a.bmp")
+
+
+HOSTILE = [r"$\frac{$", "$x^2$ and $", "a\\$b", "x\ny", "a\x1b[31m", "%s {0}", "n" * 300]
+
+
+@pytest.mark.parametrize("settings", [{}, {"text.usetex": True}, {"axes.formatter.use_mathtext": True}], ids=str)
+@pytest.mark.parametrize("own", [False, True], ids=["figure", "axis"])
+def test_no_text_of_a_figure_is_parsed(tmp_path, settings, own):
+    """Whatever the user's settings say, in our figures and on the user's axes."""
+    import io
+
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    from freqkit.masks import DfmFile
+
+    from .gallery import Case, measured
+
+    case = Case(tmp_path, len(HOSTILE), names=HOSTILE)
+    dfm = DfmFile(case.maps(), HOSTILE)
+    losses = [np.abs(case.random(5, len(HOSTILE)).numpy())]
+    drawings = {
+        "dfm": lambda ax: report.plot_dfm(dfm, ax, title=HOSTILE[0]),
+        "rates": lambda ax: report.plot_rates(measured(case), ax, title=HOSTILE[0]),
+        "curves": lambda ax: report.search_curves(losses, HOSTILE, ax),
+    }
+    for name, draw in drawings.items():
+        ax = None
+        if own:
+            ax = Figure().subplots()  # the user's, who may have TeX for all but our names
+        with matplotlib.rc_context(settings):
+            drawn = draw(ax)
+            if own and "text.usetex" in settings:
+                continue  # the user's numbers are drawn by the user's TeX
+            (ax.figure if own else drawn).savefig(io.BytesIO())
+        texts = [text.get_text() for text in drawn.findobj(matplotlib.text.Text)]
+        assert any(r"$\frac{$" in text for text in texts), name
+        assert not any("\x1b" in text for text in texts), name
+
+
+def test_a_summary_says_which_maps_it_shows(tmp_path, monkeypatch):
+    from freqkit.report import summary
+
+    from .gallery import Case, searched
+
+    searched(Case(tmp_path / "run", 10, names=[f"c{i}" for i in range(10)]), "learned")
+    seen = []
+    monkeypatch.setattr(summary.figures, "save_figure", lambda figure, path, **_: seen.append(figure))
+    summary.write_summary(tmp_path / "run")
+    words = " ".join(text.get_text() for axis in seen[0].axes for text in axis.texts)
+    assert "the 8 of 10 classes of largest TPR − FPR" in words
+    assert "all classes" in summary.maps_line(3, 3)

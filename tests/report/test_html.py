@@ -325,5 +325,5 @@ def test_an_evaluation_has_a_page(tmp_path):
     assert page.tables[0][0] == ["set and condition", "net", "other"]
     assert page.tables[0][1] == ["v2", "50.0% (45.0%–55.0%)", "–"]
     assert page.tables[0][2] == ["clean", "80.0% (75.0%–85.0%)", "70.0% (65.0%–75.0%)"]
-    assert "7 have a shortcut" in page.text and "the 93 others: 60.0% against 40.0% on v2." in page.text
+    assert "7 have a high filtered TPR" in page.text and "the 93 others: 60.0% against 40.0% on v2." in page.text
     assert "net names 80.0% (75.0%–85.0%) of the images rightly on clean, 50.0% (45.0%–55.0%) on v2" in page.text

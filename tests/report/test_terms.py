@@ -1,6 +1,9 @@
 """Every measure's and every flag's name has a definition."""
 
+import importlib
+
 import click
+import torch
 
 from freqkit.cli.app import COMMANDS, app
 from freqkit.report.terms import find_term, near_terms, terms
@@ -26,11 +29,17 @@ FLAGS = {
 
 
 def columns():
-    from freqkit.measures.rates import COLUMNS
-    from freqkit.results import removal_result, search_result
+    """Columns of every CSV, and keys of the rows that --json prints."""
+    from freqkit.measures.adcs import AdcsResult
+    from freqkit.measures.doctor import Finding
+    from freqkit.results import removal_result, search_result, store
+    from freqkit.training.train import HISTORY
 
-    names = {*search_result.COLUMNS, *removal_result.COLUMNS, *COLUMNS}
-    return sorted(names - {"class", "others"})
+    flat = AdcsResult(torch.ones(2, 8, 8, dtype=torch.int16), ["a", "b"], torch.ones(2), {})
+    functions = ("measures.rates", "measures.band_stop", "search.compare")  # whose modules have their names
+    modules = (search_result, removal_result, store, *(importlib.import_module(f"freqkit.{n}") for n in functions))
+    return sorted({name for module in modules for name in module.COLUMNS} | {*flat.table()[0], *HISTORY, "folder"}
+                  | {*Finding.__annotations__, "full weight", "DC weight", "touched", "dc"})  # fmt: skip
 
 
 def test_every_flag_is_explained():

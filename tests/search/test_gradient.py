@@ -112,7 +112,7 @@ def test_rescoring_everything_is_removal(model, images, tmp_path):
         result.baseline, exact.baseline, atol=1e-5
     )
     candidates = len(exact.loss)
-    assert result.forwards == (1 + candidates + 4) * len(images) and result.backwards == 2 * len(images)
+    assert result.forwards == (1 + 1 + candidates + 4) * len(images) and result.backwards == 2 * len(images)
     assert result.forward_equivalents == result.forwards + 4 * len(images)
     assert torch.equal(RemovalResult.load(tmp_path / "run").estimate, result.estimate)
 

@@ -9,17 +9,17 @@ from pathlib import Path
 import freqkit
 
 
-def test_a_hundred_kills_change_no_byte(tmp_path):
+def test_sixty_kills_change_no_byte(tmp_path):
     script = Path(__file__).with_name("killed_runs.py")
     root = Path(freqkit.__file__).resolve().parents[1]
     done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path), "100"],
+        [sys.executable, str(script), str(tmp_path), "60"],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
-        timeout=600,
+        timeout=1200,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     counts = json.loads(done.stdout)
-    assert counts["kills"] >= 100 and counts["after the journal began"] >= 60
+    assert counts["kills"] >= 60 and counts["after the journal began"] == counts["kills"]
     assert {"none", "cut", "flip", "zeros"} <= set(counts["damage"])

@@ -26,7 +26,7 @@ def test_the_published_recipe():
     assert (published.optimizer, published.lr, published.momentum, published.nesterov) == ("sgd", 0.01, 0.9, True)
     assert (published.weight_decay, published.batch_size, published.epochs) == (1e-4, 64, 200)
     assert (published.schedule, published.factor, published.patience) == ("plateau", 0.1, 10)
-    assert published.augment == ("crop", "flip", "resized-crop") and published.val_fraction == 0.1
+    assert published.augment == ("pad", "flip", "resized-crop") and published.val_fraction == 0.1
     for name in RECIPES:
         assert recipe(name, epochs=7).epochs == 7
     assert "patience" in published.record and "momentum" not in recipe("timm-like").record
@@ -119,6 +119,25 @@ def test_crop_and_flip():
     flipped = Augment(["flip"], 400, seed=0, epoch=0)(image, torch.arange(400))
     turned = (flipped == image.flip(3)).flatten(1).all(1)
     assert ((flipped == image).flatten(1).all(1) ^ turned).all() and 150 < int(turned.sum()) < 250
+
+
+def test_the_published_order_of_augmentations():
+    """Padded, flipped, and of that a random window at the old size: the pixels of a window of the padded image."""
+    from torchvision.transforms import v2
+
+    images = (torch.arange(6 * 3 * 16 * 16) * 7919 % 251).to(torch.uint8).view(6, 3, 16, 16)
+    augment = Augment(recipe("iccv2023").augment, 6, seed=3, epoch=1)
+    got = augment(images, torch.arange(6))
+    assert got.shape == images.shape and got.dtype == torch.uint8
+    for i, image in enumerate(images):
+        padded = nn.functional.pad(image, (4,) * 4)
+        padded = padded.flip(2) if augment.mirrored[i] else padded
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed((augment.seeds[i] + 2) % 2**63)
+            assert torch.equal(got[i], v2.RandomResizedCrop((16, 16), antialias=True)(padded))
+    for names in (("pad",), ("pad", "flip"), ("resized-crop", "pad"), ("pad", "crop", "resized-crop")):
+        with pytest.raises(UsageError, match="'pad' must be followed by 'resized-crop'"):
+            recipe(augment=names)
 
 
 def test_mix_keeps_shares():

@@ -106,6 +106,7 @@ def test_learned_at():
     assert curves.table()[2] == {"step": 10, "accuracy": 0.75, "a": pytest.approx(0.8), "b": pytest.approx(2 / 3)}
 
 
+@pytest.mark.measured
 def test_dry_run_counts_what_a_run_does():
     images, held_out = synthetic(1, images_per_class=10), synthetic(1, images_per_class=3, seed=1)
     model = load_model("small_convnet")
@@ -115,9 +116,10 @@ def test_dry_run_counts_what_a_run_does():
     )
     assert state_sha256(model.network) == before and plan["seconds"] > 0
     model.network.register_forward_hook(lambda module, inputs, output: asked.append(len(output)))
-    began = time.perf_counter()
+    began = time.process_time()
     train(model, images, val_set=held_out, recipe=recipe("cifar", epochs=2, batch_size=16), follow=3)
-    assert time.perf_counter() - began < 100 * plan["seconds"] + 1
+    # Processor time: what other processes take slows the plan's steps, but is not counted twice.
+    assert time.process_time() - began < 100 * plan["seconds"] + 1
     assert sum(asked) == plan["forwards"] and plan["steps"] == 6 and plan["backwards"] == 80
 
 
@@ -167,3 +169,56 @@ def test_tensorboard_is_asked_for_by_name(tmp_path):
             tensorboard=True,
         )
         assert list((tmp_path / "a" / "tensorboard").iterdir())
+
+
+class Stopped(BaseException):
+    """A kill, as far as the files are concerned."""
+
+
+@pytest.mark.parametrize("epoch", [2, 4])
+def test_killed_around_a_checkpoint_the_run_still_gets_all_its_files(tmp_path, monkeypatch, epoch):
+    """The moments before and after the checkpoint of an epoch whose weights are kept, and of the last."""
+
+    def run(out, **how):
+        return train(
+            load_model("small_convnet"), synthetic(1, images_per_class=4), epochs=4, batch_size=8, follow=2,
+            keep_every=2, out=out, **how,
+        )  # fmt: skip
+
+    run(tmp_path / "whole")
+    original = sys.modules["freqkit.training.train"].write_checkpoint
+    for moment in ("before", "after"):
+
+        def stopping(path, tensors, facts, moment=moment):
+            if moment == "after":
+                original(path, tensors, facts)
+            if facts["epoch"] == epoch:
+                raise Stopped
+            if moment == "before":
+                original(path, tensors, facts)
+
+        monkeypatch.setattr(sys.modules["freqkit.training.train"], "write_checkpoint", stopping)
+        with pytest.raises(Stopped):
+            run(tmp_path / moment)
+        monkeypatch.setattr(sys.modules["freqkit.training.train"], "write_checkpoint", original)
+        run(tmp_path / moment, resume=True)
+        for file in sorted((tmp_path / "whole").iterdir()):
+            if file.name not in ("run.json", "journal.bin"):
+                assert (tmp_path / moment / file.name).read_bytes() == file.read_bytes(), (moment, file.name)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_step_and_says_interrupted(tmp_path, number):
+    from freqkit.engine import Interrupted
+
+    def progress(done, total):
+        if done == 3:
+            os.kill(os.getpid(), number)
+
+    how = {"epochs": 3, "batch_size": 8, "out": tmp_path / "run"}
+    with pytest.raises(Interrupted) as stopped:
+        train(load_model("small_convnet"), synthetic(1, images_per_class=4), progress=progress, **how)
+    assert stopped.value.signal == number
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "interrupted"
+    train(load_model("small_convnet"), synthetic(1, images_per_class=4), resume=True, **how)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "finished"

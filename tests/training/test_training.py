@@ -29,6 +29,7 @@ def small():
     return synthetic(1, images_per_class=10)
 
 
+@pytest.mark.measured
 def test_the_small_network_learns_the_planted_set(tmp_path):
     train_set = synthetic(1, images_per_class=300, seed=0)
     test_set = synthetic(1, images_per_class=100, seed=1)

@@ -1,4 +1,5 @@
-"""How shortcut classes and the others fare on every test set, whole and seen through their frequency maps.
+"""How classes fare on every test set, whole and seen through their frequency maps, and those of high filtered TPR
+against the others.
 
 Source: Wang, Veldhuis, Strisciuglio, "Do ImageNet-trained models learn shortcuts?", CVPR 2025 (arXiv 2503.03519).
 Class c's images are filtered with class c's map alone, `y = Re IDFT2(m_c DFT2(x))`: one more forward per image.
@@ -10,11 +11,15 @@ from freqkit.engine import RunDirectory, Silent
 from freqkit.errors import UsageError
 from freqkit.measures.evaluation.protocol import PRESETS, Condition, Settings, parse_on, preprocessing_for
 from freqkit.measures.evaluation.result import FORMAT, EvaluationResult
+from freqkit.measures.evaluation.rows import averaged
 from freqkit.measures.evaluation.run import Run
 from freqkit.measures.groups import THRESHOLDS
 from freqkit.results.store import COLUMNS
 
-__all__ = ["COLUMNS", "FORMAT", "PRESETS", "Condition", "EvaluationResult", "evaluate", "parse_on", "preprocessing_for"]
+__all__ = [
+    "COLUMNS", "FORMAT", "PRESETS", "Condition", "EvaluationResult", "averaged", "evaluate", "parse_on",
+    "preprocessing_for",
+]  # fmt: skip
 
 
 def evaluate(
@@ -29,7 +34,7 @@ def evaluate(
     image_size=None,
     resize=None,
     classes=None,
-    cross=0.2,
+    cross=None,
     thresholds=THRESHOLDS,
     confidence=0.95,
     on_bad_image="error",
@@ -52,16 +57,28 @@ def evaluate(
     package) ends the set and condition in which it occurs, is recorded, and nothing else.
 
     Metrics per class: "TPR" and "FPR" (share of the class's, and of the other classes' images recognised as the class);
-    "filtered TPR": the class's images through its own map; "filtered FPR": images of *other* classes through this
+    "filtered TPR": the class's images through its own map; "filtered TPR of recognised": the same, of the images
+    that are recognised whole; "filtered FPR": images of *other* classes through this
     class's map, from a share `cross` of the images with a map drawn for each (a model that says c to anything filtered
-    has it high, too). Of whole sets: "top-1", "top-5", "mean TPR" (unweighted mean over classes), their filtered
-    twins, "AvgTPR shortcut@t", "AvgTPR other@t" (see `freqkit.measures.groups`), "mean error", "CE" and "mCE" on
-    corruptions, "ReaL top-1". On sets of a known part of ImageNet's classes all is given twice: among all logits, and
-    (condition "... 200 logits") among those of the part alone.
+    has it high, too; the rows' n is the number of these pairs). Of whole sets: "top-1", "top-5", "mean TPR" (unweighted
+    mean over classes), their filtered twins, "AvgTPR shortcut@t", "AvgTPR other@t" (see `freqkit.measures.groups`),
+    "mean error", "CE" and "mCE" on corruptions, "ReaL top-1". On sets of a known part of ImageNet's classes all is
+    given twice: among all logits, and (condition "... 200 logits") among those of the part alone.
 
-    "cvpr2025" follows the published scripts: squash on ImageNet-C, -v2, -Sketch and centre crop elsewhere; on
-    ImageNet-R filtering before normalisation; no FPR; FGSM of 8/255 on the raw logit, clipped; an empty group counts 0.
-    Its scripts took the *training* folder as the in-distribution set (give it as `imagenet=PATH`; the paper says val).
+    "cvpr2025" follows the published scripts in everything that is not asked for (an argument that is given runs as
+    given, also when it equals the default): squash on ImageNet-C, -v2, -Sketch and centre crop elsewhere; no FPR
+    through maps; an empty group counts 0; means over ImageNet-C are of the 15 corruptions, also where the four extra
+    ones are there; FGSM of 8/255 on the raw logit, clipped ("fgsm-cvpr2025"; `fgsm:eps=4` keeps its eps). For
+    ImageNet-R pixels are filtered before they are normalised, of its images and, in condition "all, filtered before
+    normalised", of the in-distribution images of its classes. By the filtered TPR of the latter the classes of
+    ImageNet-R are grouped, by the usual one those of all other sets. The default filters normalised images everywhere
+    and has one grouping. Its scripts took the *training* folder as the in-distribution set (give it as `imagenet=PATH`;
+    the paper says val). Groups are told by whole numbers of images, so a class exactly at t is not in the group above
+    t; the published notebook averages copies of the in-distribution column, one for each corruption, and the rounding
+    of these sums puts some such classes above t.
+
+    A resumed run must read the same images: the journal holds a digest of the bytes of every image that was read, and
+    what is not asked again is read (not decoded) and compared. That costs one reading of these files.
 
     Args:
         models: list of (name, `Classifier` or a function that loads one, called when its turn comes).
@@ -72,11 +89,14 @@ def evaluate(
             else the first set of a single condition.
         preset: "default" or "cvpr2025".
         image_size: N; default that of the maps, else the model's. resize: "squash", "center-crop" or "own", see
-            `Preprocessing`; one for all sets. Default: that of the search, as the maps' file records it, else "squash";
-            another one than the search's is noted on record.
+            `Preprocessing`; one for all sets. Default: the preset's, or that of the search, as the maps' file records
+            it, else "squash"; another one than the search's is noted on record.
         classes: names in the order of the model's logits; default: ImageNet's for 1000 logits, else the maps' or the
             base set's when there are as many.
-        cross: share of images that are also asked through another class's map, 0...1.
+        cross: share of images that are also asked through another class's map, 0...1. Default 0.2, and in
+            distribution every image through every other map where these are at most 20,000 pairs, so that FPR is that
+            of `rates`, else as many as give each class 100 on average, at most one map for each image (with fewer than
+            10 images a class 0.2 there, too); 0 with "cvpr2025".
         thresholds, confidence: of groups, and of Wilson's intervals.
         on_bad_image: "error": the set fails; "skip": the image is left out, and named on record.
         bounds: range of pixels of attacks.
@@ -106,9 +126,10 @@ def evaluate(
         >>> found.value("top-1", set="mine") == found.value("filtered top-1", set="mine")
         True
     """
+    asked = [name for name, value in (("resize", resize), ("cross", cross)) if value is not None]
     settings = Settings(
         sets, dfm, attacks, generated, base, preset, image_size, resize, classes, cross, thresholds, confidence,
-        on_bad_image, bounds, seed, batch_size, dtype, form,
+        on_bad_image, bounds, seed, batch_size, dtype, form, asked,
     )  # fmt: skip
     models = list(models)
     names = [name for name, _ in models]

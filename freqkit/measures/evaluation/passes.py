@@ -1,6 +1,9 @@
 """The pass of one model over all sets: every image decoded once, every question about it asked, block by block."""
 
+import hashlib
+import json
 import math
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,8 +15,9 @@ from freqkit.data.published_sets import Reader, TestSet, refuse_bad
 from freqkit.engine.forward import Forward
 from freqkit.errors import UsageError
 from freqkit.measures.attacks import attack
+from freqkit.measures.evaluation.reading import CannotResume, Fingerprinted, rows
 from freqkit.measures.evaluation.rows import Rows
-from freqkit.measures.evaluation.work import NO_MASK, UNREADABLE, Work
+from freqkit.measures.evaluation.work import NO_MASK, UNREADABLE, Work, cross_name
 from freqkit.measures.selection import selected_places
 from freqkit.ops import spectral_filter, spectrum
 
@@ -33,6 +37,16 @@ class OneSet:
     def fits(self, other):
         """Whether images of both may go through the model together."""
         return self.reader.preprocessing == other.reader.preprocessing and self.pixels_first == other.pixels_first
+
+
+@dataclass
+class Started:
+    """What was begun for a part: the works to do, and the images being decoded for them, or else (a journal's answers
+    to all) their digests being taken."""
+
+    works: list
+    decoding: list | None = None
+    checking: list | None = None
 
 
 @dataclass
@@ -74,16 +88,58 @@ class OneModel:
         self.remember()
 
     def remember(self):
-        """A resumed run must ask the same weights."""
+        """A resumed run must ask the same weights, in the same layers, normalised in the same way."""
         if self.journal is None:
             return
-        key = f"{self.slug}/weights/0-0/0-0"
-        now = self.classifier.record["state_sha256"]
-        known = self.journal.get(key)
+        key, model = f"{self.slug}/weights/0-0/0-0", self.classifier
+        layers = re.sub(r"0x[0-9a-fA-F]+", "", repr(model.network))  # no addresses
+        parts = {
+            "weights": model.record["state_sha256"],
+            "layers": hashlib.sha256(layers.encode("utf-8", "replace")).hexdigest(),
+            "normalisation or size": hashlib.sha256(
+                json.dumps([model.mean, model.std, model.num_classes, model.input_size]).encode()
+            ).hexdigest(),
+        }
+        fields = {"weights": "sha256", "layers": "layers", "normalisation or size": "how"}
+        known = self.journal.get(key, {"sha256": ("i", (32,))})
         if known is None:
-            self.journal.put(key, sha256=np.frombuffer(bytes.fromhex(now), np.uint8))
-        elif known["sha256"].tobytes().hex() != now:
-            raise UsageError(f"evaluate: cannot resume, for {self.name} has other weights than when the run began.")
+            now = {fields[what]: np.frombuffer(bytes.fromhex(digest), np.uint8) for what, digest in parts.items()}
+            self.journal.put(key, **now)
+            return
+        for what, digest in parts.items():
+            there = known.get(fields[what])  # an older version kept the weights' alone
+            if there is not None and there.tobytes().hex() != digest:
+                raise CannotResume(
+                    f"evaluate: cannot resume, for {self.name} has other {what} than when the run began."
+                )
+
+    def compare(self, part, digests):
+        """The images of a part must be those that the journal's answers are of."""
+        key = self.read_key(part)
+        known = self.journal.get(key, {"digest": ("i", digests.shape)})
+        if known is None:
+            self.journal.put(key, digest=digests)
+            return
+        other = np.flatnonzero((known["digest"] != digests).any(1))
+        if len(other):
+            one, names = part.one.test_set, [part.one.test_set.source.name(part.first + int(i)) for i in other[:3]]
+            raise CannotResume(
+                f"evaluate: cannot resume, for {len(other)} of the images {part.first}...{part.last - 1} of {one.title}"
+                f" are not those that were read when the run began ({', '.join(names)}{', ...' * (len(other) > 3)}); "
+                "put them back, or evaluate into another directory."
+            )
+
+    def read_key(self, part):
+        """Of the journal's entry that tells which images were read; its first range says that they are no forwards."""
+        where = part.one.test_set.title.replace(" ", "_")
+        return f"{self.slug}/read/{where}/0-0/{part.first}-{part.last}"
+
+    def coverage(self):
+        """dict class -> share of the frequencies that its map keeps."""
+        if self.masks is None:
+            return {}
+        share, own = self.settings.dfm.coverage.touched.tolist(), self.of_logit.tolist()
+        return {name: share[k] for name, k in zip(self.names, own, strict=True) if k >= 0}
 
     # ---- sets and blocks
 
@@ -127,6 +183,8 @@ class OneModel:
         settings, run = self.settings, self.run
         try:
             known, logits = self.known(test_set)
+            if self.journal is not None:
+                known = replace(known, source=Fingerprinted(known.source))
             reader = Reader(settings.preprocessing(known, self.classifier), pool=run.pool)
         except FAULTS as error:
             run.fault(self.name, test_set.name, test_set.condition, error)
@@ -139,7 +197,7 @@ class OneModel:
                 works.append(Work(self, known, logits, condition, test_set is settings.base))
             except FAULTS as error:
                 run.fault(self.name, known.name, condition.title or known.condition, error)
-        pixels_first = settings.published and known.name == "imagenet-r"
+        pixels_first = settings.pixels_first(known)
         return OneSet(known, reader, pixels_first, works) if works else None
 
     def known(self, test_set):
@@ -158,42 +216,54 @@ class OneModel:
         return test_set, logits
 
     def start(self, block):
-        """(works to do of each part, images being decoded of each): what the journal has is not done again."""
-        found = [[work.recall(part.first, part.last) for work in part.live] for part in block]
+        """`Started` of each part: what the journal has is not done again, but its images are compared."""
+        trusted = [self.journal is not None and self.read_key(part) in self.journal for part in block]
+        found = [
+            [work.recall(part.first, part.last) if known else None for work in part.live]
+            for part, known in zip(block, trusted, strict=True)
+        ]
         if len(block) > 1 and not all(each is not None for one in found for each in one):
             found = [[None] * len(one) for one in found]  # the batches of a resumed run are those of a whole one
-        todo = []
+        started = []
         for part, answers in zip(block, found, strict=True):
-            todo.append([])
+            todo, one = [], part.one
             for work, answer in zip(part.live, answers, strict=True):
                 if answer is None:
-                    todo[-1].append(work)
+                    todo.append(work)
                     continue
                 work.held[part.first] = answer
                 amount = len(part) * work.passes
                 self.counts["forwards_resumed"] += amount
                 self.run.progress.advance(amount, resumed=True)
-        decoding = [
-            part.one.reader.start(part.one.test_set, part.first, part.last) if works else None
-            for part, works in zip(block, todo, strict=True)
-        ]
-        return todo, decoding
+            if todo:
+                started.append(Started(todo, decoding=one.reader.start(one.test_set, part.first, part.last)))
+            else:
+                places = range(part.first, part.last) if answers else ()
+                started.append(
+                    Started(todo, checking=[self.run.pool.submit(one.test_set.source.digest, i) for i in places])
+                )
+        return started
 
     def do(self, block, started):
         """All that is to be done on the images of a block."""
         whole = []  # parts, one work each, that go through the model together
-        for part, works, decoding in zip(block, *started, strict=True):
-            works = [work for work in works if work.error is None]
+        for part, begun in zip(block, started, strict=True):
+            if begun.checking:
+                self.compare(part, rows(future.result() for future in begun.checking))
+            works = [work for work in begun.works if work.error is None]
             if not works:
                 continue
-            pixels, bad = part.one.reader.finish(decoding)
+            pixels, bad = part.one.reader.finish(begun.decoding)
             self.counts["decoded"] += len(pixels) - len(bad)
+            digests = None if self.journal is None else part.one.test_set.source.digests(part.first, part.last)
             if bad and self.settings.on_bad_image == "error":
                 try:
                     refuse_bad(part.one.test_set, bad, part.first)
                 except UsageError as error:
                     self.fail(part.one.works, error)
                     continue
+            if digests is not None:
+                self.compare(part, digests)
             places = [place for place, _ in bad]
             if len(block) > 1:
                 whole.append((part, works[0], pixels, places))
@@ -275,12 +345,17 @@ class OneModel:
         if condition.corruption:
             names = works[0].names(parts[0].first, parts[0].last)
             pixels = corrupt(pixels, condition.corruption, condition.severity, names, seed=self.settings.seed)
-        own, cross = (
-            torch.cat([values[p.first : p.last] for p, values in zip(parts, each, strict=True)])
-            for each in ([w.logits for w in works], [w.cross for w in works])
-        )
+        through = {"filtered": [w.logits for w in works], "pixels": [w.pixels for w in works]}
+        for k in range(max(len(w.cross) for w in works)):
+            through[cross_name(k)] = [
+                w.cross[k] if k < len(w.cross) else torch.full((len(w.logits),), -1) for w in works
+            ]
+        wanted = {
+            which: torch.cat([values[p.first : p.last] for p, values in zip(parts, each, strict=True)])
+            for which, each in through.items()
+        }
         found = [work.empty(len(part)) for part, work in zip(parts, works, strict=True)]
-        for which, places, logits in self.asked(pixels, own, cross, parts[0].one.pixels_first):
+        for which, places, logits in self.asked(pixels, wanted, parts[0].one.pixels_first):
             for part, work, answers, (low, high) in zip(parts, works, found, spans, strict=True):
                 inside = (places >= low) & (places < high)
                 if inside.any():
@@ -288,24 +363,30 @@ class OneModel:
                     work.fill(answers, which, part.first, places[inside] - low, some)
         return found
 
-    def asked(self, pixels, own, cross, pixels_first):
-        """Yields ("clean", "filtered" or "cross", places int64 [b], logits [b, L]) until every image is asked."""
+    def asked(self, pixels, wanted, pixels_first):
+        """Yields ("clean" or a key of `wanted`, places int64 [b], logits [b, L]) until every image is asked.
+
+        `wanted` holds int64 [n] each: through which logit's map, -1 for none. Those of "pixels" are filtered before
+        they are normalised, the others as `pixels_first` says.
+        """
         for low in range(0, len(pixels), self.settings.batch_size):
             high = min(low + self.settings.batch_size, len(pixels))
             x = pixels[low:high].to(self.forward.device).to(self.forward.compute).div_(255)
             yield "clean", torch.arange(low, high), self.ask(self.normalised(x))
             if self.masks is None:
                 continue
-            transformed = None
-            for which, wanted in (("filtered", own[low:high]), ("cross", cross[low:high])):
-                index = torch.where(wanted >= 0, self.of_logit[wanted.clamp_min(0)], -1)
+            transformed = {}
+            for which, through in wanted.items():
+                first = pixels_first or which == "pixels"
+                through = through[low:high]
+                index = torch.where(through >= 0, self.of_logit[through.clamp_min(0)], -1)
                 some = (index >= 0).nonzero().flatten()
                 if len(some) == 0:
                     continue
-                if transformed is None:
-                    transformed = self.transform(x, pixels_first)
-                chosen = transformed if len(some) == len(index) else transformed[some]
-                yield which, low + some, self.ask(self.filter(chosen, self.masks[index[some]], pixels_first))
+                if first not in transformed:
+                    transformed[first] = self.transform(x, first)
+                chosen = transformed[first] if len(some) == len(index) else transformed[first][some]
+                yield which, low + some, self.ask(self.filter(chosen, self.masks[index[some]], first))
 
     def transform(self, x, pixels_first):
         return spectrum(x) if pixels_first else spectrum(x, mean=self.forward.mean, std=self.forward.std)

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -14,6 +14,9 @@ from freqkit.measures.attacks import Attack
 from freqkit.measures.evaluation.result import FORMAT
 
 PRESETS = ("default", "cvpr2025")
+CROSS = 0.2  # share of images that are asked through another class's map
+ALL_PAIRS = 20_000  # pairs in distribution up to which all are asked
+PAIRS = 100  # such pairs of every map in distribution: an FPR of 0 is then below 4 % with 95 % confidence
 
 
 @dataclass
@@ -32,11 +35,11 @@ class Condition:
     attack: Attack | None = None
 
 
-def parse_on(text):
+def parse_on(text, preset="default"):
     """Sets, attacks and generated corruptions of a list `imagenet,c,fgsm,pgd:eps=4,generated/fog/3`.
 
     `generated` is every corruption that can be made here at all severities; `generated/NAME` and `generated/NAME/S` are
-    parts of it.
+    parts of it. Two attacks must differ in what runs under `preset`; see `Attack.under`.
 
     Returns:
         (set names, list of `Attack`, list of (corruption, severity)).
@@ -62,23 +65,24 @@ def parse_on(text):
                     if (each, level) not in generated:
                         check_corruption(each, level)
                         generated.append((each, level))
-        elif re.fullmatch(r"(fgsm|pgd)(-l2)?|autoattack|foolbox\.\w+", kind):
+        elif re.fullmatch(r"(fgsm|pgd)(-l2|-cvpr2025)?|autoattack|foolbox\.\w+", kind):
             attacks.append(Attack.parse(item))
         else:
             sets.append(item)
-    if len(set(sets)) != len(sets) or len({a.title for a in attacks}) != len(attacks):
+    if len(set(sets)) != len(sets) or len({a.under(preset).title for a in attacks}) != len(attacks):
         raise UsageError(f"--on must name everything once; got {text!r}.")
     return sets, attacks, generated
 
 
-def preprocessing_for(test_set, model, image_size, resize, preset):
-    """The `Preprocessing` of a set: one for all sets, or with "cvpr2025" the published ones."""
+def preprocessing_for(test_set, model, image_size, resize, preset, asked=False):
+    """The `Preprocessing` of a set: one for all sets, or with "cvpr2025" the published ones unless `resize` was asked
+    for."""
     size = image_size or (model.input_size or (None,))[0]
     if size is None:
         raise UsageError("evaluate: image_size must be given, for neither the maps nor the model have one.")
-    if preset == "cvpr2025":
+    if preset == "cvpr2025" and not asked:
         squash = test_set.name in ("imagenet-c", "imagenet-c-bar", "imagenet-v2", "imagenet-sketch")
-        return Preprocessing(size, "squash" if squash else "center-crop")
+        return Preprocessing(size) if squash else Preprocessing(size, "center-crop", 256)  # whatever the size is
     if resize == "own":
         own = of_model(model, size)
         if own is None:
@@ -88,11 +92,15 @@ def preprocessing_for(test_set, model, image_size, resize, preset):
 
 
 class Settings:
-    """The checked arguments of one evaluation."""
+    """The checked arguments of one evaluation.
+
+    `asked` holds the names of the arguments among resize and cross that the caller gave: a preset leaves them alone,
+    whatever their values.
+    """
 
     def __init__(
         self, sets, dfm, attacks, generated, base, preset, image_size, resize, classes, cross, thresholds, confidence,
-        on_bad_image, bounds, seed, batch_size, dtype, form,
+        on_bad_image, bounds, seed, batch_size, dtype, form, asked=(),
     ):  # fmt: skip
         from freqkit.masks import DfmFile, load_dfm
 
@@ -100,7 +108,7 @@ class Settings:
             raise UsageError(f"evaluate: preset must be one of {', '.join(PRESETS)}; got {preset!r}.")
         if on_bad_image not in ("error", "skip"):
             raise UsageError(f"evaluate: on_bad_image must be 'error' or 'skip'; got {on_bad_image!r}.")
-        for name, value in (("cross", cross), ("confidence", confidence)):
+        for name, value in (("cross", 0 if cross is None else cross), ("confidence", confidence)):
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
                 raise UsageError(f"evaluate: {name} must be a number in 0...1; got {value!r}.")
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
@@ -119,20 +127,26 @@ class Settings:
         self.base = self._base(base)
         if (attacks or generated) and self.base is None:
             raise UsageError("evaluate: attacks and generated corruptions need a base set, the one they are made of.")
-        self.attacks = list(attacks)
-        if self.published:
-            self.attacks = [
-                replace(each, eps=8.0, loss="logit", clamp="clip") if each == Attack("fgsm") else each
-                for each in self.attacks
-            ]
+        self.asked = tuple(asked)
+        self.attacks = [each.under(preset) for each in attacks]
+        titles = [each.title for each in self.attacks]
+        if len(set(titles)) != len(titles):
+            raise UsageError(f"evaluate: every attack must be given once; under preset {preset!r} they are {titles}.")
         self.generated = list(generated)
         if image_size is None and dfm is not None:
             height, width = dfm.masks.shape[1:]
             image_size = height if height == width else None
         read = {} if dfm is None else dfm.images
-        self.image_size, self.notes = image_size, []
+        self.image_size = image_size
+        self.notes = [
+            f"under preset {preset} what was not asked of an attack is as published: {given.title!r} runs as"
+            f" {each.name}, {each.title!r}"
+            for given, each in zip(attacks, self.attacks, strict=True)
+            if given != each
+        ]
         self.resize = resize or read.get("resize") or "squash"
-        if self.resize != read.get("resize", self.resize) and not self.published:
+        published = self.published and "resize" not in self.asked
+        if self.resize != read.get("resize", self.resize) and not published:
             self.notes.append(
                 f"the maps were searched on images read with resize={read['resize']}, and are evaluated on images read "
                 f"with resize={self.resize}"
@@ -144,7 +158,8 @@ class Settings:
         if dfm is None and any(each.band == "own" or each.refilter for each in self.attacks):
             raise UsageError("evaluate: an attack with band=own or refilter needs frequency maps (dfm).")
         self.classes = None if classes is None else [str(name) for name in classes]
-        self.cross = 0.0 if self.published or dfm is None else float(cross)
+        none = dfm is None or (self.published and "cross" not in self.asked)
+        self.cross = 0.0 if none else None if cross is None else float(cross)
         self.thresholds, self.confidence = tuple(thresholds), float(confidence)
         self.on_bad_image, self.bounds, self.seed = on_bad_image, tuple(bounds), seed
         self.batch_size, self.dtype, self.form = batch_size, dtype, form
@@ -153,7 +168,7 @@ class Settings:
             "preset": preset,
             "sets": [each.record for each in self.sets],
             "base": None if self.base is None else self.base.title,
-            "attacks": [vars(each) for each in self.attacks],
+            "attacks": [each.options for each in self.attacks],
             "generated": [list(each) for each in self.generated],
             "image_size": image_size,
             "resize": self.resize,
@@ -170,6 +185,8 @@ class Settings:
             "form": form,
             "versions": _versions(),
         }
+        if self.published and self.asked:  # else the preset's own values are what runs
+            self.identity["asked"] = sorted(self.asked)
 
     def _base(self, base):
         if base is not None:
@@ -181,7 +198,28 @@ class Settings:
         return next((each for each in plain if each.name == "imagenet"), plain[0] if plain else None)
 
     def preprocessing(self, test_set, model):
-        return preprocessing_for(test_set, model, self.image_size, self.resize, self.preset)
+        asked = "resize" in self.asked
+        return preprocessing_for(test_set, model, self.image_size, self.resize, self.preset, asked)
+
+    def pixels_first(self, test_set):
+        """Whether pixels of a set are filtered before they are normalised, as the published ImageNet-R script does."""
+        return self.published and test_set.name == "imagenet-r"
+
+    def share_crossed(self, images, maps, base):
+        """Pairs of an image and another class's map that are asked, for each image of a set.
+
+        Unless it was asked for: `CROSS`. Of the in-distribution images, on whose rates the readings of classes stand,
+        every image through every other map where that is at most `ALL_PAIRS`, as `freqkit.measures.rates` does; else
+        as many as give every map `PAIRS` on average, at most one for each image. With fewer than 10 images a class no
+        reading is certain anyway.
+        """
+        if self.cross is not None:
+            return self.cross
+        if not base or not images >= 10 * maps > 10:
+            return CROSS
+        if images * (maps - 1) <= ALL_PAIRS:
+            return maps - 1
+        return min(1.0, max(CROSS, PAIRS * maps / images))
 
     def conditions(self, test_set):
         """The conditions of one set: as it is, and on the base set corrupted and attacked."""
@@ -209,7 +247,7 @@ class Settings:
 
     def maps(self, names):
         """(half-plane masks [M, H, W//2+1], the map of each logit or -1), for the class names of a model."""
-        from freqkit.masks import uncentred
+        from freqkit.masks import effective, uncentred
 
         if self.dfm is None:
             return None, None
@@ -225,7 +263,8 @@ class Settings:
         place = {name: i for i, name in enumerate(own)}
         of_logit = torch.tensor([place.get(name, -1) for name in names])
         width = self.dfm.masks.shape[2]
-        return uncentred(self.dfm.masks)[..., : width // 2 + 1].contiguous().float(), of_logit
+        # Of a map made by hand that is not symmetric half a plane would tell another story than the whole does.
+        return uncentred(effective(self.dfm.masks))[..., : width // 2 + 1].contiguous().float(), of_logit
 
 
 def _dfm_hash(dfm):

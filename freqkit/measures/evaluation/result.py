@@ -1,9 +1,13 @@
 """What an evaluation found: tidy rows, failures, and the record of the run."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
 from freqkit.errors import UsageError
+from freqkit.results.clean import CleanRates
 from freqkit.results.store import COLUMNS
 
 FORMAT = "freqkit-evaluation-1"
@@ -38,6 +42,28 @@ class EvaluationResult:
         """dict class -> value."""
         keys = {"metric": metric, "model": model, "set": set, "condition": condition}
         return {r["class"]: r["value"] for r in self.rows if r["class"] and all(r[k] == v for k, v in keys.items())}
+
+    def clean(self, model):
+        """`freqkit.results.clean.CleanRates` of a model on the whole images of the in-distribution set, else of the
+        first set; None when it answered neither."""
+        base = (self.record.get("identity", {}).get("base") or "").partition(" ")
+        own = [row for row in self.rows if row["model"] == model and "logits" not in row["condition"]]
+        whole = [row for row in own if row["metric"] == "top-1" and row["n"]]
+        there = [row for row in whole if (row["set"], row["condition"]) == (base[0], base[2] or "all")] or whole
+        logits = re.search(r"largest of (\d+) logits", there[0]["definition"]) if there else None
+        if logits is None:
+            return None
+        place = {name: there[0][name] for name in ("set", "condition")}
+        own = [row for row in own if row["class"] and row["n"] and all(row[name] == place[name] for name in place)]
+        right, other = ({row["class"]: row for row in own if row["metric"] == metric} for metric in ("TPR", "FPR"))
+        names = list(right)
+        hits = [round(right[name]["value"] * right[name]["n"]) for name in names]
+        wrong = [round(other[name]["value"] * other[name]["n"]) if name in other else 0 for name in names]
+        return CleanRates(
+            names, torch.tensor([right[name]["n"] for name in names]), torch.tensor(hits),
+            torch.tensor(hits) + torch.tensor(wrong), list(zip(names, hits, strict=True)),
+            int(logits[1]),
+        )  # fmt: skip
 
     def table(self):
         """The rows of whole sets (no classes)."""

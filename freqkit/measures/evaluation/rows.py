@@ -1,4 +1,4 @@
-"""From answers to rows: rates of classes and sets, groups of shortcut classes, errors on corruptions."""
+"""From answers to rows: rates of classes and sets, groups by filtered TPR, errors on corruptions."""
 
 import math
 import re
@@ -6,10 +6,24 @@ import re
 import numpy as np
 import torch
 
-from freqkit.data.published_sets import BENCHMARK, alexnet_errors
+from freqkit.data.published_sets import BENCHMARK, EXTRA, alexnet_errors
+from freqkit.measures.evaluation.work import cross_name
 from freqkit.measures.groups import curves, mean_corruption_error
 from freqkit.measures.rates import wilson
 from freqkit.results.store import COLUMNS
+
+PIXELS = ", filtered before normalised"  # in the condition of the in-distribution column of ImageNet-R's script
+
+
+def averaged(condition, published):
+    """Whether a corruption ("fog/3" or "fog") is one of those that means are taken of: with "cvpr2025" the four extra
+    ones of ImageNet-C are none, so that its 15 are left.
+
+    Example:
+        >>> averaged("fog/3", True), averaged("spatter/3", True), averaged("spatter/3", False)
+        (True, False, True)
+    """
+    return not (published and condition.partition("/")[0] in EXTRA)
 
 
 class Rows:
@@ -68,13 +82,39 @@ class Rows:
                 negatives = (trials.sum() - trials)[present]
                 rows += self.shares(name, where, labelled, "FPR", (said - hits)[present], negatives, others)
             rows.append(self.share(name, where, "", f"{prefix}top-1", hits.sum(), trials.sum(), words))
+            if which == "filtered":
+                still, whole = counts.still(scoring)
+                among = f"{words}, of those that are recognised unfiltered"
+                known = np.flatnonzero(whole)
+                labelled = [names[c] for c in known]
+                rows += self.shares(
+                    name, where, labelled, "filtered TPR of recognised", still[known], whole[known], among
+                )
+                rows.append(self.share(name, where, "", "filtered TPR of recognised", still.sum(), whole.sum(), among))
             if which == "clean" and counts.has_top and logits > 5:
                 inside, number = counts.in_top(scoring)
                 rows.append(self.share(name, where, "", "top-5", inside, number, words))
             mean = float((hits[present] / trials[present]).mean())
             words = f"unweighted mean over classes; {words}"
             rows.append(self.row(name, where, "", f"{prefix}mean TPR", mean, None, len(present), words))
-        return rows + self.crossed(work, counts, scoring, where, about)
+        rows += self.crossed(work, counts, scoring, where, about)
+        return rows if part is not None else rows + self.filtered_as_pixels(work, counts, where, about)
+
+    def filtered_as_pixels(self, work, counts, where, about):
+        """The in-distribution column of the published ImageNet-R script, of that set's classes."""
+        hits, trials, _ = counts.of("pixels", "all")
+        present = np.flatnonzero(trials)
+        if not len(present):
+            return []
+        where, words = f"{where}{PIXELS}", f"{about}; pixels filtered by their own class's map, then normalised"
+        if work.selected:
+            words += f"; the maps were selected on {work.selected} of these {len(work.test_set)} images"
+        labelled, name = [self.model.names[c] for c in present], work.set_name
+        rows = self.shares(name, where, labelled, "filtered TPR", hits[present], trials[present], words)
+        rows.append(self.share(name, where, "", "filtered top-1", hits.sum(), trials.sum(), words))
+        mean = float((hits[present] / trials[present]).mean())
+        about = f"unweighted mean over classes; {words}"
+        return [*rows, self.row(name, where, "", "filtered mean TPR", mean, None, len(present), about)]
 
     def crossed(self, work, counts, scoring, where, about):
         """FPR through the maps, from images of other classes."""
@@ -89,7 +129,7 @@ class Rows:
         return rows
 
     def of_groups(self):
-        """AvgTPR of shortcut classes and the rest, grouped by the base set's filtered TPR."""
+        """AvgTPR of the classes of high filtered TPR and of the rest, grouped by the base set's filtered TPR."""
         settings = self.settings
         base = (
             None if settings.base is None else self.answers.get((settings.base.name, settings.base.condition or "all"))
@@ -98,12 +138,18 @@ class Rows:
             return []
         work, counts = base
         warned = f"; the maps were selected on {work.selected} of its images" if work.selected else ""
-        reference = counts.rates("filtered", "all")
+        reference, as_pixels = ([counts.of(which, "all")[k] for k in (0, 1)] for which in ("filtered", "pixels"))
         gathered = {}  # (set, how it is averaged, scoring) -> list of (tpr, filtered tpr)
+        if as_pixels[1].any():
+            own = np.where(as_pixels[1] > 0, counts.rates("clean", "all"), np.nan)
+            key = (work.set_name, f"{work.row_condition}{PIXELS}", "all")
+            gathered[key] = [(torch.from_numpy(own), counts.rates("pixels", "all"))]
         for (name, condition), (each, counts) in self.answers.items():
             for scoring in each.scorings:
                 one = each.test_set.condition == "" and not each.condition.corruption
                 alone = one or each.condition.attack is not None
+                if not alone and not averaged(condition, self.settings.published):
+                    continue
                 key = (name, condition if alone else "mean", scoring)
                 pair = counts.rates("clean", scoring), counts.rates("filtered", scoring)
                 gathered.setdefault(key, []).append(pair)
@@ -112,12 +158,14 @@ class Rows:
             tpr, filtered = (torch.stack(column).nanmean(0) for column in zip(*pairs, strict=True))
             where = condition if condition != "mean" else f"mean of {len(pairs)} conditions"
             where += "" if scoring == "all" else f", {scoring}"
-            found = curves(
-                reference, tpr, filtered, thresholds=settings.thresholds, empty=0.0 if settings.published else math.nan
-            )
+            pixels = as_pixels[1].any() and (PIXELS in condition or self.pixels_first(name))
+            empty = 0.0 if settings.published else math.nan
+            by = as_pixels if pixels else reference
+            found = curves(by, tpr, filtered, thresholds=settings.thresholds, empty=empty)
             about = (
                 f"unweighted mean over the classes whose filtered TPR on {settings.base.title} is > t (shortcut) or "
-                f"not (other); an empty group is {'0' if settings.published else 'undefined'}{warned}"
+                f"not (other){', of pixels filtered before they are normalised' if pixels else ''}; "
+                f"an empty group is {'0' if settings.published else 'undefined'}{warned}"
             )
             for k, t in enumerate(settings.thresholds):
                 for group in ("shortcut", "other"):
@@ -127,6 +175,10 @@ class Rows:
                         metric = f"{prefix}AvgTPR {group}@{t:g}"
                         rows.append(self.row(name, where, "", metric, value, None, size, about))
         return rows
+
+    def pixels_first(self, name):
+        """Whether the set of this name is one whose pixels are filtered before they are normalised."""
+        return any(self.settings.pixels_first(each) for each in self.settings.sets if each.name == name)
 
     def of_corruptions(self):
         """Mean error, CE and mCE of sets of corruptions."""
@@ -138,9 +190,13 @@ class Rows:
                 errors.setdefault(name, {})[match[1], int(match[2])] = 1 - int(hits.sum()) / int(trials.sum())
         rows = []
         for name, found in errors.items():
-            whole, each, mean = mean_corruption_error(found, alexnet_errors())
-            where = f"mean of {len(found)} conditions"
-            rows.append(self.row(name, where, "", "mean error", mean, None, len(found), "mean top-1 error, unweighted"))
+            whole, each, _ = mean_corruption_error(found, alexnet_errors())
+            taken = {key: error for key, error in found.items() if averaged(key[0], self.settings.published)}
+            where = f"mean of {len(taken)} conditions"
+            if taken:
+                mean = math.fsum(taken.values()) / len(taken)
+                about = "mean top-1 error, unweighted"
+                rows.append(self.row(name, where, "", "mean error", mean, None, len(taken), about))
             if not name.startswith("imagenet") or name.endswith("bar"):
                 continue  # AlexNet's errors are those on ImageNet-C
             note = " of generated images: not comparable with published values" if "generated" in name else ""
@@ -177,7 +233,7 @@ class Counts:
 
     def __init__(self, work, size):
         data = work.collect()
-        self.size, self.labels, self.through = size, work.logits.numpy(), work.cross.numpy()
+        self.size, self.labels, self.through = size, work.logits.numpy(), [each.numpy() for each in work.cross]
         self.scorings = {name: None if part is None else part.numpy() for name, part in work.scorings.items()}
         self.row = {name: k for k, name in enumerate(self.scorings)}
         self.answers = {key.partition(" ")[0]: values for key, values in data.items() if key.endswith("answer")}
@@ -204,6 +260,16 @@ class Counts:
         answers, labels = answers[keep], self.labels[keep]
         return tuple(np.bincount(v, minlength=self.size) for v in (labels[answers == labels], labels, answers))
 
+    def still(self, scoring):
+        """(images recognised whole and through their class's map, images recognised whole) of each class, of those
+        that have a map."""
+        through, there = self._kept("filtered", scoring, self.labels)
+        whole, known = self._kept("clean", scoring, self.labels)
+        first = there & known & (whole == self.labels)
+        return tuple(
+            np.bincount(self.labels[v], minlength=self.size) for v in (first & (through == self.labels), first)
+        )
+
     def rates(self, which, scoring):
         """float64 [L]: TPR of each logit's class; NaN without images (or map)."""
         hits, trials, _ = self.of(which, scoring)
@@ -211,11 +277,15 @@ class Counts:
 
     def crossed(self, scoring):
         """(images of other classes taken for the class through its map, images asked through it) of each class."""
-        if "cross" not in self.answers:
-            return (np.zeros(self.size, np.int64),) * 2
-        answers, keep = self._kept("cross", scoring, self.through)
-        answers, through = answers[keep], self.through[keep]
-        return tuple(np.bincount(v, minlength=self.size) for v in (through[answers == through], through))
+        found = [np.zeros(self.size, np.int64), np.zeros(self.size, np.int64)]
+        for k, of_round in enumerate(self.through):
+            if cross_name(k) not in self.answers:
+                continue
+            answers, keep = self._kept(cross_name(k), scoring, of_round)
+            answers, through = answers[keep], of_round[keep]
+            found[0] += np.bincount(through[answers == through], minlength=self.size)
+            found[1] += np.bincount(through, minlength=self.size)
+        return tuple(found)
 
     def in_top(self, scoring):
         """(images whose class is among the five largest logits, images)."""

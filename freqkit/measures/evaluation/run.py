@@ -10,6 +10,7 @@ from freqkit.engine import Interrupted
 from freqkit.engine.journal import finish_tile_on_signal
 from freqkit.errors import UsageError
 from freqkit.measures.evaluation.passes import FAULTS, OneModel
+from freqkit.measures.evaluation.reading import CannotResume
 from freqkit.measures.evaluation.result import EvaluationResult
 from freqkit.measures.selection import SelectedOnTestSet
 from freqkit.results.files import slug
@@ -27,7 +28,7 @@ class Run:
         self.record = {
             "status": "running", "identity": identity, "models": {}, "failures": failures, "forwards": 0,
             "backwards": 0, "decoded": 0, "forwards_resumed": 0, "sessions": self.sessions, "selected_on": {},
-            "notes": list(settings.notes),
+            "notes": list(settings.notes), "attacks": {each.title: each.name for each in settings.attacks},
         }  # fmt: skip
 
     def note_down(self, **changes):
@@ -52,6 +53,11 @@ class Run:
                     result.save(self.directory.path)
                 self.note_down(status="finished")
                 return result
+            except CannotResume:
+                if self.directory and self.directory.previous:  # as if it had not been tried
+                    same = ("format", "identity", "launchers")
+                    self.directory.write({k: v for k, v in self.directory.previous.items() if k not in same})
+                raise
             except BaseException as error:
                 self.note_down(status="interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
                 if isinstance(error, Interrupted) and self.directory:
@@ -61,11 +67,18 @@ class Run:
     def expected(self):
         """Forwards of one model, at most."""
         settings, total = self.settings, 0
-        plain, passes = (1, 1) if settings.dfm is None else (2 + settings.cross, 2)
+        maps = 0 if settings.dfm is None else len(settings.dfm.classes)
+        passes = 2 if maps else 1
+        pixels_first = any(settings.pixels_first(one) for one in settings.sets)
         for one in settings.sets:
+            present = min(maps, int((one.counts > 0).sum()))
             for condition in settings.conditions(one):
-                attack = condition.attack
-                total += len(one) * (plain if attack is None else passes * attack.most_forwards)
+                if condition.attack is not None:
+                    total += len(one) * passes * condition.attack.most_forwards
+                    continue
+                base = one is settings.base and condition.title == ""
+                more = settings.share_crossed(len(one), present, base) if maps else 0
+                total += len(one) * (passes + more + (base and maps > 0 and pixels_first))
         return round(total)
 
     def fault(self, model, test_set, condition, error):
@@ -92,10 +105,13 @@ class Run:
         try:
             classifier = source() if callable(source) and not isinstance(source, torch.nn.Module) else source
             one = OneModel(self, name, slug(name), classifier)
+        except CannotResume:
+            raise
         except FAULTS as error:
             self.fault(name, "", "", error)
             return
         self.record["models"][name] = {"record": dict(classifier.record), **one.facts}
+        self.record.setdefault("coverage", {}).update(one.coverage())
         self.note_down(model=name)
         self.progress.start(name, self.expected())
         try:

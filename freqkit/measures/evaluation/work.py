@@ -6,8 +6,14 @@ import numpy as np
 import torch
 
 from freqkit.data.image_set import pixel_digest
+from freqkit.errors import UsageError
 
 UNREADABLE, NO_MASK = -2, -1  # in place of an answer
+
+
+def cross_name(k):
+    """Of the answers of a round of pairs."""
+    return f"cross{k or ''}"
 
 
 class Work:
@@ -26,7 +32,8 @@ class Work:
         self.row_condition = condition.title or test_set.condition or "all"
         self.key = f"{model.slug}/{self.set_name}/{self.row_condition}".replace(" ", "_")
         self.scorings = self._scorings(base)
-        self.cross = self._cross()
+        self.plain_base = base and condition.title == ""
+        self.cross, self.pixels = self._cross(), self._pixels()
         # Whether these are the images on which the maps were selected is told by their pixels.
         self.digested = (
             model.masks is not None
@@ -53,10 +60,12 @@ class Work:
         return found
 
     def _cross(self):
-        """int64 [n]: of some images the logit of *another* class, through whose map they are also asked; else -1."""
-        drawn, model = torch.full((len(self.logits),), -1), self.model
+        """Rounds of int64 [n]: of some images the logit of *another* class, through whose map they are also asked;
+        else -1. Every round has other maps."""
+        drawn, model = [torch.full((len(self.logits),), -1)], self.model
         masked = [] if model.masks is None else [k for k in self.logits.unique().tolist() if model.of_logit[k] >= 0]
-        wanted = int(self.settings.cross * len(self.logits) + 1e-9)
+        share = self.settings.share_crossed(len(self.logits), len(masked), self.plain_base)
+        wanted = int(share * len(self.logits) + 1e-9)
         if wanted < 1 or len(masked) < 2 or self.condition.attack:
             return drawn
         salt = f"cross {self.settings.seed} ".encode()
@@ -64,13 +73,28 @@ class Work:
             hashlib.sha256(salt + self.test_set.source.name(i).encode("utf-8", "surrogateescape")).digest()
             for i in range(len(self.logits))
         ]
+        rounds = max(1, int(share))
+        drawn, wanted = [drawn[0].clone() for _ in range(rounds)], min(wanted, len(self.logits))
         place = {logit: k for k, logit in enumerate(masked)}
         for i in sorted(range(len(keys)), key=lambda i: keys[i])[:wanted]:
             own = place.get(int(self.logits[i]))
             others = len(masked) - (own is not None)
-            pick = int.from_bytes(keys[i][-8:], "little") % others
-            drawn[i] = masked[pick + (own is not None and pick >= own)]
+            first = int.from_bytes(keys[i][-8:], "little")
+            for k, each in enumerate(drawn):
+                pick = (first + k) % others
+                each[i] = masked[pick + (own is not None and pick >= own)]
         return drawn
+
+    def _pixels(self):
+        """int64 [n]: with "cvpr2025" the logit of the in-distribution images of ImageNet-R's classes, which are also
+        filtered before they are normalised, as the images of ImageNet-R are; else -1."""
+        wanted = torch.full((len(self.logits),), -1)
+        first = [each for each in self.settings.sets if self.settings.pixels_first(each)]
+        if not first or self.model.masks is None or not self.plain_base or self.settings.pixels_first(self.test_set):
+            return wanted
+        names = {name for each in first for name in each.subset or each.classes}
+        own = torch.tensor([name in names for name in self.model.names])[self.logits]
+        return torch.where(own & (self.model.of_logit[self.logits] >= 0), self.logits, wanted)
 
     @property
     def passes(self):
@@ -87,12 +111,28 @@ class Work:
     def recall(self, first, last):
         """What the journal has of these images, or None."""
         journal = self.model.journal
-        return journal.get(self.name(first, last)) if journal else None
+        if journal is None:
+            return None
+        rows = (len(self.scorings), last - first)
+        layout = {"clean answer": ("i", rows)}
+        if not self.condition.attack:
+            layout = {which: ("i", rows) for which in self.empty(0)}
+        if self.digested:
+            layout["digest"] = ("i", (last - first, 32))
+        found = journal.get(self.name(first, last), layout)
+        for which, values in (found or {}).items():
+            if "answer" in which and (values.dtype.kind == "f" or values.max(initial=0) >= len(self.model.names)):
+                name = self.name(first, last)
+                raise UsageError(f"{journal.path}: the record {name!r} holds answers that are no logits of the model.")
+        return found
 
     def keep(self, first, last, found):
-        """Take answers, and write them to the journal unless it has them."""
-        if self.model.journal and self.name(first, last) not in self.model.journal:
-            self.model.journal.put(self.name(first, last), **found)
+        """Take answers, and write them to the journal unless it has the same (else the newer ones count)."""
+        if self.model.journal is not None:
+            known = self.recall(first, last)
+            same = known is not None and known.keys() == found.keys()
+            if not same or any(not np.array_equal(known[name], found[name], equal_nan=True) for name in found):
+                self.model.journal.put(self.name(first, last), **found)
         self.held[first] = found
 
     # ---- answers
@@ -106,7 +146,10 @@ class Work:
         }
         if self.model.masks is not None:
             found["filtered answer"] = np.full((rows, count), NO_MASK, np.int32)
-            found["cross answer"] = np.full((rows, count), NO_MASK, np.int32)
+            for k in range(len(self.cross)):
+                found[f"{cross_name(k)} answer"] = np.full((rows, count), NO_MASK, np.int32)
+            if (self.pixels >= 0).any():
+                found["pixels answer"] = np.full((rows, count), NO_MASK, np.int32)
         return found
 
     def fill(self, found, which, first, places, logits):
