@@ -68,7 +68,7 @@ def _partners(device, dtype, h, w):
         size, count = packed_size(device.type, dtype, h, w), 1 if device.type != "cpu" else lanes(dtype)
         place, sign = torch.arange(size), torch.ones(size, dtype=dtype)
         kx = torch.arange(w)
-        last = size - w * 2 if count == 1 else -(-((h + 1) // 2) // count) * w * 2 * count
+        last = -(-((h + 1) // 2) // count) * w * 2 * count
         for first, step in [(0, count), (last, 1)][: 1 + (h % 2 == 0)]:
             for part in (0, 1):
                 place[first + (2 * kx + part) * step] = first + (2 * (-kx % w) + part) * step

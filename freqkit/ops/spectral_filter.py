@@ -474,7 +474,7 @@ def _register():
 
 _below_autograd = torch._C._AutoDispatchBelowAutograd
 
-if extension.load_if_built():
+if extension.load():
     learn_lanes()
     _register()
     band_bank.register()
