@@ -71,11 +71,9 @@ def read_python(root, source):
         if data is None or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != _PIXELS:
             raise UsageError(f"load_images: {file.name} must hold 'data', uint8 [n, {_PIXELS}] (CIFAR-{count}).")
         if not isinstance(batch.get(key), list) or not all(
-            type(label) is int and 0 <= label < count for label in batch[key]
+            type(label) is int and abs(label) < 2**31 for label in batch[key]
         ):
-            raise UsageError(
-                f"load_images: {file.name} must hold {key!r}, a list of integers 0...{count - 1} (CIFAR-{count})."
-            )
+            raise UsageError(f"load_images: {file.name} must hold {key!r}, a list of integers (CIFAR-{count}).")
         pixels.append(data)
         labels += batch[key]
     meta = root / ("batches.meta" if count == 10 else "meta")

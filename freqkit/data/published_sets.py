@@ -452,9 +452,8 @@ def _shard_labels(shards, classes, check):
     index = {name: label for label, name in enumerate(classes)}
     labels = [index.get(composed(text), _number(text, len(classes))) for text in texts]
     if -1 in labels:
-        raise UsageError(
-            f"{check.name}: .cls must hold a class name or 0...{len(classes) - 1}; got {shown(texts[labels.index(-1)])}."
-        )
+        came = shown(texts[labels.index(-1)])
+        raise UsageError(f"{check.name}: .cls must hold a class name or 0...{len(classes) - 1}; got {came}.")
     order = sorted(range(len(labels)), key=lambda i: (labels[i], members[i][0], members[i][1]))
     return Shards([members[i] for i in order]), torch.tensor([labels[i] for i in order])
 
