@@ -21,6 +21,7 @@ PRESETS = ("default", "cvpr2025")
 STOPPING = ("never", "certain")
 # What the released code takes when nothing is said. The paper keeps 0.6 of the cells.
 PUBLISHED = {"candidates": 500, "keep": 0.8, "top": 10, "seed": 42, "published_batch_size": 4000}
+USUAL = {"keep": 0.6, "seed": 0}
 SAVED = (
     "forwards", "forwards_saved", "forwards_saved_twins", "forwards_saved_racing", "forwards_saved_certain",
 )  # fmt: skip
@@ -33,9 +34,9 @@ def hfss(
     preset="default",
     stages=None,
     candidates=500,
-    keep=0.6,
+    keep=None,
     top=10,
-    seed=0,
+    seed=None,
     parents="any",
     elitism=False,
     keep_dc=None,
@@ -72,15 +73,15 @@ def hfss(
             cross-entropy S_cj, and L logits, `L_c = sum over all j of [S_cj + (B_j - n_cj) ln L] / B_j`
             (`freqkit.engine.score`, "published-batches"; the code of the ICCV 2023 paper, of `removal`, leaves out
             batches without the class). Parents are drawn among all classes of the set, as published; the loss
-            of one without images is the same for all masks, so that the first are its parents. Only generator and loss
-            come with the preset: the released code's `keep` is 0.8, its `seed` 42 and its images those of
-            `published_order` (the command line sets the first two with the preset). What differs from it is noted
-            and on record as "differs_from_published".
+            of one without images is the same for all masks, so that the first are its parents. With generator and loss
+            come the `keep` and `seed` of the released code where none are given; its images are those of
+            `published_order`. What differs from it is noted and on record as "differs_from_published".
         stages: how many stages from the first, or their numbers 1, 2, ..., n; None: all that the size has.
         candidates: masks per stage, one number or one for each stage.
-        keep: share of the cells kept by a mask; 0.6 in the paper, 0.8 in the released code's defaults.
+        keep: share of the cells kept by a mask; None: 0.6, as in the paper, but with "cvpr2025" 0.8, as the released
+            code has it.
         top: masks per class that become parents.
-        seed: integer; the same seed gives the same masks everywhere.
+        seed: integer; the same seed gives the same masks everywhere. None: 0, with "cvpr2025" 42.
         parents: "any": a candidate's parent class is uniform over the classes; "per_class": the classes take
             turns ("default" only).
         elitism: let the parents compete again in the next stage. Their scores are reused.
@@ -156,6 +157,8 @@ class _Search:
     ):  # fmt: skip
         if preset not in PRESETS:
             raise UsageError(f"hfss: preset must be one of {', '.join(PRESETS)}; got {preset!r}.")
+        usual = PUBLISHED if preset == "cvpr2025" else USUAL
+        keep, seed = (usual[name] if value is None else value for name, value in (("keep", keep), ("seed", seed)))
         if parents not in ("any", "per_class"):
             raise UsageError(f"hfss: parents must be 'any' or 'per_class'; got {parents!r}.")
         if parents == "per_class" and preset == "cvpr2025":

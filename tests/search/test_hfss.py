@@ -89,6 +89,7 @@ def test_published_preset_equals_a_slow_search_with_its_own_generator(cifar, res
         cifar,
         preset="cvpr2025",
         candidates=number,
+        keep=0.6,
         top=top,
         seed=42,
         published_batch_size=12,
