@@ -14,6 +14,7 @@ from freqkit.engine.journal import Interrupted, finish_tile_on_signal
 from freqkit.engine.run_directory import forwards_in
 from freqkit.errors import UsageError
 from freqkit.results import SearchResult, StageResult
+from freqkit.results.search_result import unlike_published
 from freqkit.search.plan import Plan
 from freqkit.search.run import CLEAN, ask_whole
 
@@ -92,7 +93,8 @@ def hfss(
             Not with "cvpr2025", whose loss weighs images unequally.
         stopping: "never", or "certain": a candidate stops being shown a class's images once its loss on those seen
             already exceeds what the class's `top` reaches in all (`freqkit.engine.certain`). The same masks go on
-            with the same losses, and the maps are the same; FPR is then computed for the maps alone. Excludes `risk`.
+            with the same losses (but for the last bits of a network that rounds otherwise in other batches), and the
+            maps are the same; FPR is then computed for the maps alone. Excludes `risk`.
         domain, class_index, batch_size, device, dtype, memory, form, spectra: see `freqkit.engine.score`.
         published_batch_size: B of the "cvpr2025" loss; images are taken in their order.
         published_order: None: `images` as they are. A share, or True for 0.05: that share of them, drawn and ordered as
@@ -273,8 +275,7 @@ class _Search:
         """A note of what differs from the released code, to a watcher: without one it would be a warning, of what was
         asked for."""
         if self.differs and type(self.progress) is not Silent:
-            said = (f"{name} {value['here']} (there: {value['published']})" for name, value in self.differs.items())
-            self.progress.note(f"unlike the released code: {'; '.join(said)}.")
+            self.progress.note(f"unlike the released code: {unlike_published(self.differs)}.")
 
     def scorer(self, earlier):
         """The score service; a resumed run keeps the batch size and the form of the network it began with."""

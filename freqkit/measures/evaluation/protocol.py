@@ -144,6 +144,12 @@ class Settings:
             for given, each in zip(attacks, self.attacks, strict=True)
             if given != each
         ]
+        if dfm is not None and any(map(self.pixels_first, self.sets)):
+            self.notes.append(
+                f"under preset {preset} the classes of ImageNet-R are grouped, as by the published script, by the"
+                " filtered TPR of in-distribution images whose pixels are filtered before they are normalised, as those"
+                " of ImageNet-R are; the classes of all other sets by that of normalised images"
+            )
         self.resize = resize or read.get("resize") or "squash"
         published = self.published and "resize" not in self.asked
         if self.resize != read.get("resize", self.resize) and not published:
