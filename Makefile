@@ -9,10 +9,11 @@ DEMO        ?= demo
 PYTEST_ARGS ?=
 KILLS       ?= 1000
 TIMES       ?= 20
+FUZZ_FILES  ?= 20000
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv build test lint format pytest measured kills demo docs bench cuda-matrix gpu-check clean
+.PHONY: help venv build test lint format pytest measured kills fuzz demo docs bench cuda-matrix gpu-check clean
 
 RUN    := $(VENV)/bin/python
 PIP    := $(RUN) -m pip --disable-pip-version-check --quiet
@@ -47,6 +48,9 @@ measured: $(STAMPS)/build ## the tests that bound a measured figure, TIMES=20 ti
 
 kills: $(STAMPS)/build ## kill every long command KILLS=1000 times; all bytes must be those of an undisturbed run
 	$(RUN) tests/kills.py --kills $(KILLS)
+
+fuzz: $(STAMPS)/build ## damaged files of every format, drawn at random (FUZZ_FILES=100000)
+	$(RUN) tests/fuzz/files.py --files $(FUZZ_FILES) --workers 2
 
 lint: $(STAMPS)/install ## ruff and clang-format, checking only
 	$(RUN) -m ruff check --quiet .

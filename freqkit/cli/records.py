@@ -47,11 +47,14 @@ def read_config(file, command):
         fit(flags if "flags" in content else content, {str: (*plain, [plain])}, file)
     except UsageError as error:
         reason = str(error).removeprefix(f"{file}: ").removesuffix(".")
-        raise click.UsageError(f"--config: {file} is no YAML or JSON file of flags ({reason}).") from error
+        raise click.UsageError(
+            f"--config: {file} is no YAML or JSON file, or must hold names of flags and their values ({reason})."
+        ) from error
     meant = content.get("command")
     if "flags" in content:
         if meant is not None and meant != command.name:
-            raise click.UsageError(f"--config: {file} is for `freqkit {meant}`, not for `freqkit {command.name}`.")
+            other = shown(meant)[1:-1]
+            raise click.UsageError(f"--config: {file} is for `freqkit {other}`, not for `freqkit {command.name}`.")
         content = flags
     known = flag_names(command)
     parameters = {parameter.name: parameter for parameter in command.params}

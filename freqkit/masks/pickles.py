@@ -76,9 +76,11 @@ def _masks(value, key, path):
         raise UsageError(
             f"{path}: class {shown(key)} must hold masks [H, W] of one size; got {[a.shape for a in arrays][:5]}."
         )
+    with np.errstate(over="ignore"):
+        stacked = np.ascontiguousarray(stacked, dtype=np.float32)
     if 0 in stacked.shape or not np.isfinite(stacked).all():
         raise UsageError(f"{path}: class {shown(key)} must hold finite, non-empty masks; got shape {stacked.shape}.")
-    return np.ascontiguousarray(stacked, dtype=np.float32)
+    return stacked
 
 
 def _describe(items):

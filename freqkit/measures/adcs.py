@@ -214,7 +214,11 @@ class AdcsResult:
         Raises:
             UsageError: the file is no ADCS file.
         """
-        facts = {"classes": [str], "definition": dict, "record": RECORD}
+        facts = {
+            "classes": [str],
+            "definition": dict.fromkeys(("channel", "preset", "formula", "energy"), str),
+            "record": RECORD,
+        }
         layout = {"maps": "int16|int32 *", "counts": "int64 C"}
         tensors, about = read_tensors(
             path, "an ADCS file", format=FORMAT, tensors=layout, facts=facts, sizes={"C": "classes"}

@@ -24,7 +24,7 @@ from freqkit.measures.selection import SelectedOnTestSet, selected_places
 from freqkit.results.clean import CleanRates
 from freqkit.results.files import RECORD
 from freqkit.results.intervals import newcombe, wilson
-from freqkit.results.reading import in_range, read_tensors
+from freqkit.results.reading import Number, in_range, read_tensors
 
 INTERVALS = ("wilson", "bootstrap")
 CONFUSIONS_UP_TO = 64  # classes up to which "auto" keeps a whole confusion matrix for every mask
@@ -168,7 +168,8 @@ class RatesResult:
             "fpr_interval": "float64 M 2", "difference_interval": "float64 M 2", "confusion?": "int64 M C L",
             "still?": "int64 M", "class_index?": "int64 C",
         }  # fmt: skip
-        facts = {"classes": [str], "definition": dict, "record": RECORD}
+        definition = {"interval": str, "confidence": Number(0, 1)}
+        facts = {"classes": [str], "definition": definition, "record": RECORD}
         tensors, about = read_tensors(
             path, "a rates file", format=FORMAT, tensors=tensors, facts=facts, sizes={"M": "classes"}
         )

@@ -139,7 +139,7 @@ def examples_section(path):
 
     path = Path(path)
     file = (path if path.is_dir() else path.parent) / "examples.safetensors"
-    if not file.is_file():
+    if not file.exists():
         return []
     from freqkit.report.examples import brighten
 

@@ -38,7 +38,7 @@ def training_part(path, record):
         )
     sections = [_course(rows, "loss", "loss (nats)"), _course(rows, "accuracy", "accuracy")]
     learning = path / "learning.csv"
-    if learning.is_file():
+    if learning.exists():
         section, sentence = _learned(_rows(learning))
         sections.append(section)
         sentences.append(sentence)

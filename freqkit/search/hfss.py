@@ -546,6 +546,7 @@ class _Search:
                 **({"differs_from_published": self.differs} if self.published else {}),
             },
             remark=f"{whole:,} of the forwards show the whole images, before anything is filtered.",
+            whole={"forwards": whole, "tiles": scorer.tiles(1)},
         )
 
 

@@ -21,6 +21,7 @@ class Plan:
             (resident set of this process after the calibration, all of that included).
         record: batch-size timings and the time per forward.
         remark: what the numbers leave open, a sentence, or None.
+        whole: of `hfss`, forwards and tiles of the whole images, which are no stage; None where they are a part.
     """
 
     stages: list
@@ -33,6 +34,7 @@ class Plan:
     record: dict = field(default_factory=dict)
     backwards: int = 0
     remark: str | None = None
+    whole: dict | None = None
 
     def projected(self, ranks):
         """The time on `ranks` processes that share the search (`freqkit.engine.project`), each as fast as this one.
@@ -45,7 +47,7 @@ class Plan:
         each = self.record["seconds_per_forward"]
         calls = [
             (tiles, stage.get("seconds", stage["forwards"] * each) / stage["tiles"])
-            for stage in self.stages
+            for stage in [*([self.whole] if self.whole else []), *self.stages]
             for tiles in stage.get("calls", [stage["tiles"]])
         ]
         return project(calls, ranks, Costs(record=200 + 24 * self.classes, result=24 * self.classes * 500))

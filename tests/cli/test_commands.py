@@ -250,7 +250,7 @@ def test_train_on_arrays_against_shortcuts(run, tmp_path):
         (["--lr", "0"], "x>0"),
         (["--batch-size", "auto"], "auto"),
         (["--model", "small_convnt"], "small_convnet"),
-        (["--augment", "flop"], "augment must be some of crop, flip"),
+        (["--augment", "flop"], "augment must be some of crop, pad, flip"),
         (["--schedule", "plateau"], "needs a val_set"),
         (["--val-part", "test"], "has no part 'test'"),
     ],

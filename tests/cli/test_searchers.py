@@ -86,7 +86,8 @@ def test_a_dry_run_tells_the_cost_of_every_searcher(run, flags, tmp_path, search
     many = run(*how, "--dry-run", "--ranks", "2")
     assert many.exit_code == 0 and "2 ranks as fast as this one" in many.stdout
     if searcher == "evolve":  # masks of a generation by their own images, then by others: later ones wait for earlier
-        assert plan["stages"][1]["calls"] == [16, 8, 16, 12] and plan["stages"][1]["tiles"] == 52
+        asked = plan["stages"][2]  # after the whole images and the ranking
+        assert asked["calls"] == [16, 8, 16, 12] and asked["tiles"] == 52
 
 
 def test_compare_searchers(run, flags, tmp_path, images_folder):

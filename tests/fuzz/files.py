@@ -4,7 +4,7 @@
 
 A file is drawn from (seed, number) alone. It fails when reading it ends with an exit code other than 0 and 2, raises
 what is no `UsageError`, says nothing or the name of a Python type, steers the terminal, leaves an unfinished file,
-takes more than 10 seconds, or takes more than a gigabyte.
+takes more than 10 seconds of the processor (or 100 by the clock), or takes more than a gigabyte.
 
 A format is a line of `formats`: what is copied into a fresh folder, which file of it is damaged, how its insides are
 known (for damage that the format's own checks do not see), and who reads it.
@@ -12,6 +12,7 @@ known (for damage that the format's own checks do not see), and who reads it.
 
 import argparse
 import contextlib
+import copy
 import io
 import json
 import multiprocessing
@@ -48,8 +49,8 @@ class Format(NamedTuple):
     """What is damaged, and who reads it.
 
     `root`: folder or file that is copied. `file`: the damaged one in it ("": the root itself). `inside`: "json",
-    "safetensors", "pickle", "torch", "csv", "yaml", "journal", "sqlite" or "bytes". `readers`: functions of (root, file);
-    a share of the files goes to each.
+    "safetensors", "pickle", "torch", "csv", "yaml", "journal", "sqlite" or "bytes". `readers`: functions of
+    (root, file); a share of the files goes to each.
     """
 
     root: Path
@@ -160,7 +161,11 @@ def formats(root):
         return lambda root, file: function(root)
 
     def cli(*words):
-        return lambda run, file: command(*(str(w).format(run=run, file=file, root=root) for w in words))
+        def read(run, file):
+            return command(*(str(word).format(run=run, file=file, root=root) for word in words))
+
+        read.slow = words[0] in ("search", "dfm", "train", "evaluate", "rates", "rerun")
+        return read
 
     def journal(place, file):
         with Journal(file) as found:
@@ -198,11 +203,43 @@ def formats(root):
         "evolve": ("search", *net, *images, "--searcher", "evolve", "--generations", "1"),
         "greedy": ("search", *net, *images, "--searcher", "greedy"),
         "removal": ("dfm", *net, *images, "--patch", "16", "--levels", "0.5", "--level", "0.5"),
-        "gradient": ("dfm", *net, *images, "--method", "gradient", "--patch", "16", "--levels", "0.5", "--level", "0.5"),
-        "evaluation": ("evaluate", *net, "--dfm", "{root}/dfm.safetensors", "--on", "planted={root}/images",
-                       "--num-classes", "4", "--no-pictures"),
-        "training": ("train", "--model", "small_convnet", *images, "--epochs", "2", "--follow", "1", "--batch-size", "8"),
-    }  # fmt: skip
+        "gradient": (
+            "dfm",
+            *net,
+            *images,
+            "--method",
+            "gradient",
+            "--patch",
+            "16",
+            "--levels",
+            "0.5",
+            "--level",
+            "0.5",
+        ),
+        "evaluation": (
+            "evaluate",
+            *net,
+            "--dfm",
+            "{root}/dfm.safetensors",
+            "--on",
+            "planted={root}/images",
+            "--num-classes",
+            "4",
+            "--no-pictures",
+        ),
+        "training": (
+            "train",
+            "--model",
+            "small_convnet",
+            *images,
+            "--epochs",
+            "2",
+            "--follow",
+            "1",
+            "--batch-size",
+            "8",
+        ),
+    }
     again = {name: cli(*words, "--out", "{run}", "--resume") for name, words in again.items()}
     found = {}
     for name in ("hfss", "learned", "removal", "gradient", "training", "evaluation"):
@@ -298,7 +335,7 @@ def formats(root):
 
 
 def _data_formats(root):
-    """Formats of image sets, when their part of the fuzzer is there: name -> (write a sample into a folder, read it)."""
+    """Formats of image sets, when their part of the fuzzer is there."""
     try:
         sys.path.insert(0, str(Path(__file__).parent))
         from data_formats import FORMATS
@@ -319,14 +356,35 @@ def _data_formats(root):
 
 def damage(draw, data, inside, others):
     """(what was done, the damaged bytes, or None for a folder in the file's place)."""
-    structured = {"json": _json, "safetensors": _safetensors, "pickle": _pickle, "torch": _torch, "csv": _csv,
-                  "yaml": _yaml, "journal": _journal}.get(inside)  # fmt: skip
+    structured = {
+        "json": _json,
+        "safetensors": _safetensors,
+        "pickle": _pickle,
+        "torch": _torch,
+        "csv": _csv,
+        "yaml": _yaml,
+        "journal": _journal,
+    }.get(inside)
     if structured is not None and draw.random() < 0.55:
         return f"{inside} changed", structured(draw, data)
     what = draw.choice(
-        ["cut", "cut", "bits", "bits", "zeroed", "swapped", "doubled", "random", "junk", "empty", "other", "pointer",
-         "folder", "text"]
-    )  # fmt: skip
+        [
+            "cut",
+            "cut",
+            "bits",
+            "bits",
+            "zeroed",
+            "swapped",
+            "doubled",
+            "random",
+            "junk",
+            "empty",
+            "other",
+            "pointer",
+            "folder",
+            "text",
+        ]
+    )
     size = len(data)
     a, b = sorted(draw.randrange(size + 1) for _ in range(2))
     a, b = (a, min(b, a + draw.choice([1, 8, 64, 4096]))) if draw.random() < 0.7 else (a, b)
@@ -356,16 +414,68 @@ def damage(draw, data, inside, others):
         return what, None
     if what == "text":
         return what, draw.choice(
-            [b"[" * 100_000, b"{\"a\":" * 100_000, b"\xff\xfea\x00", b"\xef\xbb\xbf" + data, b"\x00" * 100, b"null", b"[]",
-             b"{}", b"\"a\"", b"NaN", b"1e999", b"\x80\x04.", b"<html></html>", "é".encode("latin1") + data, b"\n",
-             b"PK\x03\x04" + data, b"a: &a [1]\nb: [*a, *a]\n", b"{\"a\": 1, \"a\": 2}", b"1" * 10_000]
-        )  # fmt: skip
+            [
+                b"[" * 100_000,
+                b'{"a":' * 100_000,
+                b"\xff\xfea\x00",
+                b"\xef\xbb\xbf" + data,
+                b"\x00" * 100,
+                b"null",
+                b"[]",
+                b"{}",
+                b'"a"',
+                b"NaN",
+                b"1e999",
+                b"\x80\x04.",
+                b"<html></html>",
+                "é".encode("latin1") + data,
+                b"\n",
+                b"PK\x03\x04" + data,
+                b"a: &a [1]\nb: [*a, *a]\n",
+                b'{"a": 1, "a": 2}',
+                b"1" * 10_000,
+            ]
+        )
     return what, b""
 
 
-ODD = [None, True, False, 0, -1, 1, 2**31, 2**63, -(2**63), 2**64, 10**30, 1.5, -0.5, 1e308, -1e308, float("nan"), float("inf"),
-       "", "x", "a\x1b[2Jb", "\ud800", "é\u2028", "$\\frac{$", "<b>", "1", [], [[]], [0], [None], {}, {"a": 1}, [1, 2, 3],
-       ["x"], "x" * 3000, {"": None}]  # fmt: skip
+ODD = [
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1,
+    2**31,
+    2**63,
+    -(2**63),
+    2**64,
+    10**30,
+    1.5,
+    -0.5,
+    1e308,
+    -1e308,
+    float("nan"),
+    float("inf"),
+    "",
+    "x",
+    "a\x1b[2Jb",
+    "\ud800",
+    "é\u2028",
+    "$\\frac{$",
+    "<b>",
+    "1",
+    [],
+    [[]],
+    [0],
+    [None],
+    {},
+    {"a": 1},
+    [1, 2, 3],
+    ["x"],
+    "x" * 3000,
+    {"": None},
+]
 
 
 def _odd_value(draw, value):
@@ -384,13 +494,13 @@ def _odd_value(draw, value):
     walk(value, ())
     path = draw.choice(places)
     if not path:
-        return draw.choice(ODD)
+        return copy.deepcopy(draw.choice(ODD))
     node = value
     for key in path[:-1]:
         node = node[key]
     key, how = path[-1], draw.random()
     if how < 0.7:
-        node[key] = draw.choice(ODD)
+        node[key] = copy.deepcopy(draw.choice(ODD))
     elif how < 0.8:
         del node[key]
     elif how < 0.9 and isinstance(node, list):
@@ -398,7 +508,7 @@ def _odd_value(draw, value):
     elif isinstance(node, dict):
         node[draw.choice([f"{key}2", "", "a\nb", key.upper() if isinstance(key, str) else "k"])] = node.pop(key)
     else:
-        node.append(draw.choice(ODD))
+        node.append(copy.deepcopy(draw.choice(ODD)))
     return value
 
 
@@ -439,8 +549,19 @@ def _safetensors(draw, data):
                 "F64 F32 F16 BF16 I64 I32 I16 I8 U8 U16 U32 U64 BOOL F8_E4M3 F8_E8M0 F4 C64 X".split()
             )
         elif how == "shape":
-            one["shape"] = draw.choice([[], one["shape"][::-1], [*one["shape"], 1], [1, *one["shape"]], [0], [2**40, 2**40],
-                                        [2**63], one["shape"][1:], [-1]])  # fmt: skip
+            one["shape"] = draw.choice(
+                [
+                    [],
+                    one["shape"][::-1],
+                    [*one["shape"], 1],
+                    [1, *one["shape"]],
+                    [0],
+                    [2**40, 2**40],
+                    [2**63],
+                    one["shape"][1:],
+                    [-1],
+                ]
+            )
         elif how == "offsets":
             one["data_offsets"] = draw.choice([[0, 8], one["data_offsets"][::-1], [0, 2**62], [-1, 3], [0], []])
         elif how == "drop":
@@ -448,7 +569,7 @@ def _safetensors(draw, data):
         elif how == "rename":
             head[draw.choice(["x", "", "a/b", "é", f"{name}2"])] = head.pop(name)
         elif how == "any":
-            head[name] = draw.choice(ODD)
+            head[name] = copy.deepcopy(draw.choice(ODD))
         else:
             start, end = one["data_offsets"]
             size = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "I16": 2}.get(one["dtype"], 1)
@@ -471,16 +592,33 @@ def _pickle(draw, data):
     if draw.random() < 0.25:
         return draw.choice(
             [
-                b"Nr\xff\xff\xff\x0f0N.", b"\x8b\xff\xff\xff\x7f.", b"}(N" + b"2\x86" * 60 + b"I1\nu.",
-                b"]" * 50_000 + b"a" * 49_999 + b".", b"(" * 50_000 + b"t" * 49_999 + b".", b"B\xff\xff\xff\xff.",
-                b"\x96" + b"\xff" * 8 + b".", b"cos\nsystem\n(S'true'\ntR.", b"I" + b"9" * 5000 + b"\n.",
-                b"}(" + b"N" + b"2\x86" * 40 + b"2d.", b"\x80\x04\x8f(N" + b"2\x86" * 60 + b"\x91.", b"}q\x00h\x00h\x00s.",
-                b"]q\x00h\x00a.", b"}q\x00I0\nh\x00s.", b"c__builtin__\nbytearray\n(L99999999999L\ntR.",
-                b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\xff.", b"F1e999\n.", b"\x80\xff.", b"P1\n.", b"NQ.",
+                b"Nr\xff\xff\xff\x0f0N.",
+                b"\x8b\xff\xff\xff\x7f.",
+                b"}(N" + b"2\x86" * 60 + b"I1\nu.",
+                b"]" * 50_000 + b"a" * 49_999 + b".",
+                b"(" * 50_000 + b"t" * 49_999 + b".",
+                b"B\xff\xff\xff\xff.",
+                b"\x96" + b"\xff" * 8 + b".",
+                b"cos\nsystem\n(S'true'\ntR.",
+                b"I" + b"9" * 5000 + b"\n.",
+                b"}(" + b"N" + b"2\x86" * 40 + b"2d.",
+                b"\x80\x04\x8f(N" + b"2\x86" * 60 + b"\x91.",
+                b"}q\x00h\x00h\x00s.",
+                b"]q\x00h\x00a.",
+                b"}q\x00I0\nh\x00s.",
+                b"c__builtin__\nbytearray\n(L99999999999L\ntR.",
+                b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\xff.",
+                b"F1e999\n.",
+                b"\x80\xff.",
+                b"P1\n.",
+                b"NQ.",
             ]
-        )  # fmt: skip
+        )
     changed = bytearray(data)
-    codes = b"(.0123FIJKLMNPQRSTUVXabcdeghijlopqrstu)]}\x80\x81\x82\x85\x86\x87\x88\x8a\x8b\x8c\x8d\x8e\x8f\x90\x93\x94\x95\x96BCG"
+    codes = (
+        b"(.0123FIJKLMNPQRSTUVXabcdeghijlopqrstu)]}"
+        b"\x80\x81\x82\x85\x86\x87\x88\x8a\x8b\x8c\x8d\x8e\x8f\x90\x93\x94\x95\x96BCG"
+    )
     for _ in range(draw.choice([1, 1, 2, 5])):
         at, how = draw.randrange(len(changed)), draw.random()
         if how < 0.5:
@@ -521,8 +659,27 @@ def _csv(draw, data):
         line = draw.choice(lines[: draw.choice([1, len(lines)])])
         how, at = draw.random(), draw.randrange(len(line)) if line else 0
         if how < 0.7 and line:
-            line[at] = draw.choice(["", "x", "nan", "inf", "-1", "1e999", "1_0", "9" * 400, '"', "a\x1b[2J", "\0", "0x10", "é",
-                                    "1e308", "y" * 140_000, " 1 ", "٣"])  # fmt: skip
+            line[at] = draw.choice(
+                [
+                    "",
+                    "x",
+                    "nan",
+                    "inf",
+                    "-1",
+                    "1e999",
+                    "1_0",
+                    "9" * 400,
+                    '"',
+                    "a\x1b[2J",
+                    "\0",
+                    "0x10",
+                    "é",
+                    "1e308",
+                    "y" * 140_000,
+                    " 1 ",
+                    "٣",
+                ]
+            )
         elif how < 0.85 and line:
             del line[at]
         else:
@@ -537,14 +694,30 @@ def _yaml(draw, data):
     if draw.random() < 0.3:
         return draw.choice(
             [
-                b"a: &a [x,x,x]\nb: &b [*a,*a,*a]\nc: &c [*b,*b,*b]\nflags: *c\n", b"flags:\n\tx: 1\n", b"- a\n", b"flags: 5\n",
-                b"command: train\nflags: [a]\n", b"command: [a]\n", b"flags: {seed: 2001-99-99}\n", b"? [a]\n: 1\n",
-                b"flags: {seed: !!python/object/apply:os.system [true]}\n", b"a: !!set {x}\n", b"flags: {seed: 2001-01-01}\n",
-                b"flags: {<<: {seed: 1}}\n", b"a: 1\na: 2\n", b"command: train\n", b"command: demo\nflags: {}\n",
-                b"command: nothing\nflags: {}\n", b"flags: {seed: 0x" + b"f" * 5000 + b"}\n", b"{" * 500, b"%YAML 9.9\n---\na: 1\n",
-                b"command: rerun\nflags: {}\n", b"command: train\nflags: {1: 2}\n", b"--- a\n--- b\n",
+                b"a: &a [x,x,x]\nb: &b [*a,*a,*a]\nc: &c [*b,*b,*b]\nflags: *c\n",
+                b"flags:\n\tx: 1\n",
+                b"- a\n",
+                b"flags: 5\n",
+                b"command: train\nflags: [a]\n",
+                b"command: [a]\n",
+                b"flags: {seed: 2001-99-99}\n",
+                b"? [a]\n: 1\n",
+                b"flags: {seed: !!python/object/apply:os.system [true]}\n",
+                b"a: !!set {x}\n",
+                b"flags: {seed: 2001-01-01}\n",
+                b"flags: {<<: {seed: 1}}\n",
+                b"a: 1\na: 2\n",
+                b"command: train\n",
+                b"command: demo\nflags: {}\n",
+                b"command: nothing\nflags: {}\n",
+                b"flags: {seed: 0x" + b"f" * 5000 + b"}\n",
+                b"{" * 500,
+                b"%YAML 9.9\n---\na: 1\n",
+                b"command: rerun\nflags: {}\n",
+                b"command: train\nflags: {1: 2}\n",
+                b"--- a\n--- b\n",
             ]
-        )  # fmt: skip
+        )
     value = yaml.safe_load(data)
     value = _odd_value(draw, value)
     return yaml.safe_dump(value, allow_unicode=True).encode("utf-8", "surrogatepass")
@@ -595,7 +768,9 @@ def judged(found, name, draw, work, others):
     what, data = damage(draw, file.read_bytes(), one.inside, others)
     file.unlink()
     file.mkdir() if data is None else file.write_bytes(data)
-    reader = draw.randrange(len(one.readers))
+    # Commands that ask a model are rarer: they take a hundred times as long as a reader alone.
+    weights = [0.1 if getattr(reader, "slow", False) else 1 for reader in one.readers]
+    reader = draw.choices(range(len(weights)), weights)[0]
     wrong = _read(one.readers[reader], place, file)
     parts = [path.name for path in work.rglob("*.part")]
     if wrong is None and parts:
@@ -670,6 +845,15 @@ def _worker(pipe, root, seed, only):
         pipe.send((number, name, wrong))
 
 
+def _spent(process):
+    """Seconds of processor time of a process: other work on the machine is not its fault. Waiting counts a tenth."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") + time.monotonic() / 10
+
+
 class Workers:
     """Processes that read damaged files; one that hangs or dies is replaced, and the file it read is to blame."""
 
@@ -699,7 +883,7 @@ class Workers:
                         live.remove(slot)
                         self._start(live)
                         continue
-                elif number is not None and time.monotonic() - since > SECONDS:
+                elif number is not None and _spent(process.pid) - since > SECONDS:
                     process.kill()
                     yield number, "?", ("?", f"took more than {SECONDS} seconds")
                     live.remove(slot)
@@ -707,7 +891,7 @@ class Workers:
                     continue
                 else:
                     continue
-                slot[2], slot[3] = next(numbers, None), time.monotonic()
+                slot[2], slot[3] = next(numbers, None), _spent(process.pid)
                 pipe.send(slot[2])
                 if slot[2] is None:
                     process.join()
@@ -718,7 +902,7 @@ class Workers:
         process = self.context.Process(target=_worker, args=(theirs, *self.arguments), daemon=True)
         process.start()
         theirs.close()
-        live.append([process, ours, None, time.monotonic()])
+        live.append([process, ours, None, 0.0])
 
 
 def main(arguments=None):

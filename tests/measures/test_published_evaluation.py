@@ -21,21 +21,25 @@ OWN = [WNIDS[i] for i in (0, 1, 2, 3, 4, 6)]  # of these n01443537, n01484850, n
 IN_R = [name for name in OWN if name in class_list("imagenet-r")]
 MEAN, STD = (0.4, 0.45, 0.5), (0.2, 0.25, 0.3)
 CONDITIONS = [(name, s) for name in (*BENCHMARK[:2], EXTRA[0]) for s in (1, 2)]
+CENTRE = slice((256 - SIDE) // 2, (256 - SIDE) // 2 + SIDE)
 THRESHOLDS = [round(0.1 * k, 1) for k in range(1, 10)]
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """Pictures of 9 x 9 pixels, so that a centre crop needs no resampling; a network of one layer; random maps."""
+    """Pictures of 256 x 256 pixels, so that the published centre crop needs no resampling: tiles of a pattern of SIDE x
+    SIDE pixels, which stands in the centre pixel by pixel; a network of one layer; random maps."""
     root, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(3)
-    base = {name: rng.integers(0, 256, (9, 9, 3)) for name in OWN}
+    base = {name: rng.integers(0, 256, (SIDE, SIDE, 3)) for name in OWN}
 
     def folder(place, names, count, noise):
         for name in names:
             (root / place / name).mkdir(parents=True)
             for i in range(count):
-                changed = base[name] + rng.normal(0, noise, (9, 9, 3))
-                Image.fromarray(changed.clip(0, 255).astype(np.uint8)).save(root / place / name / f"{i}.png")
+                changed = (base[name] + rng.normal(0, noise, (SIDE, SIDE, 3))).clip(0, 255).astype(np.uint8)
+                picture = changed.repeat(256 // SIDE, 0).repeat(256 // SIDE, 1)
+                picture[CENTRE, CENTRE] = changed
+                Image.fromarray(picture).save(root / place / name / f"{i}.png")
 
     folder("imagenet/val", OWN, 10, 200)
     folder("imagenet-r", IN_R, 7, 200)
@@ -45,7 +49,7 @@ def world(tmp_path_factory):
     layer = torch.nn.Linear(3 * SIDE * SIDE, len(OWN)).double()
     with torch.no_grad():  # each class's logit is the likeness to its picture
         for k, name in enumerate(OWN):
-            pixels = torch.from_numpy(base[name][:SIDE, :SIDE].transpose(2, 0, 1) / 255)
+            pixels = torch.from_numpy(base[name].transpose(2, 0, 1) / 255)
             way = (pixels - 0.5) / pixels.std()
             layer.weight[k] = way.flatten() / 30 + 0.01 * torch.randn(3 * SIDE * SIDE) + 0.004 * (k % 3 - 1)
     masks = torch.from_numpy(rng.random((len(OWN), SIDE, SIDE)) < 0.3).float()
@@ -55,7 +59,7 @@ def world(tmp_path_factory):
 
 def read(file, crop):
     image = Image.open(file).convert("RGB")
-    pixels = np.asarray(image)[:SIDE, :SIDE] if crop else np.asarray(image.resize((SIDE, SIDE), Image.BILINEAR))
+    pixels = np.asarray(image)[CENTRE, CENTRE] if crop else np.asarray(image.resize((SIDE, SIDE), Image.BILINEAR))
     return pixels.transpose(2, 0, 1) / 255.0
 
 

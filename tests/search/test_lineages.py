@@ -99,7 +99,7 @@ def test_results_keep_the_budget_and_resume_to_the_same_bits(name, model, images
 def test_load_result_knows_both_kinds(model, images, tmp_path):
     removal(model, images, patch=8, batch_size=32, out=tmp_path / "run")
     assert isinstance(load_result(tmp_path / "run"), RemovalResult)
-    with pytest.raises(UsageError, match=r"no readable run\.json"):
+    with pytest.raises(UsageError, match=r"run\.json of a run of freqkit was expected; there is no such file"):
         load_result(tmp_path)
 
 
