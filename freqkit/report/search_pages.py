@@ -98,7 +98,7 @@ def removal_part(path, record):
     size = tuple(increase.shape[1:])
     maps = []
     for i, name in enumerate(result.classes):
-        facts = f"full colour: ±{scale[i]:.2g} nats"
+        facts = f"full colour: ±{number(scale[i], 2)} nats"
         alt = f"What removing a frequency costs {name}: blue where its loss grows, orange where it falls."
         maps.append((name, facts, alt, increase[i] / scale[i]))
     identity = record.get("identity", {})
