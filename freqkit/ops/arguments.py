@@ -84,23 +84,23 @@ def images(x):
 
 def _numbers(name, value):
     """Python floats of a number or of numbers in sequences or arrays."""
+    if type(value) in (int, float):
+        try:
+            return [float(value)]
+        except OverflowError:
+            return [math.inf]
     if hasattr(value, "tolist") and not isinstance(value, Tensor):  # numpy
-        value = value.tolist()
+        return _numbers(name, value.tolist())
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         return [number for part in value for number in _numbers(name, part)]
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        raise TypeError(f"spectrum: {name} must be a number or C numbers; got {shown(value)}.")
-    try:
-        return [float(value)]
-    except OverflowError:
-        return [math.inf]
+    raise TypeError(f"spectrum: {name} must be a number or C numbers; got {shown(value)}.")
 
 
 def _tensor_of(name, value, x):
     plain("spectrum", name, value)
     if value.dtype.is_complex or value.dtype == torch.bool:
         raise TypeError(f"spectrum: {name} must hold real numbers; got {value.dtype}.")
-    if value.device != x.device and "meta" in (value.device.type, x.device.type):
+    if value.device.type == "meta" and x.device.type != "meta":
         raise ValueError(f"spectrum: {name} must be on a device with numbers, as x is; got {value.device}.")
     return value.to(device=x.device, dtype=x.dtype).flatten()
 
@@ -119,8 +119,12 @@ def per_channel(name, value, channels, x):
     if value is None:
         return None, False
     if isinstance(value, (list, tuple)) and any(isinstance(part, Tensor) for part in value):
-        parts = [part if isinstance(part, Tensor) else torch.tensor(_numbers(name, part)) for part in value]
-        value = torch.cat([_tensor_of(name, part, x) for part in parts])
+        parts = []
+        for part in value:
+            if not isinstance(part, Tensor):
+                part = torch.tensor(_numbers(name, part), dtype=torch.float64)
+            parts.append(_tensor_of(name, part, x))
+        value = torch.cat(parts)
     follows, wrong = False, None
     if isinstance(value, Tensor):
         value = _tensor_of(name, value, x)

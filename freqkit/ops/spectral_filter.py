@@ -195,7 +195,8 @@ def _places(index, dim, size):
             raise ValueError(f"Spectrum: the step of a slice must be positive; got {index.step}.")
         return index
     if not isinstance(index, Tensor):
-        if not (isinstance(index, (list, range)) or hasattr(index, "__array__")):
+        arrays = isinstance(index, (list, range)) or hasattr(index, "__array__")
+        if not arrays or type(index).__name__ in ("bool", "bool_"):
             raise TypeError(f"Spectrum: {what}s are named by integers, slices or masks; got {arguments.shown(index)}.")
         try:
             found = torch.as_tensor(list(index) if isinstance(index, range) else index)
