@@ -42,18 +42,10 @@ def shown(value):
 
 
 def plain(function, name, tensor):
-    """Refuse what has no strides over numbers: sparse, mkldnn, nested and quantised tensors."""
+    """Refuse what has no strides over numbers: sparse, mkldnn and nested tensors."""
     if tensor.layout is not torch.strided or tensor.is_nested:
         kind = "nested" if tensor.is_nested else tensor.layout
         raise TypeError(f"{function}: {name} must be a dense tensor (torch.strided); got a {kind} one.")
-    if tensor.is_quantized:
-        raise TypeError(f"{function}: {name} must not be quantised; got {tensor.dtype}.")
-
-
-def choice(name, value, allowed, said):
-    """Refuse a value that is not one of the words allowed."""
-    if not isinstance(value, str) or value not in allowed:
-        raise ValueError(f"spectral_filter: {name} must be {said}; got {shown(value)}.")
 
 
 def fits(function, what, count, item):
@@ -98,7 +90,7 @@ def _numbers(name, value):
 
 def _tensor_of(name, value, x):
     plain("spectrum", name, value)
-    if value.dtype.is_complex or value.dtype == torch.bool:
+    if value.dtype.is_complex or value.dtype == torch.bool or value.is_quantized:
         raise TypeError(f"spectrum: {name} must hold real numbers; got {value.dtype}.")
     if value.device.type == "meta" and x.device.type != "meta":
         raise ValueError(f"spectrum: {name} must be on a device with numbers, as x is; got {value.device}.")
@@ -149,15 +141,18 @@ def spectrum(found):
     numbers, h, w = found.packed, found.height, found.width
     if not isinstance(numbers, Tensor):
         raise TypeError(f"spectral_filter: Spectrum.packed must be a tensor [B, C, M]; got {type(numbers).__name__}.")
-    plain("spectral_filter", "Spectrum.packed", numbers)
+    if numbers.layout is not torch.strided or numbers.is_nested:
+        plain("spectral_filter", "Spectrum.packed", numbers)
     if numbers.dtype not in COMPUTED:
         raise TypeError(f"spectral_filter: Spectrum.packed must be float32 or float64; got {numbers.dtype}.")
-    sides(h, w)
-    count = packed.packed_size(numbers.device.type, numbers.dtype, h, w)
-    if numbers.dim() != 3 or numbers.shape[2] != count:
+    if type(h) is not int or type(w) is not int or not (1 <= h <= _MOST_SIDE and 1 <= w <= _MOST_SIDE):
+        sides(h, w)
+    shape = numbers.shape
+    if len(shape) != 3 or shape[2] != packed.packed_size(numbers.device.type, numbers.dtype, h, w):
+        count = packed.packed_size(numbers.device.type, numbers.dtype, h, w)
         raise ValueError(
             f"spectral_filter: Spectrum.packed must have shape [B, C, {count}] for H={h}, W={w} on this machine; "
-            f"got {list(numbers.shape)}."
+            f"got {list(shape)}."
         )
 
 
@@ -177,8 +172,9 @@ def masks(value, h, w, like, bit_masks):
     if not isinstance(value, Tensor):
         raise TypeError(f"spectral_filter: masks must be a real tensor or BitMasks; got {type(value).__name__}.")
     same_dtype = value.dtype is like.dtype
-    plain("spectral_filter", "masks", value)
-    if not same_dtype and value.dtype.is_complex:
+    if value.layout is not torch.strided or value.is_nested:
+        plain("spectral_filter", "masks", value)
+    if not same_dtype and (value.dtype.is_complex or value.is_quantized):
         raise TypeError(f"spectral_filter: masks must be real; got {value.dtype}.")
     shape = value.shape
     if len(shape) != 3 or shape[1] != h or (shape[2] != w and shape[2] != w // 2 + 1):
@@ -248,7 +244,8 @@ def output(out, dtype, memory_format, shape, like):
         return dtype, memory_format is torch.channels_last
     if not isinstance(out, Tensor):
         raise TypeError(f"spectral_filter: out must be a tensor of shape {list(shape)}; got {type(out).__name__}.")
-    plain("spectral_filter", "out", out)
+    if out.layout is not torch.strided or out.is_nested:
+        plain("spectral_filter", "out", out)
     if out.shape != shape:
         raise ValueError(f"spectral_filter: out must have shape {list(shape)}; got {list(out.shape)}.")
     held = out.dtype
