@@ -140,7 +140,7 @@ def one_filter(rng):
     x = view(rng, (batch, channels, h, w), dtype)
     masks, dense = draw_masks(rng, count, h, w)
     bits = isinstance(masks, freqkit.BitMasks)
-    images, mean, std = x.double(), None, None
+    images, mean, std, shift = x.double(), None, None, 0
     source = x
     if rng.random() < 0.3:
         mean = rng.choice([None, 0.3, [rng.uniform(-1, 1) for _ in range(channels)]])
@@ -149,6 +149,7 @@ def one_filter(rng):
             if value is not None:
                 value = torch.as_tensor(value, dtype=torch.float64).flatten().expand(channels)
                 images = step(images, value[:, None, None])
+                shift = max(shift, 2 * value.abs().max().item()) if channels else 0
         source = freqkit.spectrum(x, mean=mean, std=std)
     elif rng.random() < 0.3:
         source = freqkit.spectrum(x)
@@ -207,7 +208,8 @@ def one_filter(rng):
         expected = reference.spectral_filter(images, dense, pairing)
     bound = max(RELATIVE[expected_dtype], 4e-7 if compute == torch.float32 else 3e-14) * 4
     # What is nearly cancelled is judged beside what it was made from; half precision overflows and underflows.
-    scale = (dense.abs().amax() * images.norm() if 0 not in shape else torch.tensor(0.0)).item() + 1e-300
+    made_from = images.norm() + shift * math.sqrt(images.numel())
+    scale = (dense.abs().amax() * made_from if 0 not in shape else torch.tensor(0.0)).item() + 1e-300
     if expected_dtype == torch.float16 and 0 not in shape and expected.abs().max() > 6e4:
         return "overflow"
     error = (y.double() - expected).norm().item()
