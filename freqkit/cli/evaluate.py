@@ -96,6 +96,7 @@ def evaluate(
                      --on imagenet,v2,c,r,sketch,fgsm --data-dir /data --out runs/ood
     """
     from freqkit.data import open_sets
+    from freqkit.data.class_lists import read_names
     from freqkit.errors import UsageError
     from freqkit.measures import SelectedOnTestSet
     from freqkit.measures import evaluate as measure
@@ -140,7 +141,7 @@ def evaluate(
     )
     if not found:
         raise UsageError(f"no set could be opened: {failures[0]['error'] if failures else 'none is given'}")
-    lines = None if classes is None else Path(classes).read_text("utf-8").splitlines()
+    classes = None if classes is None else read_names(classes)
     with watcher() as progress, warnings.catch_warnings():
         warnings.simplefilter("ignore", SelectedOnTestSet)  # said below, in the command line's words
         for each in failures:
@@ -148,7 +149,7 @@ def evaluate(
         result = measure(
             [(name, loader(name, own)) for name, own in names], found, dfm, attacks=attacks, generated=generated,
             base=base, preset=preset, image_size=image_size, resize=resize, on_bad_image=on_bad_image,
-            classes=None if lines is None else [line.strip() for line in lines if line.strip()], cross=cross, seed=seed,
+            classes=classes, cross=cross, seed=seed,
             batch_size=batch_size, device=device, out=out, resume=resume, overwrite=overwrite, progress=progress,
             failures=failures,
         )  # fmt: skip

@@ -7,6 +7,7 @@ import click
 
 from freqkit.cli.app import say
 from freqkit.cli.values import BatchSize, Device, Folder, Memory, Share, Triple, resolve_device
+from freqkit.errors import torchrun
 
 MODEL = (
     click.option(
@@ -231,7 +232,7 @@ def the_images(flags, *, size=None, preset=None):
     """Read the images that the flags name, at `--image-size` or else `size`, as the `preset` (or recipe) reads them."""
     from freqkit.data import load_images
 
-    return load_images(
+    images = load_images(
         flags["data"],
         image_size=flags["image_size"] or size,
         resize=flags["resize"],
@@ -245,3 +246,12 @@ def the_images(flags, *, size=None, preset=None):
         npy_floats=npy_floats(flags, preset),
         on_bad_image=flags["on_bad_image"],
     )
+    say_notes(images)
+    return images
+
+
+def say_notes(images):
+    """Say what the record of a set of images notes: what was left out, and how classes are ordered."""
+    if torchrun()[0] == 0:
+        for note in images.record.get("notes", []):
+            say(f"Note: {note}.")
