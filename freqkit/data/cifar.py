@@ -70,12 +70,11 @@ def read_python(root, source):
         data = getattr(batch.get("data"), "array", None)
         if data is None or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != _PIXELS:
             raise UsageError(f"load_images: {file.name} must hold 'data', uint8 [n, {_PIXELS}] (CIFAR-{count}).")
-        if not isinstance(batch.get(key), list) or not all(
-            type(label) is int and abs(label) < 2**31 for label in batch[key]
-        ):
+        own = batch.get(key)
+        if not isinstance(own, list) or not all(type(label) is int and abs(label) < 2**31 for label in own):
             raise UsageError(f"load_images: {file.name} must hold {key!r}, a list of integers (CIFAR-{count}).")
         pixels.append(data)
-        labels += batch[key]
+        labels += own
     meta = root / ("batches.meta" if count == 10 else "meta")
     classes = None
     if meta.is_file():

@@ -8,9 +8,11 @@ up: each of the few that numpy and torch write there has a stand-in, and everyth
 import io
 import pickle
 import pickletools
+from pathlib import Path
 
 import numpy as np
 
+from freqkit.data.npy_files import read_head
 from freqkit.errors import UsageError
 
 _OPCODES = {
@@ -48,24 +50,20 @@ def load_object_array(path):
         >>> load_object_array(file).shape
         (2, 3, 4, 4)
     """
+    path = Path(path)
+    dtype, shape, _, begin = read_head(path, "load_images: an npy array of objects")
+    if dtype is not None:
+        raise UsageError(f"load_images: {path.name} must hold an array of objects; got {dtype}.")
     with open(path, "rb") as file:
-        version = np.lib.format.read_magic(file)
-        head = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
-        if head is None:
-            raise UsageError(f"load_images: {path.name} is an npy file of version {version}; 1.0 and 2.0 are read.")
-        shape, _, dtype = head(file)
+        file.seek(begin)
         raw = file.read()
-    if dtype != np.dtype(object):
-        raise UsageError(f"load_images: {path.name} must hold numbers or an array of objects; got {dtype}.")
     try:
         objects, _ = _read(raw, _NAMES)
         items = [np.asarray(_numbers(item)) for item in _items(objects)]
     except UsageError as error:
         raise UsageError(f"load_images: {path.name} is not a plain npy array of numbers: {error}") from error
     except Exception as error:  # a damaged stream can fail anywhere in the pickle machine
-        raise UsageError(
-            f"load_images: {path.name} is damaged: no array of objects can be read ({type(error).__name__})."
-        ) from error
+        raise UsageError(f"load_images: {path.name} is damaged: no array of objects can be read.") from error
     if len(shape) != 1 or len(items) != shape[0] or not items:
         raise UsageError(f"load_images: {path.name} must hold objects [n], n > 0; got {list(shape)}.")
     kinds = sorted({(item.dtype.str, item.shape) for item in items})

@@ -38,7 +38,7 @@ from freqkit.data.npy_files import read_array, read_head
 from freqkit.data.pictures import is_image, named_image, reason_of
 from freqkit.data.published_sources import Arrays, Files, Shards, hub_dataset, read_shards
 from freqkit.errors import BadImageError, UsageError
-from freqkit.results.reading import plain_line, read_json, shown
+from freqkit.results.reading import plain_line, read_json, refuse, shown
 
 BENCHMARK = (
     "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "snow",
@@ -695,6 +695,8 @@ def read_class_map(given):
                     f"class_map: {path.name} must name every counterpart once; {shown(left)} stands twice."
                 )
             mapping[left] = right
+        if not mapping:
+            refuse(path, "a class map", "it names no counterpart")
     if len(set(mapping.values())) != len(mapping) or not mapping:
         raise UsageError("class_map: every class must have one counterpart.")
     return mapping
