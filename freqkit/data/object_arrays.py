@@ -14,6 +14,7 @@ import numpy as np
 
 from freqkit.data.npy_files import read_head
 from freqkit.errors import UsageError
+from freqkit.results.reading import plain_line, shown
 
 _OPCODES = {
     "PROTO", "FRAME", "STOP", "MARK", "MEMOIZE", "BINPUT", "LONG_BINPUT", "PUT", "BINGET", "LONG_BINGET", "GET", "POP",
@@ -100,7 +101,7 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module, name):
         if (module, name) not in self.names:
-            raise UsageError(f"it asks for {module}.{name}; only {_LEAST}.")
+            raise UsageError(f"it asks for {plain_line(f'{module}.{name}', 80)}; only {_LEAST}.")
         return self.names[module, name]
 
     def persistent_load(self, pid):
@@ -131,7 +132,7 @@ class _Kind:
 
     def __init__(self, code, align=False, copy=False):
         if not isinstance(code, str) or code not in ("O8", "b1", *(f"{k}{n}" for k in "iuf" for n in (1, 2, 4, 8))):
-            raise UsageError(f"it holds an array of type {str(code)[:20]!r}; only {_LEAST}.")
+            raise UsageError(f"it holds an array of type {shown(code, 20)}; only {_LEAST}.")
         self.code, self.order = code, "<"
 
     def __setstate__(self, state):
@@ -154,7 +155,7 @@ class _Array:
         _, shape, kind, fortran, raw = state
         if kind.code == "O8":
             if not isinstance(raw, list) or len(shape) != 1 or len(raw) != shape[0]:
-                raise UsageError(f"it must hold objects in one row; got shape {str(shape)[:40]}.")
+                raise UsageError("it must hold objects in one row; got another shape.")
             self.value = raw
         else:
             self.value = _shaped(raw, kind.order + kind.code, shape, fortran)
@@ -205,7 +206,7 @@ def _storage(raw):
     at += length
     _, length = _read(raw[at:], {})
     at += length
-    plain = isinstance(found, tuple) and len(found) in (5, 6) and found[0] == "storage" and found[1] in _STORAGES
+    plain = isinstance(found, tuple) and len(found) in (5, 6) and found[0] == "storage" and found[1] in list(_STORAGES)
     if magic != _MAGIC or version != _VERSION or not plain or found[3] != "cpu" or (len(found) == 6 and found[5]):
         raise UsageError("it holds a torch storage that is no plain one on the CPU.")
     count, numbers = int.from_bytes(raw[at : at + 8], "little"), raw[at + 8 :]

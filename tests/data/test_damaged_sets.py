@@ -331,6 +331,29 @@ def test_arrays_are_mapped(tmp_path, little):
         read_array(tmp_path / "b.npy")
 
 
+def objects(tail):
+    return head(dtype="|O") + tail
+
+
+def test_objects_that_grow_when_they_are_looked_at(tmp_path, little):
+    """A tuple of a tuple twice, sixty times over: 2**60 items to hash, compare or print, in 300 bytes."""
+    doubled = b")" + b"".join(b"q\x00h\x00\x86" for _ in range(60))
+    np.save(tmp_path / "train_data.npy", np.zeros((3, 8, 8), np.uint8))
+    for tail in (
+        b"\x80\x02cnumpy\ndtype\n" + doubled + b"\x85R.",
+        b"\x80\x02cnumpy._core.multiarray\n_reconstruct\n" + doubled + b"\x85R.",
+        b"\x80\x02cnumpy._core.multiarray\n_reconstruct\n)R(K\x01" + doubled + b"cnumpy\ndtype\nX\x02\0\0\0O8\x85R"
+        b"\x89]tb.",
+        b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n" + doubled + b"K\x00))tR.",
+        b"\x80\x02" + doubled + b".",
+        b"\x80\x02ca\x1b[2J\nb\n.",
+    ):
+        (tmp_path / "train_label.npy").write_bytes(objects(tail))
+        with pytest.raises(UsageError, match=r"train_label\.npy") as caught:
+            load_images(tmp_path)
+        assert str(caught.value).isprintable() and len(str(caught.value)) < 400
+
+
 # ---- idx ------------------------------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from freqkit.data import Preprocessing, load_images, open_sets, synthetic, write
 from freqkit.data.check import find_image_folders
 from freqkit.data.pictures import MOST_PIXELS, is_image, named_image, open_image
 from freqkit.data.published_sets import Reader
-from freqkit.errors import BadImageError, UsageError
+from freqkit.errors import BadImageError
 
 SIDE = 8
 RAMP = np.add.outer(np.arange(SIDE), SIDE * np.arange(SIDE))
@@ -60,7 +60,7 @@ PICTURES = {
 BAD = {
     "empty": (b"", "the file is empty"),
     "pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 2\n", "Git LFS pointer"),
-    "cut": (PICTURES["grey"][0][:-30], ""),
+    "cut": (PICTURES["grey"][0][:-30], "truncated|end of file|broken|chunk"),
     "text": (b"nothing", "not an image"),
     "floats": (stored(Image.fromarray(np.ones((SIDE, SIDE), np.float32)), "tiff"), "mode F has no defined white"),
     "bomb": (stored(Image.new("L", (20_000, 20_000))), "million that are read|decompression bomb"),
@@ -219,12 +219,11 @@ def test_bombs_are_refused_before_they_are_unpacked(tmp_path):
     side = int(MOST_PIXELS**0.5)
     ok = stored(Image.new("L", (side // 4, side // 4)))
     assert open_image(ok)[0].size == (side // 4, side // 4)
-    with pytest.raises(Exception, match="million that are read|decompression bomb"):
+    with pytest.raises(Exception, match=r"million that are read|decompression bomb"):
         open_image(stored(Image.new("1", (side + 1, side + 1))))
     thin = stored(Image.new("L", (60_000, 1)))
-    for resize in ("center-crop",):
-        with pytest.raises((ValueError, UsageError), match="million that are read"):
-            Preprocessing(SIDE * 20, resize).decode(thin)
+    with pytest.raises(ValueError, match="million that are read"):
+        Preprocessing(SIDE * 20, "center-crop").decode(thin)
 
 
 def test_an_svg_or_postscript_starts_nothing(tmp_path):
