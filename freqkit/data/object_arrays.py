@@ -52,7 +52,7 @@ def load_object_array(path):
         (2, 3, 4, 4)
     """
     path = Path(path)
-    dtype, shape, _, begin = read_head(path, "load_images: an npy array of objects")
+    dtype, shape, _, begin = read_head(path, "an npy array of objects")
     if dtype is not None:
         raise UsageError(f"load_images: {path.name} must hold an array of objects; got {dtype}.")
     with open(path, "rb") as file:

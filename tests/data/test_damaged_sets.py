@@ -301,7 +301,7 @@ def test_labels_of_every_kind(tmp_path, dtype):
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
-        (np.array([0, 1, 2**26]), "labels must lie below 100000; got 67108864"),
+        (np.array([0, 1, 2**26]), "train_label.npy: labels must lie below 100000; got 67108864"),
         (np.array([0, 1, 2**63], np.uint64), "labels must lie below 100000"),
         (np.array([0, 1, -1]), "labels must not be negative; got -1"),
         (np.array([0, 1, 1.5]), "labels must be integers"),
