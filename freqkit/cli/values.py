@@ -182,7 +182,8 @@ def resolve_device(name):
     from freqkit.errors import UsageError, torchrun
     from freqkit.ops.extension import notice
 
-    told = click.get_current_context().meta
+    context = click.get_current_context(silent=True)
+    told = {} if context is None else context.meta
     if torchrun()[0] == 0 and "freqkit.operator" not in told:
         told["freqkit.operator"] = sentence = notice()
         if sentence:

@@ -33,7 +33,7 @@ def rates_part(path, record):
     # Of the classes that have a map, in the order of the maps.
     mapped = CleanRates(result.classes, result.positives, result.clean_tp, result.clean_tp + result.clean_fp, [],
                         result.clean_confusion.shape[1], result.still)  # fmt: skip
-    more = {"clean FPR": mapped.fpr.tolist()}
+    more = {}
     interval, confidence, how = result.definition["interval"], result.definition["confidence"], ""
     if (interval, confidence) != ("wilson", CONFIDENCE):  # asked for; the readings stand on those of every page
         low, high = result.difference_interval.T.tolist()

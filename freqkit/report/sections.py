@@ -18,8 +18,8 @@ def class_table(found, more, *, key="classes", title="Classes", maps="map", clea
     digits = 1 if many else 0
     columns = [("class", "left", None), ("reading", "left", None), ("clean TPR", "right", "clean TPR"),
                ("TPR and FPR", "left", "TPR-FPR"),
-               ("TPR", "right", "TPR"), ("FPR", "right", "FPR"), ("TPR − FPR", "right", "TPR-FPR"),
-               ("95% interval", "right", "interval"), ("kept", "right", "coverage")]  # fmt: skip
+               ("TPR", "right", "TPR"), ("FPR", "right", "FPR"),
+               ("TPR − FPR, 95% interval", "right", "TPR-FPR"), ("kept", "right", "coverage")]  # fmt: skip
     columns += [(name, "right", {"loss": "classwise loss"}.get(name)) for name in more]
     columns += [("still recognised", "right", "still recognised"), ("images", "right", None)]
     whole, still = ([None] * len(found),) * 2
@@ -38,11 +38,10 @@ def class_table(found, more, *, key="classes", title="Classes", maps="map", clea
                 Cell.of(one.difference, "", svg=rate_bars(one.tpr, one.fpr, one.tpr_interval, one.fpr_interval)),
                 Cell.of(one.tpr, percent(one.tpr, digits)),
                 Cell.of(one.fpr, percent(one.fpr, digits)),
-                Cell.of(one.difference, percent(one.difference, digits)),
-                Cell.of(low, f"{percent(low, digits)} … {percent(high, digits)}"),
+                Cell.of(one.difference, f"{percent(one.difference, digits)}, {_span(low, high, digits)}"),
                 Cell.of(one.kept, percent(one.kept, 1)),
                 *(Cell.of(values[i], _show(name, values[i])) for name, values in more.items()),
-                Cell.of(still[i], _of(still[i], clean and clean.still, clean and clean.correct, i)),
+                Cell.of(still[i], percent(still[i], digits)),
                 Cell.of(one.positives, f"{one.positives:,}"),
             ]
         )
@@ -57,9 +56,9 @@ def class_table(found, more, *, key="classes", title="Classes", maps="map", clea
     return Section(title, [Table(columns, rows, search=True)], how, key=key)
 
 
-def _of(share, hits, trials, i):
-    """A share with the numbers that it is made of."""
-    return percent(share) if hits is None else f"{percent(share)} ({int(hits[i]):,} of {int(trials[i]):,})"
+def _span(low, high, digits):
+    """An interval of shares in percent; the sign of percent stands once."""
+    return f"{percent(low, digits).rstrip('%')} … {percent(high, digits)}"
 
 
 def clean_rows(clean):
@@ -548,7 +547,7 @@ def provenance_rows(record):
 def _show(name, value):
     return (
         number(value)
-        if isinstance(value, float) and "TPR" not in name
+        if isinstance(value, float) and "TPR" not in name and "FPR" not in name
         else (percent(value) if isinstance(value, float) else str(value))
     )
 

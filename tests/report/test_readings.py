@@ -55,7 +55,7 @@ def test_evaluate_and_rates_say_the_same(world):
     assert "have a high filtered TPR" in page.text or "has a high filtered TPR" in page.text
     assert "It is not known on which images these maps were selected" in page.text
     head = next(table[0] for table in page.tables if "reading" in table[0])
-    assert {"class", "reading", "TPR", "FPR", "95% interval", "clean TPR", "pairs"} <= set(head)
+    assert {"class", "reading", "TPR", "FPR", "TPR − FPR, 95% interval", "clean TPR", "pairs"} <= set(head)
     table = next(table for table in page.tables if "reading" in table[0])
     told = {row[0]: row[1] for row in table[1:]}
     assert told == {r.name: READINGS[r.word] for r in first}
@@ -88,7 +88,7 @@ def test_a_reading_does_not_hang_on_the_intervals_of_a_result(world, tmp_path):
     result.save(tmp_path / "r.safetensors")
     page = Page(write_report(tmp_path / "r.safetensors", out=tmp_path / "r.html"))
     head = next(table[0] for table in page.tables if "reading" in table[0])
-    assert "50% wilson, from" in head and "95% interval" in head  # short, or it would be cut
+    assert "50% wilson, from" in head and "TPR − FPR, 95% interval" in head  # short, or it would be cut
     assert "50% wilson: the interval of TPR − FPR that was asked for" in page.text
 
 
