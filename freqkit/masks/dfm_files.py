@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -191,6 +192,9 @@ def load_dfm(path):
         header.get("freqkit_version", "unknown"),
         values.get("images", {}),
     )
+    if isinstance(dfm.classes, list) and all(isinstance(name, str) for name in dfm.classes):
+        # As class folders are read, however a file system spells them: maps and images shall meet.
+        dfm.classes = [unicodedata.normalize("NFC", name) for name in dfm.classes]
     _check(dfm, str(path))
     return dfm
 

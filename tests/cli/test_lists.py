@@ -12,7 +12,7 @@ from freqkit.data.check import as_sums, checksums, read_sums
 from freqkit.data.class_lists import order_note, read_lines, read_names
 from freqkit.data.published_sets import read_class_map
 from freqkit.errors import MissingFile, UsageError
-from freqkit.masks import load_dfm
+from freqkit.masks import DfmFile, load_dfm, low_pass, save_dfm
 
 GOOD = {
     "plain": b"cat\nowl\n",
@@ -117,6 +117,19 @@ def test_masks_import_takes_a_list_with_a_mark(tmp_path, run, maps):
     out = tmp_path / "m.safetensors"
     assert run("masks", "import", maps, "--classes", tmp_path / "names.txt", "--out", out).exit_code == 0
     assert load_dfm(out).classes == ["cat", "owl"]
+
+
+def test_maps_of_decomposed_names_meet_their_images(tmp_path, run, weights):
+    images = synthetic(1, images_per_class=2)
+    write_image_folder(images, tmp_path / "set")
+    (tmp_path / "set" / "C1").rename(tmp_path / "set" / "cafe\u0301")
+    names = ["C0", "cafe\u0301", "C2", "C3"]
+    save_dfm(tmp_path / "dfm.safetensors", DfmFile(torch.stack([low_pass(32, 6)] * 4), names))
+    assert load_dfm(tmp_path / "dfm.safetensors").classes == ["C0", "café", "C2", "C3"]
+    model = ["--model", "small_convnet", "--weights", weights, "--num-classes", "4"]
+    maps = tmp_path / "dfm.safetensors"
+    result = run("rates", *model, "--data", tmp_path / "set", "--dfm", maps, "--out", tmp_path / "r.safetensors")
+    assert result.exit_code == 0, result.stderr
 
 
 def test_a_class_that_stands_twice_merges_no_labels(tmp_path):
