@@ -10,10 +10,12 @@ PYTEST_ARGS ?=
 KILLS       ?= 1000
 TIMES       ?= 20
 FUZZ_FILES  ?= 20000
+FUZZ_CALLS  ?= 100000
+FUZZ_SEED   ?= 0
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv build test lint format pytest measured kills fuzz demo docs bench cuda-matrix gpu-check clean
+.PHONY: help venv build test lint format pytest measured kills fuzz fuzz-asan demo docs bench cuda-matrix gpu-check clean
 
 RUN    := $(VENV)/bin/python
 PIP    := $(RUN) -m pip --disable-pip-version-check --quiet
@@ -49,8 +51,16 @@ measured: $(STAMPS)/build ## the tests that bound a measured figure, TIMES=20 ti
 kills: $(STAMPS)/build ## kill every long command KILLS=1000 times; all bytes must be those of an undisturbed run
 	$(RUN) tests/kills.py --kills $(KILLS)
 
-fuzz: $(STAMPS)/build ## damaged files of every format, drawn at random (FUZZ_FILES=100000)
+fuzz: $(STAMPS)/build ## damaged files (FUZZ_FILES=20000) and calls of the operator (FUZZ_CALLS=100000), drawn at random
 	$(RUN) tests/fuzz/files.py --files $(FUZZ_FILES) --workers 2
+	$(RUN) -m tests.fuzz.operator_calls --calls $(FUZZ_CALLS) --seed $(FUZZ_SEED)
+
+# detect_leaks=0: Python and torch keep memory to the end.
+fuzz-asan: $(STAMPS)/install ## the calls of `make fuzz` with a library that watches every access to memory (g++)
+	FREQKIT_SANITIZE=address FREQKIT_CUDA=off FREQKIT_OUTPUT=$(CURDIR)/build/asan $(RUN) setup.py --quiet build_ext
+	LD_PRELOAD=$$($${CXX:-g++} -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
+	FREQKIT_LIBRARY=$(CURDIR)/build/asan/_C.abi3.so $(RUN) -m tests.fuzz.operator_calls \
+	--calls $(FUZZ_CALLS) --seed $(FUZZ_SEED)
 
 lint: $(STAMPS)/install ## ruff and clang-format, checking only
 	$(RUN) -m ruff check --quiet .

@@ -23,15 +23,18 @@ class CMakeBuild(build_ext):
                 "building freqkit needs torch in this environment: run "
                 "`pip install torch` first, then `pip install --no-build-isolation .`"
             ) from error
-        build = ROOT / "build" / "native"
+        sanitize = os.environ.get("FREQKIT_SANITIZE", "")
+        build = ROOT / "build" / ("native" if not sanitize else f"native-{sanitize.replace(',', '-')}")
         build.mkdir(parents=True, exist_ok=True)
-        target = Path(self.get_ext_fullpath(ext.name)).resolve().parent
+        beside = Path(self.get_ext_fullpath(ext.name)).resolve().parent
+        target = Path(os.environ.get("FREQKIT_OUTPUT", beside)).resolve()
         cmake = [
             "cmake", "-S", str(ROOT), "-B", str(build), "-G", "Ninja",
             "-DCMAKE_BUILD_TYPE=Release",
             f"-DPython_EXECUTABLE={sys.executable}",
             f"-DTORCH_ROOT={Path(torch.__file__).parent}",
             f"-DFREQKIT_OUTPUT={target}",
+            f"-DFREQKIT_SANITIZE={sanitize}",
             f"-DFREQKIT_CUDA={os.environ.get('FREQKIT_CUDA', 'auto')}",
             f"-DFREQKIT_CUDA_ARCHS={os.environ.get('TORCH_CUDA_ARCH_LIST', '')}",
         ]  # fmt: skip

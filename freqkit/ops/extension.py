@@ -1,14 +1,19 @@
-"""Loads the native library once. Importing works without it, so that masks and data stay usable; calling does not."""
+"""Loads the native library once. Importing works without it, so that masks and data stay usable; calling does not.
+
+`FREQKIT_LIBRARY` in the environment names another build of it, such as one with sanitizers (`make fuzz-asan`).
+"""
 
 import functools
 import json
+import os
 from pathlib import Path
 
 import torch
 
 from freqkit.errors import UsageError
 
-LIBRARY = Path(__file__).resolve().parent.parent / "_C.abi3.so"
+ELSEWHERE = os.environ.get("FREQKIT_LIBRARY")
+LIBRARY = Path(ELSEWHERE or Path(__file__).resolve().parent.parent / "_C.abi3.so")
 _loaded = False
 
 
@@ -16,7 +21,14 @@ def load_if_built() -> bool:
     """Load `freqkit/_C.abi3.so` when it is there; errors of a library that is there but does not load are raised."""
     global _loaded
     if not _loaded and LIBRARY.exists():
-        torch.ops.load_library(LIBRARY)
+        try:
+            torch.ops.load_library(LIBRARY)
+        except OSError as error:
+            if not ELSEWHERE:
+                raise
+            raise UsageError(
+                f"FREQKIT_LIBRARY in the environment must name a build of freqkit's native library: {error}."
+            ) from error
         _loaded = True
     return _loaded
 
@@ -25,6 +37,8 @@ def require() -> None:
     """Raise one clear sentence when the native library is missing."""
     if _loaded:
         _check_level()
+    elif ELSEWHERE:
+        raise UsageError(f"FREQKIT_LIBRARY in the environment must name a file that is there; got {ELSEWHERE}.")
     else:
         raise ImportError(
             f"freqkit's native library is not built: {LIBRARY.name} is missing beside the package; "
