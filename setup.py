@@ -6,10 +6,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+import setuptools
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
+# `FREQKIT_NATIVE=off`: a py3-none-any wheel without the native library, whose operator is plain torch.
+NATIVE = os.environ.get("FREQKIT_NATIVE", "on")
+if NATIVE not in ("on", "off"):
+    raise SystemExit(f"FREQKIT_NATIVE must be on or off; got {NATIVE}")
+if (
+    int(setuptools.__version__.split(".")[0]) < 77
+):  # older ones do not know the form of `license` and end in a traceback
+    raise SystemExit(
+        f"building freqkit needs setuptools >= 77, and this is {setuptools.__version__}: run "
+        '`pip install "setuptools>=77" wheel "cmake>=3.24" ninja numpy`, then '
+        "`pip install --no-build-isolation .`"
+    )
 
 
 class CMakeBuild(build_ext):
@@ -20,23 +33,25 @@ class CMakeBuild(build_ext):
             import torch
         except ImportError as error:
             raise SystemExit(
-                "building freqkit needs torch in this environment: run "
-                "`pip install torch` first, then `pip install --no-build-isolation .`"
+                "building freqkit from source needs the torch it will run with; this build has none (pip isolates "
+                "builds). Run:\n"
+                '  pip install torch "setuptools>=77" wheel "cmake>=3.24" ninja numpy '
+                "&& pip install --no-build-isolation <the same source>\n"
+                "or, for the slower operator in plain torch, without a compiler:\n"
+                "  FREQKIT_NATIVE=off pip install <the same source>"
             ) from error
-        sanitize = os.environ.get("FREQKIT_SANITIZE", "")
-        build = ROOT / "build" / ("native" if not sanitize else f"native-{sanitize.replace(',', '-')}")
+        build = ROOT / "build" / "native"
         build.mkdir(parents=True, exist_ok=True)
-        beside = Path(self.get_ext_fullpath(ext.name)).resolve().parent
-        target = Path(os.environ.get("FREQKIT_OUTPUT", beside)).resolve()
+        target = Path(self.get_ext_fullpath(ext.name)).resolve().parent
         cmake = [
             "cmake", "-S", str(ROOT), "-B", str(build), "-G", "Ninja",
             "-DCMAKE_BUILD_TYPE=Release",
             f"-DPython_EXECUTABLE={sys.executable}",
             f"-DTORCH_ROOT={Path(torch.__file__).parent}",
             f"-DFREQKIT_OUTPUT={target}",
-            f"-DFREQKIT_SANITIZE={sanitize}",
             f"-DFREQKIT_CUDA={os.environ.get('FREQKIT_CUDA', 'auto')}",
             f"-DFREQKIT_CUDA_ARCHS={os.environ.get('TORCH_CUDA_ARCH_LIST', '')}",
+            f"-DFREQKIT_PORTABLE={os.environ.get('FREQKIT_PORTABLE', 'OFF')}",
         ]  # fmt: skip
         # The environment's own cmake and ninja before the system's, also when the environment is not activated.
         env = {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
@@ -49,8 +64,10 @@ class CMakeBuild(build_ext):
         subprocess.run(["cmake", "--build", str(build), "--target", "freqkit_C", "-j", jobs], check=True, env=env)
 
 
-setup(
-    ext_modules=[Extension("freqkit._C", [], py_limited_api=True)],
-    cmdclass={"build_ext": CMakeBuild},
-    options={"bdist_wheel": {"py_limited_api": "cp310"}},
-)
+native = {
+    "ext_modules": [Extension("freqkit._C", [], py_limited_api=True)],
+    "cmdclass": {"build_ext": CMakeBuild},
+    "options": {"bdist_wheel": {"py_limited_api": "cp310"}},
+}
+# exclude_package_data: a library that `make build` left in the checkout is not part of a wheel without one.
+setup(**(native if NATIVE == "on" else {"exclude_package_data": {"freqkit": ["*.so"]}}))

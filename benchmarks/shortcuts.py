@@ -86,7 +86,7 @@ def maps(seeds, images, search):
         dfm = ranked.dfm(0.05)
         found = {
             "DFM 5 %": dfm,
-            "HFSS published": _dfm(hfss(model, selection, preset="cvpr2025", candidates=STAGES, seed=seed)),
+            "HFSS published": _dfm(hfss(model, selection, preset="cvpr2025", candidates=STAGES, keep=0.6, seed=seed)),
             "HFSS": _dfm(hfss(model, selection, candidates=STAGES, seed=seed)),
         }
         planted = recovery(dfm.masks[0], selection.truth["C0"])

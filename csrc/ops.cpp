@@ -24,7 +24,7 @@ std::string build_info() {
 #else
   json << "false, \"cuda_archs\": \"\", \"cuda_version\": null";
 #endif
-  json << ", \"compiler\": \"" FREQKIT_COMPILER "\", \"torch_target\": \"2.13\", \"version\": \"" FREQKIT_VERSION "\"}";
+  json << ", \"compiler\": \"" FREQKIT_COMPILER "\", \"torch_target\": \"2.10\", \"version\": \"" FREQKIT_VERSION "\"}";
   return json.str();
 }
 

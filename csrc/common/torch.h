@@ -8,6 +8,7 @@
 
 #if defined(__CUDACC__)
 #include <cuda_runtime.h>
+#include <dlfcn.h>
 #include <torch/csrc/stable/accelerator.h>
 #endif
 
@@ -48,6 +49,11 @@ inline Tensor zeros_on(const Tensor& like, const std::vector<int64_t>& size, Sca
 // torch's own asks the dispatcher, which takes 0.4 us, also where there is nothing to do.
 inline Tensor contiguous_of(const Tensor& tensor) {
   return tensor.is_contiguous() ? tensor : torch::stable::contiguous(tensor);
+}
+
+// A view of [..., H, W, C] as [..., C, H, W].
+inline Tensor channels_first(const Tensor& tensor) {
+  return torch::stable::transpose(torch::stable::transpose(tensor, -1, -2), -2, -3);
 }
 
 // body(begin, end) for [0, count) in runs of `grain`, each taken by whichever of torch's threads is free: a thread that
@@ -92,13 +98,23 @@ inline void check(cudaError_t error, const char* what) {
   STD_TORCH_CHECK(error == cudaSuccess, "freqkit: ", what, " failed: ", cudaGetErrorString(error));
 }
 
+// torch's current stream. The stable headers give its native handle from torch 2.13 on; the function behind it is as
+// old as the stable ABI, but lies in libtorch_cuda, which a torch without CUDA lacks: so it is looked up, not linked.
+inline cudaStream_t current_stream(int32_t device) {
+  using Getter = int32_t (*)(int32_t, void**);
+  static const Getter getter = [] {
+    void* const library = dlopen("libtorch_cuda.so", RTLD_LAZY | RTLD_NOLOAD);
+    return library ? reinterpret_cast<Getter>(dlsym(library, "aoti_torch_get_current_cuda_stream")) : nullptr;
+  }();
+  void* stream = nullptr;
+  STD_TORCH_CHECK(getter != nullptr && getter(device, &stream) == 0, "freqkit: torch gave no CUDA stream");
+  return static_cast<cudaStream_t>(stream);
+}
+
 // The device and stream of a call, for torch's runtime and for the one linked into this library.
 class Stream {
  public:
-  explicit Stream(const Tensor& on)
-      : guard_(on.get_device_index()),
-        stream_(static_cast<cudaStream_t>(
-            torch::stable::accelerator::getCurrentStream(on.get_device_index()).nativeHandle())) {
+  explicit Stream(const Tensor& on) : guard_(on.get_device_index()), stream_(current_stream(on.get_device_index())) {
     check(cudaSetDevice(on.get_device_index()), "cudaSetDevice");
     int bytes = 0;
     check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, on.get_device_index()),

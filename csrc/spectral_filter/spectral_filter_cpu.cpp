@@ -403,18 +403,16 @@ Tensor spectral_filter(const Tensor& packed_any, int64_t height, int64_t width, 
   const Tensor packed = contiguous_of(packed_any), mask = contiguous_of(mask_any);
   check_filter("freqkit::spectral_filter", packed, packed_size(packed, height, width), height, width, mask, kind, cell,
                paired, dtype);
+  const int64_t channels = packed.size(1);
   std::vector<int64_t> size = {packed.size(0)};
   if (!paired) size.insert(size.begin(), mask.size(0));
-  const int64_t channels = packed.size(1);
   if (channels_last)
     size.insert(size.end(), {height, width, channels});
   else
     size.insert(size.end(), {channels, height, width});
-  Tensor out = empty_on(packed, size, dtype);
+  const Tensor out = empty_on(packed, size, dtype);
   filter_dispatch(packed, height, width, mask, kind, cell, paired, channels_last, out);
-  if (!channels_last) return out;
-  if (paired) return torch::stable::permute(out, std::vector<int64_t>{0, 3, 1, 2});
-  return torch::stable::permute(out, std::vector<int64_t>{0, 1, 4, 2, 3});
+  return channels_last ? channels_first(out) : out;
 }
 
 void spectral_filter_out(const Tensor& packed_any, int64_t height, int64_t width, const Tensor& mask_any, int64_t kind,

@@ -164,9 +164,7 @@ Tensor spectral_filter(const Tensor& packed_any, int64_t height, int64_t width, 
     size.insert(size.end(), {channels, height, width});
   const Tensor out = empty_on(packed, size, dtype);
   filter_into(packed, height, width, mask, kind, cell, paired, channels_last, out);
-  if (!channels_last) return out;
-  if (paired) return torch::stable::permute(out, std::vector<int64_t>{0, 3, 1, 2});
-  return torch::stable::permute(out, std::vector<int64_t>{0, 1, 4, 2, 3});
+  return channels_last ? channels_first(out) : out;
 }
 
 void spectral_filter_out(const Tensor& packed_any, int64_t height, int64_t width, const Tensor& mask_any, int64_t kind,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say, say_json
+from freqkit.cli.app import app, command, say, say_json, tell
 from freqkit.cli.options import DATA, JSON, options, the_images
 from freqkit.cli.progress import watcher
 from freqkit.cli.tables import number, show_table
@@ -71,8 +71,12 @@ def adcs(preset, channel, mean, std, double, out, overwrite, as_json, **flags):
         save_figure(plot_adcs(result), out.with_suffix(".png"))
     rows = result.table()
     if as_json:
-        say_json({"classes": rows, "definition": result.definition, "record": result.record})
+        say_json(
+            {"classes": rows, "cautions": result.cautions(), "definition": result.definition, "record": result.record}
+        )
         return
+    for caution in result.cautions():
+        tell(f"Caution: {caution}")
     bands = [name for name in rows[0] if name.startswith("band")]
     show_table(
         [("class", "left"), *((name, "right") for name in ("images", "mean", "least", "most", *bands))],

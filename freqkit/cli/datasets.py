@@ -52,8 +52,7 @@ def check(folder, write_sums, sums, as_json):
     freqkit data check imagenet10/val --sums imagenet10.sha256
     """
     from freqkit.data import load_images
-    from freqkit.data.check import checksums
-    from freqkit.errors import UsageError
+    from freqkit.data.check import as_sums, checksums, read_sums
     from freqkit.results.files import atomic_write
 
     images = load_images(folder, image_size=32, on_bad_image="skip")
@@ -68,19 +67,14 @@ def check(folder, write_sums, sums, as_json):
         "most": max(counts),
         "modes": record.get("modes"),
         "bad": bad,
+        "notes": record.get("notes", []),
         "fingerprint at 32x32": images.fingerprint,
     }
     if write_sums:
         with atomic_write(Path(write_sums), "w") as file:
-            file.writelines(f"{value}  {name}\n" for name, value in checksums(folder).items())
+            file.write(as_sums(checksums(folder)))
     if sums:
-        wanted = {}
-        for line in Path(sums).read_text(encoding="utf-8").splitlines():
-            value, _, name = line.strip().partition("  ")
-            if len(value) != 64 or not name:
-                raise UsageError(f"--sums: {sums} must hold lines of a SHA-256, two spaces and a name; got {line!r}.")
-            wanted[name] = value
-        there = checksums(folder)
+        wanted, there = read_sums(sums), checksums(folder)
         facts["changed"] = sorted(name for name in wanted if name in there and there[name] != wanted[name])
         facts["missing"] = sorted(name for name in wanted if name not in there)
         facts["unknown"] = sorted(name for name in there if name not in wanted)
@@ -94,6 +88,8 @@ def check(folder, write_sums, sums, as_json):
             if facts.get(name):
                 more = ", ..." if len(facts[name]) > 5 else ""
                 tell(f"{len(facts[name])} {name}: {', '.join(facts[name][:5])}{more}")
+        for note in facts["notes"]:
+            say(f"Note: {note}.")
         if not wrong:
             tell("every image is whole" + (", every checksum fits" if sums else ""))
     return 1 if wrong else 0

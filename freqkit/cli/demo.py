@@ -8,6 +8,7 @@ import click
 from freqkit.cli.app import app, command, say, say_json
 from freqkit.cli.options import JSON, RUN, options
 from freqkit.cli.progress import duration, steps, watcher
+from freqkit.cli.searchers import show_clean
 from freqkit.cli.tables import number, percent, show_table
 from freqkit.cli.values import resolve_device
 
@@ -66,12 +67,15 @@ def run(
         seed: of images, weights and masks.
         training, search, fresh: images per class to train on, to search on, and to report rates on.
     """
+    import torch
+
     from freqkit.data import synthetic
     from freqkit.engine import Silent, score
     from freqkit.errors import UsageError
     from freqkit.measures import recovery
     from freqkit.models import load_model, save_weights
     from freqkit.report import write_pictures
+    from freqkit.results.clean import CleanRates
     from freqkit.results.files import write_json
     from freqkit.search import hfss
     from freqkit.training import evaluate, train
@@ -94,6 +98,9 @@ def run(
     write_pictures(result, model, sets[1], out, planted={"C0": truth["C0"]}, title=TITLE)
     # Rates on images that neither training nor search has seen.
     clean = evaluate(model, sets[2])
+    whole = CleanRates.of_confusion(
+        sets[2].classes, torch.tensor(clean["confusion"]), torch.arange(len(sets[2].classes))
+    )
     dense = result.masks.roll((-(result.masks.shape[1] // 2), -(result.masks.shape[2] // 2)), (1, 2))
     unseen = score(model, sets[2], dense, batch_size=batch_size, device=device)
     rows = []
@@ -121,6 +128,7 @@ def run(
     found = {
         "classes": rows,
         "accuracy": clean["accuracy"],
+        "clean": whole.record,
         "forwards": result.forwards,
         "seconds": round(time.monotonic() - began, 1),
         "seed": seed,
@@ -131,6 +139,9 @@ def run(
 
 def show(found):
     """Print what was found, class by class, and the recovery of the planted shortcut."""
+    from freqkit.results.clean import CleanRates
+
+    show_clean(CleanRates.of_record(found, *([row[key] for row in found["classes"]] for key in ("class", "images"))))
     show_table(
         [("class", "left"), *((name, "right") for name in ("TPR", "filtered TPR", "FPR", "loss", "kept"))],
         [

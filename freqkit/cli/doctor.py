@@ -4,7 +4,7 @@ import click
 
 from freqkit.cli.app import app, command, say, say_json
 from freqkit.cli.evaluate import SETS
-from freqkit.cli.options import JSON, MODEL, MODEL_KEYS, options
+from freqkit.cli.options import JSON, MODEL, MODEL_KEYS, load_quietly, options
 from freqkit.cli.tables import show_table
 from freqkit.cli.values import Device, resolve_device
 
@@ -32,14 +32,13 @@ def doctor(
     freqkit doctor --data-dir /data --model resnet50.a1_in1k --pretrained --published results-imagenet.csv
     """
     from freqkit.measures.doctor import check_model, check_sets
-    from freqkit.models import load_model
 
     findings, sets = check_sets(
         [name.strip() for name in on.split(",") if name.strip()], data_dir, relaxed=relaxed, class_map=class_map
     )
     if model:
         chosen = {key: flags[key] for key in MODEL_KEYS}
-        classifier = load_model(model, device=resolve_device(device), **chosen)
+        classifier = load_quietly(model, device=resolve_device(device), **chosen)
         findings += check_model(
             classifier, sets, image_size=image_size, resize=resize, images=images, published=published
         )

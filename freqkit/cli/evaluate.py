@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from freqkit.cli.app import app, command, say, say_json, tell
-from freqkit.cli.options import JSON, MODEL, MODEL_KEYS, options
+from freqkit.cli.options import JSON, MODEL, MODEL_KEYS, load_quietly, options, remarks
 from freqkit.cli.progress import watcher
 from freqkit.cli.searchers import clean_facts, show_clean
 from freqkit.cli.tables import percent, show_table
@@ -96,11 +96,12 @@ def evaluate(
                      --on imagenet,v2,c,r,sketch,fgsm --data-dir /data --out runs/ood
     """
     from freqkit.data import open_sets
+    from freqkit.data.class_lists import read_names
     from freqkit.errors import UsageError
     from freqkit.measures import SelectedOnTestSet
     from freqkit.measures import evaluate as measure
     from freqkit.measures.evaluation import parse_on
-    from freqkit.models import load_model, model_names
+    from freqkit.models import model_names
     from freqkit.report.readings import READINGS, readings_of_evaluation, shortcuts_sentence
     from freqkit.results.store import Store
 
@@ -109,11 +110,21 @@ def evaluate(
         raise UsageError("--weights is for one model; give several as --model NAME=WEIGHTS.")
     device = resolve_device(device)
     shared = {key: flags[key] for key in MODEL_KEYS if key != "weights"}
+    told = {}
 
     def loader(name, weights):
         # A model is loaded when its turn comes: one at a time in memory, and its failure is its own.
         known = {**shared, "pretrained": shared["pretrained"] and ":" not in name and not weights}
-        return lambda: load_model(name, weights=weights or flags["weights"], device=device, **known)
+
+        def load():
+            model = load_quietly(name, weights=weights or flags["weights"], device=device, **known)
+            if name not in told:  # the figures load it again
+                told[name] = remarks(model)
+                for sentence in told[name]:
+                    say(sentence)
+            return model
+
+        return load
 
     if store is not None:
         store = Store(store)
@@ -130,7 +141,7 @@ def evaluate(
     )
     if not found:
         raise UsageError(f"no set could be opened: {failures[0]['error'] if failures else 'none is given'}")
-    lines = None if classes is None else Path(classes).read_text("utf-8").splitlines()
+    classes = None if classes is None else read_names(classes)
     with watcher() as progress, warnings.catch_warnings():
         warnings.simplefilter("ignore", SelectedOnTestSet)  # said below, in the command line's words
         for each in failures:
@@ -138,7 +149,7 @@ def evaluate(
         result = measure(
             [(name, loader(name, own)) for name, own in names], found, dfm, attacks=attacks, generated=generated,
             base=base, preset=preset, image_size=image_size, resize=resize, on_bad_image=on_bad_image,
-            classes=None if lines is None else [line.strip() for line in lines if line.strip()], cross=cross, seed=seed,
+            classes=classes, cross=cross, seed=seed,
             batch_size=batch_size, device=device, out=out, resume=resume, overwrite=overwrite, progress=progress,
             failures=failures,
         )  # fmt: skip
@@ -163,13 +174,16 @@ def evaluate(
         }  # fmt: skip
         facts = {
             "clean": {model: clean_facts(result.clean(model)) for model in models},
+            "doubts": {model: doubts for model in models if (doubts := _doubts(result, model))},
             "table": result.table(), "readings": readings, "failures": result.failures,
-            "forwards": result.record["forwards"],
+            "forwards": result.record["forwards"], "of_all_sessions": result.record.get("of_all_sessions"),
         }  # fmt: skip
         say_json(facts)
     else:
         for model in models:
             tell(f"{model}:")
+            for doubt in _doubts(result, model):
+                tell(f"Caution: {doubt}.")
             show_clean(result.clean(model))
         _show(result)
         for name, each in found.items():
@@ -180,6 +194,11 @@ def evaluate(
     if result.failures:
         say(f"{len(result.failures)} could not be evaluated, the first: {result.failures[0]['error']}")
         raise click.exceptions.Exit(1)
+
+
+def _doubts(result, model):
+    """What speaks against the normalisation in which the model was asked."""
+    return result.record["models"].get(model, {}).get("record", {}).get("doubts") or []
 
 
 def _pictures(result, out, names, loader, sets, dfm):

@@ -67,17 +67,19 @@ def _built():
     try:
         from freqkit.ops.extension import build_info
 
-        return {"library": True, **build_info()}
+        built = build_info()
+        return {"library": built["operator"] == "native", **built}
     except ImportError as error:
         return {"library": False, "why": " ".join(str(error).split())}
 
 
 def _here(torch, built):
     here = {"machine": platform.machine(), "system": platform.system()}
-    if not built["library"]:
-        here["spectral_filter"] = "cannot run: the native library is not built"
+    if "why" in built:
+        here["spectral_filter"] = f"cannot run: {built['why']}"
         return here
-    here["spectral_filter on cpu"] = f"yes ({built['simd']})" if built.get("simd") else "yes"
+    how = built.get("simd") or built.get("operator")
+    here["spectral_filter on cpu"] = f"yes ({how})" if how else "yes"
     if not torch.cuda.is_available():
         why = "torch sees no GPU" if torch.backends.cuda.is_built() else "this torch is built without CUDA"
         here["spectral_filter on cuda"] = f"no: {why}"
@@ -87,7 +89,8 @@ def _here(torch, built):
         for i in range(torch.cuda.device_count())
     ]
     here["gpus"] = names
-    here["spectral_filter on cuda"] = "yes" if built.get("cuda") else "no: built without CUDA kernels"
+    plain = "yes (plain torch)" if not built["library"] else "no: built without CUDA kernels"
+    here["spectral_filter on cuda"] = "yes" if built.get("cuda") else plain
     return here
 
 

@@ -33,6 +33,7 @@ def import_(pickle, out, classes, rank, overwrite, as_json):
     \b
     freqkit masks import published.pkl --out dfm.safetensors
     """
+    from freqkit.data.class_lists import read_names
     from freqkit.errors import UsageError
     from freqkit.masks import import_pickle, save_dfm
 
@@ -43,7 +44,7 @@ def import_(pickle, out, classes, rank, overwrite, as_json):
         raise UsageError(f"--out must lie in a folder that is there; {out.parent} is not.")
     names = None
     if classes:
-        names = [line.strip() for line in Path(classes).read_text("utf-8").splitlines() if line.strip()]
+        names = read_names(classes)
     dfm = import_pickle(pickle, classes=names, rank=rank)
     save_dfm(out, dfm)
     if as_json:

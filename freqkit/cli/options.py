@@ -7,6 +7,7 @@ import click
 
 from freqkit.cli.app import say
 from freqkit.cli.values import BatchSize, Device, Folder, Memory, Share, Triple, resolve_device
+from freqkit.errors import torchrun
 
 MODEL = (
     click.option(
@@ -148,28 +149,45 @@ def options(*groups):
 
 def the_model(flags, *, data=None, seed=0):
     """Load the model that the flags name; with `data`, it gets as many logits as the data has classes."""
-    from freqkit.models import NormalisationWarning, load_model
-
     chosen = {key: flags[key] for key in MODEL_KEYS if key in flags}
     if chosen.get("num_classes") is None and data is not None:
         chosen["num_classes"] = len(data.classes)
     if chosen.get("pretrained") and not flags.get("download"):
         _must_be_here(flags["model"])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NormalisationWarning)  # said below, in the command line's words
-        model = load_model(flags["model"], seed=seed, device=resolve_device(flags["device"]), **chosen)
-    for doubt in model.doubts:
-        say(f"Caution: {doubt}.")
-    if inside := model.record.get("normalises_itself"):
-        say(f"Note: {flags['model']} normalises images itself (by what it keeps as {', '.join(inside[:3])}), so it gets"
-            " them in [0, 1] as they are.")  # fmt: skip
-    # a factory may have loaded its own; a network to be trained need not have any
-    if data is None and chosen.get("weights") is None and not chosen.get("pretrained") and ":" not in flags["model"]:
-        say(f"Note: {flags['model']} has random weights; give --weights FILE or --pretrained.")
-    if data is None and model.record.get("normalisation") == "none":
-        say(f"Note: {flags['model']} names no mean and std, so it gets images in [0, 1] as they are; if it was trained"
-            " on normalised ones, give --mean and --std.")  # fmt: skip
+    model = load_quietly(flags["model"], seed=seed, device=resolve_device(flags["device"]), **chosen)
+    for sentence in remarks(model, trains=data is not None):
+        say(sentence)
     return model
+
+
+def load_quietly(name, **how):
+    """`freqkit.models.load_model`; what it doubts is said by `remarks`, in the command line's words."""
+    from freqkit.models import NormalisationWarning, load_model
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NormalisationWarning)
+        return load_model(name, **how)
+
+
+def remarks(model, *, trains=False):
+    """What whoever asks a model should know of it: a list of sentences. `trains`: a network to be trained need not have
+    weights."""
+    name, record = model.name, model.record
+    found = [f"Caution: {doubt}." for doubt in model.doubts]
+    if inside := record.get("normalises_itself"):
+        found.append(
+            f"Note: {name} normalises images itself (by what it keeps as {', '.join(inside[:3])}), so it gets them in"
+            " [0, 1] as they are."
+        )
+    # a factory may have loaded its own
+    if not trains and record.get("weights") is None and not record.get("pretrained") and ":" not in name:
+        found.append(f"Note: {name} has random weights; give --weights FILE or --pretrained.")
+    if not trains and record.get("normalisation") == "none":
+        found.append(
+            f"Note: {name} names no mean and std, so it gets images in [0, 1] as they are; if it was trained on"
+            " normalised ones, give --mean and --std."
+        )
+    return found
 
 
 def _must_be_here(name):
@@ -214,7 +232,7 @@ def the_images(flags, *, size=None, preset=None):
     """Read the images that the flags name, at `--image-size` or else `size`, as the `preset` (or recipe) reads them."""
     from freqkit.data import load_images
 
-    return load_images(
+    images = load_images(
         flags["data"],
         image_size=flags["image_size"] or size,
         resize=flags["resize"],
@@ -228,3 +246,12 @@ def the_images(flags, *, size=None, preset=None):
         npy_floats=npy_floats(flags, preset),
         on_bad_image=flags["on_bad_image"],
     )
+    say_notes(images)
+    return images
+
+
+def say_notes(images):
+    """Say what the record of a set of images notes: what was left out, and how classes are ordered."""
+    if torchrun()[0] == 0:
+        for note in images.record.get("notes", []):
+            say(f"Note: {note}.")

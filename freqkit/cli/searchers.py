@@ -287,8 +287,9 @@ def compare(out, held_out, held_out_part, searchers, efforts, per_class, coverag
         write_report(Path(out) / f"{row['searcher']}-{row['effort']}-seed{row['seed']}")
     rows = found.table()
     if as_json:
-        say_json({"out": str(out), "means": rows, "rows": found.rows})
+        say_json({"out": str(out), "clean": clean_facts(found.clean), "means": rows, "rows": found.rows})
         return
+    show_clean(found.clean)
     show_table(
         [
             ("searcher", "left"),

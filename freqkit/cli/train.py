@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from freqkit.cli.app import app, command, say, say_json, tell
-from freqkit.cli.options import DATA, JSON, MODEL, npy_floats, options, the_images, the_model
+from freqkit.cli.options import DATA, JSON, MODEL, npy_floats, options, say_notes, the_images, the_model
 from freqkit.cli.progress import amount, duration, steps, watcher
 from freqkit.cli.records import first_rank
 from freqkit.cli.tables import number, percent, show_table
@@ -107,6 +107,7 @@ def train(
             layout=flags["layout"] if val is None else "auto", part=val_part, classes=images.classes,
             on_bad_image=flags["on_bad_image"], npy_floats=npy_floats(flags, recipe),
         )  # fmt: skip
+        say_notes(held_out)
     spectral = [OtherClassMaps(dfm_augment, p)] if dfm_augment else []
     spectral += [ShortcutRemoval(remove_shortcuts, remove_p)] if remove_shortcuts else []
     settings = {

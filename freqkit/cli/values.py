@@ -173,11 +173,20 @@ class Device(click.ParamType):
 def resolve_device(name):
     """`auto` -> cuda when torch sees a GPU, else cpu; asking for a GPU that is not there is an error.
 
-    Of several ranks on a machine each takes the GPU of its own number.
+    Of several ranks on a machine each takes the GPU of its own number. A run whose operator is not the native one says
+    so here, once, before its work.
     """
     import torch
 
+    from freqkit.cli.app import say
     from freqkit.errors import UsageError, torchrun
+    from freqkit.ops.extension import notice
+
+    told = click.get_current_context().meta
+    if torchrun()[0] == 0 and "freqkit.operator" not in told:
+        told["freqkit.operator"] = sentence = notice()
+        if sentence:
+            say(sentence)
 
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

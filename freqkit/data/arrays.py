@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from freqkit.data.class_lists import MOST_CLASSES, check_names, read_names
 from freqkit.data.folder import choose, fit
 from freqkit.data.image_set import ImageSet
+from freqkit.data.npy_files import read_array
 from freqkit.data.object_arrays import load_object_array
 from freqkit.errors import UsageError
 from freqkit.results.files import atomic_write
+from freqkit.results.reading import shown
 
 
 @dataclass
@@ -45,18 +48,24 @@ def to_image_set(
         raise UsageError("load_images: the set must hold images; it is empty.")
     if labels.min() < 0:
         raise UsageError(f"load_images: labels must not be negative; got {labels.min()}.")
+    if labels.max() >= MOST_CLASSES:
+        raise UsageError(f"load_images: labels must lie below {MOST_CLASSES}; got {labels.max()}.")
+    if 0 in packed.images.shape:
+        raise UsageError(f"load_images: images must hold pixels; got shape {list(packed.images.shape)}.")
     own = packed.classes
     if own is None:
         own = given if given is not None else [str(i) for i in range(int(labels.max()) + 1)]
     if labels.max() >= len(own):
         raise UsageError(f"load_images: there must be a name for every label; got {len(own)} for 0..{labels.max()}.")
     names = own if given is None else given
-    strange = [own[i] for i in np.unique(labels) if own[i] not in names]
+    place_of = {name: i for i, name in enumerate(names)}
+    strange = [own[i] for i in np.unique(labels) if own[i] not in place_of]
     if strange:
         raise UsageError(
-            f"load_images: every class must be one of the {len(names)} given; {len(strange)} are not (as {strange[0]})."
+            f"load_images: every class must be one of the {len(names)} given; {len(strange)} are not "
+            f"(as {shown(strange[0])})."
         )
-    place = np.array([names.index(name) if name in names else -1 for name in own])
+    place = np.array([place_of.get(name, -1) for name in own])
     labels = place[labels]
     stem = f"{part}-" if part else ""
     paths = [f"{names[label].replace('/', '_')}/{stem}{i:06d}.png" for i, label in enumerate(labels.tolist())]
@@ -89,7 +98,10 @@ def _channels_first(image):
 def _resized(image, size, resize):
     from PIL import Image
 
-    return fit(Image.fromarray(np.ascontiguousarray(image)).convert("RGB"), size, resize)
+    try:
+        return fit(Image.fromarray(np.ascontiguousarray(image)).convert("RGB"), size, resize)
+    except ValueError as error:
+        raise UsageError(f"load_images: images cannot be resized: {error}.") from error
 
 
 # --- npy
@@ -109,6 +121,10 @@ def find(root):
         rest = data[0].name.removeprefix(f"{part}_data")
         near = [root / f"{part}_{word}{rest}" for word in ("label", "labels")]
         found = [path for path in near if path.is_file()]
+        if len(found) > 1:
+            raise UsageError(
+                f"load_images: {data[0].name} must have one file of labels; got {near[0].name} and _labels."
+            )
         if not found:
             raise UsageError(f"load_images: {data[0].name} needs its labels beside it, {near[0].name}; there are none.")
         parts[part] = (data[0], found[0])
@@ -120,28 +136,20 @@ NPY_FLOATS = ("round", "published")
 
 def read(root, source, floats="round"):
     """A `Packed` of the published npy layout; `floats`: see `freqkit.data.load_images` (npy_floats)."""
-    images, labels = (_load(path) for path in source)
-    if labels.dtype.kind == "f" and (labels == np.floor(labels)).all():
+    images, labels = (
+        read_array(path, f"load_images: a plain npy array of {what}", objects=load_object_array)
+        for path, what in zip(source, ("images", "labels"), strict=True)
+    )
+    if labels.dtype.kind == "f" and (labels == np.floor(labels)).all() and (abs(labels) < 2**31).all():
         labels = labels.astype(np.int64)  # as the published loader makes integers of them
     names = Path(root) / "classes.txt"
     classes = None
     if names.is_file():
-        classes = [line.strip() for line in names.read_text("utf-8").splitlines() if line.strip()]
+        classes = read_names(names)
     facts = {"file": source[0].name, "dtype": str(images.dtype)}
     if floats == "published" and images.dtype.kind == "f":
         facts["npy_floats"] = floats
     return Packed(_as_bytes(images, source[0], floats), labels, classes, facts)
-
-
-def _load(path):
-    try:
-        with open(path, "rb") as file:
-            objects = file.read(6) == b"\x93NUMPY" and b"|O" in file.read(256).split(b"\n")[0]
-        return load_object_array(path) if objects else np.load(path, mmap_mode="r", allow_pickle=False)
-    except UsageError:
-        raise
-    except (ValueError, OSError, EOFError) as error:
-        raise UsageError(f"load_images: {path.name} is not a plain npy array of numbers ({error}).") from error
 
 
 def _as_bytes(images, path, floats):
@@ -155,6 +163,8 @@ def _as_bytes(images, path, floats):
         images = images.transpose(0, 2, 3, 1)
     elif images.ndim not in (3, 4):
         raise UsageError(f"load_images: {path.name} must have shape [n, 3, H, W]; got {list(images.shape)}.")
+    if len(images) and 0 in images.shape:
+        raise UsageError(f"load_images: {path.name} must hold pixels; got shape {list(images.shape)}.")
     if images.dtype == np.uint8:
         return images
     if images.dtype.kind != "f":
@@ -188,7 +198,8 @@ def write_npy(image_set, root, *, part="train", name=""):
         name: what follows, as in the published `_complex_special_1_par`.
 
     Raises:
-        UsageError: such a file is there already.
+        UsageError: such a file is there already, or a `classes.txt` of other names; a name of a class is none that a
+            line can hold.
 
     Example:
         >>> import tempfile
@@ -198,12 +209,19 @@ def write_npy(image_set, root, *, part="train", name=""):
         >>> bool((load_images(root).images == images.images).all())
         True
     """
-    root = Path(root)
+    root, names = Path(root), _lines(image_set.classes)
+    if part not in ("train", "val", "test"):
+        raise UsageError(f"write_npy: part must be one of train, val, test; got {part!r}.")
     root.mkdir(parents=True, exist_ok=True)
     if any(root.glob(f"{part}_data*.npy")):
         raise UsageError(f"write_npy: {str(root)!r} must not hold a {part}_data*.npy yet; it does.")
+    known = root / "classes.txt"
+    if known.is_file() and read_names(known) != names:
+        raise UsageError(
+            f"write_npy: {str(known)!r} must hold the same names, for it is of all parts; it holds others."
+        )
     with atomic_write(root / "classes.txt", "w") as target:
-        target.write("".join(f"{name}\n" for name in image_set.classes))
+        target.write("".join(f"{name}\n" for name in names))
     values = image_set.images.numpy().astype(np.float32) / np.float32(255)
     # The data last: their name is what refuses a second writing, and nothing may be missing then.
     for file, array in ((f"{part}_label{name}.npy", image_set.labels.numpy()), (f"{part}_data{name}.npy", values)):
@@ -211,3 +229,12 @@ def write_npy(image_set, root, *, part="train", name=""):
         np.save(buffer, array, allow_pickle=False)
         with atomic_write(root / file) as target:
             target.write(buffer.getbuffer())
+
+
+def _lines(classes):
+    """Names of classes, every one of which comes back from a line of its own."""
+    names = check_names(classes, "write_npy")
+    for name in names:
+        if name != name.strip(" \t"):
+            raise UsageError(f"write_npy: names of classes must not begin or end with blanks; got {shown(name)}.")
+    return names

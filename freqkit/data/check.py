@@ -2,11 +2,13 @@
 
 import hashlib
 import os
+import re
 from pathlib import Path
 
+from freqkit.data.class_lists import composed, read_lines, sorted_folders
+from freqkit.data.pictures import named_image
 from freqkit.errors import UsageError
-
-IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
+from freqkit.results.reading import shown
 
 
 def find_image_folders(root, *, depth=3):
@@ -30,7 +32,7 @@ def find_image_folders(root, *, depth=3):
 
     def look(folder, left):
         inside = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-        counts = [sum(Path(name).suffix.lower() in IMAGES for name in os.listdir(entry)) for entry in inside]
+        counts = [sum(named_image(name) and not name.startswith(".") for name in os.listdir(entry)) for entry in inside]
         if sum(count > 0 for count in counts) >= 2:
             found.append({"folder": str(folder), "classes": sum(c > 0 for c in counts), "images": sum(counts)})
         elif left:
@@ -45,7 +47,39 @@ def checksums(root):
     """SHA-256 of every file in the class folders of `root`: dict "class/file" -> hex."""
     root = Path(root)
     sums = {}
-    for folder in sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")):
-        for file in sorted(entry for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith(".")):
-            sums[f"{folder.name}/{file.name}"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    for folder in sorted_folders(root, "data"):
+        for file in sorted(os.listdir(root / folder)):
+            path = root / folder / file
+            if path.is_file() and not file.startswith("."):
+                with open(path, "rb") as opened:
+                    sums[f"{composed(folder)}/{composed(file)}"] = hashlib.file_digest(opened, "sha256").hexdigest()
+    return sums
+
+
+def as_sums(sums):
+    """Text of `checksums`, one a line as sha256sum writes them.
+
+    Raises:
+        UsageError: the name of a file holds a line's end.
+    """
+    for name in sums:
+        if "\n" in name or "\r" in name:
+            raise UsageError(f"data: names of files must be on one line to be listed; got {shown(name)}.")
+    return "".join(f"{value}  {name}\n" for name, value in sums.items())
+
+
+def read_sums(path):
+    """Dict name -> hex of a file that `as_sums` or sha256sum wrote.
+
+    Raises:
+        UsageError: it is no such list, or gives a file two sums.
+    """
+    sums, expected = {}, "lines of a SHA-256, two spaces and a name"
+    for number, line in read_lines(path, expected):
+        found = re.fullmatch(r"([0-9a-fA-F]{64}) [ *](.+)", line)
+        if found is None:
+            raise UsageError(f"{path}: {expected} were expected; line {number} is {shown(line)}.")
+        name = composed(found[2].removeprefix("./"))
+        if sums.setdefault(name, found[1].lower()) != found[1].lower():
+            raise UsageError(f"{path}: every file must have one SHA-256; line {number} gives {shown(name)} another.")
     return sums

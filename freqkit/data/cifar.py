@@ -7,9 +7,10 @@ Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images" (200
 import numpy as np
 
 from freqkit.data.arrays import Packed
-from freqkit.data.class_lists import class_list
+from freqkit.data.class_lists import check_names, class_list, read_names
 from freqkit.errors import UsageError
 from freqkit.results.pickles import PlainArray, load_plain
+from freqkit.results.reading import reading, regular
 
 CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 _BATCHES = [f"data_batch_{i}" for i in range(1, 6)]
@@ -44,7 +45,10 @@ def read_binary(root, source):
     head = 1 if count == 10 else 2  # CIFAR-100: coarse, then fine label
     rows = []
     for file in files:
-        raw = np.fromfile(file, np.uint8)
+        expected = f"load_images: a binary batch of CIFAR-{count}"
+        regular(file, expected)
+        with reading(file, expected):
+            raw = np.fromfile(file, np.uint8)
         if not len(raw) or len(raw) % (head + _PIXELS):
             raise UsageError(
                 f"load_images: {file.name} must hold records of {head + _PIXELS} bytes (CIFAR-{count}); "
@@ -53,8 +57,8 @@ def read_binary(root, source):
         rows.append(raw.reshape(-1, head + _PIXELS))
     rows = np.concatenate(rows)
     names = root / ("batches.meta.txt" if count == 10 else "fine_label_names.txt")
-    classes = [line for line in names.read_text("utf-8").split("\n") if line.strip()] if names.is_file() else None
-    return _packed(rows[:, head:], rows[:, head - 1], classes, count, files)
+    classes = read_names(names) if names.is_file() else None
+    return _packed(rows[:, head:], rows[:, head - 1], classes, count, files, names)
 
 
 def read_python(root, source):
@@ -66,13 +70,17 @@ def read_python(root, source):
         data = getattr(batch.get("data"), "array", None)
         if data is None or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != _PIXELS:
             raise UsageError(f"load_images: {file.name} must hold 'data', uint8 [n, {_PIXELS}] (CIFAR-{count}).")
-        if not isinstance(batch.get(key), list) or not all(type(label) is int for label in batch[key]):
+        if not isinstance(batch.get(key), list) or not all(
+            type(label) is int and abs(label) < 2**31 for label in batch[key]
+        ):
             raise UsageError(f"load_images: {file.name} must hold {key!r}, a list of integers (CIFAR-{count}).")
         pixels.append(data)
         labels += batch[key]
     meta = root / ("batches.meta" if count == 10 else "meta")
-    classes = _dictionary(meta).get("label_names" if count == 10 else "fine_label_names") if meta.is_file() else None
-    return _packed(np.concatenate(pixels), np.array(labels, np.int64), classes, count, files)
+    classes = None
+    if meta.is_file():
+        classes = _dictionary(meta).get("label_names" if count == 10 else "fine_label_names", [])
+    return _packed(np.concatenate(pixels), np.array(labels, np.int64), classes, count, files, meta)
 
 
 def _dictionary(file):
@@ -90,10 +98,13 @@ def _text(value):
     return value if not isinstance(value, PlainArray) or value.array is not None else None
 
 
-def _packed(pixels, labels, classes, count, files):
+def _packed(pixels, labels, classes, count, files, names):
+    """`names`: the file that the classes come from, if they come from one."""
     if classes is None:
         classes = CIFAR10 if count == 10 else class_list("cifar100")
-    if classes is not None and (len(classes) != count or not all(isinstance(name, str) for name in classes)):
-        raise UsageError(f"load_images: the file of class names must hold {count} names; got {len(classes)}.")
+    if not isinstance(classes, list) or len(classes) != count or not all(isinstance(name, str) for name in classes):
+        came = len(classes) if isinstance(classes, list) else "none"
+        raise UsageError(f"load_images: {names.name} must hold {count} names of classes; got {came}.")
+    classes = check_names(classes, str(names))
     images = pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return Packed(images, labels, classes, {"dataset": f"CIFAR-{count}", "files": [file.name for file in files]})

@@ -1,7 +1,6 @@
 """Image folders `class/file`, read with Pillow, decoded once."""
 
 import os
-import stat
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from freqkit.data.class_lists import check_files, class_names, composed, order_note, sorted_folders, unfit
 from freqkit.data.image_set import ImageSet, first_by_hash, pixel_digest, published_places, split_names
+from freqkit.data.pictures import check_size, named_image, open_image, reason_of
 from freqkit.errors import BadImageError, UsageError
 from freqkit.results.files import atomic_folder
+from freqkit.results.reading import plain_line, shown
 
 NAMED = 5  # how many bad files a message names
 CHUNK = 256
@@ -24,7 +26,7 @@ def read_folder(
     """Folders directly in `root` are classes; see `freqkit.data.load_images`."""
     if image_size is None:
         raise UsageError("load_images: image_size must be given for a folder of images, which may have any size.")
-    files, labels, names, listing = _list(root, classes)
+    files, labels, names, listing, notes = _list(root, classes)
 
     chosen = choose(files, labels, len(names), limit_per_class, split_fraction, seed, split_order)
     files = [files[i] for i in chosen]
@@ -52,7 +54,7 @@ def read_folder(
 
     record = {
         "source": "folder",
-        "root": root.resolve().name,
+        "root": plain_line(root.resolve().name),
         "resize": resize,
         "interpolation": "bilinear, antialiased",
         **({"resized_side": crop_side(image_size)} if resize == "center-crop" else {}),
@@ -64,8 +66,12 @@ def read_folder(
         "modes": dict(sorted(modes.items())),
         "on_bad_image": on_bad_image,
         "bad_images": len(bad),
-        "bad_image_names": [name for name, _ in bad],
+        "bad_image_names": [plain_line(name) for name, _ in bad],
     }
+    if bad:
+        notes.append(f"{len(bad)} files cannot be decoded and are left out: {few([name for name, _ in bad])}")
+    if notes:
+        record["notes"] = notes
     return ImageSet(images, labels, names, files, record=record, digests=digests)
 
 
@@ -90,10 +96,9 @@ def choose(files, labels, classes, limit_per_class, split_fraction, seed, split_
 
 
 def _list(root, classes):
-    """Relative paths, labels, class names and what was left out."""
-    entries = sorted(os.scandir(root), key=lambda entry: entry.name)
-    folders = [entry for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
-    found = [entry.name for entry in folders]
+    """Relative paths, labels, class names, what was left out, and sentences about what a reader should know."""
+    folders = sorted_folders(root, "load_images")
+    found = [composed(name) for name in folders]
     names = found if classes is None else class_names(classes)
     strange = sorted(set(found) - set(names))
     if strange:
@@ -103,48 +108,57 @@ def _list(root, classes):
         )
     label_of = {name: label for label, name in enumerate(names)}
     files, labels, empty, hidden, nested = [], [], [], 0, 0
-    for folder in folders:
-        inside = sorted(os.scandir(folder.path), key=lambda entry: entry.name)
+    for folder, name in zip(folders, found, strict=True):
+        inside = sorted(os.scandir(os.path.join(root, folder)), key=lambda entry: entry.name)
         kept = [entry.name for entry in inside if not entry.name.startswith(".") and not entry.is_dir()]
+        check_files(kept, f"load_images: {name}")
         hidden += sum(entry.name.startswith(".") for entry in inside)
         deeper = sum(entry.is_dir() and not entry.name.startswith(".") for entry in inside)
         nested += deeper
         if not kept:
-            empty.append(f"{folder.name} ({deeper} folders inside)" if deeper else folder.name)
-        files += [f"{folder.name}/{name}" for name in kept]
-        labels += [label_of[folder.name]] * len(kept)
+            empty.append(f"{name} ({deeper} folders inside)" if deeper else name)
+        files += [f"{folder}/{file}" for file in kept]
+        labels += [label_of[name]] * len(kept)
     if empty:
         raise UsageError(
             "load_images: every class folder must hold images directly; "
             f"{len(empty)} of {len(folders)} under {str(root)!r} hold none ({few(empty)})."
         )
+    entries = list(os.scandir(root))
+    beside = [entry.name for entry in entries if not entry.is_dir() and not entry.name.startswith(".")]
     listing = {
         "files": len(files),
         "classes_given": classes is not None,
         "classes_absent": len(names) - len(folders),
         "ignored_hidden": hidden + sum(entry.name.startswith(".") for entry in entries),
         "ignored_folders": nested,
-        "ignored_beside": sum(not entry.is_dir() and not entry.name.startswith(".") for entry in entries),
+        "ignored_beside": len(beside),
     }
-    return files, labels, names, listing
+    notes = [order_note(found)] if classes is None and order_note(found) else []
+    notes += left_out(nested, sorted(name for name in beside if named_image(name)))
+    return files, labels, names, listing, notes
+
+
+def left_out(nested, beside, strange=()):
+    """Sentences about what was left out of a folder of class folders.
+
+    Args:
+        nested: how many folders inside class folders. beside: names of images beside these. strange: names of files in
+            class folders that are no images.
+    """
+    found = []
+    if nested:
+        found.append(f"{nested} folders inside class folders are left out")
+    if beside:
+        found.append(f"{len(beside)} images beside the class folders are left out: {few(beside)}")
+    if strange:
+        found.append(f"{len(strange)} files in class folders are no images and are left out: {few(strange)}")
+    return found
 
 
 def few(names):
     """The first names of many, for a message."""
-    return ", ".join(map(str, names[:NAMED])) + (", ..." if len(names) > NAMED else "")
-
-
-def class_names(classes):
-    if isinstance(classes, (str, os.PathLike)):
-        if not Path(classes).is_file():
-            raise UsageError(
-                f"load_images: classes must be a list of names or a text file; {str(classes)!r} is no file."
-            )
-        classes = [line.strip() for line in Path(classes).read_text("utf-8").splitlines() if line.strip()]
-    classes = list(classes)
-    if not classes or not all(isinstance(name, str) for name in classes) or len(set(classes)) != len(classes):
-        raise UsageError(f"load_images: classes must be distinct names; got {len(classes)} entries.")
-    return classes
+    return ", ".join(plain_line(name, 200) for name in names[:NAMED]) + (", ..." if len(names) > NAMED else "")
 
 
 def _decode_all(root, files, images, resize, workers, progress):
@@ -178,16 +192,7 @@ def _decode_all(root, files, images, resize, workers, progress):
 
 def _decode(path, size, resize):
     """uint8 [3, size, size] and the file's Pillow mode."""
-    from PIL import Image, ImageFile
-
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise ValueError("not a regular file")
-    if ImageFile.LOAD_TRUNCATED_IMAGES:
-        raise RuntimeError("PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set, so truncated files would go unnoticed")
-    with Image.open(path) as opened:
-        mode = opened.mode
-        opened.load()
-        image = to_rgb(opened)
+    image, mode = open_image(path)
     return fit(image, size, resize), mode
 
 
@@ -207,6 +212,7 @@ def fit(image, size, resize, side=None):
         side = side or crop_side(size)
         short = min(width, height)
         width, height = side * width // short, side * height // short
+        check_size(width, height)  # a line of pixels would become a very long one
         image = image.resize((width, height), Image.Resampling.BILINEAR)
         # Where a side is shorter than the crop, torchvision puts black around, the odd pixel last.
         left, top = (round((side - size) / 2) if side >= size else -((size - side) // 2) for side in (width, height))
@@ -214,29 +220,9 @@ def fit(image, size, resize, side=None):
     return np.asarray(image).transpose(2, 0, 1)
 
 
-def to_rgb(image):
-    """A Pillow image of any mode as RGB, 16 bits rounded down to 8; what has no defined white is refused."""
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
-        from PIL import Image
-
-        high = (np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)
-        return Image.fromarray(high).convert("RGB")
-    if image.mode in ("I", "F"):
-        raise ValueError(f"mode {image.mode} has no defined white")
-    return image.convert("RGB")
-
-
-def reason_of(error):
-    """Why a file could not be decoded, in a line."""
-    lines = str(error).strip().splitlines()
-    if type(error).__name__ == "UnidentifiedImageError":
-        return "not an image"
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
 def _shown(bad):
     more = f", and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
-    return "; ".join(f"{name} ({reason})" for name, reason in bad[:NAMED]) + more
+    return "; ".join(f"{plain_line(name, 200)} ({reason})" for name, reason in bad[:NAMED]) + more
 
 
 def write_image_folder(image_set, root):
@@ -249,7 +235,8 @@ def write_image_folder(image_set, root):
         root: a folder that does not exist yet, or is empty.
 
     Raises:
-        UsageError: root is not empty, or paths are not of the form `class/file`.
+        UsageError: root is not empty, paths are not of the form `class/file`, or a name of these is none that
+            `load_images` would read.
     """
     root = Path(root)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
@@ -265,8 +252,14 @@ def fill_image_folder(image_set, root):
     targets = [path if path.lower().endswith(".png") else path + ".png" for path in image_set.paths]
     for target, label in zip(targets, image_set.labels.tolist(), strict=True):
         parts = target.split("/")
-        if len(parts) != 2 or parts[0] != image_set.classes[label] or parts[0] in ("", ".", ".."):
-            raise UsageError(f"write_image_folder: paths must be 'class/file'; got {target!r}.")
+        if len(parts) != 2 or composed(parts[0]) != composed(image_set.classes[label]) or unfit(parts[0]):
+            raise UsageError(f"write_image_folder: paths must be 'class/file'; got {shown(target)}.")
+        if parts[0].startswith(".") or parts[1].startswith(".") or "\0" in target:
+            raise UsageError(
+                f"write_image_folder: names must not begin with a dot, which hides them; got {shown(target)}."
+            )
+        if max(len(os.fsencode(part)) for part in parts) > 255:
+            raise UsageError(f"write_image_folder: names must fit into 255 bytes; got {shown(target)}.")
     if len(set(targets)) != len(targets):
         raise UsageError("write_image_folder: paths must stay distinct with .png appended; they do not.")
     for name in sorted({target.split("/")[0] for target in targets}):

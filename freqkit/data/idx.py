@@ -2,16 +2,20 @@
 
 import gzip
 import math
+import struct
 import zlib
 
 import numpy as np
 
 from freqkit.data.arrays import Packed
+from freqkit.data.npy_files import what_begins
 from freqkit.errors import UsageError
+from freqkit.results.reading import reading, refuse, regular
 
 FASHION = [
     "T-shirt or top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 ]  # fmt: skip
+_RATIO = 1032  # deflate packs no better
 _PARTS = {"train": "train", "t10k": "test", "test": "test"}
 
 
@@ -46,18 +50,32 @@ def read(root, source):
 
 def read_idx(path):
     """uint8 array of an idx file: two zero bytes, 0x08 (unsigned bytes), number of dimensions, the dimensions
-    as big-endian 32-bit integers, the bytes."""
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
-            head = file.read(4)
-            if len(head) < 4 or head[:3] != b"\0\0\x08" or not 1 <= head[3] <= 3:
-                raise UsageError(f"load_images: {path.name} must be an idx file of bytes; it begins with {head!r}.")
-            raw = file.read(4 * head[3])
-            shape = [int(n) for n in np.frombuffer(raw[: len(raw) // 4 * 4], ">u4")]
-            count = math.prod(shape)
-            data = file.read(count + 1)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UsageError(f"load_images: {path.name} is damaged ({error}).") from error
-    if len(shape) != head[3] or len(data) != count:
-        raise UsageError(f"load_images: {path.name} must hold {count} bytes, as its head says; it does not.")
+    as big-endian 32-bit integers, the bytes. What the head says is held against the file's size before it is read.
+
+    Raises:
+        UsageError: it is no such file, or damaged.
+    """
+    packed, expected = path.suffix == ".gz", "load_images: an idx file of bytes"
+    regular(path, expected)
+    errors = (EOFError, zlib.error, ValueError, struct.error)
+    with reading(path, expected, *errors), gzip.open(path) if packed else open(path, "rb") as file:
+        size = path.stat().st_size
+        head = file.read(4)
+        if len(head) < 4 or head[:3] != b"\0\0\x08" or not 1 <= head[3] <= 3:
+            refuse(path, expected, what_begins(head))
+        raw = file.read(4 * head[3])
+        if len(raw) < 4 * head[3]:
+            refuse(path, expected, "it is damaged: its head is cut short")
+        shape = np.frombuffer(raw, ">u4").tolist()
+        count = math.prod(shape)
+        most = size * _RATIO + (1 << 20) if packed else size - 4 - len(raw)
+        if count > most or (not packed and count < most):
+            refuse(path, expected, f"it is damaged: its head says {count} bytes, and {size} are in the file")
+        data = file.read(count + 1)  # one more, so that the end and its checksum are read
+    if len(data) != count:
+        refuse(
+            path,
+            expected,
+            f"it is damaged: its head says {count} bytes, and it holds {'less' if len(data) < count else 'more'}",
+        )
     return np.frombuffer(data, np.uint8).reshape(shape)

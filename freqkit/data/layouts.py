@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from freqkit.data import arrays, cifar, idx
-from freqkit.data.folder import class_names, read_folder
+from freqkit.data.folder import class_names, few, read_folder
 from freqkit.data.image_set import SPLIT_ORDERS
 from freqkit.errors import UsageError
 
@@ -159,7 +159,7 @@ def find_layout(root, layout="auto"):
         )
     if not fitting:
         present = sorted(entry.name for entry in root.iterdir() if not entry.name.startswith("."))
-        shown = ", ".join(present[:3]) + (", ..." if len(present) > 3 else "") or "nothing"
+        shown = few(present) or "nothing"
         looks = "; ".join(f"{name}: {LAYOUTS[name][0]}" for name in tried)
         raise UsageError(
             f"load_images: root must hold one folder for each class or a published set; {str(root)!r} holds {shown}, "

@@ -72,6 +72,8 @@ def load_object_array(path):
     if len(kinds) > 1:
         shown = ", ".join(f"{kind} {list(of)}" for kind, of in kinds[:3])
         raise UsageError(f"load_images: {path.name} must hold objects of one type and shape; got {shown}.")
+    if sum(item.nbytes for item in items) > 4 * len(raw) + (1 << 20):  # one storage seen from many sides
+        raise UsageError(f"load_images: {path.name} must hold objects of their own; they share their numbers.")
     return np.stack(items)
 
 

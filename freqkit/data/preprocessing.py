@@ -1,12 +1,12 @@
 """How a file becomes a square of pixels, on record and in one place."""
 
-import io
 import math
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from freqkit.data.folder import crop_side, fit, to_rgb
+from freqkit.data.folder import crop_side, fit
+from freqkit.data.pictures import check_size, open_image, to_rgb
 from freqkit.errors import UsageError
 
 RESIZES = ("squash", "center-crop", "own")
@@ -73,22 +73,18 @@ class Preprocessing:
 
     def decode(self, source):
         """uint8 [3, N, N] of a file name or of the bytes of a file; errors are the decoder's own."""
-        from PIL import Image, ImageFile
-
-        if ImageFile.LOAD_TRUNCATED_IMAGES:
-            raise RuntimeError("PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set, so truncated files would go unnoticed")
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
-            opened.load()
-            return self.fit(to_rgb(opened))
+        return self.fit(open_image(source)[0])
 
     def fit(self, image):
-        """uint8 [3, N, N] of an RGB Pillow image."""
+        """uint8 [3, N, N] of a Pillow image of any mode that `to_rgb` knows."""
+        image = to_rgb(image)
         if self.resize != "own":
             return np.ascontiguousarray(fit(image, self.image_size, self.resize, self.side))
         from PIL import Image
 
         size, (width, height) = self.image_size, image.size
         target = tuple(self.side * side // min(width, height) for side in (width, height))
+        check_size(*target)
         image = image.resize(target, getattr(Image.Resampling, self.interpolation.upper()))
         left, top = (round((side - size) / 2) for side in target)
         return np.ascontiguousarray(np.asarray(image.crop((left, top, left + size, top + size))).transpose(2, 0, 1))

@@ -8,6 +8,7 @@ A set is known by a short name (`imagenet`, `v2`, `c`, `c-bar`, `r`, `a`, `sketc
 import csv
 import difflib
 import hashlib
+import io
 import json
 import os
 import re
@@ -19,11 +20,25 @@ import numpy as np
 import torch
 
 from freqkit.data.cifar import CIFAR10
-from freqkit.data.class_lists import LISTS, class_list, shipped_lines
-from freqkit.data.folder import few
+from freqkit.data.class_lists import (
+    LISTS,
+    MOST_CLASSES,
+    check_files,
+    class_list,
+    composed,
+    order_note,
+    read_lines,
+    shipped_lines,
+    sorted_folders,
+    unfit,
+)  # fmt: skip
+from freqkit.data.folder import few, left_out
 from freqkit.data.image_set import first_by_hash
-from freqkit.data.published_sources import IMAGES, Arrays, Files, Shards, hub_dataset, read_shards
+from freqkit.data.npy_files import read_array, read_head
+from freqkit.data.pictures import is_image, named_image, reason_of
+from freqkit.data.published_sources import Arrays, Files, Shards, hub_dataset, read_shards
 from freqkit.errors import BadImageError, UsageError
+from freqkit.results.reading import plain_line, read_json, shown
 
 BENCHMARK = (
     "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "snow",
@@ -77,7 +92,7 @@ class TestSet:
         source: what reads image i: `len()`, `.name(i)`, `.read(i, preprocessing)`.
         subset: class names that the set is made of when these are a known part of ImageNet (ImageNet-R, -A), whose
             logits alone are also scored; else None.
-        notes: what differs from the published set (allowed by `relaxed`).
+        notes: what differs from the published set (allowed by `relaxed`), what was left out, how classes are ordered.
         real: per image, tuple of the labels (positions among the ImageNet classes) that ReaL gives it, or None.
         official: False for what was generated here.
     """
@@ -185,8 +200,6 @@ class Reader:
         return pixels, bad
 
     def _read(self, source, i):
-        from freqkit.data.folder import reason_of
-
         try:
             return source.read(i, self.preprocessing), None
         except MemoryError:
@@ -315,6 +328,10 @@ class _Check:
             raise UsageError(f"{self.name}: {sentence} (relaxed accepts that, and says so on record).")
         self.notes.append(sentence)
 
+    def note(self, *sentences):
+        """What is worth knowing of a set, and no fault of it."""
+        self.notes += sentences
+
     def notes_of(self, begin):
         """Notes since `begin`."""
         return list(self.notes[begin:])
@@ -322,18 +339,27 @@ class _Check:
 
 def _folders(folder):
     """Names of the folders in a folder, hidden ones left out."""
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    return sorted_folders(folder, "data")
 
 
-def _images_in(folder):
-    return sorted(
-        entry.name
-        for entry in os.scandir(folder)
-        if not entry.is_dir() and not entry.name.startswith(".") and entry.name.lower().endswith(IMAGES)
-    )
+def _images_in(folder, strange=None, nested=None):
+    """Names of the image files in a folder; the other files' paths are added to `strange`, folders' to `nested`."""
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                kind = nested
+            else:
+                kind = found if is_image(entry.path) else strange
+            if kind is not None:
+                kind.append(entry.name if kind is found else f"{folder.name}/{entry.name}")
+    check_files(found, f"data: {plain_line(str(folder))!r}")
+    return sorted(found)
 
 
-def _class_folders(folder, classes, check, *, key=lambda name: name, count=None, total=None, prefix=""):
+def _class_folders(folder, classes, check, *, key=composed, count=None, total=None, prefix=""):
     """(names of the files, labels) of folders named as classes, in the order of `classes`.
 
     key: from a folder's name to a class name; count: images that every class must have; total: of the whole set.
@@ -353,7 +379,7 @@ def _class_folders(folder, classes, check, *, key=lambda name: name, count=None,
         else:
             where[own] = name
     if not where:
-        shards = sorted(folder.glob("*.tar"))
+        shards = _shards(folder, check)
         if shards:
             return _shard_labels(shards, classes, check)
         raise UsageError(
@@ -365,13 +391,17 @@ def _class_folders(folder, classes, check, *, key=lambda name: name, count=None,
     missing = [name for name in classes if name not in where]
     if missing:
         check.fault(f"{prefix}{len(missing)} of {len(classes)} classes are missing: {few(missing)}")
-    files, labels, sizes = [], [], {}
+    files, labels, sizes, others, nested = [], [], {}, [], []
     for label, name in enumerate(classes):
         if name in where:
-            own = _images_in(folder / where[name])
+            own = _images_in(folder / where[name], others, nested)
             sizes[name] = len(own)
             files += [f"{where[name]}/{file}" for file in own]
             labels += [label] * len(own)
+    beside = [entry.name for entry in os.scandir(folder) if not entry.is_dir() and not entry.name.startswith(".")]
+    sentences = left_out(len(nested), sorted(filter(named_image, beside)), sorted(others))
+    sentences += [f"{name} beside the class folders is left out" for name in sorted(beside) if _TAR.fullmatch(name)]
+    check.note(*(f"{prefix}{sentence}" for sentence in sentences))
     empty = [name for name, n in sizes.items() if n == 0]
     if empty:
         check.fault(f"{prefix}{len(empty)} classes have no image: {few(empty)}")
@@ -385,15 +415,45 @@ def _class_folders(folder, classes, check, *, key=lambda name: name, count=None,
     return Files(folder, files), torch.tensor(labels)
 
 
+_TAR = re.compile(r".+\.(tar|tgz|tar\.\w+)", re.IGNORECASE)
+
+
+def _shards(folder, check):
+    """The tar files of a folder, none of which may be compressed."""
+    found = sorted(entry.name for entry in os.scandir(folder) if not entry.is_dir() and _TAR.fullmatch(entry.name))
+    packed = [name for name in found if not name.lower().endswith(".tar")]
+    if packed:
+        raise UsageError(
+            f"{check.name}: shards are read in place, so they must not be compressed; unpack {few(packed)} to .tar."
+        )
+    return [folder / name for name in found if not name.startswith(".")]
+
+
+def _members(shards, check):
+    """`read_shards`, with what was left out as a note."""
+    members, texts, others = read_shards(shards, check.fault)
+    if not members:
+        raise UsageError(
+            f"{check.name}: {few([path.name for path in shards])} must hold images with labels; none does."
+        )
+    if others:
+        check.note(f"{len(others)} members of the shards are neither images nor labels and are left out: {few(others)}")
+    return members, texts
+
+
+def _number(text, least_too_many):
+    """The number in 0...least_too_many - 1 that a text spells in ASCII digits, or -1."""
+    return int(text) if re.fullmatch("[0-9]{1,9}", text) and int(text) < least_too_many else -1
+
+
 def _shard_labels(shards, classes, check):
     """Images of webdataset shards, sorted by class."""
-    members, texts = read_shards(shards)
+    members, texts = _members(shards, check)
     index = {name: label for label, name in enumerate(classes)}
-    labels = [index.get(text, int(text) if text.isdecimal() and int(text) < len(classes) else -1) for text in texts]
+    labels = [index.get(composed(text), _number(text, len(classes))) for text in texts]
     if -1 in labels:
-        raise UsageError(
-            f"{check.name}: .cls must hold a class name or 0...{len(classes) - 1}; got {texts[labels.index(-1)]!r}."
-        )
+        came = shown(texts[labels.index(-1)])
+        raise UsageError(f"{check.name}: .cls must hold a class name or 0...{len(classes) - 1}; got {came}.")
     order = sorted(range(len(labels)), key=lambda i: (labels[i], members[i][0], members[i][1]))
     return Shards([members[i] for i in order]), torch.tensor([labels[i] for i in order])
 
@@ -423,25 +483,31 @@ def _flat(folder, files, classes, check):
             f"{check.name}: {str(folder)!r} holds the images in one folder, so a map is needed beside it: "
             f"one of {', '.join(names)}."
         )
-    lines = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
-    label_of = {}
+    expected = "a map from image to class, one a line"
+    lines = read_lines(path, f"{check.name}: {expected}")
     if path.suffix == ".csv":
-        for row in list(csv.reader(lines))[1:]:
-            label_of[row[0]] = row[1].split()[0]
-    elif all(" " not in line for line in lines):  # one id per image, in the order of the images
-        label_of = {f"ILSVRC2012_val_{i + 1:08d}": line for i, line in enumerate(lines)}
+        rows = [(number, next(csv.reader(io.StringIO(line)))) for number, line in lines[1:]]
+        pairs = [(number, row[0], row[1].split()[0]) for number, row in rows if len(row) > 1 and row[1].strip()]
+    elif all(" " not in line for _, line in lines):  # one id per image, in the order of the images
+        pairs = [(number, f"ILSVRC2012_val_{i + 1:08d}", line) for i, (number, line) in enumerate(lines)]
     else:
-        label_of = {Path(line.split()[0]).stem: line.split()[-1] for line in lines}
+        pairs = [(number, Path(line.split()[0]).stem, line.split()[-1]) for number, line in lines]
+    label_of = {}
+    for number, stem, text in pairs:
+        if label_of.setdefault(stem, text) != text:
+            raise UsageError(
+                f"{check.name}: {path.name} must give every image one class; line {number} gives {shown(stem)} another."
+            )
     known = {}
     for stem, text in label_of.items():
         if text in index:
             known[stem] = index[text]
-        elif text.isdecimal() and " " in lines[0] and int(text) < len(classes):
+        elif " " in lines[0][1] and _number(text, len(classes)) >= 0:
             known[stem] = int(text)  # caffe's val.txt counts in the order of the ids
         else:
             raise UsageError(
                 f"{check.name}: {path.name} must give a WordNet id, or a number 0...999 in their order, for every "
-                f"image; got {text!r} (the development kit's own numbers are in another order)."
+                f"image; got {shown(text)} (the development kit's own numbers are in another order)."
             )
     without = [file for file in files if Path(file).stem not in known]
     if without:
@@ -458,12 +524,13 @@ def _real(folder, source, check):
     if path is None:
         return None
     try:
-        lists = json.loads(path.read_text("utf-8"))
-        good = all(isinstance(each, list) and all(isinstance(i, int) for i in each) for each in lists)
-    except (ValueError, TypeError):
-        good = False
-    if not good:
-        raise UsageError(f"{check.name}: {path.name} must be a list with a list of class numbers for every image.")
+        lists = read_json(path, [[int]])
+    except UsageError as error:
+        raise UsageError(
+            f"{check.name}: {path.name} must be a list with a list of class numbers for every image ({error})"
+        ) from error
+    if any(not 0 <= label < 1000 for labels in lists for label in labels):
+        raise UsageError(f"{check.name}: {path.name} must hold class numbers 0...999.")
     if len(lists) != 50_000:
         check.fault(f"{path.name} has {len(lists)} entries instead of 50000")
     real = []
@@ -499,7 +566,7 @@ def _v2(name, folder, check):
 
     def numbered(text):
         # Folders are 0...999: as text they sort 0, 1, 10, 100, ..., and every label would be another class.
-        if not text.isdecimal() or int(text) >= len(classes):
+        if _number(text, len(classes)) < 0:
             raise ValueError(text)
         return classes[int(text)]
 
@@ -572,10 +639,12 @@ def _counterparts(name, folder, check, class_map):
     classes = list(dict.fromkeys(mapping.values()))
 
     def plain(text):
-        return re.sub(r"[\s_-]+", " ", text).strip().lower()
+        return re.sub(r"[\s_-]+", " ", composed(text)).strip().lower()
 
     spelled = {plain(key): value for key, value in mapping.items()}
-    files, labels, taken = [], [], {}
+    if len(spelled) != len(mapping):
+        raise UsageError(f"{name}: class_map names two counterparts that differ in spelling alone.")
+    files, labels, taken, others = [], [], {}, []
     for entry in _folders(folder):
         own = spelled.get(plain(entry))
         if own is None:
@@ -585,15 +654,18 @@ def _counterparts(name, folder, check, class_map):
             raise UsageError(f"{name}: class {own!r} stands twice, as {taken[own]!r} and {entry!r}.")
         taken[own] = entry
         deeper = [
-            f"{style}/{file}" for style in _folders(folder / entry) for file in _images_in(folder / entry / style)
+            f"{style}/{file}"
+            for style in _folders(folder / entry)
+            for file in _images_in(folder / entry / style, others, others)
         ]
-        images = [*_images_in(folder / entry), *deeper]
+        images = [*_images_in(folder / entry, others), *deeper]
         files += [(classes.index(own), f"{entry}/{file}") for file in images]
     missing = [each for each in classes if each not in taken]
     if missing:
         check.fault(f"{len(missing)} of {len(classes)} counterpart classes are missing: {few(missing)}")
     if not files:
         raise UsageError(f"{name}: {str(folder)!r} holds no image of a counterpart class.")
+    check.note(*left_out(0, [], sorted(others)))
     files.sort()
     labels = torch.tensor([label for label, _ in files])
     return [
@@ -604,15 +676,25 @@ def _counterparts(name, folder, check, class_map):
 def read_class_map(given):
     """Dict counterpart -> class, from a dict or a file of lines `counterpart = class`."""
     if isinstance(given, dict):
-        mapping = {str(key): str(value) for key, value in given.items()}
+        mapping = {composed(str(key)): composed(str(value)) for key, value in given.items()}
     else:
         path = Path(given)
         if not path.is_file():
-            raise UsageError(f"class_map: {str(path)!r} is not a file.")
-        lines = [line for line in path.read_text("utf-8").splitlines() if line.strip() and line[0] != "#"]
-        if not all(line.count("=") == 1 for line in lines):
-            raise UsageError(f"class_map: every line of {path.name} must be `counterpart = class`.")
-        mapping = {left.strip(): right.strip() for left, right in (line.split("=") for line in lines)}
+            raise UsageError(f"class_map: {plain_line(str(path))!r} is not a file.")
+        lines = [(number, line) for number, line in read_lines(path, "a class map") if line[0] != "#"]
+        mapping = {}
+        for number, line in lines:
+            left, _, right = (composed(part.strip(" \t")) for part in line.partition("="))
+            if not left or not right or "=" in right or unfit(left) or unfit(right):
+                raise UsageError(
+                    f"class_map: every line of {path.name} must be `counterpart = class`; "
+                    f"line {number} is {shown(line)}."
+                )
+            if left in mapping:
+                raise UsageError(
+                    f"class_map: {path.name} must name every counterpart once; {shown(left)} stands twice."
+                )
+            mapping[left] = right
     if len(set(mapping.values())) != len(mapping) or not mapping:
         raise UsageError("class_map: every class must have one counterpart.")
     return mapping
@@ -623,11 +705,12 @@ def _cifar(name, folder, check):
     known = (*BENCHMARK, *EXTRA)
     if not (folder / "labels.npy").is_file():
         raise UsageError(f"{name}: {str(folder)!r} must hold labels.npy.")
-    labels = np.load(folder / "labels.npy", allow_pickle=False)
+    labels = read_array(folder / "labels.npy", f"{name}: an npy array of labels")
     classes = list(CIFAR10) if name == "cifar10-c" else class_list("cifar100")
     if (
         labels.ndim != 1
         or not np.issubdtype(labels.dtype, np.integer)
+        or not len(labels)
         or labels.min() < 0
         or labels.max() >= len(classes)
     ):
@@ -645,17 +728,12 @@ def _cifar(name, folder, check):
         check.fault(f"{len(labels)} labels instead of 50000")
     sets, n = [], len(labels) // 5
     for corruption in (each for each in known if each in where):
-        array = np.load(where[corruption], mmap_mode="r", allow_pickle=False)
-        if (
-            array.dtype != np.uint8
-            or array.ndim != 4
-            or array.shape[-1] != 3
-            or len(array) != len(labels)
-            or len(labels) % 5
-        ):
+        dtype, shape, *_ = read_head(where[corruption], f"{name}: an npy array of images")
+        good = dtype == np.uint8 and len(shape) == 4 and shape[-1] == 3 and 0 not in shape
+        if not good or shape[0] != len(labels) or len(labels) % 5:
             raise UsageError(
                 f"{name}: {corruption}.npy must be uint8 [{len(labels)}, H, W, 3], five severities one after the "
-                f"other; got {array.dtype} {list(array.shape)}."
+                f"other; got {'objects' if dtype is None else dtype} {list(shape)}."
             )
         for s in SEVERITIES:
             own = torch.from_numpy(labels[(s - 1) * n : s * n].astype(np.int64))
@@ -668,7 +746,8 @@ def _other(name, place, check, class_map):
     """Any ImageFolder, folder of shards, or Hugging Face dataset."""
     if place.startswith("hf:"):
         source, texts, classes = hub_dataset(place[3:])
-        labels = [classes.index(text) for text in texts]
+        index = {own: label for label, own in enumerate(classes)}
+        labels = [index[composed(text)] for text in texts]
         order = sorted(range(len(labels)), key=lambda i: (labels[i], i))
         return TestSet(name, "", classes, torch.tensor([labels[i] for i in order]), source.take(order))
     folder = Path(place)
@@ -677,19 +756,34 @@ def _other(name, place, check, class_map):
     if class_map is not None:
         [found] = _counterparts(name, folder, check, class_map)
         return found
-    classes, shards = _folders(folder), sorted(folder.glob("*.tar"))
-    if not classes and shards:
-        members, texts = read_shards(shards)
-        if all(text.isdecimal() for text in texts):
-            classes = [str(i) for i in range(max(map(int, texts)) + 1)]
+    classes = [composed(entry) for entry in _folders(folder)]
+    shards = [] if classes else _shards(folder, check)
+    if shards:
+        members, texts = _members(shards, check)
+        if all(re.fullmatch("[0-9]+", text) for text in texts):
+            labels = [_number(text, MOST_CLASSES) for text in texts]
+            if -1 in labels:
+                came = shown(texts[labels.index(-1)])
+                raise UsageError(f"{name}: numbers in .cls must lie below {MOST_CLASSES}; got {came}.")
+            classes = [str(i) for i in range(max(labels) + 1)]
         else:
+            texts = [composed(text) for text in texts]
+            for text, (path, member, *_) in zip(texts, members, strict=True):
+                if unfit(text):
+                    raise UsageError(
+                        f"{path}: the label of {plain_line(member, 200)} {unfit(text)}; got {shown(text)}."
+                    )
             classes = sorted(set(texts))
-        order = sorted(range(len(texts)), key=lambda i: (classes.index(texts[i]), members[i][0], members[i][1]))
-        labels = torch.tensor([classes.index(texts[i]) for i in order])
-        return TestSet(name, "", classes, labels, Shards([members[i] for i in order]))
+            index = {own: label for label, own in enumerate(classes)}
+            labels = [index[text] for text in texts]
+        order = sorted(range(len(labels)), key=lambda i: (labels[i], members[i][0], members[i][1]))
+        source = Shards([members[i] for i in order])
+        return TestSet(name, "", classes, torch.tensor([labels[i] for i in order]), source, notes=check.notes)
     if not classes:
         raise UsageError(f"{name}: {place!r} must hold one folder for each class, or tar shards; it has neither.")
     source, labels = _class_folders(folder, classes, check)
+    note = order_note(classes)
+    check.note(*([note] if note else []))
     return TestSet(name, "", classes, labels, source, notes=check.notes)
 
 
@@ -697,6 +791,6 @@ def refuse_bad(test_set, bad, first):
     """A `BadImageError` that names the first of some images that cannot be decoded."""
     place, reason = bad[0]
     raise BadImageError(
-        f"{test_set.title}: {test_set.source.name(first + place)} cannot be decoded ({reason}); "
+        f"{test_set.title}: {plain_line(test_set.source.name(first + place), 200)} cannot be decoded ({reason}); "
         "mend or remove it, or leave such images out with on_bad_image='skip'."
     )

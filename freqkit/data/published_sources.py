@@ -1,14 +1,18 @@
 """Where the pixels of a test set come from: files, arrays, tar shards, a Hugging Face dataset."""
 
 import os
-import tarfile
 from pathlib import Path
 
 import numpy as np
 
+from freqkit.data.class_lists import check_files, check_names
+from freqkit.data.npy_files import read_array
+from freqkit.data.pictures import MOST_BYTES, named_image
+from freqkit.data.tar_members import members_of
 from freqkit.errors import UsageError
+from freqkit.results.reading import plain_line, shown
 
-IMAGES = (".jpeg", ".jpg", ".png", ".bmp", ".ppm", ".pgm", ".webp", ".tif", ".tiff", ".gif")
+_LABEL = 4096  # bytes of a .cls
 
 
 class Files:
@@ -45,7 +49,7 @@ class Arrays:
     def __init__(self, path, first, last, rows=None):
         self.path = Path(path)
         self.rows = list(range(first, last)) if rows is None else list(rows)
-        self.array = np.load(self.path, mmap_mode="r", allow_pickle=False)
+        self.array = read_array(self.path)
 
     def __len__(self):
         return len(self.rows)
@@ -81,6 +85,8 @@ class Shards:
 
     def read(self, i, preprocessing):
         path, _, offset, length = self.members[i]
+        if length > MOST_BYTES:
+            raise ValueError(f"its {length} bytes are more than the {MOST_BYTES >> 20} MiB that are read")
         handle = self._open.get(path)
         if handle is None:
             handle = self._open.setdefault(path, open(path, "rb", buffering=0))
@@ -104,53 +110,71 @@ class HubRows:
         return f"row {self.rows[i]}"
 
     def read(self, i, preprocessing):
-        return preprocessing.fit(self.dataset[self.rows[i]][self.column].convert("RGB"))
+        stored = self.dataset[self.rows[i]][self.column]
+        if isinstance(stored, dict):  # the file, as `hub_dataset` asks for it: opened like any other
+            return preprocessing.decode(stored["bytes"] if stored.get("bytes") is not None else stored["path"])
+        return preprocessing.fit(stored)
 
     def take(self, places):
         return HubRows(self.dataset, self.column, [self.rows[i] for i in places])
 
 
-def read_shards(paths):
+def read_shards(paths, fault=None):
     """Images and labels of webdataset shards: a sample is `KEY.jpg` (or another image) beside `KEY.cls`.
+
+    Args:
+        paths: of the tar files.
+        fault: called with a sentence when members are left out that are neither, or links; or when a shard has no
+            end-of-archive mark, so that members may be missing. Default: the latter is an error.
 
     Returns:
         (list of (path, name, offset, bytes), list of the samples' `.cls` texts).
 
     Raises:
-        UsageError: a shard is no tar file, or a sample has no `.cls`.
+        UsageError: a shard is no tar file, damaged or cut, an image has no `.cls`, a `.cls` no image, or a sample two
+            of either.
     """
-    members, labels = [], []
+    members, labels, others = [], [], []
     for path in sorted(map(str, paths)):
-        try:
-            with tarfile.open(path, "r:") as archive:
-                images, classes = {}, {}
-                for member in archive:
-                    if not member.isfile():
-                        continue
-                    folder, _, base = member.name.rpartition("/")
-                    key, _, extension = base.partition(".")
-                    key = f"{folder}/{key}" if folder else key
-                    if extension == "cls":
-                        classes[key] = archive.extractfile(member).read().decode().strip()
-                    elif "." + extension.rpartition(".")[2].lower() in IMAGES:
-                        if key in images:
-                            raise UsageError(f"{path}: sample {key!r} has two images.")
-                        images[key] = (path, member.name, member.offset_data, member.size)
-        except (tarfile.TarError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path}: this is no readable tar shard ({error}).") from error
-        missing = [key for key in images if key not in classes]
-        if missing:
-            raise UsageError(f"{path}: {len(missing)} images have no .cls beside them (the first: {missing[0]!r}).")
+        images, classes = {}, {}
+        for member in members_of(path, fault):
+            folder, _, base = member.name.rpartition("/")
+            key, _, extension = base.partition(".")
+            key = f"{folder}/{key}" if folder else key
+            label = extension == "cls"
+            if not label and not named_image(base):
+                others += [] if member.folder else [member.name]
+                continue
+            check_files([member.name], path)
+            where = f"{path}: {plain_line(member.name, 200)}"
+            if not member.regular:
+                raise UsageError(f"{where}: only plain files are read from a shard; it is {member.kind}.")
+            if key in (classes if label else images):
+                raise UsageError(f"{path}: sample {shown(key)} has two {'labels' if label else 'images'}.")
+            if not label:
+                images[key] = (path, member.name, member.offset, member.size)
+                continue
+            if member.size > _LABEL:
+                raise UsageError(f"{where}: a class name or number was expected; it has {member.size} bytes.")
+            try:
+                classes[key] = member.read().decode().strip()
+            except UnicodeDecodeError as error:
+                raise UsageError(f"{where}: a class name or number was expected; it is no UTF-8 text.") from error
+        for some, rest, words in ((images, classes, "images have no .cls"), (classes, images, ".cls have no image")):
+            missing = [key for key in some if key not in rest]
+            if missing:
+                raise UsageError(f"{path}: {len(missing)} {words} beside them (the first: {shown(missing[0])}).")
         members += images.values()
         labels += [classes[key] for key in images]
-    return members, labels
+    return members, labels, others
 
 
 def hub_dataset(name):
     """(HubRows, labels as class names, class names) of `datasets.load_dataset`; `name` is `PATH` or `PATH:SPLIT`.
 
     Raises:
-        UsageError: `datasets` is not installed, or the dataset has no image and label columns.
+        UsageError: `datasets` is not installed, the dataset has no image and label columns, rows without a label, or
+            two classes of one name.
     """
     try:
         import datasets
@@ -164,5 +188,12 @@ def hub_dataset(name):
         raise UsageError(
             f"{name}: the dataset must have an Image and a ClassLabel column; it has {list(data.features)}."
         )
-    names = list(data.features[label].names)
-    return HubRows(data, image), [names[i] for i in data[label]], names
+    names = check_names(list(data.features[label].names), name)
+    labels = list(data[label])
+    without = sum(not isinstance(i, int) or not 0 <= i < len(names) for i in labels)
+    if without:
+        raise UsageError(f"{name}: every row must have a label; {without} of {len(labels)} have none (a test split?).")
+    if hasattr(data, "cast_column"):
+        # The files themselves: `datasets` would turn images by their EXIF, and cut 16 bits at 255.
+        data = data.cast_column(image, datasets.Image(decode=False))
+    return HubRows(data, image), [names[i] for i in labels], names

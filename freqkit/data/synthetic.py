@@ -15,6 +15,7 @@ import torch
 from freqkit.data.image_set import ImageSet
 from freqkit.errors import UsageError
 from freqkit.results.files import write_json, write_safetensors
+from freqkit.results.reading import read_tensors
 
 CLASSES = ("C0", "C1", "C2", "C3")
 # Fewest and most frequencies drawn per image, as seen in the published tiles (C0: beside its special set).
@@ -227,14 +228,13 @@ def read_truth(folder):
     Raises:
         UsageError: the folder holds no readable truth.safetensors.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     path = Path(folder) / "truth.safetensors"
-    try:
-        return {name: bins.bool() for name, bins in load_file(path).items()}
-    except (OSError, SafetensorError) as error:
-        raise UsageError(f"read_truth: {str(folder)!r} must hold a readable truth.safetensors ({error}).") from error
+    bins, _ = read_tensors(path, "the planted bins of a synthetic set (truth.safetensors)")
+    if not bins or any(
+        b.dtype != torch.uint8 or b.ndim != 2 or (b.numel() and int(b.max()) > 1) for b in bins.values()
+    ):
+        raise UsageError(f"{path}: every class must have bins of 0 and 1, uint8 [H, W]; they are damaged.")
+    return {name: b.bool() for name, b in bins.items()}
 
 
 def _pair(amplitudes):

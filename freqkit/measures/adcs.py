@@ -25,6 +25,7 @@ PUBLISHED_MEAN, PUBLISHED_STD = (0.479838, 0.470448, 0.429404), (0.258143, 0.252
 PUBLISHED_ZERO = 1.2e-11  # what the published code puts in place of an exact zero of an image's spectrum
 FORMAT = "freqkit-adcs-1"
 BANDS = 4  # radial bands of the table
+FEW = 50  # images of a class below which its mean spectrum is that of these images
 AT_ONCE = 2  # images transformed at once: what they take stays in the cache, and needs no fresh pages
 CHUNK_NUMBERS = 1 << 19  # values ranked at once: they stay in the cache, temporaries below 20 MB
 
@@ -170,6 +171,21 @@ class AdcsResult:
                 }
             )
         return rows
+
+    def cautions(self):
+        """What speaks against reading the maps as statements of the classes: a list of sentences.
+
+        The sign of a difference of means has no interval that the sums kept here could give: that would take the
+        spread over images at every frequency. What can be said is how few images there are.
+        """
+        fewest = int(self.counts.min())
+        if fewest >= FEW:
+            return []
+        return [
+            f"These are ranks of means over as few as {fewest} image{'s' * (fewest != 1)} of a class, and no interval"
+            " can be given: they describe these images. Other images of the classes may well give another order; take"
+            f" {FEW} of each at least before concluding anything of the classes."
+        ]
 
     def plot(self, *args, **kwargs):
         """The maps as pictures; see `freqkit.report.plot_adcs`."""

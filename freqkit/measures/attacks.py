@@ -120,9 +120,10 @@ class Attack:
     @classmethod
     def parse(cls, text):
         """From `kind:name=value:...`; `pgd-l2` and `fgsm-l2` stand for norm=l2, with eps 0.5 unless given, and
-        `fgsm-cvpr2025` for the published FGSM, whatever the preset, but for what is given."""
+        `fgsm-cvpr2025` for the published FGSM, whatever the preset, but for what is given. `eps=4/255` is a length of
+        pixels in [0, 1]: within linf it is `eps=4`."""
         kind, *parts = text.split(":")
-        given = {"kind": kind}
+        given, said, fractions = {"kind": kind}, set(), set()
         if kind.endswith("-l2"):
             given.update(kind=kind[:-3], norm="l2")
         elif kind in PUBLISHED:
@@ -131,11 +132,20 @@ class Attack:
             name, _, value = part.partition("=")
             if name not in DEFAULTS:
                 raise UsageError(f"attack {text!r}: {name!r} is none of {', '.join(DEFAULTS)}.")
+            if name in said:
+                raise UsageError(f"attack {text!r}: {name} must be given once.")
+            if kind.startswith("fgsm") and name in ("steps", "step", "restarts"):
+                raise UsageError(f"attack {text!r}: {name} is of pgd; fgsm is one step of length eps.")
+            if kind.endswith("-l2") and name == "norm" and value != "l2":
+                raise UsageError(f"attack {text!r}: {kind} is one within l2; {kind[:-3]} is the other.")
+            said.add(name)
             try:
                 if name in ("steps", "restarts", "seed"):
                     given[name] = int(value)
                 elif name in ("eps", "step"):
-                    given[name] = float(value)
+                    given[name] = float(value.removesuffix("/255"))
+                    if value.endswith("/255"):
+                        fractions.add(name)
                 else:
                     given[name] = (
                         {"yes": True, "true": True, "no": False, "false": False}[value.lower()]
@@ -148,6 +158,7 @@ class Attack:
             if kind in PUBLISHED:
                 raise UsageError(f"attack {text!r}: {kind} is one within linf; fgsm-l2 is the other.")
             given.setdefault("eps", 0.5)
+            given.update({name: given[name] / 255 for name in fractions})
         return cls(**given)
 
     def under(self, preset):

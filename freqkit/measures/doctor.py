@@ -79,7 +79,9 @@ def check_model(model, sets, *, image_size=None, resize="squash", images=500, pu
         findings.append(Finding("note", "image size", f"{size} pixels; the model was made for {model.input_size[0]}."))
     kind = model.record.get("normalisation")
     words = f"mean {_numbers(model.mean)}, std {_numbers(model.std)}, inside the model (from: {kind})"
-    findings.append(Finding("note" if kind in ("none", None) else "good", "normalisation", words))
+    doubtful = kind in ("none", None) or model.doubts
+    findings.append(Finding("note" if doubtful else "good", "normalisation", words))
+    findings += [Finding("note", "normalisation, doubt", f"{doubt}.") for doubt in model.doubts]
     used, own = Preprocessing(size) if resize == "own" else Preprocessing(size, resize), of_model(model, size)
     if own is None:
         findings.append(

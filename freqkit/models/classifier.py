@@ -7,7 +7,13 @@ import torch
 from torch import nn
 
 from freqkit.errors import UsageError
-from freqkit.models.normalisation import begins_with_statistics, doubts, own_normalisation, scale_fault
+from freqkit.models.normalisation import (
+    begins_with_statistics,
+    doubts,
+    normalised_before_layers,
+    own_normalisation,
+    scale_fault,
+)
 from freqkit.models.weights import state_sha256
 
 
@@ -59,6 +65,8 @@ class Classifier(nn.Module):
         self.doubts = list(self._record.pop("doubts", ()))
         if (*self.mean, *self.std) != (0, 0, 0, 1, 1, 1):
             own = own_normalisation(network, self.input_size) or begins_with_statistics(network)
+            if not own and self._record.get("source") not in ("built-in", "timm"):
+                own = normalised_before_layers(network, self.input_size)
             if own:
                 what = own if isinstance(own, str) else f"what it keeps as {', '.join(own[:3])}"
                 self.doubts.append(

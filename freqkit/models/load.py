@@ -19,6 +19,12 @@ from freqkit.models.networks import BUILT_IN
 from freqkit.models.normalisation import own_normalisation
 from freqkit.models.weights import load_state, read_state_dict
 
+# Where a normalisation is from -> who says so.
+SAYS = {
+    "built-in": "freqkit", "timm": "timm's configuration of it", "factory": "the network that it made",
+    "classifier": "the classifier that it made",
+}  # fmt: skip
+
 
 def load_model(
     name,
@@ -118,8 +124,8 @@ def load_model(
                 " and std would be applied twice; leave them out."
             )
         known = record["normalisation"]
-        if known in ("built-in", "timm") and _differ(given, (made["mean"], made["std"])):
-            says = "timm's configuration of it" if known == "timm" else "freqkit"
+        if known in SAYS and _differ(given, (made["mean"], made["std"])):
+            says = SAYS[known]
             record["doubts"] = [
                 f"{name} gets images by mean {_triple(given[0])} and std {_triple(given[1])}, as given, while {says}"
                 f" says mean {_triple(made['mean'])} and std {_triple(made['std'])}"

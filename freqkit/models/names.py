@@ -6,6 +6,7 @@ from pathlib import Path
 from freqkit.errors import UsageError
 from freqkit.models.load import timm_package
 from freqkit.models.networks import BUILT_IN
+from freqkit.results.reading import read_text
 
 
 def model_names(given, *, pretrained=False):
@@ -32,7 +33,8 @@ def model_names(given, *, pretrained=False):
             path = Path(text[1:])
             if not path.is_file():
                 raise UsageError(f"models: {str(path)!r} is not a file of model names.")
-            lines = [line.partition("#")[0].strip() for line in path.read_text("utf-8").splitlines()]
+            lines = read_text(path, "a list of model names, one a line (UTF-8)").split("\n")
+            lines = [line.partition("#")[0].strip() for line in lines]
             found += model_names([line for line in lines if line], pretrained=pretrained)
         elif set("*?[") & set(text) and ":" not in text:
             known = [name for name in BUILT_IN if fnmatch.fnmatch(name, text)]

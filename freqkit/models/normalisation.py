@@ -201,6 +201,55 @@ def begins_with_statistics(network):
     return None
 
 
+def normalised_before_layers(network, input_size=None):
+    """How the network changes images before the first of its layers that has parameters, in words, when that is a shift
+    and a scale of each channel, else None.
+
+    It is shown images once, and the input of that layer is compared with them: it does not matter where the network
+    keeps its mean (a constant in its `forward`, a configuration, a function). A scale alone (255) is no normalisation.
+
+    Example:
+        >>> class Own(nn.Sequential):
+        ...     def forward(self, x):
+        ...         return super().forward((x - 0.5) / 0.25)
+        >>> layers = nn.Flatten(), nn.Linear(3 * 8 * 8, 4)
+        >>> normalised_before_layers(Own(nn.Conv2d(3, 3, 1), *layers), (8, 8))
+        'arithmetic before its first layer, 4 x - 2 in the first channel'
+        >>> normalised_before_layers(nn.Sequential(nn.Conv2d(3, 3, 1), *layers), (8, 8)) is None
+        True
+    """
+    given = []
+
+    def hook(module, inputs):
+        given.append(inputs[0] if inputs and isinstance(inputs[0], torch.Tensor) else None)
+
+    layers = [part for part in network.modules() if next(part.parameters(recurse=False), None) is not None]
+    handles = [part.register_forward_pre_hook(hook) for part in layers]
+    try:
+        with _asked(network) as answer:
+            for x in _images(network, input_size):
+                given.clear()
+                if answer(x) is not None:
+                    break
+            else:
+                return None  # it cannot be asked; whoever uses it is told why
+    finally:
+        for handle in handles:
+            handle.remove()
+    first = given[0] if given else None
+    if first is None or first.shape != x.shape:
+        return None
+    x, first = (value.detach().double().transpose(0, 1).flatten(1) for value in (x, first))
+    spread = x - x.mean(1, keepdim=True)
+    scale = (spread * first).sum(1) / (spread * spread).sum(1)
+    shift = first.mean(1) - scale * x.mean(1)
+    left = (first - scale[:, None] * x - shift[:, None]).abs().amax()
+    if not left < 1e-3 * scale.abs().amin() or shift.abs().amax() < 1e-2 * scale.abs().amin():
+        return None
+    a, b = float(scale[0]), float(shift[0])
+    return f"arithmetic before its first layer, {a:.3g} x {'-' if b < 0 else '+'} {abs(b):.3g} in the first channel"
+
+
 def _of_pixels(mean, std):
     return bool(((mean > 0.2) & (mean < 0.8) & (std > 0.08) & (std <= 0.5)).all())
 

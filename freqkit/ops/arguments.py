@@ -184,7 +184,7 @@ def masks(value, h, w, like, bit_masks):
     if value.device != like.device:
         raise ValueError(f"spectral_filter: masks must be on the images' device {like.device}; got {value.device}.")
     if not same_dtype or not value.is_contiguous():  # a copy is made
-        fits("spectral_filter", f"masks {list(shape)}", value.numel(), like.element_size())
+        fits("spectral_filter", f"masks {list(shape)}", math.prod(shape), like.element_size())
     return value if same_dtype else value.to(like.dtype), int(shape[2] != w), (1, 1), shape[0]
 
 
@@ -221,7 +221,7 @@ def _bits(value, h, w, like):
     if bits.device != like.device:
         raise ValueError(f"spectral_filter: masks must be on the images' device {like.device}; got {bits.device}.")
     if not bits.is_contiguous():
-        fits("spectral_filter", f"masks {list(bits.shape)}", bits.numel(), 1)
+        fits("spectral_filter", f"masks {list(bits.shape)}", math.prod(bits.shape), 1)
     return bits, _KINDS[symmetry], cell, bits.shape[0]
 
 
@@ -252,7 +252,7 @@ def output(out, dtype, memory_format, shape, like):
         raise TypeError(f"spectral_filter: out must be of the output dtype {dtype or 'float'}; got {held}.")
     if out.device != like.device:
         raise ValueError(f"spectral_filter: out must be on the images' device {like.device}; got {out.device}.")
-    if out.is_neg():
+    if not torch.compiler.is_compiling() and out.is_neg():
         raise ValueError("spectral_filter: out must not be a view that negates (torch.imag of a conjugate).")
     contiguous = out.is_contiguous()
     if contiguous and memory_format is not torch.channels_last:
@@ -279,7 +279,13 @@ def _is_channels_last(out):
 
 def apart(out, name, tensor):
     """Refuse an `out` (without gaps) in whose memory an element of the tensor lies."""
-    if out.numel() == 0 or tensor.numel() == 0 or isinstance(out, FakeTensor) or isinstance(tensor, FakeTensor):
+    if (
+        torch.compiler.is_compiling()
+        or out.numel() == 0
+        or tensor.numel() == 0
+        or isinstance(out, FakeTensor)
+        or isinstance(tensor, FakeTensor)
+    ):
         return
     if out.device != tensor.device or out.device.type == "meta":
         return

@@ -1,9 +1,9 @@
-"""Loads the native library once. Importing works without it, so that masks and data stay usable; calling does not.
+"""Brings the operators: from the native library, or in plain torch where the installation has none.
 
-`FREQKIT_LIBRARY` in the environment names another build of it, such as one with sanitizers (`make fuzz-asan`).
+`FREQKIT_OPERATOR=native|plain` asks for one of them; unset, the native library is taken when it is there. Which one
+runs is told by `build_info`, `freqkit info` and the first line of every run.
 """
 
-import functools
 import json
 import os
 from pathlib import Path
@@ -12,50 +12,65 @@ import torch
 
 from freqkit.errors import UsageError
 
-ELSEWHERE = os.environ.get("FREQKIT_LIBRARY")
-LIBRARY = Path(ELSEWHERE or Path(__file__).resolve().parent.parent / "_C.abi3.so")
-_loaded = False
+# FREQKIT_LIBRARY names another build of it, as the sanitized one; nothing else is taken in its place.
+NAMED = os.environ.get("FREQKIT_LIBRARY")
+LIBRARY = Path(NAMED or Path(__file__).resolve().parent.parent / "_C.abi3.so")
+WAYS = ("native", "plain")
+_way = None  # the one in use
+_refusal = None  # what the library says of FREQKIT_SIMD, when it names what is not built or not of this processor
 
 
-def load_if_built() -> bool:
-    """Load `freqkit/_C.abi3.so` when it is there; errors of a library that is there but does not load are raised."""
-    global _loaded
-    if not _loaded and LIBRARY.exists():
+def load() -> bool:
+    """Define the operators, once; False where `FREQKIT_OPERATOR` asks for what is not there (`require` says so).
+
+    Errors of a library that is there but does not load are raised: nothing else is taken in its place.
+    """
+    global _way, _refusal
+    asked = os.environ.get("FREQKIT_OPERATOR") or ("native" if NAMED or LIBRARY.exists() else "plain")
+    if _way is None and asked == "native" and LIBRARY.exists():
+        torch.ops.load_library(LIBRARY)
         try:
-            torch.ops.load_library(LIBRARY)
-        except OSError as error:
-            if not ELSEWHERE:
-                raise
-            raise UsageError(
-                f"FREQKIT_LIBRARY in the environment must name a build of freqkit's native library: {error}."
-            ) from error
-        _loaded = True
-    return _loaded
+            torch.ops.freqkit.build_info()
+        except RuntimeError as error:
+            _refusal = f"{str(error).splitlines()[0].rstrip('.')}."
+            return False
+        _way = asked
+    elif _way is None and asked == "plain":
+        from freqkit.ops import plain
+
+        plain.register()
+        _way = asked
+    return _way is not None
 
 
 def require() -> None:
-    """Raise one clear sentence when the native library is missing."""
-    if _loaded:
-        _check_level()
-    elif ELSEWHERE:
-        raise UsageError(f"FREQKIT_LIBRARY in the environment must name a file that is there; got {ELSEWHERE}.")
-    else:
-        raise ImportError(
-            f"freqkit's native library is not built: {LIBRARY.name} is missing beside the package; "
-            "run `pip install --no-build-isolation -e .` (or `make build`) in the checkout."
-        )
+    """Raise one clear sentence when the operators that were asked for are not there."""
+    if _way is not None:
+        return
+    if _refusal is not None:
+        raise UsageError(_refusal)
+    asked = os.environ.get("FREQKIT_OPERATOR")
+    if NAMED and not asked:
+        raise UsageError(f"FREQKIT_LIBRARY must name a build of freqkit's native library; there is no {NAMED!r}.")
+    if asked not in WAYS:
+        raise UsageError(f"FREQKIT_OPERATOR must be native or plain (or unset); got {asked!r}.")
+    raise ImportError(
+        f"FREQKIT_OPERATOR=native, but freqkit's native library {LIBRARY.name} is not in this installation: run "
+        "`make build` in a checkout, or install a wheel that has it."
+    )
 
 
-@functools.cache
-def _check_level() -> None:
-    """Refuse, by the library's word, an instruction set in FREQKIT_SIMD that is not built or not of this processor."""
-    try:
-        torch.ops.freqkit.build_info()
-    except RuntimeError as error:
-        raise UsageError(f"{str(error).splitlines()[0].rstrip('.')}.") from error
+def notice() -> str | None:
+    """What a run says first when the operator is not the native one; None otherwise."""
+    require()
+    if _way == "native":
+        return None
+    why = "FREQKIT_OPERATOR=plain" if LIBRARY.exists() else "this installation has no native library"
+    return f"The operator runs in plain torch ({why}): the same results within rounding, several times slower."
 
 
 def build_info() -> dict:
-    """What was built and runs: `simd` (in use), `simd_built`, `lanes`, `cuda` (built), `cuda_archs`, `compiler`."""
+    """What was built and runs: `operator` ("native" or "plain torch"), `simd` (in use), `simd_built`, `lanes`, `cuda`
+    (built), `cuda_archs`, `compiler`."""
     require()
-    return json.loads(torch.ops.freqkit.build_info())
+    return {"operator": "native", **json.loads(torch.ops.freqkit.build_info())}

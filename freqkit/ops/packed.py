@@ -1,6 +1,6 @@
 """The private layout of a spectrum: how many numbers a plane takes, and to and from the half plane."""
 
-from functools import cache
+from functools import lru_cache
 
 import torch
 
@@ -62,14 +62,13 @@ def pack(half, h, w):
     return packed
 
 
-@cache
 def _partners(device, dtype, h, w):
     """Of each number of a plane the place of its partner -f in the rows 0 and H/2, elsewhere its own; and its sign."""
     with torch.inference_mode(False):
         size, count = packed_size(device.type, dtype, h, w), 1 if device.type != "cpu" else lanes(dtype)
         place, sign = torch.arange(size), torch.ones(size, dtype=dtype)
         kx = torch.arange(w)
-        last = size - w * 2 if count == 1 else -(-((h + 1) // 2) // count) * w * 2 * count
+        last = -(-((h + 1) // 2) // count) * w * 2 * count
         for first, step in [(0, count), (last, 1)][: 1 + (h % 2 == 0)]:
             for part in (0, 1):
                 place[first + (2 * kx + part) * step] = first + (2 * (-kx % w) + part) * step
@@ -77,9 +76,13 @@ def _partners(device, dtype, h, w):
         return place.to(device), sign.to(device)
 
 
+_kept_partners = lru_cache(8)(_partners)
+
+
 def hermitian(packed, h, w):
     """The spectrum of real images nearest to the numbers: a spectrum as it is, any other made symmetric in rows 0 and
     H/2, which stand for both halves. So that derivatives to the numbers of a spectrum are those of this map, too.
     """
-    place, sign = _partners(packed.device, packed.dtype, h, w)
+    find = _partners if torch.compiler.is_compiling() else _kept_partners
+    place, sign = find(packed.device, packed.dtype, h, w)
     return (packed + sign * packed[..., place]) * 0.5

@@ -361,8 +361,8 @@ def spectral_filter(x, masks, *, pairing="all", out=None, dtype=None, memory_for
             f"spectral_filter: pairing='each' needs as many masks as images; got {count} masks and {batch} images."
         )
     shape = (batch, channels, h, w) if paired else (count, batch, channels, h, w)
+    arguments.fits("spectral_filter", f"a result {list(shape)}", math.prod(shape), packed.element_size())
     dtype, channels_last = arguments.output(out, dtype, memory_format, shape, packed)
-    arguments.fits("spectral_filter", f"a result {list(shape)}", math.prod(shape), dtype.itemsize)
     if out is not None:
         _write(x, masks, packed, h, w, mask, kind, cell, paired, channels_last, out, method)
         return out
@@ -414,20 +414,30 @@ def _length(real, imaginary):
 # ---- registration ---------------------------------------------------------------------------------------------------
 
 
+def _together(name, *tensors):
+    """A shape is asked for where one tensor has no numbers; then none may have any."""
+    devices = sorted({str(tensor.device) for tensor in tensors if tensor is not None})
+    if len(devices) > 1:
+        raise ValueError(f"freqkit::{name}: all tensors must lie on the same device; got {' and '.join(devices)}.")
+
+
 def _register():
     library = torch.library
 
     @library.register_fake("freqkit::spectrum")
     def _(x, mean, std):
+        _together("spectrum", x, mean, std)
         b, c, h, w = x.shape
         return x.new_empty(b, c, packed_size(x.device.type, x.dtype, h, w))
 
     @library.register_fake("freqkit::spectrum_backward")
     def _(grad, height, width, std):
+        _together("spectrum_backward", grad, std)
         return grad.new_empty(*grad.shape[:2], height, width)
 
     @library.register_fake("freqkit::spectral_filter")
     def _(packed, height, width, mask, kind, cell, paired, dtype, channels_last):
+        _together("spectral_filter", packed, mask)
         b, c = packed.shape[:2]
         lead = (b,) if paired else (mask.shape[0], b)
         if channels_last:
@@ -436,15 +446,18 @@ def _register():
 
     @library.register_fake("freqkit::spectral_filter_out")
     def _(packed, height, width, mask, kind, cell, paired, channels_last, out):
+        _together("spectral_filter_out", packed, mask, out)
         return None
 
     @library.register_fake("freqkit::spectral_filter_backward_spectrum")
     def _(grad, height, width, mask, kind, cell, paired, dtype):
+        _together("spectral_filter_backward_spectrum", grad, mask)
         b, c = grad.shape[-4:-2]
         return grad.new_empty(b, c, packed_size(grad.device.type, dtype, height, width), dtype=dtype)
 
     @library.register_fake("freqkit::spectral_filter_backward_mask")
     def _(grad, packed, height, width, kind, paired):
+        _together("spectral_filter_backward_mask", grad, packed)
         k = grad.shape[0]
         return packed.new_empty(k, height, width if kind == 0 else width // 2 + 1)
 
@@ -461,7 +474,7 @@ def _register():
 
 _below_autograd = torch._C._AutoDispatchBelowAutograd
 
-if extension.load_if_built():
+if extension.load():
     learn_lanes()
     _register()
     band_bank.register()

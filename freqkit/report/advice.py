@@ -7,7 +7,7 @@ from pathlib import Path
 SHARED = (
     "model", "weights", "weights-entry", "pretrained", "mean", "std", "num-classes", "allow-missing",
     "allow-unexpected", "data", "part", "layout", "image-size", "resize", "classes", "limit-per-class",
-    "split-fraction", "data-seed", "on-bad-image",
+    "split-fraction", "data-seed", "published-order", "npy-floats", "on-bad-image",
 )  # fmt: skip
 
 
@@ -24,7 +24,7 @@ def command(*words, **flags):
             continue
         line.append(f"--{name.replace('_', '-')}")
         if isinstance(value, (list, tuple)):
-            line.append(",".join(f"{one:g}" if isinstance(one, float) else str(one) for one in value))
+            line.append(",".join(map(str, value)))
         elif value is not True:
             line.append(str(value))
     return shlex.join(line)

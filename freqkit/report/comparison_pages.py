@@ -5,7 +5,15 @@ import math
 from freqkit.report.html import Cell, Drawing, Gallery, Map, Part, Section, Table
 from freqkit.report.pages import named, part
 from freqkit.report.search_pages import METHODS
-from freqkit.report.sections import duration, listed, model_rows, provenance_rows
+from freqkit.report.sections import (
+    clean_cautions,
+    clean_rows,
+    duration,
+    listed,
+    model_rows,
+    provenance_rows,
+    weights_cautions,
+)
 from freqkit.report.svg import MARKS, SERIES, Axes, data_uri, number, percent, plane, plane_png
 
 CLASSES = 6  # of which the maps of the searchers stand beside each other
@@ -30,8 +38,9 @@ def comparison_part(path, record):
 
     rank = "has the best masks" if len(searchers) > 1 else "is the only one here"
     sentences = [
+        *([] if found.clean is None else [found.clean.sentence()]),
         f"On images that no searcher saw, {called(best)} {rank}: mean TPR − FPR"
-        f" {_points(best)}, for {best['forward equivalents']:,.0f} forward-equivalents."
+        f" {_points(best)}, for {best['forward equivalents']:,.0f} forward-equivalents.",
     ]
     others = [row for row in ranked if row["searcher"] != best["searcher"]]
     if others:
@@ -60,7 +69,11 @@ def comparison_part(path, record):
         _all_runs(found.rows),
     ]  # fmt: skip
     data = facts.get("pool", {})
-    asked = [*model_rows({"model": facts.get("model", {}), "data": data}), *_asked(facts, searchers, effort)]
+    asked = [
+        *model_rows({"model": facts.get("model", {}), "data": data}),
+        *clean_rows(found.clean),
+        *_asked(facts, searchers, effort),
+    ]
     seconds = sum(row["seconds"] for row in found.rows)
     forwards, backwards = (sum(row[name] for row in found.rows) for name in ("forwards", "backwards"))
     cost = [("Searches", f"{len(found.rows):,}"), ("Model forwards", f"{forwards:,}"),
@@ -271,7 +284,7 @@ def _asked(facts, searchers, effort):
 
 
 def _cautions(found, rows):
-    cautions = []
+    cautions = weights_cautions(found.facts) + clean_cautions(found.clean)
     planned = found.facts.get("runs")
     if not found.facts:
         cautions.append("What was asked is not on record, so the comparison may not have finished.")

@@ -8,17 +8,20 @@ from freqkit.report.pages import named, part
 from freqkit.report.readings import base_of, readings_of_evaluation
 from freqkit.report.sections import (
     class_table,
+    clean_cautions,
     cost_rows,
     listed,
     model_rows,
     provenance_rows,
     rates_figure,
     verdict,
+    weights_cautions,
 )
 from freqkit.report.svg import Axes, line_mark, percent
 
 PANELS = 24  # AvgTPR figures on a page
 TABLES = 3  # models whose classes have a table
+FAILURES = 10  # that are named on a page
 PAIRS = 20  # images of other classes below which a class's FPR through its map is called unsure
 GROUPS = {  # (group, filtered) -> colour and dashes
     ("shortcut", False): (3, ""),
@@ -101,7 +104,11 @@ def evaluation_part(path, record):
                     " line of those classes stays above that of the others on changed images, these frequencies still"
                     " work there; where it falls below, they have become a weakness.", key="avgtpr")
         )  # fmt: skip
-    failures = [f"{_brief(model)}: {text}" for model, clean in cleans.items() for text in clean.cautions()]
+    failures = []
+    for model in models:
+        about = (record.get("models") or {}).get(model, {}).get("record") or {}
+        failures += weights_cautions({"model": {**about, "name": _brief(model)}})
+        failures += [f"{_brief(model)}: {text}" for text in clean_cautions(cleans.get(model))]
     failures += _selection(record, rated or groups)
     few = min((one.negatives for found in rated.values() for one in found), default=PAIRS)
     if few < PAIRS:
@@ -114,15 +121,17 @@ def evaluation_part(path, record):
             "No image of another class was asked through a map, so there is no FPR and nothing is said of shortcuts;"
             " evaluate with --cross 0.2 or more."
         )
-    for one in result.failures:
+    for one in result.failures[:FAILURES]:
         what = ", ".join(filter(None, (_brief(one["model"]), one["set"], one["condition"])))
         failures.append(f"{what} could not be evaluated: {one['error']}")
+    if len(result.failures) > FAILURES:
+        failures.append(f"{len(result.failures) - FAILURES} more could not be evaluated; run.json names them.")
     return Part(
         "Models on test sets", sentences or ["Nothing could be evaluated."],
         [(str(len(models)), "model" if len(models) == 1 else "models"), (str(len(rows)), "sets and conditions")],
         _asked(record), sections,
-        cost_rows(record) or [("Values", f"{len(result.rows):,}")],
-        provenance_rows({"versions": _versions(record)}), failures[:10], order=35, subtitle="Evaluation",
+        _cost(record) or [("Values", f"{len(result.rows):,}")],
+        provenance_rows({"versions": _versions(record)}), failures, order=35, subtitle="Evaluation",
         **(rates_figure(rated[models[0]], maps="") if list(rated) == models[:1] == models else {}),
     )  # fmt: skip
 
@@ -155,6 +164,14 @@ def _selection(record, filtered):
         f"The maps were selected on {count} of the images of {title}: its filtered rates, and the groups made of them,"
         " are too good." for title, count in known.items() if count
     ]  # fmt: skip
+
+
+def _cost(record):
+    """Work and seconds of all sessions; where older runs counted the work of the last one alone, no speed."""
+    known = record.get("of_all_sessions") or {}
+    if not known and record.get("sessions", 1) > 1:
+        known = {"forwards": None, "backwards": None}
+    return cost_rows({**record, **known})
 
 
 def _asked(record):

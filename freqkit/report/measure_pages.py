@@ -20,8 +20,6 @@ from freqkit.report.sections import (
 )
 from freqkit.report.svg import Axes, matrix, percent, signed
 
-FEW = 50  # images of a class below which its mean spectrum is that of these images
-
 
 @part(files_of("freqkit-rates-1"))
 def rates_part(path, record):
@@ -123,13 +121,8 @@ def adcs_part(path, record):
         f" and {high['class']} comes last ({signed(high[bands[0]], 1)}).",
         "This is a statement about the images alone: no model was asked.",
     ]
-    fewest, cautions = int(result.counts.min()), []
-    if fewest < FEW:
-        cautions = [
-            f"These are ranks of means over as few as {fewest} image{'s' * (fewest != 1)} of a class, and no interval"
-            " can be given: they describe these images. Other images of the classes may well give another order; take"
-            f" {FEW} of each at least before concluding anything of the classes."
-        ]
+    cautions = result.cautions()
+    if cautions:
         sentences = [f"In the few images at hand: {text[0].lower()}{text[1:]}" for text in sentences[:2]] + sentences[
             2:
         ]

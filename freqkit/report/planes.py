@@ -3,6 +3,7 @@
 import math
 
 from freqkit.report import figures
+from freqkit.report.svg import number
 
 
 def plane_maps(maps, classes, *, limits, label, headings=None, signed=True, title=None, limit=40):
@@ -211,6 +212,6 @@ def _increases(maps, classes, ax, index, title):
         classes,
         limits=(-1, 1),
         label="increase of the loss, as a share of the class's scale",
-        headings=[f"scale {value:.2g} nats" for value in scale],
+        headings=[f"scale {number(value, 2)} nats" for value in scale],
         title=title,
     )

@@ -27,6 +27,8 @@ from freqkit.report.sections import (
     weights_cautions,
 )
 from freqkit.report.svg import data_uri, number, percent, plane, plane_png
+from freqkit.results.clean import CleanRates
+from freqkit.results.files import CLEAN
 from freqkit.results.reading import COUNT, Number, read_json
 
 
@@ -34,6 +36,7 @@ from freqkit.results.reading import COUNT, Number, read_json
 def search_part(path, record):
     """The hierarchical search: maps, rates, examples and the course of the losses."""
     from freqkit.results import SearchResult, StageResult
+    from freqkit.results.search_result import unlike_published
 
     record = record or {}
     done = record.get("stages_done", [])
@@ -62,6 +65,8 @@ def search_part(path, record):
                         f" {len(record.get('identity', {}).get('stages', done))}.")  # fmt: skip
     identity = record.get("identity", {})
     asked = [*model_rows(record), *clean_rows(result.clean), *settings_rows(identity)]
+    if (differs := record.get("differs_from_published")) is not None:
+        asked.append(("Unlike the released code", unlike_published(differs) or "nothing that is on record"))
     name = record.get("model", {}).get("name", "the model")
     advice = test_of(path, "dfm.safetensors") if (path / "dfm.safetensors").is_file() else []
     return Part(
@@ -93,7 +98,7 @@ def removal_part(path, record):
     size = tuple(increase.shape[1:])
     maps = []
     for i, name in enumerate(result.classes):
-        facts = f"full colour: ±{scale[i]:.2g} nats"
+        facts = f"full colour: ±{number(scale[i], 2)} nats"
         alt = f"What removing a frequency costs {name}: blue where its loss grows, orange where it falls."
         maps.append((name, facts, alt, increase[i] / scale[i]))
     identity = record.get("identity", {})
@@ -143,9 +148,10 @@ def demo_part(path, record):
         "class": str, "loss": (float, None), "coverage": Number(0, 1),
         **dict.fromkeys(("planted", "kept", "found"), COUNT),
         **dict.fromkeys(("clean tpr", "tpr", "fpr", "precision", "recall", "chance precision"), share),
-        "enrichment": (float, None),
+        "enrichment": (float, None), "images?": COUNT, "others?": COUNT,
     }  # fmt: skip
-    found = read_json(path / "demo.json", {"classes": [one], "accuracy?": share}, "what the demonstration found")
+    kinds = {"classes": [one], "accuracy?": share, "clean?": CLEAN}
+    found = read_json(path / "demo.json", kinds, "what the demonstration found")
     if not found["classes"] or not found["classes"][0]["kept"]:
         raise UsageError(f"{path / 'demo.json'}: the first class must keep something.")
     row = found["classes"][0]
@@ -176,9 +182,12 @@ def demo_part(path, record):
             "hero_how": f"The plane of frequencies, DC at the cross. Blue: what the search kept for {row['class']}."
             " Outlined: what was planted, of which the search was told nothing.",
         }
+    clean = CleanRates.of_record(found, *([one.get(key, DEMO_IMAGES) for one in found["classes"]]
+                                          for key in ("class", "images")))  # fmt: skip
     own, *others = _demo_readings(found["classes"])
     others = [one.name for one in others if one.word != "shortcut"]
     sentences = [
+        *([] if clean is None else [clean.sentence()]),
         f"{row['found']} of the {row['planted']} planted frequencies of {row['class']} were found again (recall"
         f" {percent(row['recall'])}; a blind map of the same size would hold {percent(row['coverage'])}).",
         f"On images that neither training nor search has seen, {row['class']} is recognised through"
@@ -197,7 +206,7 @@ def demo_part(path, record):
         [(f"{row['found']} of {row['planted']}", "planted frequencies found"),
          (f"{row['enrichment']:.1f}×", "better than chance"), (percent(row["tpr"]), f"of {row['class']} recognised"),
          (percent(row["fpr"]), f"of the others taken for {row['class']}")],
-        [],
+        clean_rows(clean) if clean is not None else [],
         [Section("Unseen images, class by class", [table, Facts([
             ("Recall: planted bins that are kept", f"{row['found']} of {row['planted']} = {percent(row['recall'], 1)};"
              f" by chance {percent(row['coverage'], 1)}, at best 100%"),
@@ -207,7 +216,7 @@ def demo_part(path, record):
             "TPR: share of the class's images still recognised when only the map's frequencies are left. FPR: share of"
             " all other images that are then called this class. A shortcut has a high TPR and a low FPR.",
             key="unseen")],
-        order=10, subtitle="On unseen images", **hero,
+        cautions=clean_cautions(clean), order=10, subtitle="On unseen images", **hero,
     )  # fmt: skip
 
 

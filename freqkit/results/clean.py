@@ -144,7 +144,7 @@ class CleanRates:
         return (
             f"Whole images, before anything is filtered: {100 * self.accuracy:.1f}% of {self.images:,} are recognised"
             f" (95% interval {100 * low:.1f}–{100 * high:.1f}%); guessing among {self.logits:,} names would give"
-            f" {100 * self.chance:.2g}%"
+            f" {_two_digits(100 * self.chance)}%"
             + (
                 "; that is not surely more, so nothing below need be the network's as it was trained."
                 * self.near_chance
@@ -160,8 +160,8 @@ class CleanRates:
             found.append(
                 f"Whole images are recognised in {100 * self.accuracy:.1f}% only ({int(self.correct.sum()):,} of"
                 f" {self.images:,}, 95% interval {100 * low:.1f}–{100 * high:.1f}%), not surely more than guessing"
-                f" among {self.logits:,} names ({100 * self.chance:.2g}%): check weights, normalisation (mean, std),"
-                " the order of channels and of classes before reading anything else."
+                f" among {self.logits:,} names ({_two_digits(100 * self.chance)}%): check weights, normalisation (mean,"
+                " std), the order of channels and of classes before reading anything else."
             )
         if swapped := self.swapped():
             (first, other), *rest = swapped
@@ -186,6 +186,11 @@ class CleanRates:
         ]
         distinct = {other for _, other in taken}
         return taken if len(distinct) == len(taken) >= 2 else []
+
+
+def _two_digits(value):
+    """0.1234 -> '0.12', 33.3 -> '33', 100 -> '100'."""
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def clean_columns(clean, classes):

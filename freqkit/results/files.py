@@ -243,7 +243,11 @@ _TEXT, _COUNTED = (str, None), (COUNT, None)
 MODEL = {
     "name?": str, "source?": _TEXT, "num_classes?": _COUNTED, "weights?": ({"file?": _TEXT}, None),
     "trained?": ({"epochs?": _COUNTED}, None), "state_sha256?": _TEXT, "pretrained?": (bool, str, None),
-    "mean?": ([float], None), "std?": ([float], None),
+    "mean?": ([float], None), "std?": ([float], None), "doubts?": [str],
+}  # fmt: skip
+CLEAN = {
+    "correct": [COUNT], "called": [COUNT], "mostly": [list], "logits": _COUNTED, "still?": ([COUNT], None),
+    "classes?": [str], "counts?": [COUNT],
 }  # fmt: skip
 DATA = {
     "fingerprint?": _TEXT, "size?": ([range(1, 1 << 16)], None), "source?": _TEXT, "root?": _TEXT, "images?": COUNT,
@@ -265,6 +269,8 @@ _RUN = {
     "forwards_before?": COUNT, "seconds?": SECONDS, "seconds_in_model?": SECONDS, "session_began?": SECONDS,
     "sessions?": COUNT, "device?": _TEXT, "threads?": _COUNTED, "batch_size?": _COUNTED,
     "batch_size_timings?": (dict, None), "best?": (_BEST, None), "ranks?": ([_RANK], None), "epochs_done?": COUNT,
+    "clean?": (CLEAN, None), "differs_from_published?": {str: {"here": object, "published": object}},
+    "notes?": ([str], None),
 }  # fmt: skip
 _CLASS = {"images?": COUNT, **{f"{name}?": (Number(0, 1), None) for name in ("accuracy", "precision", "f1")}}
 _REPORT = ({"classes?": {str: _CLASS}}, None)
@@ -275,6 +281,7 @@ _EVALUATION = {
     **_RUN,
     "model?": _TEXT,
     "models?": {str: {"record?": (MODEL, None)}},
+    "of_all_sessions?": {str: COUNT},
     "failures?": list,
     "selected_on?": {str: COUNT},
     "identity?": {

@@ -19,6 +19,16 @@ COLUMNS = (
 )  # fmt: skip
 
 
+def unlike_published(differs):
+    """Settings other than those of the released code, in words, from the "differs_from_published" of a record.
+
+    Example:
+        >>> unlike_published({"keep": {"here": 0.6, "published": 0.8}})
+        'keep 0.6 (there: 0.8)'
+    """
+    return "; ".join(f"{name} {value['here']} (there: {value['published']})" for name, value in differs.items())
+
+
 @dataclass
 class StageResult:
     """One stage of a search.

@@ -9,7 +9,8 @@ import torch
 from freqkit import masks as mask_room
 from freqkit.engine import Scorer, Silent
 from freqkit.errors import UsageError
-from freqkit.results.files import DATA, MODEL, write_csv, write_json
+from freqkit.results.clean import CleanRates
+from freqkit.results.files import CLEAN, DATA, MODEL, write_csv, write_json
 from freqkit.results.reading import COUNT, SECONDS, Number, read_json
 from freqkit.search.evolve import evolve
 from freqkit.search.gradient import gradient
@@ -17,7 +18,7 @@ from freqkit.search.greedy import greedy
 from freqkit.search.hfss import hfss
 from freqkit.search.learned import learned
 from freqkit.search.removal import removal
-from freqkit.search.run import whole_number
+from freqkit.search.run import ask_whole, whole_number
 
 COLUMNS = (
     "searcher", "effort", "seed", "forwards", "backwards", "forward equivalents", "seconds", "power", "touched",
@@ -43,11 +44,17 @@ class Comparison:
         rows: list of dicts with the keys `COLUMNS`, one per run: rates and losses without "selection" are those of
             the held-out images; all are means over the classes. power: mean of m_eff², touched: share of bins with
             m_eff > 0.
-        facts: model, images, coverage, seeds, what effort counts.
+        facts: model, images, coverage, seeds, what effort counts, what whole held-out images say.
     """
 
     rows: list
     facts: dict = field(default_factory=dict)
+
+    @property
+    def clean(self):
+        """`freqkit.results.clean.CleanRates` of the held-out images; None of a comparison that did not ask them."""
+        known = self.facts.get("clean") or {}
+        return CleanRates.of_record(self.facts, known.get("classes"), known.get("counts"))
 
     def table(self):
         """One dict per searcher and effort: means over the seeds, and "seeds", "loss sd", "TPR-FPR sd" (NaN for one
@@ -97,6 +104,7 @@ class Comparison:
         }  # fmt: skip
         facts = {
             "pool?": DATA, "held out?": DATA, "model?": MODEL, "effort?": {str: str}, "coverage?": (Number(0, 1), None),
+            "clean?": CLEAN,
             **dict.fromkeys(("seeds?", "slow seeds?", "runs?", "selection images per class?"), (COUNT, None)),
         }  # fmt: skip
         found = read_json(path, {"rows": [row], **facts}, "a comparison of searchers")
@@ -204,6 +212,8 @@ def compare_searchers(
         "effort": {name: EFFORTS[name][0] for name in searchers},
         "runs": len(runs),
     }
+    whole = _whole(judge, progress)
+    facts["clean"] = {**whole.record, "classes": whole.classes, "counts": whole.counts.tolist()}
     found, drawn = Comparison([], facts), None
     for seed, name, effort in runs:
         if drawn is None or drawn[0] != seed:
@@ -214,6 +224,18 @@ def compare_searchers(
         if out is not None:
             found.save(out)
     return found
+
+
+def _whole(judge, progress):
+    """`CleanRates` of the held-out images, before any search."""
+    progress.start("whole held-out images", judge.forwards(1))
+    try:
+        _, _, clean = ask_whole(lambda masks, **more: judge.score(masks, progress=progress, **more), judge)
+    finally:
+        progress.finish()
+    for caution in clean.cautions():
+        progress.note(f"Caution: {caution}")
+    return clean
 
 
 def _drawn(pool, per_class, seed):

@@ -14,6 +14,7 @@ from freqkit.engine.journal import Interrupted, finish_tile_on_signal
 from freqkit.engine.run_directory import forwards_in
 from freqkit.errors import UsageError
 from freqkit.results import SearchResult, StageResult
+from freqkit.results.search_result import unlike_published
 from freqkit.search.plan import Plan
 from freqkit.search.run import CLEAN, ask_whole
 
@@ -21,6 +22,7 @@ PRESETS = ("default", "cvpr2025")
 STOPPING = ("never", "certain")
 # What the released code takes when nothing is said. The paper keeps 0.6 of the cells.
 PUBLISHED = {"candidates": 500, "keep": 0.8, "top": 10, "seed": 42, "published_batch_size": 4000}
+USUAL = {"keep": 0.6, "seed": 0}
 SAVED = (
     "forwards", "forwards_saved", "forwards_saved_twins", "forwards_saved_racing", "forwards_saved_certain",
 )  # fmt: skip
@@ -33,9 +35,9 @@ def hfss(
     preset="default",
     stages=None,
     candidates=500,
-    keep=0.6,
+    keep=None,
     top=10,
-    seed=0,
+    seed=None,
     parents="any",
     elitism=False,
     keep_dc=None,
@@ -72,15 +74,15 @@ def hfss(
             cross-entropy S_cj, and L logits, `L_c = sum over all j of [S_cj + (B_j - n_cj) ln L] / B_j`
             (`freqkit.engine.score`, "published-batches"; the code of the ICCV 2023 paper, of `removal`, leaves out
             batches without the class). Parents are drawn among all classes of the set, as published; the loss
-            of one without images is the same for all masks, so that the first are its parents. Only generator and loss
-            come with the preset: the released code's `keep` is 0.8, its `seed` 42 and its images those of
-            `published_order` (the command line sets the first two with the preset). What differs from it is noted
-            and on record as "differs_from_published".
+            of one without images is the same for all masks, so that the first are its parents. With generator and loss
+            come the `keep` and `seed` of the released code where none are given; its images are those of
+            `published_order`. What differs from it is noted and on record as "differs_from_published".
         stages: how many stages from the first, or their numbers 1, 2, ..., n; None: all that the size has.
         candidates: masks per stage, one number or one for each stage.
-        keep: share of the cells kept by a mask; 0.6 in the paper, 0.8 in the released code's defaults.
+        keep: share of the cells kept by a mask; None: 0.6, as in the paper, but with "cvpr2025" 0.8, as the released
+            code has it.
         top: masks per class that become parents.
-        seed: integer; the same seed gives the same masks everywhere.
+        seed: integer; the same seed gives the same masks everywhere. None: 0, with "cvpr2025" 42.
         parents: "any": a candidate's parent class is uniform over the classes; "per_class": the classes take
             turns ("default" only).
         elitism: let the parents compete again in the next stage. Their scores are reused.
@@ -91,7 +93,8 @@ def hfss(
             Not with "cvpr2025", whose loss weighs images unequally.
         stopping: "never", or "certain": a candidate stops being shown a class's images once its loss on those seen
             already exceeds what the class's `top` reaches in all (`freqkit.engine.certain`). The same masks go on
-            with the same losses, and the maps are the same; FPR is then computed for the maps alone. Excludes `risk`.
+            with the same losses (but for the last bits of a network that rounds otherwise in other batches), and the
+            maps are the same; FPR is then computed for the maps alone. Excludes `risk`.
         domain, class_index, batch_size, device, dtype, memory, form, spectra: see `freqkit.engine.score`.
         published_batch_size: B of the "cvpr2025" loss; images are taken in their order.
         published_order: None: `images` as they are. A share, or True for 0.05: that share of them, drawn and ordered as
@@ -156,6 +159,8 @@ class _Search:
     ):  # fmt: skip
         if preset not in PRESETS:
             raise UsageError(f"hfss: preset must be one of {', '.join(PRESETS)}; got {preset!r}.")
+        usual = PUBLISHED if preset == "cvpr2025" else USUAL
+        keep, seed = (usual[name] if value is None else value for name, value in (("keep", keep), ("seed", seed)))
         if parents not in ("any", "per_class"):
             raise UsageError(f"hfss: parents must be 'any' or 'per_class'; got {parents!r}.")
         if parents == "per_class" and preset == "cvpr2025":
@@ -270,8 +275,7 @@ class _Search:
         """A note of what differs from the released code, to a watcher: without one it would be a warning, of what was
         asked for."""
         if self.differs and type(self.progress) is not Silent:
-            said = (f"{name} {value['here']} (there: {value['published']})" for name, value in self.differs.items())
-            self.progress.note(f"unlike the released code: {'; '.join(said)}.")
+            self.progress.note(f"unlike the released code: {unlike_published(self.differs)}.")
 
     def scorer(self, earlier):
         """The score service; a resumed run keeps the batch size and the form of the network it began with."""

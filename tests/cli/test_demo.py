@@ -5,6 +5,7 @@ import json
 import pytest
 
 from freqkit.cli import demo
+from freqkit.report import write_report
 
 from .conftest import sentence
 
@@ -48,9 +49,11 @@ def test_writes_pictures_and_files(found):
 
 
 def test_prints_precision_and_recall(found, capsys):
-    _, table = found
+    out, table = found
     demo.show(table)
     text = capsys.readouterr().out
+    whole = f"Whole images, before anything is filtered: {100 * table['accuracy']:.1f}% of 80 are recognised"
+    assert text.startswith(whole) and whole in write_report(out).read_text()
     shortcut = table["classes"][0]
     assert f"{shortcut['found']} of 16" in text
     assert f"{shortcut['found']} of {shortcut['kept']}" in text
@@ -64,3 +67,13 @@ def test_the_command_refuses_a_full_folder_at_once(run, tmp_path):
     assert result.exit_code == 2
     assert "not empty" in sentence(result)
     assert "training" not in result.stderr
+
+
+def test_a_network_that_knows_nothing_is_said_first(found, capsys, tmp_path):
+    _, table = found
+    guessed = {**table["clean"], "correct": [5, 4, 5, 6], "called": [20] * 4}
+    demo.show({**table, "clean": guessed})
+    assert "Caution: Whole images are recognised in 25.0% only" in capsys.readouterr().out.splitlines()[1]
+    (tmp_path / "demo.json").write_text(json.dumps({**table, "clean": guessed}))
+    page = write_report(tmp_path).read_text()
+    assert "Whole images are recognised in 25.0% only" in page.partition("<table")[0]

@@ -119,6 +119,45 @@ def test_doctor(run, images_folder, weights, tmp_path):
     assert "1 of 1 checks failed." in result.stderr
 
 
+def test_doubts_of_a_normalisation_are_said(run, images_folder, weights, tmp_path):
+    """In their own words, first on stdout, in --json, on the page, and by doctor; never as a warning of Python's."""
+    bgr = ("--mean", "0.406,0.456,0.485", "--std", "0.225,0.224,0.229", "--num-classes", 4)
+    model = ("--model", "small_convnet", "--weights", weights, *bgr)
+    call = ("evaluate", *model, "--on", f"planted={images_folder}", "--image-size", 32, "--no-pictures")
+    result = run(*call, "--out", tmp_path / "run")
+    assert result.exit_code == 0, result.stderr
+    assert "NormalisationWarning" not in result.stderr
+    said = "Caution: small_convnet gets images by mean 0.406,0.456,0.485"
+    assert result.stdout.splitlines()[1].startswith(said) and said in result.stderr
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "small_convnet gets images by mean 0.406" in page and "the numbers may be in the order B, G, R" in page
+    doubts = json.loads(run(*call, "--out", tmp_path / "two", "--json").stdout)["doubts"]["small_convnet"]
+    assert len(doubts) == 2
+    found = json.loads(run("doctor", *call[1:9], *call[9:13], "--image-size", 32, "--json").stdout)
+    assert [f"{doubt}." for doubt in doubts] == [one["found"] for one in found if one["what"] == "normalisation, doubt"]
+    assert {one["verdict"] for one in found if one["what"].startswith("normalisation, doubt")} == {"note"}
+
+
+def test_work_is_that_of_all_sessions(run, images_folder, weights, dfm, tmp_path):
+    """A finished run that is resumed asks nothing, and its page still shows what was asked in its seconds."""
+    call = ("evaluate", "--model", "small_convnet", "--weights", weights, "--num-classes", 4, "--dfm", dfm,
+            "--on", f"planted={images_folder},fgsm", "--no-pictures", "--out", tmp_path / "run")  # fmt: skip
+    first = run(*call, "--json")
+    assert first.exit_code == 0, first.stderr
+    first = json.loads(first.stdout)
+    done = first["of_all_sessions"]
+    assert done["forwards"] == first["forwards"] > 0 < done["backwards"]
+    again = json.loads(run(*call, "--resume", "--json").stdout)
+    assert again["forwards"] == 0 and again["of_all_sessions"] == done
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert f"{done['forwards']:,}" in page and f"{done['backwards']:,}" in page and "Speed" in page
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    del record["of_all_sessions"]  # as runs of before left it: the work of the last session alone
+    (tmp_path / "run" / "run.json").write_text(json.dumps({**record, "forwards": 5}))
+    assert run("report", tmp_path / "run").exit_code == 0
+    assert "Speed" not in (tmp_path / "run" / "report.html").read_text()
+
+
 def test_several_models_by_wildcard_and_file(tmp_path):
     from freqkit.errors import UsageError
     from freqkit.models import model_names

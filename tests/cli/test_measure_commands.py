@@ -60,6 +60,9 @@ def test_adcs(run, images_folder, tmp_path):
     assert torch.equal(AdcsResult.load(tmp_path / "a.safetensors").maps, expected)
     assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
     assert "band 4" in run(*call, "--preset", "iccv2023").stdout
+    [caution] = facts["cautions"]
+    assert "as few as 5 images of a class, and no interval" in caution
+    assert run(*call).stdout.startswith(f"Caution: {caution}")
 
 
 def test_errors(run, net, images_folder, tmp_path):

@@ -110,6 +110,13 @@ def test_compare_searchers(run, flags, tmp_path, images_folder):
     assert "learned" in result.stdout and "gradient" in result.stdout
     names = {path.name for path in out.iterdir()}
     assert {"comparison.csv", "comparison.json", "comparison.png", "report.html", "learned-2-seed0"} <= names
+    # What the whole held-out images say comes first, on stdout and on the page, before any mask.
+    clean = json.loads((out / "comparison.json").read_text())["clean"]
+    assert sum(clean["counts"]) == len(other) and sum(clean["correct"]) / len(other) < 0.5
+    caution = f"Caution: Whole images are recognised in {100 * sum(clean['correct']) / len(other):.1f}% only"
+    assert result.stdout.startswith("Whole images, before anything is filtered: ") and caution in result.stdout
+    page = (out / "report.html").read_text()
+    assert 0 < page.find(caution.removeprefix("Caution: ")) < page.find("<svg")
     again = run("rerun", out, "--out", tmp_path / "again")
     assert again.exit_code == 0 and "comparison.csv" in again.stderr.splitlines()[-1], again.stderr
     result = run(*args[:-6], "--effort", "learned:3")

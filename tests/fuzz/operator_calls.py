@@ -1,7 +1,7 @@
 """Calls of the operator drawn at random: the right values, or one sentence, and no byte changed that is not its own.
 
-    python -m tests.fuzz.operator_calls --calls 100000 --seed 0
-    python -m tests.fuzz.operator_calls --seed 0 --only 4711        # one of them again
+    python tests/fuzz/operator_calls.py --calls 100000 --seed 0
+    python tests/fuzz/operator_calls.py --seed 0 --only 4711        # one of them again
 
 A call is drawn from (seed, number) alone. It fails when its values are not those of the float64 twin, when it changes
 an input or a byte around `out`, when it raises what it should take or takes what it should refuse, when a refusal is
@@ -32,6 +32,7 @@ import numpy as np
 import torch
 
 import freqkit
+from freqkit.ops import extension
 from freqkit.ops.packed import packed_size
 from freqkit.reference import spectral_filter as reference
 from tests.tolerances import RELATIVE
@@ -1066,6 +1067,12 @@ def run(seed, first, calls, show=print):
     return total, wrong
 
 
+def operator():
+    """Which operator is called: the library's file and instruction set, or plain torch."""
+    info = extension.build_info()
+    return f"{extension.LIBRARY}, {info['simd']}" if info["operator"] == "native" else info["operator"]
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--calls", type=int, default=2000)
@@ -1082,8 +1089,7 @@ def main(arguments=None):
     for kind, count in sorted(total.items()):
         print(f"{kind:28}{count:9}")
     took = time.monotonic() - began
-    library = freqkit.ops.extension.LIBRARY
-    print(f"{sum(total.values())} calls of the operator, {len(wrong)} wrong, {took:.0f} s ({library})")
+    print(f"{sum(total.values())} calls of the operator, {len(wrong)} wrong, {took:.0f} s ({operator()})")
     return int(bool(wrong) or sum(total.values()) != given.calls)
 
 

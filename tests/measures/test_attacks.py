@@ -275,3 +275,17 @@ def test_masks_are_needed(world):
     with pytest.raises(UsageError, match="needs the masks of the images' classes"):
         run(world, Attack(band="own"))
     assert math.isnan(run(world, Attack(eps=1)).outside)
+
+
+def test_lengths_written_as_fractions_and_options_that_would_do_nothing():
+    assert Attack.parse("fgsm:eps=4/255") == Attack.parse("fgsm:eps=4")
+    assert Attack.parse("fgsm:eps=4/255").under("cvpr2025").eps == 4
+    assert Attack.parse("pgd:eps=8/255:step=2/255").stride == 2 / 255
+    assert Attack.parse("pgd-l2:eps=128/255").radius == 128 / 255
+    for text, words in (
+        ("fgsm:steps=20", "steps is of pgd"), ("fgsm-cvpr2025:restarts=1", "restarts is of pgd"),
+        ("fgsm:eps=4:eps=8", "eps must be given once"), ("pgd-l2:norm=linf", "pgd-l2 is one within l2"),
+        ("fgsm:eps=4/25", "'4/25' is no value of eps"),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match=words):
+            Attack.parse(text)

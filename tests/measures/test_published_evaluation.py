@@ -190,6 +190,9 @@ def test_every_column_as_published(world, preset):
         check_groups("imagenet", "fgsm linf 8/255, loss logit, clipped", base[1], [share(c) for c in attacked], OWN)
     else:
         assert result.rates("filtered TPR", **where) == {}
+    # Which classes of ImageNet-R are compared is said, and so is an eps that was meant in pixels of [0, 1].
+    grouped = [note for note in result.record["notes"] if "the classes of ImageNet-R are grouped" in note]
+    assert len(grouped) == published and all("filtered before they are normalised" in note for note in grouped)
     # By either reference some class is in another group, or the test would show nothing.
     assert groups(as_r[1], share(r["all"][0]), IN_R, 0) != groups(base[1], share(r["all"][0]), IN_R, 0)
 

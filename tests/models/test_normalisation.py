@@ -265,3 +265,31 @@ def test_training_mode_is_left_where_it_matters():
     model = classifier(nn.Dropout(0.5)).train()
     found, again = (score(model, Images(), torch.ones(1, 8, 8), batch_size=4) for _ in range(2))
     assert torch.equal(found.loss, again.loss) and model.training
+
+
+def test_constants_in_a_forward_are_noticed_by_what_the_first_layer_is_given():
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
+
+    class Config:
+        image_mean, image_std = MEAN, STD
+
+    class Own(nn.Module):
+        def __init__(self, act):
+            super().__init__()
+            self.act, self.config = act, Config()
+            self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
+
+        def forward(self, x):
+            return self.body(self.act(x))
+
+    def doubts(act, mean=MEAN, std=STD):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NormalisationWarning)
+            return Classifier(Own(act), mean=mean, std=std, num_classes=5, input_size=(16, 16)).doubts
+
+    for act in (lambda x: (x - mean) / std, lambda x: 2 * x - 1, lambda x: (255 * x - 127.5) / 127.5):
+        [doubt] = doubts(act)
+        assert "arithmetic before its first layer" in doubt and "normalised twice" in doubt
+        assert doubts(act, (0, 0, 0), (1, 1, 1)) == []
+    for act in (lambda x: x, lambda x: 255 * x, lambda x: x.flip(1), lambda x: x.clamp(0.2, 0.8), nn.AvgPool2d(2)):
+        assert doubts(act) == []

@@ -6,14 +6,16 @@ import signal
 
 import pytest
 import torch
+import yaml
 
 from freqkit.data import synthetic
 from freqkit.engine import Interrupted, Silent
 from freqkit.measures import adcs
 from freqkit.models import load_model
-from freqkit.report import write_report
+from freqkit.report import advice, write_report
 from freqkit.report.readings import by_chance, readings
 from freqkit.report.sections import cost_rows, more_than_asked, same_maps, verdict
+from freqkit.results.clean import CleanRates
 from freqkit.search import hfss, learned, removal
 
 
@@ -93,3 +95,27 @@ def test_class_spectra_of_few_images_conclude_nothing(tmp_path):
         page = write_report(tmp_path / "adcs.safetensors").read_text()
         assert (f"as few as {number} images of a class, and no interval" in page) == said
         assert ("In the few images at hand" in page) == said
+
+
+def test_chance_of_one_name_is_a_plain_number():
+    one = CleanRates(["a"], torch.tensor([4]), torch.tensor([4]), torch.tensor([4]), [("a", 4)], 1)
+    assert "would give 100%" in one.sentence()
+
+
+def test_advice_reads_the_images_as_the_search_did(tmp_path):
+    """Every digit of a mean, and the order that decides which images a share takes."""
+    assert "0.4798381,0.5" in advice.command("rates", mean=[0.4798381, 0.5])
+    flags = {"model": "m", "data": "d", "split-fraction": 0.05, "published-order": True, "npy-floats": "published"}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump({"command": "search", "flags": flags}))
+    [(_, line)] = advice.test_of(tmp_path, "dfm.safetensors")
+    assert "--published-order" in line and "--npy-floats published" in line and "--rest" in line
+
+
+def test_a_published_search_says_how_it_differs(tmp_path):
+    model, images = load_model("small_convnet", num_classes=4), synthetic(images_per_class=3)
+    hfss(model, images, preset="cvpr2025", stages=1, candidates=6, top=2, batch_size=12, out=tmp_path / "run")
+    page = write_report(tmp_path / "run").read_text()
+    assert "Unlike the released code" in page and "candidates 6 (there: 500)" in page
+    assert "keep 0" not in page.partition("Unlike the released code")[2].partition("</d")[0]
+    hfss(model, images, stages=1, candidates=6, top=2, batch_size=12, out=tmp_path / "ours")
+    assert "Unlike the released code" not in write_report(tmp_path / "ours").read_text()

@@ -89,6 +89,7 @@ def test_published_preset_equals_a_slow_search_with_its_own_generator(cifar, res
         cifar,
         preset="cvpr2025",
         candidates=number,
+        keep=0.6,
         top=top,
         seed=42,
         published_batch_size=12,
@@ -334,7 +335,9 @@ def test_racing_finds_the_same_masks_with_fewer_forwards(tmp_path, model):
 
 
 @pytest.mark.parametrize(
-    "change", [{}, {"elitism": True}, {"preset": "cvpr2025"}], ids=["default", "elites", "published"]
+    "change",
+    [{}, {"elitism": True}, {"preset": "cvpr2025", "keep": 0.6, "seed": 0}],
+    ids=["default", "elites", "published"],
 )
 def test_certain_stopping_changes_nothing_but_the_forwards(tmp_path, model, images, change):
     arguments = {"candidates": 42, "top": 2, "stages": 2, "batch_size": 32, **change}

@@ -123,7 +123,7 @@ def test_the_published_order_and_all_places_of_the_top_on_220_images(tmp_path):
     assert len(images) == 220
     numbers = [21, 21, 21, 36]
     expected = published_search(images, published, numbers=numbers, keep=0.6, seed=42, top=10, batch=50)
-    how = {"preset": "cvpr2025", "candidates": numbers, "seed": 42, "published_batch_size": 50, **HOW}
+    how = {"preset": "cvpr2025", "candidates": numbers, "keep": 0.6, "published_batch_size": 50, **HOW}
     result = hfss(model, pool, published_order=0.5, out=tmp_path / "run", **how)
     assert len(result.stages[3].scores) == 12  # a third where cells are single bins
     equal_stages(result, expected, images, range(10))
@@ -160,7 +160,7 @@ def test_a_class_without_images_still_has_parents(stopping):
     expected = published_search(images, published, numbers=[30, 30, 30], keep=0.6, seed=7, top=4, batch=5)
     assert expected[0]["ranks"][1] == [0, 1, 2, 3]
     assert expected[0]["losses"][0][1] == pytest.approx(4 * math.log(4))
-    how = {"preset": "cvpr2025", "candidates": 30, "seed": 7, "top": 4, "published_batch_size": 5}
+    how = {"preset": "cvpr2025", "candidates": 30, "keep": 0.6, "seed": 7, "top": 4, "published_batch_size": 5}
     result = hfss(model, images, stopping=stopping, **how, **HOW)
     if stopping == "never":
         equal_stages(result, expected, images, [0, 2, 3])
@@ -216,7 +216,7 @@ def test_what_differs_from_the_released_code_is_noted_and_recorded(tmp_path):
     images, heard = image_set([40, 40, 40], 32), Listener()
     model, _ = networks(3, 32)
     how = {"preset": "cvpr2025", "batch_size": 64, "form": "eager", "dtype": "float64", "progress": heard}
-    hfss(model, images, candidates=6, stages=1, top=2, out=tmp_path / "run", **how)
+    hfss(model, images, candidates=6, keep=0.6, seed=0, stages=1, top=2, out=tmp_path / "run", **how)
     record = json.loads((tmp_path / "run" / "run.json").read_text())["differs_from_published"]
     assert record["keep"] == {"here": 0.6, "published": 0.8} and record["seed"] == {"here": 0, "published": 42}
     assert record["candidates"]["here"] == 6 and record["stages"] == {"here": [1], "published": [1, 2, 3, 4]}
@@ -224,9 +224,22 @@ def test_what_differs_from_the_released_code_is_noted_and_recorded(tmp_path):
     told = [note for note in heard.notes if note.startswith("unlike the released code")]
     assert len(told) == 1 and "keep 0.6 (there: 0.8)" in told[0]
     assert "published_batch_size" not in record and "resize" not in record
-    plan = hfss(model, images, keep=0.8, seed=42, published_order=True, dry_run=True, **how)
+    plan = hfss(model, images, published_order=True, dry_run=True, **how)
     assert plan.record["differs_from_published"] == {} and plan.images == 6
     assert "differs_from_published" not in hfss(model, images, dry_run=True, batch_size=64, dtype="float64").record
+
+
+def test_the_preset_means_the_same_from_python_as_from_the_command_line():
+    images = image_set([6, 5, 7], 16, mixed=True)
+    model, _ = networks(3, 16)
+
+    def run(**how):
+        found = hfss(model, images, candidates=9, stages=2, top=2, **how, **HOW)
+        return found.record["identity"]["keep"], found.record["identity"]["seed"], found.masks
+
+    keep, seed, masks = run(preset="cvpr2025")
+    assert (keep, seed) == (0.8, 42) and torch.equal(masks, run(preset="cvpr2025", keep=0.8, seed=42)[2])
+    assert run(preset="cvpr2025", keep=0.6, seed=0)[:2] == (0.6, 0) == run()[:2]  # what is asked for is what runs
 
 
 # ---- DFM -----------------------------------------------------------------------------------------------------

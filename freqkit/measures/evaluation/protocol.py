@@ -144,6 +144,18 @@ class Settings:
             for given, each in zip(attacks, self.attacks, strict=True)
             if given != each
         ]
+        self.notes += [
+            f"{each.title}: eps is in units of 1/255, so this changes pixels by less than they are rounded; for"
+            f" {each.eps:g} of pixels in [0, 1] give eps={255 * each.eps:.3g}"
+            for each in self.attacks
+            if each.norm == "linf" and 0 < each.eps < 0.5
+        ]
+        if dfm is not None and any(map(self.pixels_first, self.sets)):
+            self.notes.append(
+                f"under preset {preset} the classes of ImageNet-R are grouped, as by the published script, by the"
+                " filtered TPR of in-distribution images whose pixels are filtered before they are normalised, as those"
+                " of ImageNet-R are; the classes of all other sets by that of normalised images"
+            )
         self.resize = resize or read.get("resize") or "squash"
         published = self.published and "resize" not in self.asked
         if self.resize != read.get("resize", self.resize) and not published:

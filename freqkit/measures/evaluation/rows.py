@@ -65,7 +65,7 @@ class Rows:
         if work.condition.attack:
             about += "; attacked images, those wrong before the attack count as wrong"
             if work.condition.attack.band:
-                about += f"; {100 * counts.outside():.2g}% of the change's energy outside the band, from clipping"
+                about += f"; {100 * counts.outside():.1f}% of the change's energy outside the band, from clipping"
         rows = []
         for which, prefix in (("clean", ""), ("filtered", "filtered ")):
             hits, trials, said = counts.of(which, scoring)

@@ -25,6 +25,11 @@ class Run:
         self.began = time.monotonic()
         previous = (directory.previous if directory else None) or {}
         self.before, self.sessions = previous.get("seconds", 0.0), previous.get("sessions", 0) + 1
+        # As the seconds: what earlier sessions noted down. A run that began elsewhere may not have counted.
+        counted = previous.get("of_all_sessions")
+        if counted is None and previous.get("sessions", 0) <= 1:
+            counted = {key: previous.get(key, 0) for key in ("forwards", "backwards", "decoded")}
+        self.counted = counted
         self.record = {
             "status": "running", "identity": identity, "models": {}, "failures": failures, "forwards": 0,
             "backwards": 0, "decoded": 0, "forwards_resumed": 0, "sessions": self.sessions, "selected_on": {},
@@ -33,6 +38,8 @@ class Run:
 
     def note_down(self, **changes):
         self.record.update(changes, seconds=round(self.before + time.monotonic() - self.began, 3))
+        if self.counted is not None:
+            self.record["of_all_sessions"] = {key: n + self.record[key] for key, n in self.counted.items()}
         if self.directory:
             self.directory.write({key: value for key, value in self.record.items() if key != "identity"})
 

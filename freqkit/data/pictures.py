@@ -1,0 +1,127 @@
+"""Image files: which files are some, and the one way in which they are opened."""
+
+import functools
+import io
+import os
+import stat
+import threading
+
+import numpy as np
+
+from freqkit.results.reading import POINTER, plain_line
+
+# Formats of Pillow that start another program (EPS), only hand over to one, or unpack without a bound (FITS).
+REFUSED = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG", "PDF", "FITS", "IPTC", "MCIDAS"}
+MOST_PIXELS = 80_000_000  # a larger one is taken for a decompression bomb; 0.3 GiB of memory as RGB
+MOST_BYTES = 256 << 20  # of an image file inside an archive, which is read as a whole
+_LARGE = 1 << 24
+_ONE_LARGE = threading.Lock()  # threads decode large images one after the other, or their memory adds up
+
+
+@functools.cache
+def suffixes():
+    """Suffixes that name image files, lower case with the dot: those of the formats that are read."""
+    from PIL import Image
+
+    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind not in REFUSED)
+
+
+@functools.cache
+def _formats():
+    from PIL import Image
+
+    Image.init()
+    return tuple(kind for kind in Image.ID if kind not in REFUSED)
+
+
+def named_image(name):
+    """Whether a file's name says that it is an image.
+
+    Example:
+        >>> named_image("a.JFIF"), named_image("b.tiff"), named_image("notes.txt"), named_image("n01440764_10026")
+        (True, True, False, False)
+    """
+    return os.path.splitext(name)[1].lower() in suffixes()
+
+
+def is_image(path):
+    """Whether a file is an image: its name says so, or else its first bytes do."""
+    if named_image(path):
+        return True
+    from PIL import Image
+
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return False
+        with open(path, "rb") as file, Image.open(file, formats=_formats()):
+            return True
+    except MemoryError:
+        raise
+    except Exception:
+        # Pillow's readers raise much for what is no image, and every one of them says so.
+        return False
+
+
+def open_image(source):
+    """The first frame of an image file as RGB, and how it was stored.
+
+    Args:
+        source: a path, or the bytes of a file.
+
+    Returns:
+        (Pillow image of mode RGB, Pillow mode of the file).
+
+    Raises:
+        ValueError: the file is none that is read, with a reason. Of damaged files Pillow raises OSError, SyntaxError,
+            ValueError, EOFError, struct.error and more; `reason_of` has a line for all.
+    """
+    from PIL import Image, ImageFile
+
+    if ImageFile.LOAD_TRUNCATED_IMAGES:
+        raise RuntimeError("PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set, so truncated files would go unnoticed")
+    if not isinstance(source, bytes) and not stat.S_ISREG(os.stat(source).st_mode):
+        raise ValueError("not a regular file")
+    with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
+        start = file.read(len(POINTER))
+        if not start:
+            raise ValueError("the file is empty")
+        if start == POINTER:
+            raise ValueError("a Git LFS pointer, not the image itself, which `git lfs pull` fetches")
+        file.seek(0)
+        with Image.open(file, formats=_formats()) as opened:
+            mode, (width, height) = opened.mode, opened.size
+            check_size(width, height)
+            if width * height < _LARGE:
+                opened.load()
+                return to_rgb(opened), mode
+            with _ONE_LARGE:
+                opened.load()
+                return to_rgb(opened), mode
+
+
+def check_size(width, height):
+    """Refuse more pixels than are read."""
+    if width * height > MOST_PIXELS:
+        raise ValueError(f"{width}x{height} pixels are more than the {MOST_PIXELS // 10**6} million that are read")
+
+
+def to_rgb(image):
+    """A Pillow image of any mode as RGB, 16 bits rounded down to 8; what has no defined white is refused."""
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+        from PIL import Image
+
+        high = (np.asarray(image) >> 8).astype(np.uint8)
+        return Image.fromarray(high).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ValueError(f"mode {image.mode} has no defined white")
+    return image.convert("RGB")
+
+
+def reason_of(error):
+    """Why a file could not be decoded, in a line."""
+    lines = str(error).strip().splitlines()
+    if type(error).__name__ == "UnidentifiedImageError":
+        return "not an image"
+    return f"{type(error).__name__}: {plain_line(lines[0], 200)}" if lines else type(error).__name__
