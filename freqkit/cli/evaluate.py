@@ -14,6 +14,7 @@ from freqkit.cli.tables import percent, show_table
 from freqkit.cli.values import Device, resolve_device
 from freqkit.results.files import slug
 
+NOTES = 6  # how many notes of sets are said
 SETS = (
     click.option(
         "--data-dir",
@@ -141,6 +142,7 @@ def evaluate(
     )
     if not found:
         raise UsageError(f"no set could be opened: {failures[0]['error'] if failures else 'none is given'}")
+    _say_notes(found)
     classes = None if classes is None else read_names(classes)
     with watcher() as progress, warnings.catch_warnings():
         warnings.simplefilter("ignore", SelectedOnTestSet)  # said below, in the command line's words
@@ -199,6 +201,15 @@ def evaluate(
 def _doubts(result, model):
     """What speaks against the normalisation in which the model was asked."""
     return result.record["models"].get(model, {}).get("record", {}).get("doubts") or []
+
+
+def _say_notes(sets):
+    """Say what is to be known of the sets; of many conditions the first notes, all stand on the page and on record."""
+    notes = list(dict.fromkeys(f"{each.title}: {note}" for each in sets for note in each.notes))
+    for note in notes[:NOTES]:
+        say(f"Note: {note}.")
+    if len(notes) > NOTES:
+        say(f"{len(notes) - NOTES} more notes of sets are on record (run.json).")
 
 
 def _pictures(result, out, names, loader, sets, dfm):

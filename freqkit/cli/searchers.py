@@ -154,11 +154,14 @@ def run_searcher(name, model, images, flags, ranks, show_plan):
 def facts_of(result, out):
     """What --json prints of any search."""
     names = ("forwards", "backwards", "forward_equivalents", "seconds")
+    from freqkit.report.readings import READINGS, readings_of_search
     from freqkit.report.sections import same_maps
 
+    found = readings_of_search(result)
+    rows = [{**row, "reading": READINGS[one.word]} for row, one in zip(result.table(), found, strict=True)]
     return {
         "out": str(out), "clean": clean_facts(result.clean), "same_maps": same_maps(result.classes, result.masks),
-        "classes": result.table(), **{name: getattr(result, name) for name in names},
+        "classes": rows, **{name: getattr(result, name) for name in names},
     }  # fmt: skip
 
 
@@ -198,6 +201,7 @@ def show_classes(result, *, title, limit=30):
     """Print the classes of any search's result, best TPR - FPR first."""
     rows = sorted(result.table(), key=lambda row: -row["TPR-FPR"])
     extra = "stage" if "stage" in rows[0] else "unfiltered loss"
+    from freqkit.report.readings import readings_of_search, shortcuts_sentence
     from freqkit.report.sections import same_maps
 
     show_clean(result.clean)
@@ -220,6 +224,7 @@ def show_classes(result, *, title, limit=30):
         note="still: of the images that are recognised whole, those that are through the map, too"
         + (f"; {len(rows) - limit} more classes in classes.csv" if len(rows) > limit else ""),
     )
+    say(shortcuts_sentence(readings_of_search(result), " on the images that were searched"))
 
 
 @command(app, "compare-searchers", leaves_records=True)

@@ -25,12 +25,14 @@ class Packed:
         images: uint8 [n, H, W] or [n, H, W, 3].
         labels: integers [n].
         classes: name of each label, or None when the files do not say.
+        label_file: name of the file that holds the labels, for errors.
         facts: for the record.
     """
 
     images: np.ndarray
     labels: np.ndarray
     classes: list | None
+    label_file: str
     facts: dict = field(default_factory=dict)
 
 
@@ -38,25 +40,25 @@ def to_image_set(
     packed, part, given, *, image_size, resize, limit_per_class, split_fraction, seed, progress, split_order="path"
 ):
     """An `ImageSet` of the chosen images of a `Packed`, brought to image_size."""
-    labels = np.asarray(packed.labels)
+    labels, who = np.asarray(packed.labels), f"load_images: {packed.label_file}: "
     if labels.ndim != 1 or len(labels) != len(packed.images) or labels.dtype.kind not in "iu":
         raise UsageError(
-            f"load_images: labels must be integers, one for each of {len(packed.images)} images; "
+            f"{who}labels must be integers, one for each of {len(packed.images)} images; "
             f"got {labels.dtype} of shape {list(labels.shape)}."
         )
     if not len(labels):
-        raise UsageError("load_images: the set must hold images; it is empty.")
+        raise UsageError(f"{who}the set must hold images; it is empty.")
     if labels.min() < 0:
-        raise UsageError(f"load_images: labels must not be negative; got {labels.min()}.")
+        raise UsageError(f"{who}labels must not be negative; got {labels.min()}.")
     if labels.max() >= MOST_CLASSES:
-        raise UsageError(f"load_images: labels must lie below {MOST_CLASSES}; got {labels.max()}.")
+        raise UsageError(f"{who}labels must lie below {MOST_CLASSES}; got {labels.max()}.")
     if 0 in packed.images.shape:
         raise UsageError(f"load_images: images must hold pixels; got shape {list(packed.images.shape)}.")
     own = packed.classes
     if own is None:
         own = given if given is not None else [str(i) for i in range(int(labels.max()) + 1)]
     if labels.max() >= len(own):
-        raise UsageError(f"load_images: there must be a name for every label; got {len(own)} for 0..{labels.max()}.")
+        raise UsageError(f"{who}there must be a name for every label; got {len(own)} for 0..{labels.max()}.")
     names = own if given is None else given
     place_of = {name: i for i, name in enumerate(names)}
     strange = [own[i] for i in np.unique(labels) if own[i] not in place_of]
@@ -137,7 +139,7 @@ NPY_FLOATS = ("round", "published")
 def read(root, source, floats="round"):
     """A `Packed` of the published npy layout; `floats`: see `freqkit.data.load_images` (npy_floats)."""
     images, labels = (
-        read_array(path, f"load_images: a plain npy array of {what}", objects=load_object_array)
+        read_array(path, f"a plain npy array of {what}", objects=load_object_array)
         for path, what in zip(source, ("images", "labels"), strict=True)
     )
     if labels.dtype.kind == "f" and (labels == np.floor(labels)).all() and (abs(labels) < 2**31).all():
@@ -149,7 +151,7 @@ def read(root, source, floats="round"):
     facts = {"file": source[0].name, "dtype": str(images.dtype)}
     if floats == "published" and images.dtype.kind == "f":
         facts["npy_floats"] = floats
-    return Packed(_as_bytes(images, source[0], floats), labels, classes, facts)
+    return Packed(_as_bytes(images, source[0], floats), labels, classes, source[1].name, facts)
 
 
 def _as_bytes(images, path, floats):

@@ -82,4 +82,6 @@ def read_sums(path):
         name = composed(found[2].removeprefix("./"))
         if sums.setdefault(name, found[1].lower()) != found[1].lower():
             raise UsageError(f"{path}: every file must have one SHA-256; line {number} gives {shown(name)} another.")
+    if not sums:
+        raise UsageError(f"{path}: {expected} were expected; it holds none.")
     return sums

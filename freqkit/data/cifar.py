@@ -8,6 +8,7 @@ import numpy as np
 
 from freqkit.data.arrays import Packed
 from freqkit.data.class_lists import check_names, class_list, read_names
+from freqkit.data.folder import few
 from freqkit.errors import UsageError
 from freqkit.results.pickles import PlainArray, load_plain
 from freqkit.results.reading import reading, regular
@@ -45,7 +46,7 @@ def read_binary(root, source):
     head = 1 if count == 10 else 2  # CIFAR-100: coarse, then fine label
     rows = []
     for file in files:
-        expected = f"load_images: a binary batch of CIFAR-{count}"
+        expected = f"a binary batch of CIFAR-{count}"
         regular(file, expected)
         with reading(file, expected):
             raw = np.fromfile(file, np.uint8)
@@ -70,12 +71,11 @@ def read_python(root, source):
         data = getattr(batch.get("data"), "array", None)
         if data is None or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != _PIXELS:
             raise UsageError(f"load_images: {file.name} must hold 'data', uint8 [n, {_PIXELS}] (CIFAR-{count}).")
-        if not isinstance(batch.get(key), list) or not all(
-            type(label) is int and abs(label) < 2**31 for label in batch[key]
-        ):
+        own = batch.get(key)
+        if not isinstance(own, list) or not all(type(label) is int and abs(label) < 2**31 for label in own):
             raise UsageError(f"load_images: {file.name} must hold {key!r}, a list of integers (CIFAR-{count}).")
         pixels.append(data)
-        labels += batch[key]
+        labels += own
     meta = root / ("batches.meta" if count == 10 else "meta")
     classes = None
     if meta.is_file():
@@ -107,4 +107,5 @@ def _packed(pixels, labels, classes, count, files, names):
         raise UsageError(f"load_images: {names.name} must hold {count} names of classes; got {came}.")
     classes = check_names(classes, str(names))
     images = pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    return Packed(images, labels, classes, {"dataset": f"CIFAR-{count}", "files": [file.name for file in files]})
+    names = [file.name for file in files]
+    return Packed(images, labels, classes, few(names), {"dataset": f"CIFAR-{count}", "files": names})

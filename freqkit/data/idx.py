@@ -45,7 +45,7 @@ def read(root, source):
     # The files do not say what their classes are called; the folder of Fashion-MNIST does.
     fashion = "fashion" in root.resolve().name.lower() and labels.max(initial=0) < 10
     facts = {"files": [path.name for path in source], "class_names": "Fashion-MNIST" if fashion else "numbers"}
-    return Packed(images, labels.astype(np.int64), FASHION if fashion else None, facts)
+    return Packed(images, labels.astype(np.int64), FASHION if fashion else None, source[1].name, facts)
 
 
 def read_idx(path):
@@ -55,7 +55,7 @@ def read_idx(path):
     Raises:
         UsageError: it is no such file, or damaged.
     """
-    packed, expected = path.suffix == ".gz", "load_images: an idx file of bytes"
+    packed, expected = path.suffix == ".gz", "an idx file of bytes"
     regular(path, expected)
     errors = (EOFError, zlib.error, ValueError, struct.error)
     with reading(path, expected, *errors), gzip.open(path) if packed else open(path, "rb") as file:

@@ -43,7 +43,8 @@ def load_images(
 
     - "folder": folders directly in it are classes, in sorted order; the files directly in them are images.
       Names that begin with a dot, files beside the class folders and folders inside them are left out, and
-      counted on record. Or such a folder for each part: `train/class/file`, `test/class/file`.
+      counted on record; `notes` there says so of images and folders, and of numbered folders that sort as text
+      (10 before 2). Or such a folder for each part: `train/class/file`, `test/class/file`.
     - "cifar-binary", "cifar-python": CIFAR-10 or CIFAR-100 as published. The python batches are pickles; they
       are read by a reader that knows plain values and number arrays, and runs nothing.
     - "idx": MNIST, Fashion-MNIST and their like, gzipped or not; grey becomes RGB.
@@ -66,7 +67,8 @@ def load_images(
         layout: one of the above, or "auto".
         part: "train", "val" or "test", where root holds several.
         classes: names in the order of the model's logits, or a text file with one on each line, for images
-            of only some of a model's classes. Every class found must be among them. Where the layout knows no
+            of only some of a model's classes. Every class found must be among them, and no name may stand twice;
+            names are compared in Unicode's composed form (NFC). Where the layout knows no
             names (npy, idx), the names of labels 0, 1, ... Default: the folders, sorted; the published names.
         limit_per_class: at most so many images of each class, chosen by a hash of (seed, path).
         split_fraction: then this share of each class, by the rule of `ImageSet.split`.

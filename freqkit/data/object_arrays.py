@@ -8,10 +8,13 @@ up: each of the few that numpy and torch write there has a stand-in, and everyth
 import io
 import pickle
 import pickletools
+from pathlib import Path
 
 import numpy as np
 
+from freqkit.data.npy_files import read_head
 from freqkit.errors import UsageError
+from freqkit.results.reading import plain_line, shown
 
 _OPCODES = {
     "PROTO", "FRAME", "STOP", "MARK", "MEMOIZE", "BINPUT", "LONG_BINPUT", "PUT", "BINGET", "LONG_BINGET", "GET", "POP",
@@ -48,24 +51,20 @@ def load_object_array(path):
         >>> load_object_array(file).shape
         (2, 3, 4, 4)
     """
+    path = Path(path)
+    dtype, shape, _, begin = read_head(path, "an npy array of objects")
+    if dtype is not None:
+        raise UsageError(f"load_images: {path.name} must hold an array of objects; got {dtype}.")
     with open(path, "rb") as file:
-        version = np.lib.format.read_magic(file)
-        head = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
-        if head is None:
-            raise UsageError(f"load_images: {path.name} is an npy file of version {version}; 1.0 and 2.0 are read.")
-        shape, _, dtype = head(file)
+        file.seek(begin)
         raw = file.read()
-    if dtype != np.dtype(object):
-        raise UsageError(f"load_images: {path.name} must hold numbers or an array of objects; got {dtype}.")
     try:
         objects, _ = _read(raw, _NAMES)
         items = [np.asarray(_numbers(item)) for item in _items(objects)]
     except UsageError as error:
         raise UsageError(f"load_images: {path.name} is not a plain npy array of numbers: {error}") from error
     except Exception as error:  # a damaged stream can fail anywhere in the pickle machine
-        raise UsageError(
-            f"load_images: {path.name} is damaged: no array of objects can be read ({type(error).__name__})."
-        ) from error
+        raise UsageError(f"load_images: {path.name} is damaged: no array of objects can be read.") from error
     if len(shape) != 1 or len(items) != shape[0] or not items:
         raise UsageError(f"load_images: {path.name} must hold objects [n], n > 0; got {list(shape)}.")
     kinds = sorted({(item.dtype.str, item.shape) for item in items})
@@ -102,7 +101,7 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module, name):
         if (module, name) not in self.names:
-            raise UsageError(f"it asks for {module}.{name}; only {_LEAST}.")
+            raise UsageError(f"it asks for {plain_line(f'{module}.{name}', 80)}; only {_LEAST}.")
         return self.names[module, name]
 
     def persistent_load(self, pid):
@@ -133,7 +132,7 @@ class _Kind:
 
     def __init__(self, code, align=False, copy=False):
         if not isinstance(code, str) or code not in ("O8", "b1", *(f"{k}{n}" for k in "iuf" for n in (1, 2, 4, 8))):
-            raise UsageError(f"it holds an array of type {str(code)[:20]!r}; only {_LEAST}.")
+            raise UsageError(f"it holds an array of type {shown(code, 20)}; only {_LEAST}.")
         self.code, self.order = code, "<"
 
     def __setstate__(self, state):
@@ -156,7 +155,7 @@ class _Array:
         _, shape, kind, fortran, raw = state
         if kind.code == "O8":
             if not isinstance(raw, list) or len(shape) != 1 or len(raw) != shape[0]:
-                raise UsageError(f"it must hold objects in one row; got shape {str(shape)[:40]}.")
+                raise UsageError("it must hold objects in one row; got another shape.")
             self.value = raw
         else:
             self.value = _shaped(raw, kind.order + kind.code, shape, fortran)
@@ -207,7 +206,7 @@ def _storage(raw):
     at += length
     _, length = _read(raw[at:], {})
     at += length
-    plain = isinstance(found, tuple) and len(found) in (5, 6) and found[0] == "storage" and found[1] in _STORAGES
+    plain = isinstance(found, tuple) and len(found) in (5, 6) and found[0] == "storage" and found[1] in list(_STORAGES)
     if magic != _MAGIC or version != _VERSION or not plain or found[3] != "cpu" or (len(found) == 6 and found[5]):
         raise UsageError("it holds a torch storage that is no plain one on the CPU.")
     count, numbers = int.from_bytes(raw[at : at + 8], "little"), raw[at + 8 :]

@@ -4,6 +4,7 @@ import functools
 import io
 import os
 import stat
+import struct
 import threading
 
 import numpy as np
@@ -78,7 +79,7 @@ def open_image(source):
     from PIL import Image, ImageFile
 
     if ImageFile.LOAD_TRUNCATED_IMAGES:
-        raise RuntimeError("PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set, so truncated files would go unnoticed")
+        raise ValueError("PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set, so truncated files would go unnoticed")
     if not isinstance(source, bytes) and not stat.S_ISREG(os.stat(source).st_mode):
         raise ValueError("not a regular file")
     with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
@@ -121,7 +122,9 @@ def to_rgb(image):
 
 def reason_of(error):
     """Why a file could not be decoded, in a line."""
-    lines = str(error).strip().splitlines()
     if type(error).__name__ == "UnidentifiedImageError":
         return "not an image"
-    return f"{type(error).__name__}: {plain_line(lines[0], 200)}" if lines else type(error).__name__
+    spoken = (OSError, ValueError, SyntaxError, EOFError, struct.error)
+    if isinstance(error, spoken) or type(error).__name__ == "DecompressionBombError":
+        return plain_line(error, 200).rstrip(".") or "damaged"
+    return "damaged"  # what else a decoder raises speaks of its own insides

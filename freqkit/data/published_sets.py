@@ -38,7 +38,7 @@ from freqkit.data.npy_files import read_array, read_head
 from freqkit.data.pictures import is_image, named_image, reason_of
 from freqkit.data.published_sources import Arrays, Files, Shards, hub_dataset, read_shards
 from freqkit.errors import BadImageError, UsageError
-from freqkit.results.reading import plain_line, read_json, shown
+from freqkit.results.reading import plain_line, read_json, refuse, shown
 
 BENCHMARK = (
     "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "snow",
@@ -484,7 +484,7 @@ def _flat(folder, files, classes, check):
             f"one of {', '.join(names)}."
         )
     expected = "a map from image to class, one a line"
-    lines = read_lines(path, f"{check.name}: {expected}")
+    lines = read_lines(path, expected)
     if path.suffix == ".csv":
         rows = [(number, next(csv.reader(io.StringIO(line)))) for number, line in lines[1:]]
         pairs = [(number, row[0], row[1].split()[0]) for number, row in rows if len(row) > 1 and row[1].strip()]
@@ -695,6 +695,8 @@ def read_class_map(given):
                     f"class_map: {path.name} must name every counterpart once; {shown(left)} stands twice."
                 )
             mapping[left] = right
+        if not mapping:
+            refuse(path, "a class map", "it names no counterpart")
     if len(set(mapping.values())) != len(mapping) or not mapping:
         raise UsageError("class_map: every class must have one counterpart.")
     return mapping
@@ -705,7 +707,7 @@ def _cifar(name, folder, check):
     known = (*BENCHMARK, *EXTRA)
     if not (folder / "labels.npy").is_file():
         raise UsageError(f"{name}: {str(folder)!r} must hold labels.npy.")
-    labels = read_array(folder / "labels.npy", f"{name}: an npy array of labels")
+    labels = read_array(folder / "labels.npy", "an npy array of labels")
     classes = list(CIFAR10) if name == "cifar10-c" else class_list("cifar100")
     if (
         labels.ndim != 1
@@ -728,7 +730,7 @@ def _cifar(name, folder, check):
         check.fault(f"{len(labels)} labels instead of 50000")
     sets, n = [], len(labels) // 5
     for corruption in (each for each in known if each in where):
-        dtype, shape, *_ = read_head(where[corruption], f"{name}: an npy array of images")
+        dtype, shape, *_ = read_head(where[corruption], "an npy array of images")
         good = dtype == np.uint8 and len(shape) == 4 and shape[-1] == 3 and 0 not in shape
         if not good or shape[0] != len(labels) or len(labels) % 5:
             raise UsageError(

@@ -12,6 +12,8 @@ import torch
 
 from freqkit.engine import Silent, ranks
 from freqkit.errors import UsageError
+from freqkit.models.classifier import channel_triple
+from freqkit.models.normalisation import scale_fault
 from freqkit.ops import spectrum
 from freqkit.results.files import RECORD
 from freqkit.results.reading import in_range, read_tensors
@@ -59,6 +61,10 @@ class ClassSpectra:
             raise UsageError(f"adcs: channel must be one of {', '.join(CHANNELS)}; got {channel!r}.")
         if (mean is None) != (std is None):
             raise UsageError("adcs: mean and std must be given together; got only one of them.")
+        if mean is not None:
+            triples = (channel_triple(values, name, "adcs") for values, name in ((mean, "mean"), (std, "std")))
+            if (fault := scale_fault(*triples)) is not None:
+                raise UsageError(f"adcs: {fault}.")
         if dtype not in (torch.float32, torch.float64):
             raise UsageError(f"adcs: dtype must be torch.float32 or torch.float64; got {dtype}.")
         self.classes, self.size, self.channel = list(classes), tuple(size), channel

@@ -115,16 +115,16 @@ class Classifier(nn.Module):
         self._record[key] = value
 
 
-def channel_triple(values, name):
+def channel_triple(values, name, who="Classifier"):
     """Three finite floats from a tuple, list or tensor, else one sentence."""
     if isinstance(values, torch.Tensor):
         values = values.flatten().tolist()
     if isinstance(values, str):
-        raise UsageError(f"Classifier: {name} must be three numbers (R, G, B); got {values!r}.")
+        raise UsageError(f"{who}: {name} must be three numbers (R, G, B); got {values!r}.")
     try:
         triple = tuple(float(value) for value in values)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"Classifier: {name} must be three numbers (R, G, B); got {values!r}.") from error
+        raise UsageError(f"{who}: {name} must be three numbers (R, G, B); got {values!r}.") from error
     if len(triple) != 3 or not all(math.isfinite(value) for value in triple):
-        raise UsageError(f"Classifier: {name} must be three finite numbers (R, G, B); got {values!r}.")
+        raise UsageError(f"{who}: {name} must be three finite numbers (R, G, B); got {values!r}.")
     return triple

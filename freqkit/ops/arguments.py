@@ -42,18 +42,10 @@ def shown(value):
 
 
 def plain(function, name, tensor):
-    """Refuse what has no strides over numbers: sparse, mkldnn, nested and quantised tensors."""
+    """Refuse what has no strides over numbers: sparse, mkldnn and nested tensors."""
     if tensor.layout is not torch.strided or tensor.is_nested:
         kind = "nested" if tensor.is_nested else tensor.layout
         raise TypeError(f"{function}: {name} must be a dense tensor (torch.strided); got a {kind} one.")
-    if tensor.is_quantized:
-        raise TypeError(f"{function}: {name} must not be quantised; got {tensor.dtype}.")
-
-
-def choice(name, value, allowed, said):
-    """Refuse a value that is not one of the words allowed."""
-    if not isinstance(value, str) or value not in allowed:
-        raise ValueError(f"spectral_filter: {name} must be {said}; got {shown(value)}.")
 
 
 def fits(function, what, count, item):
@@ -84,23 +76,23 @@ def images(x):
 
 def _numbers(name, value):
     """Python floats of a number or of numbers in sequences or arrays."""
+    if type(value) in (int, float):
+        try:
+            return [float(value)]
+        except OverflowError:
+            return [math.inf]
     if hasattr(value, "tolist") and not isinstance(value, Tensor):  # numpy
-        value = value.tolist()
+        return _numbers(name, value.tolist())
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         return [number for part in value for number in _numbers(name, part)]
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        raise TypeError(f"spectrum: {name} must be a number or C numbers; got {shown(value)}.")
-    try:
-        return [float(value)]
-    except OverflowError:
-        return [math.inf]
+    raise TypeError(f"spectrum: {name} must be a number or C numbers; got {shown(value)}.")
 
 
 def _tensor_of(name, value, x):
     plain("spectrum", name, value)
-    if value.dtype.is_complex or value.dtype == torch.bool:
+    if value.dtype.is_complex or value.dtype == torch.bool or value.is_quantized:
         raise TypeError(f"spectrum: {name} must hold real numbers; got {value.dtype}.")
-    if value.device != x.device and "meta" in (value.device.type, x.device.type):
+    if value.device.type == "meta" and x.device.type != "meta":
         raise ValueError(f"spectrum: {name} must be on a device with numbers, as x is; got {value.device}.")
     return value.to(device=x.device, dtype=x.dtype).flatten()
 
@@ -119,8 +111,12 @@ def per_channel(name, value, channels, x):
     if value is None:
         return None, False
     if isinstance(value, (list, tuple)) and any(isinstance(part, Tensor) for part in value):
-        parts = [part if isinstance(part, Tensor) else torch.tensor(_numbers(name, part)) for part in value]
-        value = torch.cat([_tensor_of(name, part, x) for part in parts])
+        parts = []
+        for part in value:
+            if not isinstance(part, Tensor):
+                part = torch.tensor(_numbers(name, part), dtype=torch.float64)
+            parts.append(_tensor_of(name, part, x))
+        value = torch.cat(parts)
     follows, wrong = False, None
     if isinstance(value, Tensor):
         value = _tensor_of(name, value, x)
@@ -145,15 +141,18 @@ def spectrum(found):
     numbers, h, w = found.packed, found.height, found.width
     if not isinstance(numbers, Tensor):
         raise TypeError(f"spectral_filter: Spectrum.packed must be a tensor [B, C, M]; got {type(numbers).__name__}.")
-    plain("spectral_filter", "Spectrum.packed", numbers)
+    if numbers.layout is not torch.strided or numbers.is_nested:
+        plain("spectral_filter", "Spectrum.packed", numbers)
     if numbers.dtype not in COMPUTED:
         raise TypeError(f"spectral_filter: Spectrum.packed must be float32 or float64; got {numbers.dtype}.")
-    sides(h, w)
-    count = packed.packed_size(numbers.device.type, numbers.dtype, h, w)
-    if numbers.dim() != 3 or numbers.shape[2] != count:
+    if type(h) is not int or type(w) is not int or not (1 <= h <= _MOST_SIDE and 1 <= w <= _MOST_SIDE):
+        sides(h, w)
+    shape = numbers.shape
+    if len(shape) != 3 or shape[2] != packed.packed_size(numbers.device.type, numbers.dtype, h, w):
+        count = packed.packed_size(numbers.device.type, numbers.dtype, h, w)
         raise ValueError(
             f"spectral_filter: Spectrum.packed must have shape [B, C, {count}] for H={h}, W={w} on this machine; "
-            f"got {list(numbers.shape)}."
+            f"got {list(shape)}."
         )
 
 
@@ -173,8 +172,9 @@ def masks(value, h, w, like, bit_masks):
     if not isinstance(value, Tensor):
         raise TypeError(f"spectral_filter: masks must be a real tensor or BitMasks; got {type(value).__name__}.")
     same_dtype = value.dtype is like.dtype
-    plain("spectral_filter", "masks", value)
-    if not same_dtype and value.dtype.is_complex:
+    if value.layout is not torch.strided or value.is_nested:
+        plain("spectral_filter", "masks", value)
+    if not same_dtype and (value.dtype.is_complex or value.is_quantized):
         raise TypeError(f"spectral_filter: masks must be real; got {value.dtype}.")
     shape = value.shape
     if len(shape) != 3 or shape[1] != h or (shape[2] != w and shape[2] != w // 2 + 1):
@@ -244,7 +244,8 @@ def output(out, dtype, memory_format, shape, like):
         return dtype, memory_format is torch.channels_last
     if not isinstance(out, Tensor):
         raise TypeError(f"spectral_filter: out must be a tensor of shape {list(shape)}; got {type(out).__name__}.")
-    plain("spectral_filter", "out", out)
+    if out.layout is not torch.strided or out.is_nested:
+        plain("spectral_filter", "out", out)
     if out.shape != shape:
         raise ValueError(f"spectral_filter: out must have shape {list(shape)}; got {list(out.shape)}.")
     held = out.dtype

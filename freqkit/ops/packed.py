@@ -26,7 +26,7 @@ def packed_size(device_type, dtype, h, w):
     """
     if device_type != "cpu":
         return (h // 2 + 1) * w * 2
-    count = lanes(dtype)
+    count = _LANES[dtype is torch.float64]
     groups = -(-((h + 1) // 2) // count)
     return -(-(groups * w * 2 * count + (2 * w if h % 2 == 0 else 0)) // 16) * 16
 

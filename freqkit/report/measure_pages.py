@@ -34,12 +34,14 @@ def rates_part(path, record):
     mapped = CleanRates(result.classes, result.positives, result.clean_tp, result.clean_tp + result.clean_fp, [],
                         result.clean_confusion.shape[1], result.still)  # fmt: skip
     more = {"clean FPR": mapped.fpr.tolist()}
-    interval, confidence = result.definition["interval"], result.definition["confidence"]
+    interval, confidence, how = result.definition["interval"], result.definition["confidence"], ""
     if (interval, confidence) != ("wilson", CONFIDENCE):  # asked for; the readings stand on those of every page
         low, high = result.difference_interval.T.tolist()
-        words = f"TPR − FPR, {100 * confidence:g}% {interval}"
+        words = f"{100 * confidence:g}% {interval}"
         more |= {f"{words}, from": low, f"{words}, to": high}
+        how = f" {words}: the interval of TPR − FPR that was asked for."
     sections = [class_table(found, more, key="tested-classes", title="Rates on the test images", maps="", clean=mapped)]
+    sections[0].how += how
     logits = result.clean_confusion.shape[1]
     if len(result.classes) == logits and logits <= 40:
         change = (result.own_row.double() / result.positives[:, None].clamp_min(1)).tolist()

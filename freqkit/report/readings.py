@@ -157,6 +157,13 @@ def base_of(result):
     return "", ""
 
 
+def readings_of_search(result):
+    """`Reading`s of a `SearchResult` or `RemovalResult`, on the images that it searched."""
+    others = int(result.counts.sum()) - result.counts
+    kept = [row["coverage"] for row in result.table()]
+    return readings(result.classes, result.tpr, result.fpr, result.counts, others, kept)
+
+
 def shortcuts_sentence(found, where=""):
     """How many classes have a shortcut, and which, in one sentence for the command line.
 

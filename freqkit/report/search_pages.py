@@ -4,7 +4,7 @@ from freqkit.errors import UsageError
 from freqkit.report.advice import test_of
 from freqkit.report.html import Cell, Drawing, Facts, Part, Section, Table
 from freqkit.report.pages import named, part
-from freqkit.report.readings import readings
+from freqkit.report.readings import readings, readings_of_search
 from freqkit.report.sections import (
     class_table,
     clean_cautions,
@@ -43,10 +43,7 @@ def search_part(path, record):
     if not done:
         return None
     result = SearchResult.from_stages([StageResult.load(path / f"stage-{n}.safetensors") for n in done], record)
-    scores = result.stages[-1].scores
-    found = readings(
-        result.classes, result.tpr, result.fpr, result.counts, scores.images - result.counts, result.coverage
-    )
+    found = readings_of_search(result)
     planted = planted_bins(record.get("data", {}))
     columns = {"loss": result.loss.tolist()}
     if len(set(result.stage.tolist())) > 1:
@@ -89,9 +86,7 @@ def removal_part(path, record):
     if (record or {}).get("status") != "finished":
         return None
     result = RemovalResult.load(path)
-    share = result.dfm(result.level).coverage.touched
-    images = int(result.counts.sum())
-    found = readings(result.classes, result.tpr, result.fpr, result.counts, images - result.counts, share)
+    found = readings_of_search(result)
     increase = result.maps("increase").numpy()
     scale = np.array([np.nanpercentile(np.abs(one), 99) if np.isfinite(one).any() else 1.0 for one in increase])
     scale = np.where(scale > 0, scale, 1.0)

@@ -335,12 +335,10 @@ def formats(root):
 
 
 def _data_formats(root):
-    """Formats of image sets, when their part of the fuzzer is there."""
-    try:
-        sys.path.insert(0, str(Path(__file__).parent))
-        from data_formats import FORMATS
-    except ImportError:
-        return {}
+    """Formats of image sets and lists; their samples are made when they are first asked for."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    from data_formats import FORMATS
+
     found = {}
     for name, (write, read) in FORMATS.items():
         folder = root / "data" / re.sub(r"\W+", "_", name)
@@ -827,7 +825,9 @@ def _worker(pipe, root, seed, only):
     torch.set_num_threads(1)
     found = formats(Path(root))
     names = [name for name in found if not only or re.search(only, name)]
-    others = [one.root.read_bytes()[:100_000] for one in found.values() if one.root.is_file()]
+    whole = [next(path for path in sorted(one.root.rglob("*")) if path.is_file()) if one.file == "*" else one.root
+             for one in found.values()]  # fmt: skip
+    others = [path.read_bytes()[:100_000] for path in whole if path.is_file()]
     with open("/proc/self/statm") as file:
         size = int(file.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + 4 * BYTES, resource.RLIM_INFINITY))
@@ -911,14 +911,17 @@ def main(arguments=None):
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="number of the first file")
     parser.add_argument("--only", help="a regular expression of formats")
+    parser.add_argument("--data", action="store_true", help="image sets and lists alone")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--samples", type=Path, help="a folder with samples of an earlier call, or for them")
     given = parser.parse_args(arguments)
+    if given.data:
+        given.only = "^data: " if given.only is None else f"^data: .*(?:{given.only})"
     with contextlib.ExitStack() as stack:
         root = given.samples or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         root = root.resolve()
-        if not (root / "adcs.safetensors").exists():
-            root.mkdir(exist_ok=True)
+        root.mkdir(exist_ok=True)
+        if not given.data and not (root / "adcs.safetensors").exists():
             make_samples(root)
         began, done, wrong = time.monotonic(), Counter(), []
         workers = Workers(root, given.seed, given.only, given.workers)

@@ -190,6 +190,8 @@ def test_save_and_load(tmp_path):
         ({"preset": "x"}, "preset must be one of"),
         ({"preset": "iccv2023", "channel": "per"}, "knows channel 'grey' alone"),
         ({"mean": (0, 0, 0)}, "mean and std must be given together"),
+        ({"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}, r"not in 0\.\.\.255"),
+        ({"mean": (0.5, 0.5), "std": (1, 1)}, "adcs: mean must be three finite numbers"),
         ({"batch_size": 0}, "batch_size must be a positive integer"),
     ],
 )

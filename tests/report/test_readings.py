@@ -88,7 +88,8 @@ def test_a_reading_does_not_hang_on_the_intervals_of_a_result(world, tmp_path):
     result.save(tmp_path / "r.safetensors")
     page = Page(write_report(tmp_path / "r.safetensors", out=tmp_path / "r.html"))
     head = next(table[0] for table in page.tables if "reading" in table[0])
-    assert "TPR − FPR, 50% wilson, from" in head and "95% interval" in head
+    assert "50% wilson, from" in head and "95% interval" in head  # short, or it would be cut
+    assert "50% wilson: the interval of TPR − FPR that was asked for" in page.text
 
 
 def test_the_command_line_says_it(world, run_command, tmp_path):
@@ -110,6 +111,32 @@ def test_the_command_line_says_it(world, run_command, tmp_path):
     rows = list(csv.DictReader(open(tmp_path / "two" / "results.csv")))
     assert "fgsm linf 4/255, loss logit, clipped" in {row["condition"] for row in rows}
     assert "fgsm linf 4/255, loss logit, clipped" in Page(tmp_path / "two" / "report.html").text
+
+
+def test_searches_rates_and_evaluations_of_the_same_images_use_the_same_words(world, run_command, tmp_path):
+    from freqkit.models import save_weights
+
+    root, model, _ = world
+    save_weights(model, tmp_path / "w.safetensors")
+    about = ["--model", "small_convnet", "--weights", tmp_path / "w.safetensors", "--num-classes", 4]
+    data = ["--data", root / "mine", "--image-size", 32]
+    for name, searched, maps in (
+        ("dfm", ("dfm", "--patch", 4), "dfm-5.safetensors"),
+        ("search", ("search", "--steps", 2), "dfm.safetensors"),
+    ):
+        out = tmp_path / name
+        found = [run_command(*searched, *about, *data, "--out", out, "--json"),
+                 run_command("rates", *about, *data, "--dfm", out / maps, "--json")]  # fmt: skip
+        words = [{row["class"]: row["reading"] for row in json.loads(one.stdout)["classes"]} for one in found]
+        third = run_command("evaluate", *about, "--dfm", out / maps, "--on", f"mine={root / 'mine'}", "--image-size",
+                            32, "--out", tmp_path / f"{name}-evaluated", "--json", "--no-pictures")  # fmt: skip
+        readings = json.loads(third.stdout)["readings"]["small_convnet"]
+        assert words[0] == words[1] == {name: row["reading"] for name, row in readings.items()}
+        table = next(table for table in Page(out / "report.html").tables if "reading" in table[0])
+        assert {row[0]: row[table[0].index("reading")] for row in table[1:]} == words[0]
+        said = run_command(*searched, *about, *data, "--out", tmp_path / f"{name}-said").stderr
+        count = list(words[0].values()).count(READINGS["shortcut"])
+        assert (f"{count} of 4 class" if count else "No class of 4 has a shortcut on the images") in said
 
 
 @pytest.fixture
