@@ -12,8 +12,9 @@ import torch
 
 from freqkit.errors import UsageError
 
-# FREQKIT_LIBRARY names another build of it, as the sanitized one.
-LIBRARY = Path(os.environ.get("FREQKIT_LIBRARY") or Path(__file__).resolve().parent.parent / "_C.abi3.so")
+# FREQKIT_LIBRARY names another build of it, as the sanitized one; nothing else is taken in its place.
+NAMED = os.environ.get("FREQKIT_LIBRARY")
+LIBRARY = Path(NAMED or Path(__file__).resolve().parent.parent / "_C.abi3.so")
 WAYS = ("native", "plain")
 _way = None  # the one in use
 _refusal = None  # what the library says of FREQKIT_SIMD, when it names what is not built or not of this processor
@@ -25,7 +26,7 @@ def load() -> bool:
     Errors of a library that is there but does not load are raised: nothing else is taken in its place.
     """
     global _way, _refusal
-    asked = os.environ.get("FREQKIT_OPERATOR") or ("native" if LIBRARY.exists() else "plain")
+    asked = os.environ.get("FREQKIT_OPERATOR") or ("native" if NAMED or LIBRARY.exists() else "plain")
     if _way is None and asked == "native" and LIBRARY.exists():
         torch.ops.load_library(LIBRARY)
         try:
@@ -49,6 +50,8 @@ def require() -> None:
     if _refusal is not None:
         raise UsageError(_refusal)
     asked = os.environ.get("FREQKIT_OPERATOR")
+    if NAMED and not asked:
+        raise UsageError(f"FREQKIT_LIBRARY must name a build of freqkit's native library; there is no {NAMED!r}.")
     if asked not in WAYS:
         raise UsageError(f"FREQKIT_OPERATOR must be native or plain (or unset); got {asked!r}.")
     raise ImportError(

@@ -45,6 +45,11 @@ def unpack(packed, h, w):
     return main
 
 
+def as_complex(pairs):
+    """Real `[..., 2]`, anywhere in memory, as complex numbers. (`torch.view_as_complex` wants pairs at even places.)"""
+    return torch.complex(pairs[..., 0], pairs[..., 1])
+
+
 def pack(half, h, w):
     """The way back: real `[B, C, H//2+1, W, 2]` -> `[B, C, M]` in the layout of its device and of this machine."""
     b, c = half.shape[:2]

@@ -3,11 +3,17 @@
 A packed spectrum is here `[ky <= H//2][kx][re, im]`, padded to 16 numbers: the native CPU layout with one lane. So the
 layers above (`Spectrum`, gradients, shapes) are the same code for both. Registered by `freqkit.ops.extension` when
 there is no native library, or when `FREQKIT_OPERATOR=plain` asks for it.
+
+One promise of the native operators is not kept: torch's transforms may round an image differently in a larger batch,
+so a mask and an image may have other last bits in other company.
 """
 
 import json
 
 import torch
+
+from freqkit.ops import arguments
+from freqkit.ops.packed import as_complex
 
 FULL, HALF, AVERAGE, HERMITIAN = range(4)  # the native kinds of masks
 CHUNK_BYTES = 16 << 20  # of filtered spectra at a time
@@ -94,7 +100,7 @@ def _size(device, rows, width):
 def _unpacked(packed, height, width):
     rows = height // 2 + 1
     used = packed[..., : rows * width * 2]
-    return torch.view_as_complex(used.reshape(*packed.shape[:-1], rows, width, 2).contiguous())
+    return as_complex(used.reshape(*packed.shape[:-1], rows, width, 2))
 
 
 def _counts(height, like):
@@ -202,6 +208,10 @@ def spectral_filter_out(packed, height, width, mask, kind, cell, paired, channel
     shape = (*((packed.shape[0],) if paired else (mask.shape[0], packed.shape[0])), packed.shape[1], height, width)
     if tuple(out.shape) != shape:
         raise RuntimeError("freqkit::spectral_filter: out does not fit the result")
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    arguments.output(out, None, memory_format, shape, packed)
+    arguments.apart(out, "the spectrum", packed)
+    arguments.apart(out, "masks", mask)
     if out.numel() == 0:
         return
     _check_finite(mask, kind)
@@ -262,14 +272,27 @@ def backward_mask(grad, packed, height, width, kind, paired):
 
 
 def band_bank_sum_out(bank, mask, cells, out):
-    """bank `[P, ...]`, bits `[K, rows, bytes]` of which `cells` names P -> out `[K, ...]`."""
+    """bank `[P, ...]`, bits `[K, rows, bytes]` of which `cells` names P -> out `[K, ...]`.
+
+    A mask's part of `out` lies in memory as a cell's part of the bank does, without gaps, whatever its dimensions are.
+    """
+    count, elements, dense = len(mask), bank[0].numel(), 1
+    for stride, size in sorted((s, n) for s, n in zip(out.stride()[1:], out.shape[1:], strict=True) if n > 1):
+        dense = dense * size if stride == dense else -1
+    if out.shape[:1] != (count,) or out.numel() != count * elements or (out.numel() and dense != elements):
+        raise ValueError("freqkit::band_bank_sum_out: out must hold the masks' results, each without gaps.")
+    for name, tensor in (("the bank", bank), ("masks", mask), ("cells", cells)):
+        arguments.apart(out, name, tensor)
+    if out.numel() == 0:
+        return
     shifts = torch.arange(8, dtype=torch.uint8, device=mask.device)
-    bits = ((mask.flatten(1)[..., None] >> shifts) & 1).flatten(1)[:, cells.long()].to(bank.dtype)
-    channels_last = len(out) > 0 and not out[0].is_contiguous()
-    step = max(1, CHUNK_BYTES // (bank[0].numel() * bank.element_size()))
-    for k in range(0, len(out), step):
-        some = bits[k : k + step].view(-1, len(bank), *[1] * (bank.dim() - 1))
-        total = torch.zeros(len(some), *bank.shape[1:], dtype=bank.dtype, device=bank.device)
+    bits = ((mask.flatten(1)[..., None] >> shifts) & 1).flatten(1)[:, cells.long()].bool()
+    bank = bank.flatten(1)
+    out = out.as_strided((count, elements), (out.stride(0) if count > 1 else elements, 1))
+    step = max(1, CHUNK_BYTES // (elements * bank.element_size()))
+    for k in range(0, count, step):
+        some = bits[k : k + step, :, None]
+        total = torch.zeros(len(some), elements, dtype=bank.dtype, device=bank.device)
         for cell, image in enumerate(bank):  # in this order, and elementwise: a mask has the same bits in any company
-            total.addcmul_(some[:, cell], image)
-        out[k : k + step].copy_(total.movedim(-1, -3) if channels_last else total)
+            total += torch.where(some[:, cell], image, 0)  # a cell that is off gives nothing of anything
+        out[k : k + step].copy_(total)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from freqkit.ops import arguments, band_bank, derivatives, extension
-from freqkit.ops.packed import hermitian, lanes, learn_lanes, pack, packed_size, unpack
+from freqkit.ops.packed import as_complex, hermitian, lanes, learn_lanes, pack, packed_size, unpack
 
 
 class BitMasks(NamedTuple):
@@ -128,7 +128,7 @@ class Spectrum:
     def dense(self):
         """The spectrum as `torch.fft.rfft2` gives it: complex `[B, C, H, W//2+1]`, DC at [0, 0], unnormalised."""
         h, w, packed = self.height, self.width, _numbers(self)
-        half = torch.view_as_complex(unpack(packed, h, w).contiguous())  # [B, C, H//2+1, W]
+        half = as_complex(unpack(packed, h, w))  # [B, C, H//2+1, W]
         rest = torch.arange(h // 2 + 1, h, device=self.device)  # rows given by symmetry: X[ky, kx] = conj X[-ky, -kx]
         kx = torch.arange(w // 2 + 1, device=self.device)
         mirrored = half[:, :, h - rest][..., (w - kx) % w].conj()

@@ -1,34 +1,64 @@
-"""A small share of `make fuzz`, and that it sees what is wrong."""
+"""Some random calls of the operator; many more with `make fuzz`, and under AddressSanitizer with `make fuzz-asan`."""
 
-import pytest
+import subprocess
+import sys
+from pathlib import Path
+
 import torch
 
-import freqkit
+from freqkit import BitMasks
+from freqkit.ops import arguments
+from freqkit.reference import spectral_filter as reference
 from tests.fuzz import operator_calls
 
-
-def test_random_calls():
-    assert operator_calls.main(["--calls", "1500", "--seed", "1"]) == 0
-
-
-def test_a_wrong_number_and_a_write_outside_are_seen(monkeypatch, capsys):
-    right = freqkit.spectral_filter
-    monkeypatch.setattr(freqkit, "spectral_filter", lambda *a, **k: right(*a, **k).mul_(1.001))
-    assert operator_calls.main(["--calls", "300"]) == 1
-    assert "alone: python tests/fuzz/operator_calls.py --seed 0 --only " in capsys.readouterr().out
-
-    def outside(*arguments, out=None, **options):
-        y = right(*arguments, out=out, **options)
-        if out is not None and out.numel():
-            torch.as_strided(out, (out.untyped_storage().nbytes() // out.element_size(),), (1,), 0)[-1] = 0
-        return y
-
-    monkeypatch.setattr(freqkit, "spectral_filter", outside)
-    assert operator_calls.main(["--calls", "300"]) == 1
-    assert "memory around out was written" in capsys.readouterr().out
+ROOT = Path(__file__).resolve().parents[2]
+GRIDS = ((1, 1, (1, 1)), (6, 9, (2, 3)), (8, 8, (2, 1)), (5, 12, (1, 2)), (9, 1, (3, 1)), (1, 18, (1, 2)))
 
 
-def test_a_call_alone_is_the_call_of_the_run():
-    assert operator_calls.one(3, 17) == operator_calls.one(3, 17)
-    with pytest.raises(operator_calls.Wrong, match="accepted"):
-        operator_calls.refused(lambda: None, "anything")
+def python(*words):
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=600, cwd=ROOT)
+
+
+def test_calls_drawn_at_random():
+    done = python("-m", "tests.fuzz.operator_calls", "--calls", "1500", "--seed", "5")
+    assert done.returncode == 0 and "1500 calls of the operator, 0 wrong" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_call_is_drawn_from_its_seed_and_number():
+    drawn = [operator_calls.make(5, number) for number in (3, 4, 3)]
+    assert drawn[0] == drawn[2] and drawn[0] != drawn[1]
+
+
+def test_masks_are_those_of_the_twin():
+    numbers = torch.Generator().manual_seed(0)
+    for h, w, cell in GRIDS:
+        bits = torch.randint(0, 256, (3, h // cell[0], -(-(w // cell[1]) // 8)), generator=numbers, dtype=torch.uint8)
+        for symmetry in ("average", "hermitian"):
+            masks = BitMasks(bits, cell, (h, w), symmetry)
+            assert torch.equal(operator_calls.weights_of_bits(masks), reference.bit_masks(masks))
+        half = torch.rand(3, h, w // 2 + 1, generator=numbers, dtype=torch.float64)
+        assert torch.equal(operator_calls.whole_plane(half, w), reference.full_plane(half, w))
+
+
+def faults(calls):
+    return [fault for fault in (operator_calls.make(5, number)[1] for number in range(calls)) if fault]
+
+
+def test_checks_left_out_and_values_that_are_off_are_found(monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(arguments, "apart", lambda *_: None)
+        assert any("out shares memory" in fault for fault in faults(600))
+    with monkeypatch.context() as patched:
+        normal = operator_calls.normal
+        patched.setattr(operator_calls, "normal", lambda *given: (normal(*given)[0] * (1 + 1e-5), normal(*given)[1]))
+        assert any("planes are wrong" in fault for fault in faults(30))
+
+
+def test_a_crash_costs_one_call_and_is_named():
+    done = python(
+        "-c",
+        "import os, tests.fuzz.operator_calls as o; make = o.make;"
+        "o.make = lambda seed, n: os.kill(os.getpid(), 11) if n == 7 else make(seed, n);"
+        "counts, wrong = o.run(5, 0, 20); print(wrong, sum(counts.values()))",
+    )
+    assert done.stdout.splitlines()[-1] == "[(7, 'the process died (SIGSEGV)')] 20", done.stdout + done.stderr
