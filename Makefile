@@ -42,6 +42,8 @@ pytest: $(STAMPS)/build
 
 FUZZ_CALLS ?= 100000
 FUZZ_SEED  ?= 0
+# Instrumented kernels compile for minutes per instruction set; FUZZ_BASELINE=OFF builds them all.
+FUZZ_BASELINE ?= ON
 
 fuzz: $(STAMPS)/build ## FUZZ_CALLS random calls of the operator against its float64 twin
 	$(RUN) tests/fuzz/operator_calls.py --calls $(FUZZ_CALLS) --seed $(FUZZ_SEED)
@@ -49,6 +51,7 @@ fuzz: $(STAMPS)/build ## FUZZ_CALLS random calls of the operator against its flo
 # The interpreter is not instrumented, so the sanitizer comes first by preloading; leaks of torch are not ours.
 fuzz-asan: $(STAMPS)/install ## the same with the CPU part under AddressSanitizer
 	cmake -S . -B build/asan -G Ninja -DCMAKE_BUILD_TYPE=Release -DFREQKIT_CUDA=off -DFREQKIT_SANITIZE=ON \
+	-DFREQKIT_BASELINE_ONLY=$(FUZZ_BASELINE) \
 	-DFREQKIT_OUTPUT=$(CURDIR)/build/asan/out \
 	-DTORCH_ROOT=$$($(RUN) -c "import os, torch; print(os.path.dirname(torch.__file__))")
 	cmake --build build/asan --target freqkit_C -j $${MAX_JOBS:-$$(nproc)}
