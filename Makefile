@@ -12,6 +12,8 @@ TIMES       ?= 20
 FUZZ_FILES  ?= 20000
 FUZZ_CALLS  ?= 100000
 FUZZ_SEED   ?= 0
+# Instrumented kernels compile for minutes per instruction set; FUZZ_BASELINE=OFF builds them all.
+FUZZ_BASELINE ?= ON
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -58,6 +60,7 @@ fuzz: $(STAMPS)/build ## FUZZ_CALLS random calls of the operator against its flo
 # The interpreter is not instrumented, so the sanitizer comes first by preloading; leaks of torch are not ours.
 fuzz-asan: $(STAMPS)/install ## the operator's calls with the CPU part under AddressSanitizer
 	cmake -S . -B build/asan -G Ninja -DCMAKE_BUILD_TYPE=Release -DFREQKIT_CUDA=off -DFREQKIT_SANITIZE=ON \
+	-DFREQKIT_BASELINE_ONLY=$(FUZZ_BASELINE) \
 	-DFREQKIT_OUTPUT=$(CURDIR)/build/asan/out \
 	-DTORCH_ROOT=$$($(RUN) -c "import os, torch; print(os.path.dirname(torch.__file__))")
 	cmake --build build/asan --target freqkit_C -j $${MAX_JOBS:-$$(nproc)}
