@@ -99,19 +99,3 @@ def torchrun():
     if port is not None and port > 65535:
         raise UsageError(f"MASTER_PORT={port} in the environment must be at most 65535.")
     return rank, size, local
-
-
-def plain_line(text, most=2000):
-    """`text` on one line, cut, its control characters escaped.
-
-    Example:
-        >>> plain_line("a\\n b\\x1b[2J")
-        'a b\\\\x1b[2J'
-    """
-    text = " ".join(str(text)[: most + 1].split())
-    text = text if len(text) <= most else text[:most] + "..."
-    return "".join(c if c.isprintable() or c == " " else escaped(c) for c in text)
-
-
-def escaped(character):
-    return character.encode("unicode_escape").decode("ascii")

@@ -16,8 +16,8 @@ import click
 
 from freqkit import __version__
 from freqkit.cli.records import config_option, recorded
-from freqkit.errors import UsageError, environment_count, plain_line, stopped_by_sigterm, torchrun
-from freqkit.report.words import printable
+from freqkit.errors import UsageError, environment_count, stopped_by_sigterm, torchrun
+from freqkit.text import plain_line, printable
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 COMMANDS = {

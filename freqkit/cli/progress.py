@@ -6,7 +6,7 @@ import time
 from collections import deque
 from contextlib import contextmanager
 
-from freqkit.report.words import printable
+from freqkit.text import printable
 
 
 class Pace:

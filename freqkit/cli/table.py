@@ -8,7 +8,7 @@ import click
 from freqkit.cli.app import app, command, say, say_json, tell
 from freqkit.cli.options import JSON, options
 from freqkit.cli.tables import number, show_table
-from freqkit.report.words import printable
+from freqkit.text import printable
 
 
 @command(app, "table")

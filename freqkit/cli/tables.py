@@ -4,7 +4,7 @@ import io
 import math
 import sys
 
-from freqkit.report.words import printable
+from freqkit.text import printable
 
 
 def show_table(columns, rows, *, title=None, stream=None, note=None):

@@ -11,7 +11,7 @@ from freqkit.cli.options import JSON, options
 from freqkit.cli.progress import Pace, amount, duration
 from freqkit.cli.status import epochs, newest_run
 from freqkit.cli.tables import percent
-from freqkit.report.words import printable
+from freqkit.text import printable
 
 
 @command(app, "watch")

@@ -7,7 +7,8 @@ import unicodedata
 from pathlib import Path
 
 from freqkit.errors import UsageError
-from freqkit.results.reading import plain_line, read_text, refuse, regular, shown
+from freqkit.results.reading import read_text, refuse, regular, shown
+from freqkit.text import plain_line
 
 LISTS = Path(__file__).with_name("lists")
 MOST_CLASSES = 100_000  # labels beyond it are taken for damage before a name is made for each; ImageNet-21k has 21,843

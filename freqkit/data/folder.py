@@ -13,7 +13,8 @@ from freqkit.data.image_set import ImageSet, first_by_hash, pixel_digest, publis
 from freqkit.data.pictures import check_size, named_image, open_image, reason_of
 from freqkit.errors import BadImageError, UsageError
 from freqkit.results.files import atomic_folder
-from freqkit.results.reading import plain_line, shown
+from freqkit.results.reading import shown
+from freqkit.text import plain_line
 
 NAMED = 5  # how many bad files a message names
 CHUNK = 256

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from freqkit.results.reading import plain_line, reading, refuse, regular
+from freqkit.results.reading import reading, refuse, regular
+from freqkit.text import plain_line
 
 MAGIC = b"\x93NUMPY"
 _HEAD = 1 << 16  # bytes of a head

@@ -14,7 +14,8 @@ import numpy as np
 
 from freqkit.data.npy_files import read_head
 from freqkit.errors import UsageError
-from freqkit.results.reading import plain_line, shown
+from freqkit.results.reading import shown
+from freqkit.text import plain_line
 
 _OPCODES = {
     "PROTO", "FRAME", "STOP", "MARK", "MEMOIZE", "BINPUT", "LONG_BINPUT", "PUT", "BINGET", "LONG_BINGET", "GET", "POP",

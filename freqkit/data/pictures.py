@@ -9,7 +9,8 @@ import threading
 
 import numpy as np
 
-from freqkit.results.reading import POINTER, plain_line
+from freqkit.results.reading import POINTER
+from freqkit.text import plain_line
 
 # Formats of Pillow that start another program (EPS), only hand over to one, or unpack without a bound (FITS).
 REFUSED = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG", "PDF", "FITS", "IPTC", "MCIDAS"}

@@ -38,7 +38,8 @@ from freqkit.data.npy_files import read_array, read_head
 from freqkit.data.pictures import is_image, named_image, reason_of
 from freqkit.data.published_sources import Arrays, Files, Shards, hub_dataset, read_shards
 from freqkit.errors import BadImageError, UsageError
-from freqkit.results.reading import plain_line, read_json, refuse, shown
+from freqkit.results.reading import read_json, refuse, shown
+from freqkit.text import plain_line
 
 BENCHMARK = (
     "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "snow",

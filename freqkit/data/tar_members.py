@@ -8,7 +8,8 @@ import tarfile
 from dataclasses import dataclass
 
 from freqkit.errors import UsageError
-from freqkit.results.reading import plain_line, reading, regular
+from freqkit.results.reading import reading, regular
+from freqkit.text import plain_line
 
 BLOCK = 512
 _LONG = 1 << 16  # bytes of a name or of further facts that stand before a member

@@ -13,7 +13,8 @@ from freqkit import __version__
 from freqkit.errors import MissingFile, UsageError
 from freqkit.masks.symmetry import coverage, effective, partner
 from freqkit.results.files import write_safetensors
-from freqkit.results.reading import COUNT, Number, fit, parse_json, plain_line, read_tensors, shown
+from freqkit.results.reading import COUNT, Number, fit, parse_json, read_tensors, shown
+from freqkit.text import plain_line
 
 FORMAT = "freqkit-dfm-1"
 READING = ("resize", "resized_side", "limit_per_class", "split_fraction", "seed", "subset")  # of an image set's record

@@ -9,7 +9,8 @@ import torch
 from freqkit.errors import UsageError
 from freqkit.results.files import atomic_write
 from freqkit.results.pickles import check_checkpoint
-from freqkit.results.reading import plain_line, read_tensors, reading, shown
+from freqkit.results.reading import read_tensors, reading, shown
+from freqkit.text import plain_line
 
 # Where training scripts put the weights inside a checkpoint, and what wrappers put before each key.
 ENTRIES = ("state_dict", "model", "model_state_dict", "model_state", "net", "network", "weights")

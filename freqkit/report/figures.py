@@ -4,7 +4,7 @@ import functools
 import io
 from pathlib import Path
 
-from freqkit.report.words import printable, shorten  # noqa: F401
+from freqkit.text import printable, shorten  # noqa: F401
 
 # Okabe-Ito: distinct to readers with any common colour blindness.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW, BLACK = (
@@ -57,7 +57,7 @@ def _literal_figure():
 def literal(artist):
     """Have all text in an artist (a figure, an axis) drawn as it is: `$\\frac{$` is a name like any other; the artist.
 
-    Characters that are not seen are spelled out (`freqkit.report.words.printable`); lines stay lines. Numbers on an
+    Characters that are not seen are spelled out (`freqkit.text.printable`); lines stay lines. Numbers on an
     axis whose formatter writes them in mathematics of its own (powers of ten) are left to it.
     """
     from matplotlib.axis import Axis

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from freqkit.errors import UsageError
-from freqkit.report.words import printable, shorten
+from freqkit.text import printable, shorten
 
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -8,7 +8,7 @@ from freqkit.report import figures, planes
 from freqkit.report.pages import parts_of
 from freqkit.report.readings import READINGS
 from freqkit.report.svg import percent
-from freqkit.report.words import shorten
+from freqkit.text import shorten
 
 MAPS, NAMES, LINES = 8, 14, 19  # maps, classes with a name, and lines of words on the page
 COLOURS = {

@@ -9,7 +9,7 @@ import itertools
 import math
 from html import escape as escape_html
 
-from freqkit.report.words import printable, shorten
+from freqkit.text import printable, shorten
 
 SIDE = 192  # pixels of a frequency plane
 SERIES = 7  # colours, after which lines are dashed

@@ -6,7 +6,8 @@ from freqkit.report.pages import named, part
 from freqkit.report.sections import NAMED_LINES, duration, listed, model_rows, provenance_rows
 from freqkit.report.svg import Axes, number, percent
 from freqkit.results.files import of_cell
-from freqkit.results.reading import number_in, plain_line, read_csv
+from freqkit.results.reading import number_in, read_csv
+from freqkit.text import plain_line
 
 LEARNED = 0.8  # F1 from which a class counts as learned
 

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from freqkit.errors import MissingFile, UsageError, escaped, plain_line
+from freqkit.errors import MissingFile, UsageError
+from freqkit.text import plain_line, printable
 
 TEXT = 16 << 20  # bytes of a text file; JSON of that size takes half a gigabyte when it is nothing but brackets
 DEPTH = 40  # of lists and objects in each other
@@ -35,7 +36,7 @@ def shown(value, most=80):
     """
     if isinstance(value, str):
         text = value if len(value) <= most else value[: most - 1] + "..."
-        return "'" + "".join(c if c.isprintable() else escaped(c) for c in text) + "'"
+        return f"'{printable(text)}'"
     if isinstance(value, (bool, float, type(None))) or (type(value) is int and -(2**64) < value < 2**64):
         return str(value)
     if type(value) is int:

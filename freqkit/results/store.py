@@ -15,7 +15,8 @@ from pathlib import Path
 
 from freqkit.errors import UsageError
 from freqkit.results.files import of_cell
-from freqkit.results.reading import fit, number_in, plain_line, read_csv, read_json, read_text, reading, regular, shown
+from freqkit.results.reading import fit, number_in, read_csv, read_json, read_text, reading, regular, shown
+from freqkit.text import plain_line
 
 COLUMNS = ("model", "set", "condition", "class", "metric", "value", "ci_low", "ci_high", "n", "definition")
 NUMBERS = ("value", "ci_low", "ci_high")

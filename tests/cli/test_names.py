@@ -9,7 +9,7 @@ import pytest
 
 from freqkit.cli import progress, tables
 from freqkit.cli.app import say, tell
-from freqkit.report.words import printable, shorten
+from freqkit.text import printable, shorten
 
 NAMES = [
     r"$\frac{$",

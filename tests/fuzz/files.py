@@ -33,6 +33,8 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+from freqkit.text import printable
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SECONDS, BYTES = 10, 1 << 30
@@ -802,7 +804,7 @@ def _read(reader, place, file):
         return f"said {text!r}"
     if (found := NAMES_OF_PYTHON.search(text)) is not None:
         return f"named {found[0]}: {text[-400:]}"
-    if any(not c.isprintable() and c not in "\n\t" for c in text):
+    if printable(text, keep="\n\t") != text:
         return f"steers the terminal: {text[-400:]!r}"
     return None
 

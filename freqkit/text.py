@@ -1,4 +1,7 @@
-"""Text of a user (names of classes, models and files) on its way to a reader: shown as it is, never obeyed."""
+"""Text of others (names of classes, models and files) on its way to a reader: shown as it is, never obeyed.
+
+One rule for pages, figures, tables, progress and sentences of errors; imports nothing of freqkit.
+"""
 
 import unicodedata
 
@@ -44,3 +47,14 @@ def shorten(name, limit=22):
         return name
     half = (limit - 1) // 2
     return f"{name[: limit - 1 - half]}…{name[-half:]}"
+
+
+def plain_line(text, most=2000):
+    """`text` on one line, printable, runs of white space made one blank, cut after `most` characters.
+
+    Example:
+        >>> plain_line("a\\n b\\x1b[2J")
+        'a b\\\\x1b[2J'
+    """
+    text = " ".join(str(text)[: most + 1].split())
+    return printable(text if len(text) <= most else text[:most] + "...")
