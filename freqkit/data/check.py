@@ -23,7 +23,7 @@ def find_image_folders(root, *, depth=3):
         images directly.
 
     Raises:
-        UsageError: no such folder.
+        UsageError: no such folder; or a class folder has a name that is refused when images are read.
     """
     root = Path(root)
     if not root.is_dir():
@@ -34,6 +34,7 @@ def find_image_folders(root, *, depth=3):
         inside = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
         counts = [sum(named_image(name) and not name.startswith(".") for name in os.listdir(entry)) for entry in inside]
         if sum(count > 0 for count in counts) >= 2:
+            sorted_folders(folder, "data")  # refuses names that no list of classes could hold
             found.append({"folder": str(folder), "classes": sum(c > 0 for c in counts), "images": sum(counts)})
         elif left:
             for entry in inside:

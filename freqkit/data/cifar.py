@@ -74,6 +74,10 @@ def read_python(root, source):
         own = batch.get(key)
         if not isinstance(own, list) or not all(type(label) is int and abs(label) < 2**31 for label in own):
             raise UsageError(f"load_images: {file.name} must hold {key!r}, a list of integers (CIFAR-{count}).")
+        if len(own) != len(data):  # a surplus would shift the labels of the next file
+            raise UsageError(
+                f"load_images: {file.name} must hold {key}, one for each of {len(data)} images; got {len(own)}."
+            )
         pixels.append(data)
         labels += own
     meta = root / ("batches.meta" if count == 10 else "meta")

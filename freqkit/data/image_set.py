@@ -52,6 +52,9 @@ class ImageSet:
             raise ValueError(
                 f"ImageSet: labels must lie in 0..{len(classes) - 1}; got {int(labels.min())}..{int(labels.max())}."
             )
+        if len(set(classes)) != len(classes):
+            twice = next(name for place, name in enumerate(classes) if name in classes[:place])
+            raise UsageError(f"ImageSet: classes must be distinct names; {twice!r} stands twice.")
         if len(paths) != len(images) or len(set(paths)) != len(paths):
             raise ValueError(f"ImageSet: paths must be {len(images)} distinct names; got {len(set(paths))}.")
         self.images = images

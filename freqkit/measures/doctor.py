@@ -4,11 +4,14 @@ from dataclasses import dataclass
 
 import torch
 
+from freqkit.data.folder import few
 from freqkit.data.preprocessing import Preprocessing, of_model
 from freqkit.data.published_sets import PLACES, Reader, open_sets, place_of
 from freqkit.engine.forward import Forward
 from freqkit.errors import UsageError
 from freqkit.measures.rates import wilson
+
+LOOKED_AT = 64  # images of a set that are decoded
 
 
 @dataclass
@@ -53,7 +56,24 @@ def check_sets(names, root, *, relaxed=False, class_map=None):
         classes = int((sum(each.counts for each in sets) > 0).sum())
         words = f"{images} images of {classes} classes" + (f" in {len(sets)} conditions" if len(sets) > 1 else "")
         findings.append(Finding("note" if notes else "good", name, "; ".join([words, *notes[:4]])))
+        looked, bad = _undecodable(sets)
+        if bad:
+            words = f"{len(bad)} of {looked} that were looked at cannot be decoded: {few(bad)}"
+            findings.append(Finding("wrong", f"{name}: images", words))
     return findings, opened
+
+
+def _undecodable(sets):
+    """(how many images, spread over the sets, were decoded; names of those that could not be, with the reason)."""
+    looked, bad, how = 0, [], Preprocessing(8)
+    each = max(1, LOOKED_AT // len(sets))
+    with Reader(how) as reader:
+        for test_set in sets:
+            some = test_set.take(list(range(len(test_set)))[:: max(1, len(test_set) // each)][:each])
+            looked += len(some)
+            _, faults = reader.finish(reader.start(some, 0, len(some)))
+            bad += [f"{some.source.name(place)} ({reason})" for place, reason in faults]
+    return looked, bad
 
 
 def check_model(model, sets, *, image_size=None, resize="squash", images=500, published=None):

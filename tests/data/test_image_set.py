@@ -101,3 +101,9 @@ def test_published_split_refused():
         whole.published_split(0.02)
     with pytest.raises(UsageError, match="at least two images"):
         make(3).published_split(0.5)
+
+
+def test_classes_of_one_name_are_refused():
+    images = torch.zeros(3, 3, 2, 2, dtype=torch.uint8)
+    with pytest.raises(ValueError, match="'crane' stands twice"):
+        ImageSet(images, torch.tensor([0, 1, 2]), ["crane", "owl", "crane"], ["a", "b", "c"])

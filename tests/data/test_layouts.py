@@ -295,3 +295,11 @@ def test_nothing_fits(tmp_path):
     with pytest.raises(UsageError, match="needs its labels beside it, train_label"):
         np.save(tmp_path / "train_data.npy", np.zeros((1, 3, 8, 8)))
         load_images(tmp_path)
+
+
+def test_python_batches_whose_labels_would_shift_the_next_are_refused(tmp_path):
+    for name, labels in (("data_batch_1", [0, 1, 2]), ("data_batch_2", [0])):
+        content = {"labels": labels, "data": np.zeros((2, 3072), np.uint8)}
+        (tmp_path / name).write_bytes(pickle.dumps(content))
+    with pytest.raises(UsageError, match="data_batch_1 must hold labels, one for each of 2 images; got 3"):
+        load_images(tmp_path)
