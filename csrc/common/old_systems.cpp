@@ -1,5 +1,6 @@
-// Compiled into wheels alone (FREQKIT_PORTABLE), so that a library built with a new g++ and glibc loads on systems as old
-// as manylinux_2_28: what newer versions of libstdc++ and glibc would be asked for is defined here, and not exported.
+// Compiled into wheels alone (FREQKIT_PORTABLE), so that a library built with a new g++ and glibc loads on systems as
+// old as manylinux_2_28: what newer versions of libstdc++ and glibc would be asked for is defined here, and not
+// exported.
 #include <new>
 #include <sstream>
 
