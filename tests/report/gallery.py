@@ -1,6 +1,6 @@
 """Every kind of page from made-up results, at any number of classes, in seconds: to look at and to check in a browser.
 
-    python -m tests.report.gallery /tmp/pages --classes 3 10 1000 --names long --images 1
+    python -m tests.report.gallery DIR --classes 3 10 1000 --names long --images 1
 
 writes a folder per kind and count, each with its page. A kind is one function below, registered by `kind`.
 """
