@@ -151,7 +151,7 @@ def _learned(rows):
 
 def _classes(classes, where):
     columns = [("class", "left", None), ("images", "right", None), ("accuracy", "right", "accuracy"),
-               ("precision", "right", "accuracy"), ("F1", "right", "accuracy")]  # fmt: skip
+               ("precision", "right", "precision"), ("F1", "right", "F1")]  # fmt: skip
     rows = [
         [Cell(name), Cell.of(row["images"], f"{row['images']:,}"),
          *(Cell.of(row[key], percent(row[key], 1)) for key in ("accuracy", "precision", "f1"))]

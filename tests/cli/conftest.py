@@ -24,6 +24,16 @@ def weights(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="session")
+def held(tmp_path_factory):
+    """Other images of the same classes."""
+    from freqkit.data import synthetic, write_image_folder
+
+    folder = tmp_path_factory.mktemp("held") / "out"
+    write_image_folder(synthetic(1, images_per_class=3, seed=5), folder)
+    return folder
+
+
 @pytest.fixture
 def run():
     """Call the command line; what comes back has .exit_code, .stdout, .stderr."""

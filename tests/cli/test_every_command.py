@@ -1,7 +1,10 @@
 """What all commands have in common."""
 
 import functools
+import html
 import json
+import re
+import shlex
 
 import click
 import pytest
@@ -76,15 +79,6 @@ SMALL = {
 }
 
 
-@pytest.fixture(scope="session")
-def held(tmp_path_factory):
-    from freqkit.data import synthetic, write_image_folder
-
-    folder = tmp_path_factory.mktemp("held") / "out"
-    write_image_folder(synthetic(1, images_per_class=3, seed=5), folder)
-    return folder
-
-
 @pytest.mark.parametrize("name", sorted(set(WRITERS) - NO_RESULTS), ids=" ".join)
 def test_every_command_that_writes_results_leaves_a_page(
     run, name, images_folder, weights, held, tmp_path, monkeypatch
@@ -113,3 +107,17 @@ def test_every_command_that_writes_results_leaves_a_page(
     for record in tmp_path.rglob("run.json"):  # also those of the searches that a comparison holds
         assert (record.parent / "report.html").is_file()
     assert ("run.yaml" if folder.is_dir() else "found.yaml") in {path.name for path in page.parent.iterdir()}
+
+
+def test_what_a_page_advises_is_done_as_it_stands(run, images_folder, weights, tmp_path, monkeypatch):
+    """The commands of a search's page, run from the folder that holds the run, whose name has a blank."""
+    monkeypatch.chdir(tmp_path)
+    places = {"images": images_folder, "weights": weights, "out": "run"}
+    line = SMALL["search",].format(**places).removesuffix("run")
+    assert run("search", *line.split(), tmp_path / "a run", "--split-fraction", 0.4).exit_code == 0
+    text = (tmp_path / "a run" / "report.html").read_text()
+    shown = [html.unescape(words) for words in re.findall(r"<code>(freqkit [^<]*)</code>", text)]
+    assert {line.split()[1] for line in shown} == {"rates", "rerun", "explain"}
+    for line in shown:
+        result = run(*shlex.split(line)[1:])
+        assert result.exit_code == 0, (line, result.stderr)

@@ -1,0 +1,103 @@
+"""Every heading of the tables that commands print, and every key of the rows that --json prints, can be looked up."""
+
+import functools
+import json
+import re
+
+import pytest
+
+from freqkit.report.terms import find_term
+
+from .test_every_command import EVERY, SMALL
+
+SMALL = {
+    **SMALL,
+    ("search", "plan"): SMALL["search",] + " --dry-run",
+    ("masks", "show"): "{dfm}",
+    ("data", "synthetic"): "--out {out}",
+    ("data", "list"): "{root}",
+    ("doctor",): "--on planted={images} --model small_convnet",
+    ("models", "list"): "",
+    ("models", "show"): "small_convnet",
+    ("info",): "",
+    ("explain",): "",
+    ("status",): "{searched}",
+    ("watch",): "{searched} --once",
+    ("table",): "{evaluated}",
+    ("report",): "{searched}",
+}
+# these print no rows: what they do is a file, or another command's
+NO_ROWS = {("completion",), ("rerun",), ("masks", "import"), ("data", "check")}
+# what everybody calls so, and the names of the classes and sets that are asked here
+PLAIN = {
+    "name", "class", "classes", "images", "file", "model", "device", "seconds", "size", "set", "sets", "source",
+    "short", "status", "stage", "path", "planted", "planted all", "C0", "C1", "C2", "C3", "kind", "what", "step",
+    "bytes", "page", "host", "pid", "threads", "",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, images_folder, weights):
+    """A search, an evaluation and a file of maps, made once."""
+    import torch
+    from click.testing import CliRunner
+
+    from freqkit.cli.app import app
+    from freqkit.masks import DfmFile, low_pass, save_dfm
+
+    folder = tmp_path_factory.mktemp("finished")
+    places = {"root": images_folder.parent, "images": images_folder, "weights": weights}
+    places["dfm"] = folder / "dfm.safetensors"
+    save_dfm(places["dfm"], DfmFile(torch.stack([low_pass(32, 6)] * 4), ["C0", "C1", "C2", "C3"]))
+    for name, word in (("search", "searched"), ("evaluate", "evaluated")):
+        places[word] = folder / word
+        line = SMALL[name,].format(**places, out=places[word])
+        assert CliRunner().invoke(app, [name, *line.split()]).exit_code == 0
+    return places
+
+
+def rows_in(found):
+    """The dicts that stand in lists, at any depth."""
+    if isinstance(found, dict):
+        for value in found.values():
+            yield from rows_in(value)
+    elif isinstance(found, list):
+        for value in found:
+            if isinstance(value, dict):
+                yield value
+            yield from rows_in(value)
+
+
+def test_every_command_is_asked():
+    assert set(EVERY) - NO_ROWS == set(SMALL) - {("search", "plan")}
+
+
+@pytest.mark.parametrize("name", sorted(SMALL), ids=" ".join)
+def test_headings_and_keys_are_terms(run, name, finished, held, tmp_path, monkeypatch):
+    from rich.table import Table
+
+    from freqkit.cli import demo
+
+    if name == ("demo",):
+        tiny = {"training": 8, "search": 2, "fresh": 2, "epochs": 1, "candidates": (4, 4, 4, 4)}
+        monkeypatch.setattr(demo, "run", functools.partial(demo.run, **tiny))
+    headings, add = [], Table.add_column
+
+    def noted(self, head, **more):
+        headings.append(str(head))
+        return add(self, head, **more)
+
+    monkeypatch.setattr(Table, "add_column", noted)
+    words = name[:1] if name == ("search", "plan") else name
+    for number, flags in enumerate(([], ["--json"])):
+        places = {
+            **finished,
+            "held": held,
+            "out": tmp_path / f"run{number}",
+            "file": tmp_path / f"{number}.safetensors",
+        }
+        result = run(*words, *SMALL[name].format(**places).split(), *flags)
+        assert result.exit_code == 0, result.stderr
+    headings = [word for word in headings if not re.fullmatch(r"-B\d(\+B\d)*", word)]  # bands that are removed
+    keys = {key for row in rows_in(json.loads(result.stdout)) for key in row}
+    assert [word for word in sorted({*headings, *keys}) if word not in PLAIN and not find_term(word)] == []
