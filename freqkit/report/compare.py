@@ -10,6 +10,7 @@ from freqkit.report.sections import duration, listed
 from freqkit.report.svg import MARKS, SERIES, data_uri, percent, plane, plane_png, rate_bars, scatter
 
 SHOWN = 25  # classes whose maps are shown
+CAUTIONS = 4  # that stand on the page
 BARRED = 3  # runs up to which the table of classes has room for bars
 
 
@@ -73,8 +74,20 @@ def _part(runs):
         _verdict(runs, by_run, common),
         [(str(sum(one.word == "shortcut" for one in found.values())), f"shortcuts in {run[0]}")
          for run, found in zip(runs, by_run, strict=True)][:5],
-        sections=sections, hero=[Drawing(figure, legend)], hero_how=how,
+        sections=sections, cautions=_cautions(runs), hero=[Drawing(figure, legend)], hero_how=how,
     )  # fmt: skip
+
+
+def _cautions(runs):
+    """What the runs' own pages warn of; what several say is said once, and first."""
+    found = {}
+    for name, part, _, _ in runs:
+        for text in part.cautions:
+            found.setdefault(text, []).append(name)
+    order = sorted(found.items(), key=lambda one: -len(one[1]))
+    said = [f"{'Every run' if len(names) == len(runs) else listed(names)}: {text}" for text, names in order]
+    rest = len(said) - CAUTIONS
+    return said[:CAUTIONS] + ([f"{rest} more cautions stand on the runs' own pages."] if rest > 0 else [])
 
 
 def _mean(values):
@@ -111,11 +124,13 @@ def _verdict(runs, by_run, common):
 
 def _runs_table(runs, by_run):
     columns = [("run", "left", None), ("model", "left", "model"), ("shortcuts", "right", "frequency shortcut"),
+               ("clean accuracy", "right", "clean accuracy"),
                ("mean TPR", "right", "TPR"), ("mean FPR", "right", "FPR"), ("mean TPR − FPR", "right", "TPR-FPR"),
                ("mean kept", "right", "coverage"),
                ("forwards", "right", "forward"), ("time", "right", None)]  # fmt: skip
     rows = []
-    for (name, _, _, record), found in zip(runs, by_run, strict=True):
+    for (name, part, _, record), found in zip(runs, by_run, strict=True):
+        whole = None if part.clean is None else part.clean.accuracy
         ones = list(found.values())
         values = [_mean(getattr(one, key) for one in ones) for key in ("tpr", "fpr", "difference", "kept")]
         shortcuts = sum(one.word == "shortcut" for one in ones)
@@ -125,12 +140,16 @@ def _runs_table(runs, by_run):
                 Cell(name),
                 Cell(record.get("model", {}).get("name", "–")),
                 Cell.of(shortcuts, f"{shortcuts} of {len(ones)}"),
-                *(Cell.of(value, percent(value, 1)) for value in values),
+                *(Cell.of(value, percent(value, 1)) for value in (whole, *values)),
                 Cell.of(forwards, "–" if forwards is None else f"{forwards:,}"),
                 Cell.of(seconds, "–" if seconds is None else duration(seconds)),
             ]
         )
-    return Section("Runs", [Table(columns, rows)], "One line per run; means are over its classes.", key="runs")
+    how = (
+        "One line per run; means are over its classes. Clean accuracy: the whole images that are recognised, before"
+        " anything is filtered."
+    )
+    return Section("Runs", [Table(columns, rows)], how, key="runs")
 
 
 def _class_table(runs, by_run, classes):

@@ -127,9 +127,9 @@ def _against(rows, best, second, called):
     ahead = sum(gap > 0 for gap in gaps)
     if len(gaps) == 1:
         return f"{text}; on the one seed that both ran, {100 * gaps[0]:.1f} percent points lie between them."
+    ends = list(dict.fromkeys(f"{100 * gap:.1f}" for gap in (min(gaps), max(gaps))))
     return (
-        f"{text}; {best['searcher']} is ahead in {ahead} of {len(gaps)} seeds, by {100 * min(gaps):.1f} to"
-        f" {100 * max(gaps):.1f} percent points."
+        f"{text}; {best['searcher']} is ahead in {ahead} of {len(gaps)} seeds, by {' to '.join(ends)} percent points."
     )
 
 

@@ -155,7 +155,8 @@ class Part:
         cautions: sentences that the reader must see.
         advice: (words, command) of what to do next; the commands are whole (`freqkit.report.advice`).
         hero, hero_how: blocks that stand beside the verdict, and how to read them.
-        found, masks: `Reading`s of C classes and their maps [C, H, W], for comparisons of runs; or None.
+        found, masks, clean: `Reading`s of C classes, their maps [C, H, W] and the `CleanRates` of the whole images,
+            for comparisons of runs; or None.
         subtitle: heading of the verdict beside other parts, when it is not the title.
         order: parts are shown in this order.
     """
@@ -174,6 +175,7 @@ class Part:
     subtitle: str = ""
     found: list | None = None
     masks: object = None
+    clean: object = None
     order: int = 50
 
 

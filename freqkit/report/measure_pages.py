@@ -75,7 +75,7 @@ def rates_part(path, record):
           ("Intervals", f"{result.definition['interval']},"
           f" {100 * result.definition['confidence']:g}%")],
         [s for s in sections if s], cost_rows(about), provenance_rows(about), cautions, order=15,
-        subtitle="On the test images", found=found, **rates_figure(found, maps=""),
+        subtitle="On the test images", found=found, clean=clean, **rates_figure(found, maps=""),
     )  # fmt: skip
 
 
@@ -115,14 +115,17 @@ def adcs_part(path, record):
     strongest = max(rows, key=lambda row: row[bands[-1]])
     weakest = min(rows, key=lambda row: row[bands[-1]])
     low, high = max(rows, key=lambda row: row[bands[0]]), min(rows, key=lambda row: row[bands[0]])
+    even = "all classes are even: none has more energy than the others."
     sentences = [
-        f"At high frequencies (from {round(3 * side / 8)} cycles/image on) {strongest['class']} has more energy than"
-        f" most classes (mean ADCS {signed(strongest[bands[-1]], 1)} of at most {top:+d}), and {weakest['class']}"
-        f" less ({signed(weakest[bands[-1]], 1)}).",
-        f"At low frequencies (below {round(side / 8)} cycles/image) {low['class']} leads ({signed(low[bands[0]], 1)})"
-        f" and {high['class']} comes last ({signed(high[bands[0]], 1)}).",
+        f"At high frequencies (from {round(3 * side / 8)} cycles/image on) "
+        + (f"{strongest['class']} has more energy than most classes (mean ADCS {signed(strongest[bands[-1]], 1)} of at"
+           f" most {top:+d}), and {weakest['class']} less ({signed(weakest[bands[-1]], 1)})."
+           if strongest[bands[-1]] > weakest[bands[-1]] else even),
+        f"At low frequencies (below {round(side / 8)} cycles/image) "
+        + (f"{low['class']} leads ({signed(low[bands[0]], 1)}) and {high['class']} comes last"
+           f" ({signed(high[bands[0]], 1)})." if low[bands[0]] > high[bands[0]] else even),
         "This is a statement about the images alone: no model was asked.",
-    ]
+    ]  # fmt: skip
     cautions = result.cautions()
     if cautions:
         sentences = [f"In the few images at hand: {text[0].lower()}{text[1:]}" for text in sentences[:2]] + sentences[
@@ -133,8 +136,8 @@ def adcs_part(path, record):
          ("most", "right", None), *((f"{name}", "right", "radial band") for name in bands)],
         [
             [Cell(row["class"], href=f"#adcs-{i}"), Cell.of(row["images"], f"{row['images']:,}"),
-             Cell.of(row["mean"], signed(row["mean"])), Cell.of(row["least"], str(row["least"])),
-             Cell.of(row["most"], str(row["most"])),
+             Cell.of(row["mean"], signed(row["mean"])), Cell.of(row["least"], signed(row["least"], 0)),
+             Cell.of(row["most"], signed(row["most"], 0)),
              *(Cell.of(row[name], signed(row[name])) for name in bands)]
             for i, row in enumerate(rows)
         ],

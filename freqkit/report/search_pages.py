@@ -70,7 +70,7 @@ def search_part(path, record):
         f"Frequency shortcuts of {name}", verdict(found, clean=result.clean),
         headline(found, result.clean), asked, [s for s in sections if s],
         cost_rows(record), provenance_rows(record), cautions, order=20,
-        subtitle="On the images that were searched", found=found, masks=result.masks,
+        subtitle="On the images that were searched", found=found, masks=result.masks, clean=result.clean,
         advice=advice, **rates_figure(found),
     )  # fmt: skip
 
@@ -130,7 +130,7 @@ def removal_part(path, record):
         f"Dominant frequencies of {name}", verdict(found, clean=result.clean),
         headline(found, result.clean), asked, [s for s in sections if s],
         cost_rows(record), provenance_rows(record), cautions, order=21,
-        subtitle="On the images that were ranked", found=found, masks=result.masks,
+        subtitle="On the images that were ranked", found=found, masks=result.masks, clean=result.clean,
         advice=test_of(path, dfm_name(result.level)), **rates_figure(found),
     )  # fmt: skip
 

@@ -7,7 +7,7 @@ from freqkit.report.readings import READINGS, RULE
 from freqkit.report.svg import MARKS, Axes, data_uri, number, percent, photo_uri, plane, plane_png, rate_bars, scatter
 
 GALLERY = 40  # maps drawn at once; the others when they are asked for
-HELD = 6 << 20  # bytes of maps that wait in the page
+HELD = 3 << 19  # bytes of maps of a gallery that wait in the page
 NAMED_LINES = 10  # lines that get a name in a figure
 
 
@@ -102,31 +102,34 @@ def gallery(entries, size, prefix, *, signed=False):
     """A `Gallery` of (name, facts, alt, values[, number, outlined]); the first are drawn, the others held back."""
     import numpy as np
 
-    shown, held, room = [], [], HELD
+    shown, held, room, factor = [], [], HELD, 1
     for place, (name, facts, alt, values, *rest) in enumerate(entries):
         key = f"{prefix}-{rest[0] if rest else place}"
         outlined = rest[1] if len(rest) > 1 else None
-        png = plane_png(values, signed=signed)
         if place < GALLERY:
+            png = plane_png(values, signed=signed)
             outlined = None if outlined is None else np.asarray(outlined)
             shown.append(Map(name, facts, alt, key, plane(size, alt, href=data_uri(png), outlined=outlined)))
             continue
         left = len(entries) - place
-        if len(png) * left > room:
-            png = plane_png(_coarse(values, 1 + int((len(png) * left / room) ** 0.5)), signed=signed)
-            facts += ", drawn coarser"
+        png = plane_png(_coarse(values, factor), signed=signed)
+        if len(png) * left > room:  # and so are those that follow: a map is not encoded twice
+            factor += int((len(png) * left / room) ** 0.5)
+            png = plane_png(_coarse(values, factor), signed=signed)
+        facts += ", drawn coarser" * (factor > 1)
         room -= len(png)
         held.append(Map(name, facts, alt, key, png=png))
     return Gallery([*shown, *held], plane(size, "") if held else "")
 
 
 def _coarse(values, factor):
-    """Means over blocks of about `factor` bins per side."""
+    """Means over blocks of at least `factor` bins per side."""
     import numpy as np
 
+    if factor == 1:
+        return values
     values = np.nan_to_num(np.asarray(values, dtype=np.float64))
     height, width = values.shape
-    factor = max(factor, 2)
     while factor < min(height, width) and (height % factor or width % factor):
         factor += 1
     return values.reshape(height // factor, factor, width // factor, factor).mean((1, 3))
@@ -333,6 +336,15 @@ def verdict(found, *, tested=False, clean=None):
             f"{listed([one.name for one in groups['weak']])} {'is' if len(groups['weak']) == 1 else 'are'} told apart"
             f" through few frequencies more often than by chance{chance}, but weakly (TPR − FPR at most"
             f" {percent(first.difference)}, interval {span(first.difference_interval)})."
+        )
+    unsure = [one for one in groups["default"] if one.fpr < 0.5]
+    groups["default"] = [one for one in groups["default"] if one not in unsure]
+    if unsure:
+        one = unsure[0]
+        sentences.append(
+            f"{listed([each.name for each in unsure])}: recognised, but on so few images the interval of TPR − FPR"
+            f" reaches 0 ({one.name}: {round(one.tpr * one.positives)} of {one.positives}, interval"
+            f" {span(one.difference_interval)}), so it may be an answer that is given whatever the image."
         )
     if groups["default"]:
         worst = max(groups["default"], key=lambda one: one.fpr)
@@ -545,11 +557,10 @@ def provenance_rows(record):
 
 
 def _show(name, value):
-    return (
-        number(value)
-        if isinstance(value, float) and "TPR" not in name and "FPR" not in name
-        else (percent(value) if isinstance(value, float) else str(value))
-    )
+    """A number of a further column: losses in nats, counts, and shares in percent."""
+    if isinstance(value, int):
+        return f"{value:,}"
+    return number(value) if "loss" in name else percent(value, 1 if "%" in name else 0)  # asked intervals to a tenth
 
 
 def _known(value):

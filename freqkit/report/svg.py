@@ -450,7 +450,9 @@ def matrix(counts, rows, columns, *, alt, values=None, signed=False):
         rows, columns: names.
         values: the shades, in [0, 1] or [-1, 1] (`signed`); default each row's shares.
     """
-    cell = 26 if len(columns) <= 16 else max(15, 420 / len(columns))
+    letters = max((len(f"{value:.0f}") for row in counts for value in row), default=1)
+    room = 2 + 7.8 * letters  # in the type of narrow screens
+    cell = max(26, room) if len(columns) <= 16 else max(15, 420 / len(columns))
     short = [[shorten(name, NAME) for name in side] for side in (rows, columns)]
     left = 12 + NARROW * max(map(len, short[0]))
     slanted = 12 + 0.71 * NARROW * max(map(len, short[1]))  # up, and beyond the last column
@@ -483,10 +485,10 @@ def matrix(counts, rows, columns, *, alt, values=None, signed=False):
                 f' fill-opacity="{abs(shade):.3f}"><title>{escape(f"{name} called {other}: {counts[i][j]:g}")}</title>'
                 "</rect>"
             )
-            if cell >= 20 and counts[i][j]:
+            if cell >= room and round(counts[i][j]):
                 ink = "on" if abs(shade) > 0.55 else ""
                 parts.append(
                     f'<text class="count {ink}" x="{x + cell / 2 - 0.5:.1f}" y="{y + cell / 2 + 3.5:.1f}"'
-                    f' text-anchor="middle">{counts[i][j]:.0f}</text>'
+                    f' text-anchor="middle">{counts[i][j]:.0f}</text>'.replace(">-", ">−")
                 )
     return "".join([*parts, "</svg>"])

@@ -11,6 +11,7 @@ import click
 import pytest
 
 from freqkit.cli.app import COMMANDS, app
+from freqkit.report.sections import GALLERY
 from freqkit.report.terms import find_term
 
 from .browser import CHROMIUM, Browser
@@ -22,6 +23,7 @@ CASES = {  # classes, names, images of a class, side, model
     "ten, long names, one image": (10, "long", 1, 32, LONG),
     "hostile": (len(HOSTILE), "hostile", 50, 32, HOSTILE[2]),
     "many": (40, "plain", 50, 32, "cifar_resnet20"),
+    "many images": (12, "joined", 1300, 32, "cifar_resnet20"),
 }
 with_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 
@@ -157,6 +159,39 @@ def test_a_thousand_classes(tmp_path, kind):
     page = make(kind, tmp_path / kind, 1000)
     assert time.process_time() - began < 60
     assert page.stat().st_size < 5e6
+
+
+def test_a_thousand_noisy_maps_of_large_images(tmp_path):
+    """Those that wait in the page are drawn coarser, and say so; those that are shown at once are whole."""
+    page = make("adcs", tmp_path / "run", 1000, size=224)
+    assert page.stat().st_size < 5e6
+    assert page.read_text(encoding="utf-8").count("drawn coarser") == 1000 - GALLERY
+
+
+def test_even_classes_have_no_first_and_no_last(tmp_path):
+    import torch
+
+    from freqkit.measures import AdcsResult
+    from freqkit.report import write_report
+
+    about = {"preset": "default", "formula": "", "energy": "", "channel": "grey"}
+    result = AdcsResult(torch.zeros(2, 8, 8, dtype=torch.int16), ["cat", "dog"], torch.tensor([60, 60]), about)
+    result.save(tmp_path / "adcs.safetensors")
+    text = write_report(tmp_path / "adcs.safetensors").read_text(encoding="utf-8")
+    assert text.count("all classes are even") == 2 and "comes last (" not in text
+
+
+def test_one_image_is_no_default_answer(tmp_path):
+    text = html.unescape(make("rates", tmp_path / "run", 3, images=1).read_text(encoding="utf-8"))
+    assert "airplane: recognised, but on so few images the interval of TPR − FPR reaches 0 (airplane: 1 of 1" in text
+    assert "automobile: recognised, but so is much else" in text
+
+
+def test_a_comparison_warns_of_what_its_runs_warn_of(tmp_path):
+    text = make("compare", tmp_path / "run", 3).read_text(encoding="utf-8")
+    first, _, rest = text.partition('<dl class="figures">')
+    assert "Every run: The maps were chosen on the very images" in first
+    assert "clean accuracy" in rest and rest.count(">90.0%</td>") == 5
 
 
 @pytest.mark.parametrize(
