@@ -3,6 +3,8 @@
 import shlex
 from pathlib import Path
 
+from freqkit.results.reading import fit, read_yaml
+
 # Flags of a search that `freqkit rates` has, too: which model, which images, and how they are read.
 SHARED = (
     "model", "weights", "weights-entry", "pretrained", "mean", "std", "num-classes", "allow-missing",
@@ -44,12 +46,11 @@ def test_of(path, maps):
         path: the run directory, whose run.yaml says how the images were read.
         maps: name of the file of maps in it.
     """
-    import yaml
-
     path = Path(path).resolve()
     if not (path / "run.yaml").is_file():
         return []
-    config = yaml.safe_load((path / "run.yaml").read_text(encoding="utf-8"))
+    file = path / "run.yaml"
+    config = fit(read_yaml(file, "run.yaml of a command"), {"command": str, "flags?": (dict, None)}, file)
     flags = config.get("flags") or {}
     if not {"model", "data"} <= set(flags):
         return []

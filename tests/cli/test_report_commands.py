@@ -1,6 +1,7 @@
 """`report`, `explain`, `rerun`, and `--config`."""
 
 import json
+import shutil
 
 import pytest
 import yaml
@@ -121,3 +122,12 @@ def test_random_weights_are_said(run, images_folder, tmp_path):
     result = run("search", "--model", f"{tmp_path}/net.py:make", *flags[:-1], tmp_path / "other")
     assert result.exit_code == 2
     assert "\nfreqkit: --image-size must be given" in result.stderr
+
+
+@pytest.mark.parametrize("text", ["flags: [\n", "- 1\n", "flags: 3\ncommand: search\n", "command: &a [*a]\n", ""])
+def test_a_damaged_run_yaml_is_named(run, searched, tmp_path, text):
+    run_directory = tmp_path / "run"
+    shutil.copytree(searched, run_directory)
+    (run_directory / "run.yaml").write_text(text)
+    result = run("report", run_directory)
+    assert result.exit_code == 2 and "run.yaml" in sentence(result)
