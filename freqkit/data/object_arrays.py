@@ -1,12 +1,11 @@
 """npy files of objects (dtype O), such as torch tensors saved by numpy: read without running anything in them.
 
 After its head such a file is a pickle. Only its shape is followed: an array of objects, each a number, an array of
-numbers or a torch tensor on the CPU, whose storage is what torch.save wrote before 1.6. Names in it are never looked
-up: each of the few that numpy and torch write there has a stand-in, and everything else is refused.
+numbers or a torch tensor on the CPU, whose storage is what torch.save wrote before 1.6. The machine of
+`freqkit.results.pickles` follows it: each of the few names that numpy and torch write there has a stand-in, and
+everything else is refused.
 """
 
-import io
-import pickle
 import pickletools
 from pathlib import Path
 
@@ -14,8 +13,8 @@ import numpy as np
 
 from freqkit.data.npy_files import read_head
 from freqkit.errors import UsageError
+from freqkit.results.pickles import Call, Inert, read_stream
 from freqkit.results.reading import shown
-from freqkit.text import plain_line
 
 _OPCODES = {
     "PROTO", "FRAME", "STOP", "MARK", "MEMOIZE", "BINPUT", "LONG_BINPUT", "PUT", "BINGET", "LONG_BINGET", "GET", "POP",
@@ -79,54 +78,17 @@ def load_object_array(path):
 
 def _read(raw, names, persistent=None):
     """The first pickle in some bytes and how long it is; its opcodes are looked at before any is followed."""
-    end = count = 0
-    for opcode, argument, _ in pickletools.genops(raw):
-        count += 1
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(raw), 1):
         if opcode.name not in _OPCODES:
             raise UsageError(f"it holds {opcode.name}; only {_LEAST}.")
         if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > count:
             raise UsageError("its memo is numbered as no pickle is.")
         if opcode.name == "STOP":
             break
-    file = io.BytesIO(raw)
-    reader = _Unpickler(file, names, persistent)
-    value = reader.load()
-    end = file.tell()
-    return value, end
+    return read_stream(raw, names, persistent)
 
 
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, file, names, persistent):
-        super().__init__(file)
-        self.names, self.persistent = names, persistent
-
-    def find_class(self, module, name):
-        if (module, name) not in self.names:
-            raise UsageError(f"it asks for {plain_line(f'{module}.{name}', 80)}; only {_LEAST}.")
-        return self.names[module, name]
-
-    def persistent_load(self, pid):
-        if self.persistent is None:
-            raise UsageError(f"it refers to something outside; only {_LEAST}.")
-        return self.persistent(pid)
-
-
-class _Stand:
-    """Stands for a name; what the pickle machine calls is what the file may have called."""
-
-    __slots__ = ("function",)
-
-    def __init__(self, function):
-        self.function = function
-
-    def __call__(self, *arguments):
-        return self.function(*arguments)
-
-    def __setstate__(self, state):
-        raise UsageError("it sets state on a function.")
-
-
-class _Kind:
+class _Kind(Inert):
     """A dtype while it is described."""
 
     __slots__ = ("code", "order")
@@ -142,7 +104,7 @@ class _Kind:
         self.order = ">" if state[1] == ">" else "<"
 
 
-class _Array:
+class _Array(Inert):
     """An array while it is described."""
 
     __slots__ = ("value",)
@@ -232,24 +194,23 @@ def _tensor(storage, offset, size, stride, *_):
     )
 
 
-class _Nothing:
+class _Nothing(Inert):
     """The empty dict of a tensor's hooks."""
 
-    def __init__(self):
-        pass
+    __slots__ = ()
 
 
 _NAMES = {
-    ("numpy", "ndarray"): _Stand(None),
-    ("numpy", "dtype"): _Kind,
-    ("torch._utils", "_rebuild_tensor_v2"): _Stand(_tensor),
-    ("torch.storage", "_load_from_bytes"): _Stand(_storage),
-    ("collections", "OrderedDict"): _Stand(_Nothing),
+    ("numpy", "ndarray"): Inert(),
+    ("numpy", "dtype"): Call(_Kind),
+    ("torch._utils", "_rebuild_tensor_v2"): Call(_tensor),
+    ("torch.storage", "_load_from_bytes"): Call(_storage),
+    ("collections", "OrderedDict"): Call(_Nothing),
 }
 for _module in ("numpy.core", "numpy._core"):
-    _NAMES[f"{_module}.multiarray", "_reconstruct"] = _Stand(_Array)
-    _NAMES[f"{_module}.multiarray", "scalar"] = _Stand(_scalar)
-    _NAMES[f"{_module}.numeric", "_frombuffer"] = _Stand(_frombuffer)
+    _NAMES[f"{_module}.multiarray", "_reconstruct"] = Call(_Array)
+    _NAMES[f"{_module}.multiarray", "scalar"] = Call(_scalar)
+    _NAMES[f"{_module}.numeric", "_frombuffer"] = Call(_frombuffer)
 
 
 def _items(objects):

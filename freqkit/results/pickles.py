@@ -50,6 +50,30 @@ def load_plain(path):
     return _run(_Machine(data, _plain_names), path)
 
 
+def read_stream(data, names, persistent=None):
+    """(the value of the pickle at the beginning of `data`, how many bytes it takes), for readers of other formats.
+
+    Args:
+        data: bytes. names: dict of (module, name) -> what stands for it, a `Call` or an `Inert`; others are refused.
+        persistent: called with what refers to something outside the stream; None refuses it.
+
+    Raises:
+        UsageError: the stream asks for more. ValueError: it is damaged.
+    """
+
+    def stand(module, name):
+        if (module, name) not in names:
+            raise UsageError(f"it asks for {_dotted(module, name)}.")
+        return names[module, name]
+
+    machine = _Machine(data, stand, persistent)
+    try:
+        value = machine.run()
+    except _Damaged as error:
+        raise ValueError(f"byte {machine.began}: {error}") from error
+    return value, machine.at
+
+
 def _run(machine, path):
     """The next value of a machine, whose errors name the file."""
     try:
@@ -210,7 +234,7 @@ class _Machine:
 
     def call(self):
         arguments, function = self.pop(), self.pop()
-        if type(arguments) is not tuple or not isinstance(function, _Call):
+        if type(arguments) is not tuple or not isinstance(function, Call):
             raise _Damaged("it calls what is no function")
         self.spend(arguments)
         try:
@@ -224,7 +248,7 @@ class _Machine:
         state, target = self.pop(), self.top()
         if isinstance(target, dict) and self.persistent is not None:
             return  # attributes of an OrderedDict: torch keeps versions there
-        if not isinstance(target, (_Inert, _Dtype, PlainArray)):
+        if not isinstance(target, (Inert, _Dtype, PlainArray)):
             raise _Damaged("it sets state on what has none")
         self.spend(state if type(state) is tuple else ())
         target.__setstate__(state)
@@ -303,7 +327,7 @@ _STEPS = {
 _STEPS = {code[0]: step for code, step in _STEPS.items()}
 
 
-class _Inert:
+class Inert:
     """Stands for a name that is only mentioned. No slots, no state, no call."""
 
     __slots__ = ()
@@ -312,7 +336,7 @@ class _Inert:
         raise UsageError("it sets state on something that has none.")
 
 
-class _Call(_Inert):
+class Call(Inert):
     """Stands for a function; the pickle machine can call it and nothing more."""
 
     __slots__ = ("_function",)
@@ -399,12 +423,12 @@ def _encode(text, encoding="latin1", errors="strict"):
 
 
 def _numpy_names():
-    names = {("numpy", "ndarray"): _Inert(), ("numpy", "dtype"): _Call(_Dtype), ("_codecs", "encode"): _Call(_encode)}
+    names = {("numpy", "ndarray"): Inert(), ("numpy", "dtype"): Call(_Dtype), ("_codecs", "encode"): Call(_encode)}
     for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-        names[module, "_reconstruct"] = _Call(PlainArray)
-        names[module, "scalar"] = _Call(_scalar)
+        names[module, "_reconstruct"] = Call(PlainArray)
+        names[module, "scalar"] = Call(_scalar)
     for module in ("numpy.core.numeric", "numpy._core.numeric"):
-        names[module, "_frombuffer"] = _Call(_frombuffer)
+        names[module, "_frombuffer"] = Call(_frombuffer)
     return names
 
 
@@ -473,7 +497,7 @@ def check_checkpoint(path):
     _run(machine, path)
 
 
-class _Any(_Inert):
+class _Any(Inert):
     """Stands for a value of which only its making is checked."""
 
     __slots__ = ()
@@ -512,7 +536,7 @@ class _Torch:
         import torch
 
         if (module, name) in (("collections", "OrderedDict"), ("collections", "Counter")):
-            return _Call(lambda *arguments: {})
+            return Call(lambda *arguments: {})
         if (module, name) == ("_codecs", "encode"):
             return _NUMPY[module, name]
         if module in ("torch", "torch.storage") and name.removesuffix("Storage") in _STORAGES:
@@ -522,17 +546,17 @@ class _Torch:
         if (module, name) in (("torch", "Tensor"), ("torch.nn.parameter", "Parameter")):
             return _Any()  # mentioned, never called
         if (module, name) in (("torch", "Size"), ("torch", "device"), ("torch.serialization", "_get_layout")):
-            return _Call(lambda *arguments: _Any())
+            return Call(lambda *arguments: _Any())
         if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3"):
-            return _Call(self.tensor)
+            return Call(self.tensor)
         if module == "torch._utils" and name in ("_rebuild_parameter", "_rebuild_parameter_with_state"):
-            return _Call(lambda *arguments: _Any())
+            return Call(lambda *arguments: _Any())
         if (module, name) == ("torch._tensor", "_rebuild_from_type_v2"):
-            return _Call(self.of_type)
+            return Call(self.of_type)
         raise UsageError(f"it asks for {_dotted(module, name)}; only tensors and plain values are read.")
 
     def of_type(self, function, kind, arguments, state=None):
-        if not isinstance(function, _Call) or type(arguments) is not tuple:
+        if not isinstance(function, Call) or type(arguments) is not tuple:
             raise UsageError("it makes a tensor in a form that torch does not write.")
         return function(*arguments)
 
