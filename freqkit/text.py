@@ -58,3 +58,8 @@ def plain_line(text, most=2000):
     """
     text = " ".join(str(text)[: most + 1].split())
     return printable(text if len(text) <= most else text[:most] + "...")
+
+
+def composed(name):
+    """`name` in Unicode's composed form (NFC): macOS spells the names of folders in the other one."""
+    return unicodedata.normalize("NFC", name)

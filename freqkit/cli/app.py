@@ -94,25 +94,25 @@ def guarded(run, args):
             say(error.ctx.get_help(), keep="\n")
             return USAGE
         where = error.ctx.command_path if error.ctx else "freqkit"
-        say(f"{where}: {_one_line(error.format_message())}")
+        say(f"{where}: {plain_line(error.format_message())}")
         say(f"`{where} --help` lists all options.")
         return USAGE
     except click.Abort as error:
         return _interrupted(args, error, say)
     except click.ClickException as error:
-        say(f"freqkit: {_one_line(error.format_message())}")
+        say(f"freqkit: {plain_line(error.format_message())}")
         return error.exit_code
     except Exception as error:
         if "--debug" in args:
             say(traceback.format_exc().rstrip(), keep="\n")
         if isinstance(error, UsageError) or (isinstance(error, ValueError) and _raised_by_us(error)):
-            say(f"freqkit: {_one_line(str(error))}")
+            say(f"freqkit: {plain_line(error)}")
             return USAGE
         if isinstance(error, OSError):
             unnamed = "" if error.filename or not error.errno else " (standard output, or a file that it does not name)"
-            say(f"freqkit: {_one_line(str(error))}{unnamed}")
+            say(f"freqkit: {plain_line(error)}{unnamed}")
             return FAILED
-        say(f"freqkit: {_name(error)}{_one_line(str(error)) or 'no message'}")
+        say(f"freqkit: {_name(error)}{plain_line(error) or 'no message'}")
         if not _of_ranks(error):
             more = "" if "--debug" in args else " Run it again with --debug for the traceback."
             say(f"This is a fault of freqkit.{more}")
@@ -168,10 +168,6 @@ def _of_ranks(error):
     """Whether another process failed, of which a traceback here would tell nothing."""
     ranks = sys.modules.get("freqkit.engine.ranks")
     return ranks is not None and isinstance(error, ranks.RankLost)
-
-
-def _one_line(text):
-    return plain_line(text)
 
 
 def say(sentence, *, keep=""):

@@ -5,10 +5,11 @@ import os
 import re
 from pathlib import Path
 
-from freqkit.data.class_lists import composed, read_lines, sorted_folders
+from freqkit.data.class_lists import read_lines, sorted_folders
 from freqkit.data.pictures import named_image
 from freqkit.errors import UsageError
 from freqkit.results.reading import shown
+from freqkit.text import composed
 
 
 def find_image_folders(root, *, depth=3):

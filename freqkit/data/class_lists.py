@@ -8,7 +8,7 @@ from pathlib import Path
 
 from freqkit.errors import UsageError
 from freqkit.results.reading import read_text, refuse, regular, shown
-from freqkit.text import plain_line
+from freqkit.text import composed, plain_line
 
 LISTS = Path(__file__).with_name("lists")
 MOST_CLASSES = 100_000  # labels beyond it are taken for damage before a name is made for each; ImageNet-21k has 21,843
@@ -114,11 +114,6 @@ def check_names(names, where, places=None):
         found[name] = place
         result.append(name)
     return result
-
-
-def composed(name):
-    """`name` in Unicode's composed form (NFC): macOS spells the names of folders in the other one."""
-    return unicodedata.normalize("NFC", name)
 
 
 def unfit(name):

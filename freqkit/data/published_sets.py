@@ -25,7 +25,6 @@ from freqkit.data.class_lists import (
     MOST_CLASSES,
     check_files,
     class_list,
-    composed,
     order_note,
     read_lines,
     shipped_lines,
@@ -39,7 +38,7 @@ from freqkit.data.pictures import is_image, named_image, reason_of
 from freqkit.data.published_sources import Arrays, Files, Shards, hub_dataset, read_shards
 from freqkit.errors import BadImageError, UsageError
 from freqkit.results.reading import read_json, refuse, shown
-from freqkit.text import plain_line
+from freqkit.text import composed, plain_line
 
 BENCHMARK = (
     "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "snow",

@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from freqkit.errors import MissingFile, UsageError
 from freqkit.masks.symmetry import coverage, effective, partner
 from freqkit.results.files import write_safetensors
 from freqkit.results.reading import COUNT, Number, fit, parse_json, read_tensors, shown
-from freqkit.text import plain_line
+from freqkit.text import composed, plain_line
 
 FORMAT = "freqkit-dfm-1"
 READING = ("resize", "resized_side", "limit_per_class", "split_fraction", "seed", "subset")  # of an image set's record
@@ -195,7 +194,7 @@ def load_dfm(path):
     )
     if isinstance(dfm.classes, list) and all(isinstance(name, str) for name in dfm.classes):
         # As class folders are read, however a file system spells them: maps and images shall meet.
-        dfm.classes = [unicodedata.normalize("NFC", name) for name in dfm.classes]
+        dfm.classes = [composed(name) for name in dfm.classes]
     _check(dfm, str(path))
     return dfm
 

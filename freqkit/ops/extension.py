@@ -26,8 +26,10 @@ def load() -> bool:
     Errors of a library that is there but does not load are raised: nothing else is taken in its place.
     """
     global _way, _refusal
+    if _way is not None:
+        return True
     asked = os.environ.get("FREQKIT_OPERATOR") or ("native" if NAMED or LIBRARY.exists() else "plain")
-    if _way is None and asked == "native" and LIBRARY.exists():
+    if asked == "native" and LIBRARY.exists():
         torch.ops.load_library(LIBRARY)
         try:
             torch.ops.freqkit.build_info()
@@ -35,7 +37,7 @@ def load() -> bool:
             _refusal = f"{str(error).splitlines()[0].rstrip('.')}."
             return False
         _way = asked
-    elif _way is None and asked == "plain":
+    elif asked == "plain":
         from freqkit.ops import plain
 
         plain.register()

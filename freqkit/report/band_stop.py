@@ -4,6 +4,7 @@ import math
 
 from freqkit.report import figures
 from freqkit.report.planes import colours, index_of
+from freqkit.text import shorten
 
 
 def plot_band_stop(result, ax=None, *, of=None, title=None, limit=12):
@@ -23,7 +24,7 @@ def plot_band_stop(result, ax=None, *, of=None, title=None, limit=12):
     import numpy as np
 
     change = result.relative_confusion[:, :, result.class_index].numpy()
-    names = [figures.shorten(name, 14) for name in result.classes]
+    names = [shorten(name, 14) for name in result.classes]
     many = len(names) > limit
     own = np.diagonal(change, axis1=1, axis2=2)
     order = np.argsort(np.nanmin(own, 0), kind="stable")[: 3 * limit] if many else None

@@ -1,6 +1,7 @@
 """How the search went: the best loss of each class as candidates are tried."""
 
 from freqkit.report import figures
+from freqkit.text import shorten
 
 
 def search_curves(losses, classes, ax=None, *, stages=None, limit=7):
@@ -44,7 +45,7 @@ def search_curves(losses, classes, ax=None, *, stages=None, limit=7):
                     color=figures.CYCLE[index],
                     drawstyle="steps-post",
                     linewidth=1.6,
-                    label=figures.shorten(name) if start == 0 else None,
+                    label=shorten(name) if start == 0 else None,
                 )
         else:
             low, middle, high = np.quantile(best, [0.25, 0.5, 0.75], axis=1)

@@ -3,6 +3,7 @@
 import math
 
 from freqkit.report import figures, planes
+from freqkit.text import shorten
 
 
 def dfm_maps(maps, classes, *, rates=None, planted=None, title=None, limit=40):
@@ -84,10 +85,10 @@ def _choose(count, rates, limit):
 
 def _heading(name, rate):
     if not rate:
-        return figures.shorten(name)
+        return shorten(name)
     parts = [f"loss {rate['loss']:.2f}"] if _is_number(rate.get("loss")) else []
     parts += [f"{key.upper()} {100 * rate[key]:.0f}%" for key in ("tpr", "fpr") if _is_number(rate.get(key))]
-    return f"{figures.shorten(name)}\n" + "  ".join(parts)
+    return f"{shorten(name)}\n" + "  ".join(parts)
 
 
 def _is_number(value):

@@ -9,6 +9,7 @@ from freqkit.errors import UsageError
 from freqkit.report import figures
 from freqkit.report.readings import base_of
 from freqkit.results.files import slug
+from freqkit.text import shorten
 
 PANELS = 12
 
@@ -95,7 +96,7 @@ def _panel(axis, place, lines, classes):
             face = "white" if filtered else colour
             axis.scatter(t, value, s=areas, color=face, edgecolors=colour, linewidths=1, zorder=3)
     name, condition = place
-    where = "" if condition == "all" else f"\n{figures.shorten(condition, 34)}"
+    where = "" if condition == "all" else f"\n{shorten(condition, 34)}"
     axis.set_title(f"{name}{where}", fontsize=8.5)
     axis.set_ylim(-0.06, 1.06)
     axis.set_xticks([0.1, 0.3, 0.5, 0.7, 0.9])
@@ -210,7 +211,7 @@ def plot_scatter(result, model=None, *, named=5):
         axis.plot([0, 1], [0, 1], color="#C8C8C8", linewidth=0.8)
         axis.scatter(x, y, s=size, c=strong, alpha=0.75, linewidths=0)
         labelled = sorted((name for name in names if name in top), key=lambda name: -up[name])
-        words = [figures.shorten(name, 18) for name in labelled]
+        words = [shorten(name, 18) for name in labelled]
         spots = [(across[name], up[name]) for name in labelled]
         for word, (left, height) in zip(words, _beside(words, spots, list(zip(x, y, strict=True))), strict=True):
             axis.text(left, height, word, fontsize=7.5, color=figures.INK, ha="left", va="center")
@@ -291,7 +292,7 @@ def plot_gallery(result, model, test_set, dfm, *, preprocessing, name=None, coun
     images = ImageSet(pixels[good], labels, names, paths)
     maps = dfm.masks[[dfm.classes.index(each) for each in strongest]]
     examples = examples_of(model, images, maps, strongest, per_class=per_class, limit=count)
-    words = ", ".join(f"{figures.shorten(each, 12)} {100 * _number(rates[each]):.0f}%" for each in strongest[:4])
+    words = ", ".join(f"{shorten(each, 12)} {100 * _number(rates[each]):.0f}%" for each in strongest[:4])
     return filtered_examples(
         examples, title=f"Classes of highest filtered TPR on {test_set.title}\nTPR through the map: {words}"
     )

@@ -4,6 +4,7 @@ import math
 from typing import NamedTuple
 
 from freqkit.report import figures
+from freqkit.text import shorten
 
 FORMAT = "freqkit-examples-1"
 GAIN = 6.0  # the most by which a faint filtered image is brightened for the eye
@@ -140,7 +141,7 @@ def filtered_examples(examples, *, title=None):
         for side in axis.spines.values():
             side.set_visible(False)
     for row, (label, group) in enumerate(by_class.items()):
-        axes[row, 0].set_ylabel(figures.shorten(label, 16), rotation=0, ha="right", va="center", fontsize=9, labelpad=8)
+        axes[row, 0].set_ylabel(shorten(label, 16), rotation=0, ha="right", va="center", fontsize=9, labelpad=8)
         for column, example in enumerate(group):
             shown, gain = brighten(example.after)
             _tile(axes[row, 2 * column], example.before, label, example.predicted_before, 1.0)
@@ -181,7 +182,7 @@ def _tile(axis, image, label, predicted, gain):
         axis.imshow(shown, interpolation="nearest")
     else:
         axis.imshow(shown, interpolation="antialiased")
-    text = f"{'✓' if right else '✗'} {figures.shorten(predicted, 13)}"
+    text = f"{'✓' if right else '✗'} {shorten(predicted, 13)}"
     axis.set_xlabel(
         text + (f"  ×{gain:.1f}" if gain > 1.05 else ""),
         fontsize=7,

@@ -4,7 +4,7 @@ import functools
 import io
 from pathlib import Path
 
-from freqkit.text import printable, shorten  # noqa: F401
+from freqkit.text import printable
 
 # Okabe-Ito: distinct to readers with any common colour blindness.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW, BLACK = (

@@ -4,6 +4,7 @@ import math
 
 from freqkit.report import figures
 from freqkit.report.svg import number
+from freqkit.text import shorten
 
 
 def plane_maps(maps, classes, *, limits, label, headings=None, signed=True, title=None, limit=40):
@@ -49,7 +50,7 @@ def plane_maps(maps, classes, *, limits, label, headings=None, signed=True, titl
             axis.set_visible(False)
             continue
         picture = draw_plane(axis, maps[place], paint, limits)
-        heading = figures.shorten(classes[place]) + (f"\n{headings[place]}" if headings else "")
+        heading = shorten(classes[place]) + (f"\n{headings[place]}" if headings else "")
         axis.set_title(heading, fontsize=8.5, loc="left")
         axis.tick_params(labelleft=place % columns == 0, labelbottom=place + columns >= count)
     figure.supxlabel("horizontal frequency (cycles/image)", fontsize=9, color=figures.FAINT)
@@ -105,7 +106,7 @@ def on_axis(axis, values, name, *, limits, label, signed):
     picture = draw_plane(axis, np.asarray(values, dtype=np.float64), colours(signed), limits)
     axis.set_xlabel("horizontal frequency (cycles/image)", fontsize=8.5)
     axis.set_ylabel("vertical frequency (cycles/image)", fontsize=8.5)
-    axis.set_title(figures.shorten(name), fontsize=9, loc="left")
+    axis.set_title(shorten(name), fontsize=9, loc="left")
     bar = axis.figure.colorbar(picture, ax=axis, shrink=0.8, pad=0.02)
     bar.ax.tick_params(labelsize=7.5)
     bar.set_label(label, fontsize=8, color=figures.FAINT)

@@ -1,6 +1,7 @@
 """True and false positive rates with their intervals."""
 
 from freqkit.report import figures
+from freqkit.text import shorten
 
 
 def plot_rates(result, ax=None, *, title=None, limit=40):
@@ -30,7 +31,7 @@ def plot_rates(result, ax=None, *, title=None, limit=40):
             before[order], places, "o", color=colour, markerfacecolor="white", markersize=3.5,
             label=f"{name}, whole images",
         )  # fmt: skip
-    axis.set_yticks(range(len(order)), [figures.shorten(result.classes[i]) for i in order], fontsize=8)
+    axis.set_yticks(range(len(order)), [shorten(result.classes[i]) for i in order], fontsize=8)
     axis.set_ylim(len(order) - 0.5, -0.5)
     axis.set_xlim(-0.02, 1.02)
     axis.set_xlabel(

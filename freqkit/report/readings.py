@@ -71,18 +71,9 @@ def by_chance(hits, trials, other_hits, other_trials):
         >>> round(by_chance(1, 10, 0, 90), 6), by_chance(5, 10, 0, 90) < 1e-5
         (0.1, True)
     """
-    called, images = hits + other_hits, trials + other_trials
-    last = min(called, trials)
-    whole = _choose(images, called)
-    logs = [_choose(trials, k) + _choose(other_trials, called - k) - whole for k in range(hits, last + 1)]
-    return min(1.0, math.fsum(map(math.exp, logs)))
+    from scipy.stats import hypergeom
 
-
-def _choose(n, k):
-    """The logarithm of n over k; minus infinity where there is no such choice."""
-    if not 0 <= k <= n:
-        return -math.inf
-    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+    return float(hypergeom.sf(hits - 1, trials + other_trials, hits + other_hits, trials))
 
 
 def readings(names, tpr, fpr, positives, negatives, kept):

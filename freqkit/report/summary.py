@@ -84,7 +84,7 @@ def _draw(parts, rated, masks, where):
             one = rated.found[i]
             planes.draw_plane(axis, masks[i].numpy(), planes.colours(False), (0, 1))
             axis.plot(0, 0, marker="+", color=figures.VERMILION, markersize=5)
-            axis.set_title(f"{figures.shorten(one.name)}\nkeeps {percent(one.kept, 1)}", fontsize=8, loc="left")
+            axis.set_title(f"{shorten(one.name)}\nkeeps {percent(one.kept, 1)}", fontsize=8, loc="left")
             if row == rows - 1:
                 axis.set_xlabel("cycles/image", fontsize=7.5, color=figures.FAINT)
             if column == 0:
@@ -152,7 +152,7 @@ def _bars(axis, ones, total):
             axis.plot(interval, [row + shift] * 2, color=colour, linewidth=1.3)
             axis.plot(value, row + shift, "o", color=colour, markersize=3.6,
                       label={-0.13: "TPR", 0.13: "FPR"}[shift] if row == 0 else None)  # fmt: skip
-    axis.set_yticks(range(len(ones)), [figures.shorten(one.name, 16) for one in ones], fontsize=7.5)
+    axis.set_yticks(range(len(ones)), [shorten(one.name, 16) for one in ones], fontsize=7.5)
     axis.set_ylim(len(ones) - 0.5, -0.5)
     axis.set_xlim(-0.02, 1.02)
     words = "through the class's own map; lines: 95% intervals"

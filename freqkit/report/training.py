@@ -3,6 +3,7 @@
 import math
 
 from freqkit.report import figures
+from freqkit.text import shorten
 
 
 def plot_history(history, *, title=None):
@@ -64,7 +65,7 @@ def learning_curves(curves, ax=None, *, title=None, limit=10):
     styles = ("-", "--")
     for rank, c in enumerate(shown):
         colour, style = figures.CYCLE[rank % len(figures.CYCLE)], styles[rank // len(figures.CYCLE) % 2]
-        axis.plot(steps, mean[:, c], style, color=colour, linewidth=1.8, label=figures.shorten(classes[c]))
+        axis.plot(steps, mean[:, c], style, color=colour, linewidth=1.8, label=shorten(classes[c]))
         if len(several) > 1:
             axis.fill_between(steps, f1[:, :, c].min(0), f1[:, :, c].max(0), color=colour, alpha=0.15, linewidth=0)
     axis.set_ylim(-0.02, 1.02)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from freqkit import report
-from freqkit.report.figures import shorten
+from freqkit.text import shorten
 
 
 def maps(count, size=8):
