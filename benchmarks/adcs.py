@@ -148,7 +148,7 @@ def main(argv=None):
     for key, value in row.items():
         print(f"{key:<24}{value:.6g}" if isinstance(value, float) else f"{key:<24}{value}")
     if args.json:
-        from freqkit.results.files import write_json
+        from freqkit.files.whole import write_json
 
         write_json(args.json, {"machine": harness.machine(), "rows": [row]})
 

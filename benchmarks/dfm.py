@@ -68,7 +68,7 @@ def main(argv=None):
     for key, value in row.items():
         print(f"{key:<24}{value:.4g}")
     if args.json:
-        from freqkit.results.files import write_json
+        from freqkit.files.whole import write_json
 
         write_json(args.json, {"machine": harness.machine(), "settings": vars(args), "rows": [row]})
 

@@ -75,7 +75,7 @@ def main(argv=None, run=step):
     if (why := obstacle()) is not None:
         print(why, file=sys.stderr)
         return 2
-    from freqkit.results.files import write_json
+    from freqkit.files.whole import write_json
 
     report = {"before": harness.machine()}
     tests = run(TESTS)

@@ -84,7 +84,7 @@ def main(argv=None):
             f"{row['top_found']:>14.3f}{row['seconds']:>9.2f}{ratio:>7}"
         )
     if args.json:
-        from freqkit.results.files import write_json
+        from freqkit.files.whole import write_json
 
         facts = {"images": len(images), "patch": args.patch, "seed": args.seed, "candidates": candidates}
         write_json(args.json, {"machine": harness.machine(), "settings": facts, "rows": [row for row, _ in rows]})

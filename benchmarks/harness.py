@@ -165,7 +165,7 @@ def machine():
 
 def save(path, rows):
     """Write rows with the machine they were taken on."""
-    from freqkit.results.files import write_json
+    from freqkit.files.whole import write_json
 
     write_json(path, {"machine": machine(), "rows": rows})
 

@@ -91,7 +91,7 @@ def main(argv=None):
                 flush=True,
             )
     if args.json:
-        from freqkit.results.files import write_json
+        from freqkit.files.whole import write_json
 
         write_json(args.json, {"machine": harness.machine(), "settings": vars(args), "rows": rows})
 

@@ -73,7 +73,7 @@ def main(argv=None):
                 f"{row['planted tpr']:>6.2f}/{row['planted fpr']:.2f}{seconds:>9.1f}", flush=True,
             )  # fmt: skip
     if args.json:
-        from freqkit.results.files import write_json
+        from freqkit.files.whole import write_json
 
         write_json(args.json, {"machine": harness.machine(), "settings": vars(args), "rows": rows})
 

@@ -45,7 +45,7 @@ def synthetic(variant, images_per_class, test_images_per_class, test_seed, kind,
     from freqkit.data import synthetic, write_npy, write_truth
     from freqkit.data.folder import fill_image_folder
     from freqkit.errors import UsageError
-    from freqkit.results.files import atomic_folder
+    from freqkit.files.whole import atomic_folder
 
     out = Path(out)
     if out.exists() and any(out.iterdir()):

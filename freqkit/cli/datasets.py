@@ -53,7 +53,7 @@ def check(folder, write_sums, sums, as_json):
     """
     from freqkit.data import load_images
     from freqkit.data.check import as_sums, checksums, read_sums
-    from freqkit.results.files import atomic_write
+    from freqkit.files.whole import atomic_write
 
     images = load_images(folder, image_size=32, on_bad_image="skip")
     record = images.record

@@ -72,11 +72,11 @@ def run(
     from freqkit.data import synthetic
     from freqkit.engine import Silent, score
     from freqkit.errors import UsageError
+    from freqkit.files.whole import write_json
     from freqkit.measures import recovery
     from freqkit.models import load_model, save_weights
     from freqkit.report import write_pictures
     from freqkit.results.clean import CleanRates
-    from freqkit.results.files import write_json
     from freqkit.search import hfss
     from freqkit.training import evaluate, train
 

@@ -31,7 +31,7 @@ def doctor(
     \b
     freqkit doctor --data-dir /data --model resnet50.a1_in1k --pretrained --published results-imagenet.csv
     """
-    from freqkit.measures.doctor import check_model, check_sets
+    from freqkit.measures.evaluation.doctor import check_model, check_sets
 
     findings, sets = check_sets(
         [name.strip() for name in on.split(",") if name.strip()], data_dir, relaxed=relaxed, class_map=class_map

@@ -12,7 +12,7 @@ from freqkit.cli.progress import watcher
 from freqkit.cli.searchers import clean_facts, show_clean
 from freqkit.cli.tables import percent, show_table
 from freqkit.cli.values import Device, resolve_device
-from freqkit.results.files import slug
+from freqkit.files.whole import slug
 
 NOTES = 6  # how many notes of sets are said
 SETS = (
@@ -102,8 +102,9 @@ def evaluate(
     from freqkit.measures import SelectedOnTestSet
     from freqkit.measures import evaluate as measure
     from freqkit.measures.evaluation import parse_on
+    from freqkit.measures.evaluation.readings import readings_of_evaluation
     from freqkit.models import model_names
-    from freqkit.report.readings import READINGS, readings_of_evaluation, shortcuts_sentence
+    from freqkit.report.readings import READINGS, shortcuts_sentence
     from freqkit.results.store import Store
 
     names = model_names(models, pretrained=flags["pretrained"])

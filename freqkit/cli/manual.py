@@ -102,7 +102,7 @@ def _terms():
 
 def write(folder):
     """Write all pages below a folder; returns their paths."""
-    from freqkit.results.files import atomic_write
+    from freqkit.files.whole import atomic_write
 
     paths = []
     for name, text in pages().items():

@@ -62,7 +62,8 @@ def rates(dfm, rest, interval, confidence, resamples, seed, out, overwrite, log_
     from freqkit.errors import UsageError
     from freqkit.measures import SelectedOnTestSet
     from freqkit.measures import rates as measure
-    from freqkit.report.readings import READINGS, readings_of, shortcuts_sentence
+    from freqkit.measures.rates import readings_of
+    from freqkit.report.readings import READINGS, shortcuts_sentence
 
     context = click.get_current_context()
     take_published_order(context)

@@ -38,7 +38,7 @@ def read_config(file, command):
     Raises:
         click.UsageError: the file is no mapping, is for another command, or has a name that is no flag.
     """
-    from freqkit.results.reading import fit, read_yaml, shown
+    from freqkit.files.reading import fit, read_yaml, shown
 
     try:
         content = fit(read_yaml(file), {"command?": (str, None)}, file)
@@ -85,7 +85,7 @@ def _as_typed(value, parameter, where):
 
 
 def _shown(value):
-    from freqkit.results.reading import shown
+    from freqkit.files.reading import shown
 
     return shown(value, 40)
 
@@ -119,7 +119,7 @@ def write_config(context, path):
     import yaml
 
     from freqkit import __version__
-    from freqkit.results.files import atomic_write
+    from freqkit.files.whole import atomic_write
 
     name = context.command_path.split(" ", 1)[-1]
     again = shlex.join(["freqkit", *name.split(), "--config", path.name, "--out", "NEW"])
@@ -173,7 +173,7 @@ def recorded(function):
 
 
 def _finished(out):
-    from freqkit.results.files import read_run
+    from freqkit.files.whole import read_run
 
     return (Path(out) / "run.json").is_file() and read_run(out).get("status") == "finished"
 

@@ -40,8 +40,8 @@ def rerun(context, run, out, overwrite, as_json):
     freqkit rerun runs/resnet20 --out runs/again
     """
     from freqkit.errors import UsageError
-    from freqkit.results.files import read_run
-    from freqkit.results.reading import fit, read_yaml, shown
+    from freqkit.files.reading import fit, read_yaml, shown
+    from freqkit.files.whole import read_run
 
     run, out = Path(run), Path(out)
     file = run / "run.yaml"
@@ -92,13 +92,13 @@ def compare(first, second):
 
 def _bytes(path):
     if path.name == "demo.json" and path.is_file():
-        from freqkit.results.reading import read_json
+        from freqkit.files.reading import read_json
 
         known = read_json(path)
         known.pop("seconds", None)
         return json.dumps(known, sort_keys=True).encode()
     if path.name == "comparison.csv" and path.is_file():
-        from freqkit.results.reading import read_csv
+        from freqkit.files.reading import read_csv
 
         rows = [row for _, row in read_csv(path, ())]
         return json.dumps([{name: row[name] for name in row if name != "seconds"} for row in rows]).encode()

@@ -154,8 +154,9 @@ def run_searcher(name, model, images, flags, ranks, show_plan):
 def facts_of(result, out):
     """What --json prints of any search."""
     names = ("forwards", "backwards", "forward_equivalents", "seconds")
-    from freqkit.report.readings import READINGS, readings_of_search
-    from freqkit.report.sections import same_maps
+    from freqkit.report.readings import READINGS
+    from freqkit.report.words import same_maps
+    from freqkit.search.pages import readings_of_search
 
     found = readings_of_search(result)
     rows = [{**row, "reading": READINGS[one.word]} for row, one in zip(result.table(), found, strict=True)]
@@ -201,8 +202,9 @@ def show_classes(result, *, title, limit=30):
     """Print the classes of any search's result, best TPR - FPR first."""
     rows = sorted(result.table(), key=lambda row: -row["TPR-FPR"])
     extra = "stage" if "stage" in rows[0] else "unfiltered loss"
-    from freqkit.report.readings import readings_of_search, shortcuts_sentence
-    from freqkit.report.sections import same_maps
+    from freqkit.report.readings import shortcuts_sentence
+    from freqkit.report.words import same_maps
+    from freqkit.search.pages import readings_of_search
 
     show_clean(result.clean)
     for caution in same_maps(result.classes, result.masks):

@@ -53,7 +53,7 @@ def table(
     freqkit table runs/ood --set imagenet-a --condition "all, 200 logits" --format timm
     """
     from freqkit.errors import UsageError
-    from freqkit.results.files import write_rows
+    from freqkit.files.whole import write_rows
     from freqkit.results.store import Store, markdown, pivot, read_robustbench, read_timm, timm_table
 
     how = "json" if as_json else how

@@ -13,8 +13,8 @@ from freqkit.data.image_set import ImageSet
 from freqkit.data.npy_files import read_array
 from freqkit.data.object_arrays import load_object_array
 from freqkit.errors import UsageError
-from freqkit.results.files import atomic_write
-from freqkit.results.reading import shown
+from freqkit.files.reading import shown
+from freqkit.files.whole import atomic_write
 
 
 @dataclass

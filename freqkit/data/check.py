@@ -8,7 +8,7 @@ from pathlib import Path
 from freqkit.data.class_lists import read_lines, sorted_folders
 from freqkit.data.pictures import named_image
 from freqkit.errors import UsageError
-from freqkit.results.reading import shown
+from freqkit.files.reading import shown
 from freqkit.text import composed
 
 

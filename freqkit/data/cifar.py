@@ -10,8 +10,8 @@ from freqkit.data.arrays import Packed
 from freqkit.data.class_lists import check_names, class_list, read_names
 from freqkit.data.folder import few
 from freqkit.errors import UsageError
-from freqkit.results.pickles import PlainArray, load_plain
-from freqkit.results.reading import reading, regular
+from freqkit.files.pickles import PlainArray, load_plain
+from freqkit.files.reading import reading, regular
 
 CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 _BATCHES = [f"data_batch_{i}" for i in range(1, 6)]

@@ -7,7 +7,7 @@ import unicodedata
 from pathlib import Path
 
 from freqkit.errors import UsageError
-from freqkit.results.reading import read_text, refuse, regular, shown
+from freqkit.files.reading import read_text, refuse, regular, shown
 from freqkit.text import composed, plain_line
 
 LISTS = Path(__file__).with_name("lists")

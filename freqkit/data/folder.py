@@ -12,8 +12,8 @@ from freqkit.data.class_lists import check_files, class_names, order_note, sorte
 from freqkit.data.image_set import ImageSet, first_by_hash, pixel_digest, published_places, split_names
 from freqkit.data.pictures import check_size, named_image, open_image, reason_of
 from freqkit.errors import BadImageError, UsageError
-from freqkit.results.files import atomic_folder
-from freqkit.results.reading import shown
+from freqkit.files.reading import shown
+from freqkit.files.whole import atomic_folder
 from freqkit.text import composed, plain_line
 
 NAMED = 5  # how many bad files a message names

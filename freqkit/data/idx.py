@@ -10,7 +10,7 @@ import numpy as np
 from freqkit.data.arrays import Packed
 from freqkit.data.npy_files import what_begins
 from freqkit.errors import UsageError
-from freqkit.results.reading import reading, refuse, regular
+from freqkit.files.reading import reading, refuse, regular
 
 FASHION = [
     "T-shirt or top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",

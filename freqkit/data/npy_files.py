@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from freqkit.results.reading import reading, refuse, regular
+from freqkit.files.reading import reading, refuse, regular
 from freqkit.text import plain_line
 
 MAGIC = b"\x93NUMPY"

@@ -2,7 +2,7 @@
 
 After its head such a file is a pickle. Only its shape is followed: an array of objects, each a number, an array of
 numbers or a torch tensor on the CPU, whose storage is what torch.save wrote before 1.6. The machine of
-`freqkit.results.pickles` follows it: each of the few names that numpy and torch write there has a stand-in, and
+`freqkit.files.pickles` follows it: each of the few names that numpy and torch write there has a stand-in, and
 everything else is refused.
 """
 
@@ -13,8 +13,8 @@ import numpy as np
 
 from freqkit.data.npy_files import read_head
 from freqkit.errors import UsageError
-from freqkit.results.pickles import Call, Inert, read_stream
-from freqkit.results.reading import shown
+from freqkit.files.pickles import Call, Inert, read_stream
+from freqkit.files.reading import shown
 
 _OPCODES = {
     "PROTO", "FRAME", "STOP", "MARK", "MEMOIZE", "BINPUT", "LONG_BINPUT", "PUT", "BINGET", "LONG_BINGET", "GET", "POP",

@@ -9,7 +9,7 @@ import threading
 
 import numpy as np
 
-from freqkit.results.reading import POINTER
+from freqkit.files.reading import POINTER
 from freqkit.text import plain_line
 
 # Formats of Pillow that start another program (EPS), only hand over to one, or unpack without a bound (FITS).

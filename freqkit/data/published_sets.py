@@ -37,7 +37,7 @@ from freqkit.data.npy_files import read_array, read_head
 from freqkit.data.pictures import is_image, named_image, reason_of
 from freqkit.data.published_sources import Arrays, Files, Shards, hub_dataset, read_shards
 from freqkit.errors import BadImageError, UsageError
-from freqkit.results.reading import read_json, refuse, shown
+from freqkit.files.reading import read_json, refuse, shown
 from freqkit.text import composed, plain_line
 
 BENCHMARK = (

@@ -10,7 +10,7 @@ from freqkit.data.npy_files import read_array
 from freqkit.data.pictures import MOST_BYTES, named_image
 from freqkit.data.tar_members import members_of
 from freqkit.errors import UsageError
-from freqkit.results.reading import shown
+from freqkit.files.reading import shown
 from freqkit.text import plain_line
 
 _LABEL = 4096  # bytes of a .cls

@@ -14,8 +14,8 @@ import torch
 
 from freqkit.data.image_set import ImageSet
 from freqkit.errors import UsageError
-from freqkit.results.files import write_json, write_safetensors
-from freqkit.results.reading import read_tensors
+from freqkit.files.reading import read_tensors
+from freqkit.files.whole import write_json, write_safetensors
 
 CLASSES = ("C0", "C1", "C2", "C3")
 # Fewest and most frequencies drawn per image, as seen in the published tiles (C0: beside its special set).

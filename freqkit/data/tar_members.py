@@ -8,7 +8,7 @@ import tarfile
 from dataclasses import dataclass
 
 from freqkit.errors import UsageError
-from freqkit.results.reading import reading, regular
+from freqkit.files.reading import reading, regular
 from freqkit.text import plain_line
 
 BLOCK = 512

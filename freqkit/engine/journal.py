@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from freqkit.errors import Interrupted, UsageError
-from freqkit.results.reading import fit, parse_json, regular, shown
+from freqkit.files.reading import fit, parse_json, regular, shown
 
 _HEADER = b'{"format": "freqkit-journal-1"}\n'
 _FRAME = struct.Struct("<II")

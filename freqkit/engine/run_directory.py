@@ -8,8 +8,8 @@ from pathlib import Path
 from freqkit.engine import ranks
 from freqkit.engine.journal import Journal
 from freqkit.errors import UsageError
-from freqkit.results.files import read_run, write_json
-from freqkit.results.reading import reading
+from freqkit.files.reading import reading
+from freqkit.files.whole import read_run, write_json
 
 # Every name that freqkit writes into a run directory; nothing else is ever removed.
 _WRITTEN = (

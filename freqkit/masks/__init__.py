@@ -2,6 +2,8 @@
 
 import importlib
 
+from freqkit.registry import DFM_FILES, find
+
 _PUBLIC = {
     "BitMasks": "bits",
     "pack": "bits",
@@ -41,15 +43,9 @@ _PUBLIC = {
     "radius": "shapes",
     "ring": "shapes",
     "wedge": "shapes",
-    "DfmFile": "dfm_files",
-    "dfm_of_run": "dfm_files",
-    "import_pickle": "dfm_files",
-    "load_dfm": "dfm_files",
-    "save_dfm": "dfm_files",
-    "read_pickle": "pickles",
 }
 
-__all__ = sorted(_PUBLIC)
+__all__ = sorted({*_PUBLIC, *DFM_FILES})  # DFM files stand with the results, and are offered here as before
 
 
 def __getattr__(name):
@@ -57,6 +53,9 @@ def __getattr__(name):
         value = getattr(importlib.import_module(f"freqkit.masks.{_PUBLIC[name]}"), name)
         globals()[name] = value
         return value
+    found = find(DFM_FILES, name)
+    if found is not None:
+        return found
     raise AttributeError(f"module 'freqkit.masks' has no attribute {name!r}")
 
 

@@ -1,10 +1,10 @@
 """One published quantity per file."""
 
+from freqkit.engine.attacks import Attack, Attacked, attack
 from freqkit.measures.adcs import AdcsResult, ClassSpectra, adcs
-from freqkit.measures.attacks import Attack, Attacked, attack
 from freqkit.measures.band_stop import BandStopResult, band_stop
 from freqkit.measures.evaluation import EvaluationResult, evaluate
-from freqkit.measures.groups import curves, mean_corruption_error
+from freqkit.measures.evaluation.groups import curves, mean_corruption_error
 from freqkit.measures.rates import RatesResult, newcombe, rates, wilson
 from freqkit.measures.recovery import Recovery, recovery
 from freqkit.measures.selection import SelectedOnTestSet

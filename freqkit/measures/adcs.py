@@ -12,11 +12,17 @@ import torch
 
 from freqkit.engine import Silent, ranks
 from freqkit.errors import UsageError
+from freqkit.files.reading import in_range, read_tensors
+from freqkit.files.whole import RECORD
 from freqkit.models.classifier import channel_triple
 from freqkit.models.normalisation import scale_fault
 from freqkit.ops import spectrum
-from freqkit.results.files import RECORD
-from freqkit.results.reading import in_range, read_tensors
+from freqkit.report.blocks import Cell, Drawing, Part, Section, Table
+from freqkit.report.pages import files_of, part
+from freqkit.report.planes import index_of, on_axis, plane_maps
+from freqkit.report.provenance import provenance_rows
+from freqkit.report.sections import NAMED_LINES, gallery
+from freqkit.report.svg import Axes, signed
 
 PRESETS = ("default", "iccv2023")
 CHANNELS = ("grey", "mean", "per")
@@ -201,7 +207,7 @@ class AdcsResult:
 
     def save(self, path):
         """Write one safetensors file, atomically: "maps", "counts", and the rest as JSON in its header."""
-        from freqkit.results.files import write_safetensors
+        from freqkit.files.whole import write_safetensors
 
         about = {
             "format": FORMAT,
@@ -329,8 +335,8 @@ def _of_classes(images, batch_size, how, progress):
 
     def sums(label):
         own = ClassSpectra([images.classes[label]], size, **how)
-        for part in members[label].split(batch_size):
-            own.add(images.images[part], torch.zeros(len(part), dtype=torch.int64))
+        for some in members[label].split(batch_size):
+            own.add(images.images[some], torch.zeros(len(some), dtype=torch.int64))
         return {"sums": own.sums[0].numpy()}
 
     tiles = [(f"class-{label}", len(own), label) for label, own in enumerate(members)]
@@ -448,3 +454,112 @@ def centred_plane(half, height):
     rows, columns = torch.arange(height // 2 + 1, height), torch.arange(width)
     rest = half[..., height - rows, :][..., (-columns) % width]
     return torch.fft.fftshift(torch.cat([half, rest], -2), dim=(-2, -1))
+
+
+def plot_adcs(result, ax=None, *, of=None, title=None):
+    """The ADCS map of each class: blue where it has more energy than most classes, orange where less.
+
+    Args:
+        result: a `freqkit.measures.AdcsResult`; three channels are averaged.
+        ax: a matplotlib axis for the map of one class; None: a figure of all classes.
+        of: with `ax`, the class, by name or number; default the first.
+        title: a line above the maps.
+
+    Returns:
+        A matplotlib Figure, or `ax`; colours from -(C-1) to C-1.
+    """
+    maps = result.maps.double()
+    maps = maps.mean(1) if maps.ndim == 4 else maps
+    top = len(result.classes) - 1
+    label = "classes with less energy, minus classes with more"
+    if ax is not None:
+        index = index_of(result.classes, of)
+        return on_axis(ax, maps[index], result.classes[index], limits=(-top, top), label=label, signed=True)
+    title = title or "ADCS: where each class has more energy than the others"
+    return plane_maps(maps, result.classes, limits=(-top, top), label=label, title=title)
+
+
+@part(files_of("freqkit-adcs-1"))
+def adcs_part(path, record):
+    """Class spectra compared."""
+    from freqkit.measures import AdcsResult
+
+    result = AdcsResult.load(path)
+    values = result.maps.double()
+    values = (values.mean(1) if values.ndim == 4 else values).numpy()
+    top = max(1, len(result.classes) - 1)
+    rows = result.table()
+    bands = [name for name in rows[0] if name.startswith("band")]
+    maps = [
+        (row["class"], f"mean {signed(row['mean'])}", f"ADCS of {row['class']}: blue where it has more energy than most"
+         " classes, orange where less.", plane / top)
+        for row, plane in zip(rows, values, strict=True)
+    ]  # fmt: skip
+    radius, means = result.radial()
+    means = means.mean(1) if means.ndim == 3 else means
+    side = min(values.shape[-2:])
+    inside = radius <= side / 2
+    axes_names = result.classes[:NAMED_LINES]
+    ranges = means[:, inside]
+    axes = Axes(
+        (0, float(radius[inside][-1])), (float(ranges.min()), float(ranges.max())), right=120,
+        x_label="radius of the frequency, cycles/image", y_label="mean ADCS over the ring",
+        alt="Mean ADCS of each class over rings of equal frequency.",
+    )  # fmt: skip
+    ends = []
+    for i, name in enumerate(axes_names):
+        points = list(zip(radius[inside].tolist(), means[i, inside].tolist(), strict=True))
+        axes.line(points, i, name=name)
+        ends.append((points[-1][1], name, i))
+    axes.names(ends)
+    strongest = max(rows, key=lambda row: row[bands[-1]])
+    weakest = min(rows, key=lambda row: row[bands[-1]])
+    low, high = max(rows, key=lambda row: row[bands[0]]), min(rows, key=lambda row: row[bands[0]])
+    even = "all classes are even: none has more energy than the others."
+    sentences = [
+        f"At high frequencies (from {round(3 * side / 8)} cycles/image on) "
+        + (f"{strongest['class']} has more energy than most classes (mean ADCS {signed(strongest[bands[-1]], 1)} of at"
+           f" most {top:+d}), and {weakest['class']} less ({signed(weakest[bands[-1]], 1)})."
+           if strongest[bands[-1]] > weakest[bands[-1]] else even),
+        f"At low frequencies (below {round(side / 8)} cycles/image) "
+        + (f"{low['class']} leads ({signed(low[bands[0]], 1)}) and {high['class']} comes last"
+           f" ({signed(high[bands[0]], 1)})." if low[bands[0]] > high[bands[0]] else even),
+        "This is a statement about the images alone: no model was asked.",
+    ]  # fmt: skip
+    cautions = result.cautions()
+    if cautions:
+        sentences = [f"In the few images at hand: {text[0].lower()}{text[1:]}" for text in sentences[:2]] + sentences[
+            2:
+        ]
+    table = Table(
+        [("class", "left", None), ("images", "right", None), ("mean", "right", "ADCS"), ("least", "right", None),
+         ("most", "right", None), *((f"{name}", "right", "radial band") for name in bands)],
+        [
+            [Cell(row["class"], href=f"#adcs-{i}"), Cell.of(row["images"], f"{row['images']:,}"),
+             Cell.of(row["mean"], signed(row["mean"])), Cell.of(row["least"], signed(row["least"], 0)),
+             Cell.of(row["most"], signed(row["most"], 0)),
+             *(Cell.of(row[name], signed(row[name])) for name in bands)]
+            for i, row in enumerate(rows)
+        ],
+        search=True,
+    )  # fmt: skip
+    about = result.record
+    return Part(
+        "Where each class has more energy than the others",
+        sentences,
+        [(str(len(rows)), "classes compared"), (f"{about.get('images', 0):,}", "images")],
+        [("Quantity", f"ADCS, preset {result.definition['preset']}"), ("Formula", result.definition["formula"]),
+         ("Energy", result.definition["energy"]), ("Channels", result.definition["channel"])],
+        [
+            Section("Classes", [table], "Bands are quarters of half the image side, from low to high frequencies; the"
+                    " last holds the corners too. +k: more energy than k more classes than those that have more.",
+                    key="adcs-classes"),
+            Section("ADCS maps", [gallery(maps, tuple(values.shape[-2:]), "adcs", signed=True)],
+                    "Each bin is one frequency. Blue: the class has more energy there than most classes; orange: less;"
+                    f" blank: as many above as below. Full colour is ±{top}.", key="adcs"),
+            Section("ADCS by radius", [Drawing.of(axes)],
+                    "The maps averaged over rings: left the coarse structure of the images, right the finest."
+                    + (f" The first {NAMED_LINES} classes." if len(rows) > NAMED_LINES else ""), key="adcs-radius"),
+        ],
+        provenance_rows(about), cautions=cautions, order=30, subtitle="Class spectra",
+    )  # fmt: skip

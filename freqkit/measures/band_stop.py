@@ -10,6 +10,7 @@ is the relative confusion matrix: the change, in percent of the n_i images of cl
 
 import itertools
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,9 +18,17 @@ import torch
 
 from freqkit.engine import Scorer
 from freqkit.errors import UsageError
+from freqkit.files.reading import COUNT, in_range, read_tensors
+from freqkit.files.whole import RECORD
+from freqkit.report import figures
+from freqkit.report.blocks import Cell, Panels, Part, Section, Table
+from freqkit.report.pages import files_of, part
+from freqkit.report.planes import colours, index_of
+from freqkit.report.provenance import cost_rows, model_rows, provenance_rows
+from freqkit.report.svg import matrix, percent
+from freqkit.report.words import clean_cautions, clean_rows, steps_of, weights_cautions
 from freqkit.results.clean import CleanRates
-from freqkit.results.files import RECORD
-from freqkit.results.reading import COUNT, in_range, read_tensors
+from freqkit.text import shorten
 
 FORMAT = "freqkit-band-stop-1"
 COLUMNS = ("removed", "class", "images", "clean TPR", "TPR", "change", "clean FPR", "FPR")
@@ -108,7 +117,7 @@ class BandStopResult:
 
     def save(self, path):
         """Write one safetensors file, atomically, and beside it the table as .csv."""
-        from freqkit.results.files import write_csv, write_safetensors
+        from freqkit.files.whole import write_csv, write_safetensors
 
         path = Path(path)
         header = {
@@ -274,3 +283,187 @@ def _choices(remove, bands):
     if not chosen or not good or len(set(chosen)) < len(chosen):
         raise UsageError(f"band_stop: remove must list distinct tuples of bands 1..{bands}; got {remove!r}.")
     return chosen
+
+
+def plot_band_stop(result, ax=None, *, of=None, title=None, limit=12):
+    """One relative confusion matrix for each choice of removed bands; with more than `limit` classes the change of
+    each class's own images, the `limit` * 3 largest.
+
+    Args:
+        result: a `freqkit.measures.BandStopResult`.
+        ax: a matplotlib axis for one choice of bands; None: a figure of all.
+        of: with `ax`, the removed bands, a name of `result.names` or its number; default those that cost most accuracy.
+        title: a line above.
+        limit: largest number of classes drawn as matrices.
+
+    Returns:
+        A matplotlib Figure, or `ax`; blue: more often than without a filter, orange: less often.
+    """
+    import numpy as np
+
+    change = result.relative_confusion[:, :, result.class_index].numpy()
+    names = [shorten(name, 14) for name in result.classes]
+    many = len(names) > limit
+    own = np.diagonal(change, axis1=1, axis2=2)
+    order = np.argsort(np.nanmin(own, 0), kind="stable")[: 3 * limit] if many else None
+    if ax is not None:
+        chosen = index_of(result.names, of, (-result.accuracy[1:]).tolist())
+        if many:
+            picture = _changes(ax, own[[chosen]], order, names, [result.names[chosen]])
+        else:
+            picture = _one(ax, change[chosen], names)
+            ax.set_xlabel("called", fontsize=8.5)
+            ax.set_ylabel("true", fontsize=8.5)
+            accuracy = 100 * float(result.accuracy[chosen + 1])
+            ax.set_title(f"without {result.names[chosen]}: accuracy {accuracy:.0f}%", fontsize=9, loc="left")
+        _bar(ax.figure, picture, [ax], many)
+        return figures.literal(ax)
+    if many:
+        figure = figures.new_figure(1.8 + 0.62 * len(own), 1.3 + 0.22 * len(order))
+        axes = [figure.subplots()]
+        picture = _changes(axes[0], own, order, names, result.names)
+    else:
+        columns = min(3, len(change))
+        rows = math.ceil(len(change) / columns)
+        side = 1.1 + 0.24 * len(names)
+        figure = figures.new_figure(columns * side + 1.9, rows * (side + 0.05) + 0.6)
+        axes = list(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat)
+        for place, axis in enumerate(axes):
+            if place >= len(change):
+                axis.set_visible(False)
+                continue
+            picture = _one(axis, change[place], names)
+            accuracy = 100 * float(result.accuracy[place + 1])
+            axis.set_title(f"without {result.names[place]}: {accuracy:.0f}%", fontsize=8.5)
+        figure.supxlabel("called", fontsize=8.5)
+        figure.supylabel("true", fontsize=8.5)
+    _bar(figure, picture, axes, many)
+    edges = ", ".join(f"{edge:g}" for edge in result.edges)
+    figure.suptitle(
+        f"{title or 'Band-stop test: what classes are taken for when bands are removed'}\n"
+        f"accuracy without a filter {100 * float(result.accuracy[0]):.0f}%; bands begin at 0, {edges} cycles/image",
+        fontsize=9.5,
+    )
+    return figure
+
+
+def _shaded(axis, values):
+    """Values in percent points, orange below nought and blue above."""
+    for side in axis.spines.values():
+        side.set_color("#B0B0B0")
+    return axis.imshow(values, cmap=colours(True), vmin=-100, vmax=100, aspect="auto")
+
+
+def _one(axis, change, names):
+    """A relative confusion matrix."""
+    import numpy as np
+
+    picture = _shaded(axis, change)
+    axis.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
+    axis.set_yticks(range(len(names)), names, fontsize=7)
+    axis.tick_params(length=0)
+    if len(names) <= 6:
+        for (i, j), value in np.ndenumerate(change):
+            if math.isfinite(value) and abs(value) >= 0.5:
+                colour = "white" if abs(value) > 60 else figures.INK
+                axis.text(j, i, f"{value:+.0f}", ha="center", va="center", fontsize=7.5, color=colour)
+    return picture
+
+
+def _changes(axis, own, order, names, removed):
+    """The change of each class's own images, a column for each choice of bands."""
+    picture = _shaded(axis, own[:, order].T)
+    axis.set_yticks(range(len(order)), [names[i] for i in order], fontsize=7.5)
+    axis.set_xticks(range(len(own)), [f"-{name}" for name in removed], fontsize=8, rotation=30, ha="right")
+    return picture
+
+
+def _bar(figure, picture, axes, many):
+    bar = figure.colorbar(picture, ax=axes, shrink=0.75, aspect=28)
+    words = "change of TPR (percent points)" if many else "change (percent of the true class's images)"
+    bar.set_label(words, fontsize=8)
+    bar.ax.tick_params(labelsize=7.5)
+
+
+@part(files_of("freqkit-band-stop-1"))
+def band_stop_part(path, record):
+    """What classes are taken for when bands of frequencies are removed."""
+    from freqkit.measures import BandStopResult
+
+    result = BandStopResult.load(path)
+    names, accuracy = result.names, result.accuracy.tolist()
+    tpr = result.tpr.tolist()
+    worst = min(range(len(names)), key=lambda p: accuracy[p + 1])
+    best = max(range(len(names)), key=lambda p: accuracy[p + 1])
+    hurt = max(
+        ((p, c) for p in range(len(names)) for c in range(len(result.classes))),
+        key=lambda one: _number(tpr[0][one[1]]) - _number(tpr[one[0] + 1][one[1]]),
+    )
+    without = [f"{name} ({_ranges(bands, result.edges)})" for name, bands in zip(names, result.removed, strict=True)]
+    sentences = [
+        f"Whole, {percent(accuracy[0], 1)} of the images are recognised. Without {without[worst]} only"
+        f" {percent(accuracy[worst + 1], 1)} are, the most costly of these choices; without {without[best]} still"
+        f" {percent(accuracy[best + 1], 1)}.",
+        f"{result.classes[hurt[1]]} loses most: without {without[hurt[0]]} its TPR falls from"
+        f" {percent(tpr[0][hurt[1]])} to {percent(tpr[hurt[0] + 1][hurt[1]])}.",
+    ]
+    fewest = int(result.confusion[0].sum(1).min())
+    cautions = weights_cautions(result.record) + clean_cautions(result.clean)
+    cautions += [steps_of(fewest).strip()] if steps_of(fewest) else []
+    columns = [("class", "left", None), ("whole images", "right", "TPR")]
+    columns += [(f"− {name}", "right", "TPR") for name in names]
+    rows = [
+        [Cell(name), *(Cell.of(values[c], percent(values[c])) for values in tpr)]
+        for c, name in enumerate(result.classes)
+    ]
+    rows.append([Cell("all"), *(Cell.of(value, percent(value, 1)) for value in accuracy)])
+    edges = ", ".join(f"{edge:g}" for edge in result.edges)
+    sections = [
+        Section("Classes", [Table(columns, rows, search=True)], "TPR of each class, whole and without the named"
+                f" bands. Bands begin at radii of {edges} cycles/image; B1 is the lowest.",
+                key="band-stop-classes"),
+    ]  # fmt: skip
+    if result.confusion.shape[2] == len(result.classes) <= 20:
+        drawings = []
+        for name, change in zip(names, result.relative_confusion.nan_to_num(0), strict=True):
+            alt = (
+                f"Relative confusion without {name}: rows true classes, columns the model's answers, in percent points."
+            )
+            grid = matrix(change.tolist(), result.classes, result.classes, alt=alt, values=(change / 100).tolist(),
+                          signed=True)  # fmt: skip
+            drawings.append((f"without {name}", grid))
+        sections.append(
+            Section("Relative confusion", [Panels(drawings)],
+                    "Row: a class; column: the model's answer. How many percent points more (blue) or fewer (orange) of"
+                    " a class's images get each name than without a filter. Blue off the diagonal is where a class goes"
+                    " when its band is missing.", key="relative-confusion")
+        )  # fmt: skip
+    about = result.record
+    return Part(
+        "What classes are taken for when bands are removed", sentences,
+        [(percent(accuracy[0]), "recognised, whole images"), (percent(accuracy[worst + 1]), f"without {names[worst]}")],
+        [*model_rows(about), *clean_rows(result.clean), ("Bands begin at", f"{edges} cycles/image")],
+        sections, cost_rows(about), provenance_rows(about), cautions, order=32, subtitle="Bands removed",
+    )  # fmt: skip
+
+
+def _ranges(bands, edges):
+    """Radii of some bands in words, neighbours joined.
+
+    Example:
+        >>> _ranges((1, 2), [4, 8, 12]), _ranges((1, 3), [4, 8, 12]), _ranges((3, 4), [4, 8, 12])
+        ('0–8 cycles/image', '0–4 and 8–12 cycles/image', 'from 8 cycles/image on')
+    """
+    limits = [0, *edges, None]
+    joined = []
+    for low, high in ((limits[band - 1], limits[band]) for band in sorted(bands)):
+        if joined and joined[-1][1] == low:
+            joined[-1][1] = high
+        else:
+            joined.append([low, high])
+    words = [f"{low:g}–{high:g}" if high is not None else f"from {low:g}" for low, high in joined]
+    return " and ".join(words) + " cycles/image" + (" on" if joined[-1][1] is None else "")
+
+
+def _number(value):
+    return 0.0 if value != value else value

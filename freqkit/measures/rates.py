@@ -15,16 +15,24 @@ import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from freqkit.engine import Scorer
 from freqkit.errors import UsageError
+from freqkit.files.reading import Number, in_range, read_tensors
+from freqkit.files.whole import RECORD
 from freqkit.measures.selection import SelectedOnTestSet, selected_places
+from freqkit.report import figures
+from freqkit.report.blocks import Drawing, Part, Section
+from freqkit.report.pages import files_of, part
+from freqkit.report.provenance import cost_rows, model_rows, provenance_rows
+from freqkit.report.readings import CONFIDENCE, readings
+from freqkit.report.sections import class_table, rates_figure
+from freqkit.report.svg import matrix
+from freqkit.report.words import clean_cautions, clean_rows, headline, verdict, weights_cautions
 from freqkit.results.clean import CleanRates
-from freqkit.results.files import RECORD
-from freqkit.results.intervals import newcombe, wilson
-from freqkit.results.reading import Number, in_range, read_tensors
+from freqkit.statistics import _bootstrap, newcombe, wilson
+from freqkit.text import shorten
 
 INTERVALS = ("wilson", "bootstrap")
 CONFUSIONS_UP_TO = 64  # classes up to which "auto" keeps a whole confusion matrix for every mask
@@ -145,7 +153,7 @@ class RatesResult:
 
     def save(self, path):
         """Write one safetensors file, atomically, and beside it the table as .csv."""
-        from freqkit.results.files import write_csv, write_safetensors
+        from freqkit.files.whole import write_csv, write_safetensors
 
         path = Path(path)
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
@@ -387,20 +395,115 @@ def _result(dfm, own, matrices, same, interval, confidence, resamples, seed, sco
     )  # fmt: skip
 
 
-def _bootstrap(column, own, counts, confidence, resamples, seed):
-    """Percentile intervals [M, 2] of TPR, FPR and TPR - FPR, images redrawn within each true class.
+def plot_rates(result, ax=None, *, title=None, limit=40):
+    """TPR and FPR of each class seen through its own mask, largest difference first.
 
-    Redrawing n images of which k were taken for the class gives a binomial number: no image is needed again.
+    Args:
+        result: a `freqkit.measures.RatesResult`.
+        ax: a matplotlib axis to draw on; None: a new figure.
+        title: a line above.
+        limit: at most this many classes.
+
+    Returns:
+        A matplotlib Figure, or `ax`: dots with their intervals, open dots without a mask.
     """
-    generator = np.random.Generator(np.random.Philox(key=np.array([seed, 0], np.uint64)))
-    n = counts.numpy()
-    tails = [100 * (1 - confidence) / 2, 100 * (1 + confidence) / 2]
-    limits = []
-    for taken, c in zip(column.numpy(), own.tolist(), strict=True):
-        share = np.divide(taken, n, out=np.zeros(len(n)), where=n > 0)
-        drawn = generator.binomial(n, share, (resamples, len(n)))
-        others = n.sum() - n[c]
-        tpr = drawn[:, c] / n[c] if n[c] else np.full(resamples, math.nan)
-        fpr = (drawn.sum(1) - drawn[:, c]) / others if others else np.full(resamples, math.nan)
-        limits.append([np.percentile(values, tails) for values in (tpr, fpr, tpr - fpr)])
-    return list(torch.from_numpy(np.array(limits)).unbind(1))
+    order = result.tpr_minus_fpr.nan_to_num(-2).argsort(descending=True, stable=True)[:limit].tolist()
+    axis = ax if ax is not None else figures.new_figure(6.4, 1.3 + 0.3 * len(order)).subplots()
+    clean = (result.clean_tp.double() / result.positives, result.clean_fp.double() / result.negatives)
+    sides = (
+        ("TPR", figures.BLUE, -0.12, result.tpr, result.tpr_interval, clean[0]),
+        ("FPR", figures.VERMILION, 0.12, result.fpr, result.fpr_interval, clean[1]),
+    )
+    for name, colour, shift, value, interval, before in sides:
+        places = [row + shift for row in range(len(order))]
+        axis.hlines(places, interval[order, 0], interval[order, 1], color=colour, linewidth=1.6)
+        axis.plot(value[order], places, "o", color=colour, markersize=4.5, label=f"{name}, through the mask")
+        axis.plot(
+            before[order], places, "o", color=colour, markerfacecolor="white", markersize=3.5,
+            label=f"{name}, whole images",
+        )  # fmt: skip
+    axis.set_yticks(range(len(order)), [shorten(result.classes[i]) for i in order], fontsize=8)
+    axis.set_ylim(len(order) - 0.5, -0.5)
+    axis.set_xlim(-0.02, 1.02)
+    axis.set_xlabel(
+        f"share of the images recognised as the class; bars: {100 * result.definition['confidence']:g}% intervals",
+        fontsize=8.5,
+    )
+    axis.tick_params(labelsize=8)
+    axis.grid(axis="x", color="#E4E4E4", linewidth=0.7)
+    axis.set_axisbelow(True)
+    for side in ("top", "right", "left"):
+        axis.spines[side].set_visible(False)
+    if ax is not None:
+        axis.legend(fontsize=7.5, frameon=False, loc="best")
+        return figures.literal(axis)
+    figure = axis.figure
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    lines = [title or "How well each class is told apart through its dominant frequencies"]
+    if len(order) < len(result.classes):
+        lines.append(f"{len(order)} of {len(result.classes)} classes, by TPR - FPR")
+    figure.suptitle("\n".join(lines), fontsize=10.5)
+    return figure
+
+
+@part(files_of("freqkit-rates-1"))
+def rates_part(path, record):
+    """Rates on a test set: intervals, and what is taken for what."""
+    from freqkit.measures import RatesResult
+    from freqkit.results.clean import CleanRates
+
+    result = RatesResult.load(path)
+    found = readings_of(result)
+    clean = result.clean
+    # Of the classes that have a map, in the order of the maps.
+    mapped = CleanRates(result.classes, result.positives, result.clean_tp, result.clean_tp + result.clean_fp, [],
+                        result.clean_confusion.shape[1], result.still)  # fmt: skip
+    more = {}
+    interval, confidence, how = result.definition["interval"], result.definition["confidence"], ""
+    if (interval, confidence) != ("wilson", CONFIDENCE):  # asked for; the readings stand on those of every page
+        low, high = result.difference_interval.T.tolist()
+        words = f"{100 * confidence:g}% {interval}"
+        more |= {f"{words}, from": low, f"{words}, to": high}
+        how = f" {words}: the interval of TPR − FPR that was asked for."
+    sections = [class_table(found, more, key="tested-classes", title="Rates on the test images", maps="", clean=mapped)]
+    sections[0].how += how
+    logits = result.clean_confusion.shape[1]
+    if len(result.classes) == logits and logits <= 40:
+        change = (result.own_row.double() / result.positives[:, None].clamp_min(1)).tolist()
+        sections.append(
+            Section(
+                "What each class is taken for, through its own map",
+                [
+                    Drawing(
+                        matrix(
+                            result.own_row.tolist(), result.classes, result.classes, values=change,
+                            alt="Rows: the images of a class seen through its map; columns: what the model calls them.",
+                        )
+                    )
+                ],
+                "Row: the images of a class, each seen through the map of that class. Column: the model's answer."
+                " A dark diagonal means that the class survives its own filter.",
+                key="taken-for",
+            )
+        )  # fmt: skip
+    cautions = weights_cautions(result.record) + clean_cautions(clean)
+    if result.selected_on_test_set:
+        cautions.append("These maps were selected on the very images they are tested on, so the rates are too good.")
+    elif result.selected_on_test_set is None:
+        cautions.append(
+            "It is not known on which images these maps were selected; if on these, the rates are too good."
+        )
+    about = result.record
+    return Part(
+        "How well each class is told apart through its frequencies", verdict(found, tested=True, clean=clean),
+        headline(found, clean), [*model_rows(about), *clean_rows(clean),
+          ("Intervals", f"{result.definition['interval']},"
+          f" {100 * result.definition['confidence']:g}%")],
+        [s for s in sections if s], cost_rows(about), provenance_rows(about), cautions, order=15,
+        subtitle="On the test images", found=found, clean=clean, **rates_figure(found, maps=""),
+    )  # fmt: skip
+
+
+def readings_of(rates):
+    """`Reading`s of a `freqkit.measures.RatesResult`."""
+    return readings(rates.classes, rates.tpr, rates.fpr, rates.positives, rates.negatives, rates.coverage)

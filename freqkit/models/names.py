@@ -4,9 +4,9 @@ import fnmatch
 from pathlib import Path
 
 from freqkit.errors import UsageError
+from freqkit.files.reading import read_text
 from freqkit.models.load import timm_package
 from freqkit.models.networks import BUILT_IN
-from freqkit.results.reading import read_text
 
 
 def model_names(given, *, pretrained=False):

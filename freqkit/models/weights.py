@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 from freqkit.errors import UsageError
-from freqkit.results.files import atomic_write
-from freqkit.results.pickles import check_checkpoint
-from freqkit.results.reading import read_tensors, reading, shown
+from freqkit.files.pickles import check_checkpoint
+from freqkit.files.reading import read_tensors, reading, shown
+from freqkit.files.whole import atomic_write
 from freqkit.text import plain_line
 
 # Where training scripts put the weights inside a checkpoint, and what wrappers put before each key.

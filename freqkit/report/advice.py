@@ -3,7 +3,7 @@
 import shlex
 from pathlib import Path
 
-from freqkit.results.reading import fit, read_yaml
+from freqkit.files.reading import fit, read_yaml
 
 # Flags of a search that `freqkit rates` has, too: which model, which images, and how they are read.
 SHARED = (

@@ -106,27 +106,6 @@ def _planted(planted, name, shape):
     return bins
 
 
-def plot_dfm(dfm, ax=None, *, of=None, planted=None, title=None):
-    """The maps of a file, with the share of the frequencies that each keeps.
-
-    Args:
-        dfm: a `freqkit.masks.DfmFile`.
-        ax: a matplotlib axis for the map of one class; None: a figure of all classes.
-        of: with `ax`, the class, by name or number; default the first.
-        planted: optional dict class name -> bool `[H, W]`, centred: known bins to outline.
-        title: a line above the maps.
-
-    Returns:
-        A matplotlib Figure, or `ax`.
-    """
-    if ax is not None:
-        index = planes.index_of(dfm.classes, of)
-        return one_dfm(ax, dfm.masks[index], dfm.classes[index], planted=planted)
-    kept = dfm.coverage.touched.tolist()
-    words = f"{100 * min(kept):.1f} to {100 * max(kept):.1f}% of the frequencies kept" if kept else None
-    return dfm_maps(dfm.masks, dfm.classes, planted=planted, title=title or words)
-
-
 def one_dfm(axis, values, name, *, planted=None):
     """The map of one class on an axis of the caller's, with units; the axis."""
     import numpy as np

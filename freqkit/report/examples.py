@@ -1,9 +1,12 @@
 """Example images before and after a class's map has filtered them, with what the model says of each."""
 
 import math
+from pathlib import Path
 from typing import NamedTuple
 
 from freqkit.report import figures
+from freqkit.report.blocks import Pairs, Section
+from freqkit.report.svg import photo_uri
 from freqkit.text import shorten
 
 FORMAT = "freqkit-examples-1"
@@ -20,64 +23,13 @@ class Example(NamedTuple):
     predicted_after: str
 
 
-def examples_of(model, images, maps, classes, *, class_index=None, per_class=4, limit=12):
-    """Filter the first images of each class with its class's map, and ask the model about both.
-
-    Args:
-        model: a `freqkit.models.Classifier`.
-        images: a `freqkit.data.ImageSet`.
-        maps: effective masks `[C, H, W]`, real, centred.
-        classes: the C names of the maps, all of them among `images.classes`.
-        class_index: the logit of each of `images.classes`; default: they are the logits.
-        per_class: images per class: the first ones, never the best ones.
-        limit: at most this many classes.
-
-    Returns:
-        list of Example, class by class.
-
-    The filter acts on the normalised image, as the search does: y = Re IDFT2(m DFT2((x - mean)/std));
-    the picture shows y·std + mean.
-    """
-    import torch
-
-    from freqkit.engine.forward import model_device
-    from freqkit.ops import spectral_filter, spectrum
-
-    device = model_device(model)
-    logit = range(len(images.classes)) if class_index is None else [int(i) for i in class_index]
-    names = dict(zip(logit, images.classes, strict=True))
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (model.mean, model.std))
-    # the operator takes torch's layout, a map is centred
-    masks = torch.fft.ifftshift(torch.as_tensor(maps, dtype=torch.float32), dim=(-2, -1))
-    found, was_training = [], model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            for place, label in list(enumerate(classes))[:limit]:
-                chosen = (images.labels == images.classes.index(label)).nonzero().flatten()[:per_class]
-                before = images.images[chosen].float() / 255
-                after = spectral_filter(spectrum(before, mean=model.mean, std=model.std), masks[place : place + 1])[0]
-                said = [
-                    [names.get(i, f"logit {i}") for i in logits.argmax(1).tolist()]
-                    for logits in (model(before.to(device)), model.network(after.to(device)))
-                ]
-                pixels = after * std + mean
-                found += [
-                    Example(label, before[i].numpy(), pixels[i].numpy(), said[0][i], said[1][i])
-                    for i in range(len(chosen))
-                ]
-    finally:
-        model.train(was_training)
-    return found
-
-
 def save_examples(path, examples):
     """Write examples as one safetensors file, atomically: images as uint8, filtered ones as float16."""
     import json
 
     import torch
 
-    from freqkit.results.files import write_safetensors
+    from freqkit.files.whole import write_safetensors
 
     about = [[e.label, e.predicted_before, e.predicted_after] for e in examples]
     before = torch.stack([torch.as_tensor(e.before) for e in examples])
@@ -93,7 +45,7 @@ def load_examples(path):
         UsageError: the file is no such file.
     """
     from freqkit.errors import UsageError
-    from freqkit.results.reading import read_tensors
+    from freqkit.files.reading import read_tensors
 
     tensors, about = read_tensors(
         path, "a file of example images", format=FORMAT,
@@ -189,3 +141,38 @@ def _tile(axis, image, label, predicted, gain):
         labelpad=2,
         color=figures.BLUE if right else figures.VERMILION,
     )
+
+
+def examples_section(path):
+    """Images before and after, when the run kept them."""
+    from freqkit.report.examples import load_examples
+
+    path = Path(path)
+    file = (path if path.is_dir() else path.parent) / "examples.safetensors"
+    if not file.exists():
+        return []
+    from freqkit.report.examples import brighten
+
+    by_class = {}
+    for example in load_examples(file):
+        after, gain = brighten(example.after)
+        by_class.setdefault(example.label, []).append(
+            {
+                "before": photo_uri(example.before),
+                "after": photo_uri(after),
+                "said_before": example.predicted_before,
+                "said_after": example.predicted_after + (f" ×{gain:.1f}" if gain > 1.05 else ""),
+                "right_before": example.predicted_before == example.label,
+                "right_after": example.predicted_after == example.label,
+            }
+        )
+    return [
+        Section(
+            "Images before and after",
+            [Pairs(list(by_class.items()))],
+            "The first images of each class (not the best): as they are, and with only the frequencies of the class's"
+            " map. Under each the model's answer, ✓ when it is the true class. ×n: the contrast of a faint filtered"
+            " image is raised n times for the eye, not for the model.",
+            key="examples",
+        )
+    ]

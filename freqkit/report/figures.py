@@ -90,7 +90,7 @@ def save_figure(figure, path, *, dpi=150):
     Raises:
         ValueError: another ending.
     """
-    from freqkit.results.files import atomic_write
+    from freqkit.files.whole import atomic_write
 
     kind = Path(path).suffix.lower().lstrip(".")
     if kind not in ("png", "svg"):
@@ -115,3 +115,20 @@ def plain_axes(axis, *, x_grid=False):
     axis.set_axisbelow(True)
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
+
+
+def log_counts(axis):
+    """A logarithmic x axis whose ticks, 1, 2 and 5 of each power of ten, are whole numbers in full."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+
+
+def key(label, **line):
+    """A line for a legend that stands for no data; `line`: keywords of `matplotlib.lines.Line2D`."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], label=label, **line)

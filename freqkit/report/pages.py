@@ -1,20 +1,14 @@
 """Which kinds of result there are, and how each is found in a directory.
 
-A new kind of result is one function with the decorator `part` in one of `MODULES`: it gets the path where its kind was
-found and the directory's run.json, and returns a `Part` (or None).
+A new kind of result is one function with the decorator `part` in one of `freqkit.registry.PAGES`: it gets the path
+where its kind was found and the directory's run.json, and returns a `Part` (or None).
 """
 
 from pathlib import Path
 
-from freqkit.results.reading import TEXT, fit, parse_json, reading, refuse, regular
+from freqkit.files.reading import TEXT, fit, parse_json, reading, refuse, regular
+from freqkit.registry import PAGES
 
-MODULES = (
-    "freqkit.report.search_pages",
-    "freqkit.report.comparison_pages",
-    "freqkit.report.measure_pages",
-    "freqkit.report.training_pages",
-    "freqkit.report.evaluation_pages",
-)
 MAKERS = []
 
 
@@ -32,12 +26,12 @@ def parts_of(path):
     """(parts, run.json or None) of a run directory or a result file."""
     import importlib
 
-    for module in MODULES:
+    for module in PAGES:
         importlib.import_module(module)
     path = Path(path)
     record = None
     if path.is_dir() and (path / "run.json").is_file():
-        from freqkit.results.files import read_run
+        from freqkit.files.whole import read_run
 
         record = read_run(path)
     parts = []

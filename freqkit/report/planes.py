@@ -3,7 +3,6 @@
 import math
 
 from freqkit.report import figures
-from freqkit.report.svg import number
 from freqkit.text import shorten
 
 
@@ -127,92 +126,3 @@ def index_of(classes, of, strength=None):
     if isinstance(of, bool) or not isinstance(of, int) or not 0 <= of < len(classes):
         raise ValueError(f"plot: of must be a class name or a number 0..{len(classes) - 1}; got {of!r}.")
     return of
-
-
-def plot_adcs(result, ax=None, *, of=None, title=None):
-    """The ADCS map of each class: blue where it has more energy than most classes, orange where less.
-
-    Args:
-        result: a `freqkit.measures.AdcsResult`; three channels are averaged.
-        ax: a matplotlib axis for the map of one class; None: a figure of all classes.
-        of: with `ax`, the class, by name or number; default the first.
-        title: a line above the maps.
-
-    Returns:
-        A matplotlib Figure, or `ax`; colours from -(C-1) to C-1.
-    """
-    maps = result.maps.double()
-    maps = maps.mean(1) if maps.ndim == 4 else maps
-    top = len(result.classes) - 1
-    label = "classes with less energy, minus classes with more"
-    if ax is not None:
-        index = index_of(result.classes, of)
-        return on_axis(ax, maps[index], result.classes[index], limits=(-top, top), label=label, signed=True)
-    title = title or "ADCS: where each class has more energy than the others"
-    return plane_maps(maps, result.classes, limits=(-top, top), label=label, title=title)
-
-
-def plot_removal(result, ax=None, *, of=None, which="masks", planted=None, title=None):
-    """What a removal or gradient search found.
-
-    Args:
-        result: a `freqkit.results.RemovalResult`.
-        ax: a matplotlib axis for the map of one class; None: a figure of all classes.
-        of: with `ax`, the class, by name or number; default that of the largest TPR - FPR.
-        which: "masks": the dominant frequency maps at the result's level; "increase": by how much each
-            class's loss grows when a frequency is removed, each map scaled by its 99th percentile.
-        planted: optional dict class name -> bool `[H, W]`, centred: known bins to outline on the masks.
-        title: a line above the maps.
-
-    Returns:
-        A matplotlib Figure, or `ax`.
-    """
-    if which not in ("masks", "increase"):
-        raise ValueError(f"plot_removal: which must be 'masks' or 'increase'; got {which!r}.")
-    index = None if ax is None else index_of(result.classes, of, result.tpr_minus_fpr)
-    if which == "masks":
-        from freqkit.report.dfms import dfm_maps, one_dfm
-
-        if ax is not None:
-            return one_dfm(ax, result.masks[index], result.classes[index], planted=planted)
-        rates = [{"loss": row["loss"], "tpr": row["TPR"], "fpr": row["FPR"]} for row in result.table()]
-        title = title or f"Each class's dominant {100 * result.level:g}% of the frequencies"
-        return dfm_maps(result.masks, result.classes, rates=rates, planted=planted, title=title)
-    words = title or "What removing a frequency costs each class"
-    return _increases(result.maps("increase").numpy(), result.classes, ax, index, words)
-
-
-def plot_estimate(estimate, ax=None, *, of=None, title=None):
-    """By how much each class's loss is estimated to grow when a frequency is removed.
-
-    Args:
-        estimate: a `freqkit.search.GradientEstimate`.
-        ax: a matplotlib axis for the map of one class; None: a figure of all classes, each on a scale of its own.
-        of: with `ax`, the class, by name or number; default the first.
-        title: a line above the maps.
-
-    Returns:
-        A matplotlib Figure, or `ax`.
-    """
-    classes = estimate.classes or [f"class {i}" for i in range(estimate.total.shape[1])]
-    return _increases(estimate.maps().numpy(), classes, ax, None if ax is None else index_of(classes, of),
-                      title or "What removing a frequency would cost each class, estimated")  # fmt: skip
-
-
-def _increases(maps, classes, ax, index, title):
-    """Changes of the loss [C, H, W] in nats; one class on `ax`, or all, each scaled by its 99th percentile."""
-    import numpy as np
-
-    if ax is not None:
-        reach = np.nanpercentile(np.abs(maps[index]), 99) or 1.0
-        label = "increase of the loss (nats)"
-        return on_axis(ax, maps[index], classes[index], limits=(-reach, reach), label=label, signed=True)
-    scale = np.array([np.nanpercentile(np.abs(plane), 99) or 1.0 for plane in maps])
-    return plane_maps(
-        maps / scale[:, None, None],
-        classes,
-        limits=(-1, 1),
-        label="increase of the loss, as a share of the class's scale",
-        headings=[f"scale {number(value, 2)} nats" for value in scale],
-        title=title,
-    )

@@ -1,8 +1,8 @@
 """What a pair of rates says of a class, in one word, by one rule for tables, figures and sentences.
 
 This is the one place that says what a shortcut is: TPR and FPR through the class's map, and how sure they are. Pages,
-comparisons, the command line and the demonstration ask here. The groups of `freqkit.measures.groups` are the paper's,
-by filtered TPR alone, and are called so.
+comparisons, the command line and the demonstration ask here. The groups of `freqkit.measures.evaluation.groups` are
+the paper's, by filtered TPR alone, and are called so.
 """
 
 import math
@@ -88,7 +88,7 @@ def readings(names, tpr, fpr, positives, negatives, kept):
     The intervals are Wilson's of the rates and Newcombe's of their difference, at 95%, whatever intervals a result has
     beside them: one class has one reading.
     """
-    from freqkit.results.intervals import newcombe, wilson
+    from freqkit.statistics import newcombe, wilson
 
     tpr, fpr = (torch.as_tensor(v, dtype=torch.float64) for v in (tpr, fpr))
     positives, negatives = (torch.as_tensor(v, dtype=torch.int64) for v in (positives, negatives))
@@ -109,50 +109,6 @@ def readings(names, tpr, fpr, positives, negatives, kept):
             word = "none"
         found.append(Reading(name, t, f, *three, p, float(kept[i]), word, n))
     return found
-
-
-def readings_of(rates):
-    """`Reading`s of a `freqkit.measures.RatesResult`."""
-    return readings(rates.classes, rates.tpr, rates.fpr, rates.positives, rates.negatives, rates.coverage)
-
-
-def readings_of_evaluation(result, model, *, set=None, condition=None):
-    """`Reading`s of one model of a `freqkit.measures.EvaluationResult`: of the classes that have a filtered TPR and,
-    from images of other classes, a filtered FPR; [] where that was not asked.
-
-    Args:
-        result: the `EvaluationResult`. model: its name there.
-        set, condition: where; default the in-distribution images.
-    """
-    if set is None:
-        set, condition = base_of(result)
-    both = {"filtered TPR": {}, "filtered FPR": {}}
-    for row in result.rows:
-        place = (row["model"], row["set"], row["condition"])
-        if row["class"] and place == (model, set, condition) and row["metric"] in both and row["value"] is not None:
-            both[row["metric"]][row["class"]] = row["value"], row["n"]
-    names = [name for name in both["filtered TPR"] if name in both["filtered FPR"]]
-    (tpr, positives), (fpr, negatives) = (
-        [[both[metric][name][k] for name in names] for k in (0, 1)] for metric in ("filtered TPR", "filtered FPR")
-    )
-    share = result.record.get("coverage", {})
-    return readings(names, tpr, fpr, positives, negatives, [share.get(name, math.nan) for name in names])
-
-
-def base_of(result):
-    """(set, condition) of an evaluation's in-distribution images, as its rows name them; ("", "") for none."""
-    identity = result.record.get("identity", {})
-    for one in identity.get("sets", []):
-        if f"{one['set']} {one['condition']}".strip() == identity.get("base"):
-            return one["set"], one["condition"] or "all"
-    return "", ""
-
-
-def readings_of_search(result):
-    """`Reading`s of a `SearchResult` or `RemovalResult`, on the images that it searched."""
-    others = int(result.counts.sum()) - result.counts
-    kept = [row["coverage"] for row in result.table()]
-    return readings(result.classes, result.tpr, result.fpr, result.counts, others, kept)
 
 
 def shortcuts_sentence(found, where=""):

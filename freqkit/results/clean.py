@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from freqkit.results.intervals import wilson
+from freqkit.statistics import wilson
 
 NAMED = 4  # classes named in a caution
 CLEAN_COLUMNS = ("clean TPR", "clean FPR", "recognised whole", "still recognised")

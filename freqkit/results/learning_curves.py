@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from freqkit.errors import UsageError
-from freqkit.results.files import write_csv, write_safetensors
-from freqkit.results.reading import in_range, read_tensors
+from freqkit.files.reading import in_range, read_tensors
+from freqkit.files.whole import write_csv, write_safetensors
 
 FORMAT = "freqkit-learning-1"
 

@@ -1,6 +1,6 @@
 """One way to read the directory of any finished search."""
 
-from freqkit.results.files import read_run
+from freqkit.files.whole import read_run
 from freqkit.results.removal_result import RemovalResult
 from freqkit.results.search_result import SearchResult
 

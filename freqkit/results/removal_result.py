@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from freqkit.errors import UsageError
+from freqkit.files.reading import Number, in_range, read_tensors, shown
+from freqkit.files.whole import read_run, write_csv, write_json, write_safetensors
 from freqkit.results.clean import CLEAN_COLUMNS, CleanRates, clean_columns
-from freqkit.results.files import read_run, write_csv, write_json, write_safetensors
-from freqkit.results.reading import Number, in_range, read_tensors, shown
 
 TIES = ("include", "exclude")
 COLUMNS = (

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from freqkit.errors import UsageError
+from freqkit.files.reading import COUNT, in_range, read_tensors
+from freqkit.files.whole import read_run, write_csv, write_json, write_safetensors
 from freqkit.results.clean import CLEAN_COLUMNS, CleanRates, clean_columns
-from freqkit.results.files import read_run, write_csv, write_json, write_safetensors
-from freqkit.results.reading import COUNT, in_range, read_tensors
 from freqkit.results.scores import Scores
 
 STAGE = "freqkit-stage-1"

@@ -14,8 +14,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from freqkit.errors import UsageError
-from freqkit.results.files import of_cell
-from freqkit.results.reading import fit, number_in, read_csv, read_json, read_text, reading, regular, shown
+from freqkit.files.reading import fit, number_in, read_csv, read_json, read_text, reading, regular, shown
+from freqkit.files.whole import of_cell
 from freqkit.text import plain_line
 
 COLUMNS = ("model", "set", "condition", "class", "metric", "value", "ci_low", "ci_high", "n", "definition")

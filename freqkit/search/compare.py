@@ -9,9 +9,9 @@ import torch
 from freqkit import masks as mask_room
 from freqkit.engine import Scorer, Silent
 from freqkit.errors import UsageError
+from freqkit.files.reading import COUNT, SECONDS, Number, read_json
+from freqkit.files.whole import CLEAN, DATA, MODEL, write_csv, write_json
 from freqkit.results.clean import CleanRates
-from freqkit.results.files import CLEAN, DATA, MODEL, write_csv, write_json
-from freqkit.results.reading import COUNT, SECONDS, Number, read_json
 from freqkit.search.evolve import evolve
 from freqkit.search.gradient import gradient
 from freqkit.search.greedy import greedy

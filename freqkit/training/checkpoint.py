@@ -5,8 +5,8 @@ import json
 import torch
 
 from freqkit.errors import UsageError
-from freqkit.results.files import write_safetensors
-from freqkit.results.reading import read_tensors, shown
+from freqkit.files.reading import read_tensors, shown
+from freqkit.files.whole import write_safetensors
 
 FORMAT = "freqkit-checkpoint-1"
 
@@ -26,7 +26,7 @@ def read_checkpoint(path, facts=dict):
     """(nested dicts of tensors, facts) of `write_checkpoint`.
 
     Args:
-        facts: the kind that they must be of, see `freqkit.results.reading.fit`.
+        facts: the kind that they must be of, see `freqkit.files.reading.fit`.
 
     Raises:
         UsageError: the file is no checkpoint of freqkit.

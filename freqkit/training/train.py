@@ -12,9 +12,9 @@ from torch import nn
 
 from freqkit.data.augment import Augment, key, mix
 from freqkit.errors import UsageError
+from freqkit.files.reading import COUNT
 from freqkit.models.weights import save_weights
 from freqkit.results.learning_curves import LearningCurves
-from freqkit.results.reading import COUNT
 from freqkit.training.checkpoint import (
     optimizer_state,
     read_checkpoint,
@@ -29,7 +29,7 @@ from freqkit.training.recipes import recipe as make_recipe
 from freqkit.training.spectral import normalised
 
 HISTORY = ("epoch", "lr", "loss", "accuracy", "val_loss", "val_accuracy")
-# What a checkpoint must hold beside tensors; a kind of freqkit.results.reading.fit
+# What a checkpoint must hold beside tensors; a kind of freqkit.files.reading.fit
 _FACTS = {
     "epoch": COUNT, "step": COUNT, "history": [dict.fromkeys(HISTORY, (float, None))],
     "val": ({"loss": float, "accuracy": float}, None), "optimizer": {str: (float, bool, None)},
@@ -423,7 +423,7 @@ def _run_in(state, out, resume, overwrite, keep_every, tensorboard, progress):
     """The training in a run directory, which the first rank writes."""
     from freqkit.engine.journal import finish_tile_on_signal
     from freqkit.engine.run_directory import RunDirectory
-    from freqkit.results.files import write_csv
+    from freqkit.files.whole import write_csv
 
     first = state.ranks.first
     checkpoint = out / "checkpoint.safetensors"

@@ -163,7 +163,7 @@ def test_all_that_is_printed_goes_through_say_and_tell():
 
 
 def test_names_of_cells_come_back():
-    from freqkit.results.files import as_cell, of_cell
+    from freqkit.files.whole import as_cell, of_cell
 
     for name in (*EVERYTHING, "'=1", "''", "-1", "+", "'", "@x", "\t=1", "'s Gravenhage", ""):
         cell = as_cell(name)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from freqkit.results.files import atomic_write
+from freqkit.files.whole import atomic_write
 
 HERE = Path(__file__).resolve().parent
 # The oldest and a recent architecture; `FREQKIT_TEST_ARCHS="75 80 86 89 90 100 120"` compiles them all.

@@ -147,12 +147,12 @@ def formats(root):
     from freqkit.cli.records import read_config
     from freqkit.engine import Journal, RunDirectory, status
     from freqkit.errors import UsageError
+    from freqkit.files.pickles import load_plain
     from freqkit.masks import import_pickle, load_dfm
     from freqkit.measures import AdcsResult, BandStopResult, RatesResult
     from freqkit.measures.evaluation import EvaluationResult
     from freqkit.models import read_state_dict
     from freqkit.results import LearningCurves, load_result
-    from freqkit.results.pickles import load_plain
     from freqkit.results.store import Store, read_results, read_robustbench, read_timm
     from freqkit.search import Comparison
 

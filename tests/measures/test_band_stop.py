@@ -82,7 +82,7 @@ def test_save_load_plot(images, tmp_path):
     assert plot_band_stop(again).axes
     assert plot_band_stop(again, limit=2).axes
     with pytest.raises(UsageError, match="no band-stop file"):
-        from freqkit.results.files import write_safetensors
+        from freqkit.files.whole import write_safetensors
 
         write_safetensors(tmp_path / "x.safetensors", {"a": torch.ones(1)}, {})
         BandStopResult.load(tmp_path / "x.safetensors")

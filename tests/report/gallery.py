@@ -295,7 +295,7 @@ def train(case):
                 *((i, 0.1, 2 / i, 1 - 1 / i, 2.2 / i, 0.9 - 0.8 / i) for i in (1, 2, 3)),
             ]
         )
-    from freqkit.results.files import write_csv
+    from freqkit.files.whole import write_csv
 
     curves = case.random(len(steps), case.classes).cummax(0).values.tolist()
     write_csv(case.folder / "learning.csv", ["step", "accuracy", *case.names],

@@ -137,7 +137,7 @@ def test_a_search_says_how_to_test_its_maps(pages):
 
 @KIND
 def test_every_heading_of_every_table_is_a_term(pages, kind):
-    from freqkit.report.html import Table
+    from freqkit.report.blocks import Table
     from freqkit.report.pages import parts_of
 
     page = pages(kind, "three")

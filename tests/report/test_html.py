@@ -281,7 +281,7 @@ def test_a_summary_is_one_small_picture(tmp_path, searched):
 
 
 def test_a_summary_cuts_the_verdict_but_no_caution():
-    from freqkit.report.html import Part
+    from freqkit.report.blocks import Part
     from freqkit.report.summary import LINES, _text
 
     words = _text(Part("", [f"Sentence {i}." for i in range(40)], cautions=["Only ten images."])).splitlines()

@@ -13,8 +13,9 @@ from freqkit.engine import Interrupted, Silent
 from freqkit.measures import adcs
 from freqkit.models import load_model
 from freqkit.report import advice, write_report
+from freqkit.report.provenance import cost_rows
 from freqkit.report.readings import by_chance, readings
-from freqkit.report.sections import cost_rows, more_than_asked, same_maps, verdict
+from freqkit.report.words import more_than_asked, same_maps, verdict
 from freqkit.results.clean import CleanRates
 from freqkit.search import hfss, learned, removal
 

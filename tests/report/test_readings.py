@@ -9,9 +9,11 @@ import torch
 from freqkit.data import load_images, synthetic, write_image_folder
 from freqkit.masks import DfmFile, low_pass, save_dfm
 from freqkit.measures import evaluate, rates
+from freqkit.measures.evaluation.readings import readings_of_evaluation
+from freqkit.measures.rates import readings_of
 from freqkit.models import load_model
 from freqkit.report import write_report
-from freqkit.report.readings import READINGS, readings, readings_of, readings_of_evaluation, shortcuts_sentence
+from freqkit.report.readings import READINGS, readings, shortcuts_sentence
 
 from .test_html import Page
 

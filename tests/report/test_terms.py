@@ -31,7 +31,7 @@ FLAGS = {
 def columns():
     """Columns of every CSV, and keys of the rows that --json prints."""
     from freqkit.measures.adcs import AdcsResult
-    from freqkit.measures.doctor import Finding
+    from freqkit.measures.evaluation.doctor import Finding
     from freqkit.results import removal_result, search_result, store
     from freqkit.training.train import HISTORY
 

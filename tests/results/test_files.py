@@ -10,12 +10,12 @@ import pytest
 
 import freqkit
 from freqkit.data import load_images, synthetic, write_image_folder
-from freqkit.results.files import atomic_folder, atomic_write
+from freqkit.files.whole import atomic_folder, atomic_write
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(freqkit.__file__).resolve().parents[1])}
 WRITING = """
 import sys
-from freqkit.results.files import {0}
+from freqkit.files.whole import {0}
 with {0}(sys.argv[1]) as made:
     print("begun", flush=True)
     sys.stdin.read()

@@ -16,9 +16,9 @@ import pytest
 import torch
 
 from freqkit.errors import MissingFile, UsageError, stopped_by_sigterm, torchrun
-from freqkit.results.files import atomic_write
-from freqkit.results.pickles import load_plain
-from freqkit.results.reading import fit, parse_json, read_csv, read_json, read_text, read_yaml, shown
+from freqkit.files.pickles import load_plain
+from freqkit.files.reading import fit, parse_json, read_csv, read_json, read_text, read_yaml, shown
+from freqkit.files.whole import atomic_write
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 12\n"
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from freqkit.errors import UsageError
-from freqkit.results.files import write_csv
+from freqkit.files.whole import write_csv
 from freqkit.results.store import (
     COLUMNS,
     Store,

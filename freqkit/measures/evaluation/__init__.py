@@ -9,11 +9,11 @@ from contextlib import nullcontext
 
 from freqkit.engine import RunDirectory, Silent
 from freqkit.errors import UsageError
+from freqkit.measures.evaluation.groups import THRESHOLDS
 from freqkit.measures.evaluation.protocol import PRESETS, Condition, Settings, parse_on, preprocessing_for
 from freqkit.measures.evaluation.result import FORMAT, EvaluationResult
 from freqkit.measures.evaluation.rows import averaged
 from freqkit.measures.evaluation.run import Run
-from freqkit.measures.groups import THRESHOLDS
 from freqkit.results.store import COLUMNS
 
 __all__ = [
@@ -61,9 +61,10 @@ def evaluate(
     that are recognised whole; "filtered FPR": images of *other* classes through this
     class's map, from a share `cross` of the images with a map drawn for each (a model that says c to anything filtered
     has it high, too; the rows' n is the number of these pairs). Of whole sets: "top-1", "top-5", "mean TPR" (unweighted
-    mean over classes), their filtered twins, "AvgTPR shortcut@t", "AvgTPR other@t" (see `freqkit.measures.groups`),
-    "mean error", "CE" and "mCE" on corruptions, "ReaL top-1". On sets of a known part of ImageNet's classes all is
-    given twice: among all logits, and (condition "... 200 logits") among those of the part alone.
+    mean over classes), their filtered twins, "AvgTPR shortcut@t", "AvgTPR other@t" (see
+    `freqkit.measures.evaluation.groups`), "mean error", "CE" and "mCE" on corruptions, "ReaL top-1". On sets of a known
+    part of ImageNet's classes all is given twice: among all logits, and (condition "... 200 logits") among those of
+    the part alone.
 
     "cvpr2025" follows the published scripts in everything that is not asked for (an argument that is given runs as
     given, also when it equals the default): squash on ImageNet-C, -v2, -Sketch and centre crop elsewhere; no FPR

@@ -12,9 +12,9 @@ import torch
 from freqkit.data.corruptions import check as check_corruption
 from freqkit.data.corruptions import corrupt
 from freqkit.data.published_sets import Reader, TestSet, refuse_bad
+from freqkit.engine.attacks import attack
 from freqkit.engine.forward import Forward
 from freqkit.errors import UsageError
-from freqkit.measures.attacks import attack
 from freqkit.measures.evaluation.reading import CannotResume, Fingerprinted, rows
 from freqkit.measures.evaluation.rows import Rows
 from freqkit.measures.evaluation.work import NO_MASK, UNREADABLE, Work, cross_name

@@ -9,8 +9,8 @@ import torch
 from freqkit.data.corruptions import check as check_corruption
 from freqkit.data.preprocessing import Preprocessing, of_model
 from freqkit.data.published_sets import TestSet, class_list
+from freqkit.engine.attacks import Attack
 from freqkit.errors import UsageError
-from freqkit.measures.attacks import Attack
 from freqkit.measures.evaluation.result import FORMAT
 
 PRESETS = ("default", "cvpr2025")

@@ -71,7 +71,7 @@ class EvaluationResult:
 
     def save(self, directory):
         """Write results.csv (atomically)."""
-        from freqkit.results.files import write_csv
+        from freqkit.files.whole import write_csv
 
         write_csv(Path(directory) / "results.csv", COLUMNS, self.rows)
 
@@ -82,7 +82,7 @@ class EvaluationResult:
         Raises:
             UsageError: it is none, or has not finished.
         """
-        from freqkit.results.files import read_run
+        from freqkit.files.whole import read_run
         from freqkit.results.store import read_results
 
         record = read_run(directory)

@@ -9,11 +9,11 @@ from freqkit.data.published_sets import decoding_pool
 from freqkit.engine import Interrupted
 from freqkit.engine.journal import finish_tile_on_signal
 from freqkit.errors import UsageError
+from freqkit.files.whole import slug
 from freqkit.measures.evaluation.passes import FAULTS, OneModel
 from freqkit.measures.evaluation.reading import CannotResume
 from freqkit.measures.evaluation.result import EvaluationResult
 from freqkit.measures.selection import SelectedOnTestSet
-from freqkit.results.files import slug
 
 
 class Run:

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from freqkit import __version__
 from freqkit.errors import MissingFile, UsageError
+from freqkit.files.reading import COUNT, Number, fit, parse_json, read_tensors, shown
+from freqkit.files.whole import write_safetensors
 from freqkit.masks.symmetry import coverage, effective, partner
-from freqkit.results.files import write_safetensors
-from freqkit.results.reading import COUNT, Number, fit, parse_json, read_tensors, shown
+from freqkit.report import planes
+from freqkit.report.dfms import dfm_maps, one_dfm
 from freqkit.text import composed, plain_line
 
 FORMAT = "freqkit-dfm-1"
@@ -227,7 +229,7 @@ def import_pickle(path, *, classes=None, rank=0):
         >>> import_pickle(file, classes=["cat", "dog"]).classes
         ['cat', 'dog']
     """
-    from freqkit.masks.pickles import read_pickle
+    from freqkit.results.mask_pickles import read_pickle
 
     content = read_pickle(path)
     if classes is None:
@@ -292,3 +294,24 @@ def _kind(classes):
     if not isinstance(classes, (list, tuple)):
         return shown(classes)
     return "a list with " + next(shown(item) for item in classes if not isinstance(item, str))
+
+
+def plot_dfm(dfm, ax=None, *, of=None, planted=None, title=None):
+    """The maps of a file, with the share of the frequencies that each keeps.
+
+    Args:
+        dfm: a `freqkit.masks.DfmFile`.
+        ax: a matplotlib axis for the map of one class; None: a figure of all classes.
+        of: with `ax`, the class, by name or number; default the first.
+        planted: optional dict class name -> bool `[H, W]`, centred: known bins to outline.
+        title: a line above the maps.
+
+    Returns:
+        A matplotlib Figure, or `ax`.
+    """
+    if ax is not None:
+        index = planes.index_of(dfm.classes, of)
+        return one_dfm(ax, dfm.masks[index], dfm.classes[index], planted=planted)
+    kept = dfm.coverage.touched.tolist()
+    words = f"{100 * min(kept):.1f} to {100 * max(kept):.1f}% of the frequencies kept" if kept else None
+    return dfm_maps(dfm.masks, dfm.classes, planted=planted, title=title or words)

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from freqkit.errors import UsageError
-from freqkit.report.html import Cell, Drawing, Gallery, Map, Part, Section, Table, render
+from freqkit.report.blocks import Cell, Drawing, Gallery, Map, Part, Section, Table, render
 from freqkit.report.pages import parts_of
+from freqkit.report.provenance import duration
 from freqkit.report.readings import READINGS
-from freqkit.report.sections import duration, listed
 from freqkit.report.svg import MARKS, SERIES, data_uri, percent, plane, plane_png, rate_bars, scatter
+from freqkit.report.words import listed
 
 SHOWN = 25  # classes whose maps are shown
 CAUTIONS = 4  # that stand on the page
@@ -27,7 +28,7 @@ def write_comparison(paths, out):
     Raises:
         UsageError: fewer than two, or one that holds no rates of classes.
     """
-    from freqkit.results.files import atomic_write
+    from freqkit.files.whole import atomic_write
 
     if len(paths) < 2:
         raise UsageError(f"a comparison needs two runs or more; got {len(paths)}.")

@@ -1,5 +1,8 @@
 """Intervals of shares, and of their differences."""
 
+import math
+
+import numpy as np
 import torch
 
 
@@ -53,3 +56,22 @@ def newcombe(hits, trials, other_hits, other_trials, confidence=0.95):
     down = torch.sqrt((p - low) ** 2 + (other_high - q) ** 2)
     up = torch.sqrt((high - p) ** 2 + (q - other_low) ** 2)
     return torch.stack([p - q - down, p - q + up], 1)
+
+
+def _bootstrap(column, own, counts, confidence, resamples, seed):
+    """Percentile intervals [M, 2] of TPR, FPR and TPR - FPR, images redrawn within each true class.
+
+    Redrawing n images of which k were taken for the class gives a binomial number: no image is needed again.
+    """
+    generator = np.random.Generator(np.random.Philox(key=np.array([seed, 0], np.uint64)))
+    n = counts.numpy()
+    tails = [100 * (1 - confidence) / 2, 100 * (1 + confidence) / 2]
+    limits = []
+    for taken, c in zip(column.numpy(), own.tolist(), strict=True):
+        share = np.divide(taken, n, out=np.zeros(len(n)), where=n > 0)
+        drawn = generator.binomial(n, share, (resamples, len(n)))
+        others = n.sum() - n[c]
+        tpr = drawn[:, c] / n[c] if n[c] else np.full(resamples, math.nan)
+        fpr = (drawn.sum(1) - drawn[:, c]) / others if others else np.full(resamples, math.nan)
+        limits.append([np.percentile(values, tails) for values in (tpr, fpr, tpr - fpr)])
+    return list(torch.from_numpy(np.array(limits)).unbind(1))

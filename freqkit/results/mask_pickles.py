@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from freqkit.errors import UsageError
-from freqkit.results.pickles import PlainArray, load_plain
-from freqkit.results.reading import shown
+from freqkit.files.pickles import PlainArray, load_plain
+from freqkit.files.reading import shown
 
 _WORDS = {
     int: "int", float: "float", str: "string", bytes: "bytes", bool: "bool", list: "list", tuple: "tuple",

@@ -266,9 +266,9 @@ def write_report(path, *, out=None, content=None):
     Raises:
         UsageError: there is nothing that freqkit can show.
     """
+    from freqkit.files.whole import atomic_write
     from freqkit.report.advice import again
     from freqkit.report.pages import parts_of
-    from freqkit.results.files import atomic_write
 
     path = Path(path)
     parts, record = content or parts_of(path)

@@ -2,19 +2,12 @@
 
 import math
 
-from freqkit.report.html import Cell, Drawing, Gallery, Map, Part, Section, Table
+from freqkit.report.blocks import Cell, Drawing, Gallery, Map, Part, Section, Table
 from freqkit.report.pages import named, part
-from freqkit.report.search_pages import METHODS
-from freqkit.report.sections import (
-    clean_cautions,
-    clean_rows,
-    duration,
-    listed,
-    model_rows,
-    provenance_rows,
-    weights_cautions,
-)
+from freqkit.report.provenance import duration, model_rows, provenance_rows
 from freqkit.report.svg import MARKS, SERIES, Axes, data_uri, number, percent, plane, plane_png
+from freqkit.report.words import clean_cautions, clean_rows, listed, weights_cautions
+from freqkit.search.pages import METHODS
 
 CLASSES = 6  # of which the maps of the searchers stand beside each other
 
@@ -228,7 +221,7 @@ def _folder(path, row):
 
 
 def _search_record(path, row):
-    from freqkit.results.files import read_run
+    from freqkit.files.whole import read_run
 
     folder = _folder(path, row)
     record = read_run(folder) if (folder / "run.json").is_file() else {}

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from freqkit.errors import UsageError
-from freqkit.results.reading import reading, regular, shown
+from freqkit.files.reading import reading, regular, shown
 
 _CODES = {f"{kind}{size}" for kind, sizes in {"b": "1", "i": "1248", "u": "1248", "f": "248"}.items() for size in sizes}
 _ALLOWED = "numpy arrays of numbers, numbers, strings, lists, tuples and dicts"

@@ -3,21 +3,13 @@ high filtered TPR and of the others."""
 
 import re
 
-from freqkit.report.html import Cell, Panels, Part, Section, Table
+from freqkit.measures.evaluation.readings import base_of, readings_of_evaluation
+from freqkit.report.blocks import Cell, Panels, Part, Section, Table
 from freqkit.report.pages import named, part
-from freqkit.report.readings import base_of, readings_of_evaluation
-from freqkit.report.sections import (
-    class_table,
-    clean_cautions,
-    cost_rows,
-    listed,
-    model_rows,
-    provenance_rows,
-    rates_figure,
-    verdict,
-    weights_cautions,
-)
+from freqkit.report.provenance import cost_rows, model_rows, provenance_rows
+from freqkit.report.sections import class_table, rates_figure
 from freqkit.report.svg import Axes, line_mark, percent
+from freqkit.report.words import clean_cautions, listed, verdict, weights_cautions
 
 PANELS = 24  # AvgTPR figures on a page
 TABLES = 3  # models whose classes have a table

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 from freqkit.errors import UsageError
+from freqkit.files.whole import slug
+from freqkit.measures.evaluation.readings import base_of
 from freqkit.report import figures
-from freqkit.report.readings import base_of
-from freqkit.results.files import slug
 from freqkit.text import shorten
 
 PANELS = 12
@@ -105,10 +105,8 @@ def _panel(axis, place, lines, classes):
 
 
 def _keys():
-    from matplotlib.lines import Line2D
-
     return [
-        Line2D([], [], color=colour, linestyle=style, marker="o", markersize=5, markerfacecolor=face, label=label)
+        figures.key(label, color=colour, linestyle=style, marker="o", markersize=5, markerfacecolor=face)
         for colour, style, face, label in (
             (figures.VERMILION, "-", figures.VERMILION, "high filtered TPR, whole images"),
             (figures.BLUE, "-", figures.BLUE, "other classes, whole images"),
@@ -267,7 +265,8 @@ def plot_gallery(result, model, test_set, dfm, *, preprocessing, name=None, coun
     """
     from freqkit.data import ImageSet
     from freqkit.data.published_sets import Reader, class_list
-    from freqkit.report.examples import examples_of, filtered_examples
+    from freqkit.engine.examples import examples_of
+    from freqkit.report.examples import filtered_examples
 
     rates = result.rates(
         "filtered TPR", model=_model(result, name), set=test_set.name, condition=test_set.condition or "all"

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from freqkit.errors import UsageError
-from freqkit.results.reading import COUNT, SECONDS, Number, fit, read_json
+from freqkit.files.reading import COUNT, SECONDS, Number, fit, read_json
 
 
 @contextmanager

@@ -1,12 +1,14 @@
 """What a training puts on the page: loss and accuracy by epoch, and when each class was learned."""
 
 from freqkit.errors import UsageError
-from freqkit.report.html import Cell, Drawing, Part, Section, Table
+from freqkit.files.reading import number_in, read_csv
+from freqkit.files.whole import of_cell
+from freqkit.report.blocks import Cell, Drawing, Part, Section, Table
 from freqkit.report.pages import named, part
-from freqkit.report.sections import NAMED_LINES, duration, listed, model_rows, provenance_rows
+from freqkit.report.provenance import duration, model_rows, provenance_rows
+from freqkit.report.sections import NAMED_LINES
 from freqkit.report.svg import Axes, number, percent
-from freqkit.results.files import of_cell
-from freqkit.results.reading import number_in, read_csv
+from freqkit.report.words import listed
 from freqkit.text import plain_line
 
 LEARNED = 0.8  # F1 from which a class counts as learned

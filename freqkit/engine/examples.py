@@ -1,0 +1,54 @@
+"""Images before and after a filter, with the model's answers."""
+
+from freqkit.report.examples import Example
+
+
+def examples_of(model, images, maps, classes, *, class_index=None, per_class=4, limit=12):
+    """Filter the first images of each class with its class's map, and ask the model about both.
+
+    Args:
+        model: a `freqkit.models.Classifier`.
+        images: a `freqkit.data.ImageSet`.
+        maps: effective masks `[C, H, W]`, real, centred.
+        classes: the C names of the maps, all of them among `images.classes`.
+        class_index: the logit of each of `images.classes`; default: they are the logits.
+        per_class: images per class: the first ones, never the best ones.
+        limit: at most this many classes.
+
+    Returns:
+        list of Example, class by class.
+
+    The filter acts on the normalised image, as the search does: y = Re IDFT2(m DFT2((x - mean)/std));
+    the picture shows y·std + mean.
+    """
+    import torch
+
+    from freqkit.engine.forward import model_device
+    from freqkit.ops import spectral_filter, spectrum
+
+    device = model_device(model)
+    logit = range(len(images.classes)) if class_index is None else [int(i) for i in class_index]
+    names = dict(zip(logit, images.classes, strict=True))
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (model.mean, model.std))
+    # the operator takes torch's layout, a map is centred
+    masks = torch.fft.ifftshift(torch.as_tensor(maps, dtype=torch.float32), dim=(-2, -1))
+    found, was_training = [], model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            for place, label in list(enumerate(classes))[:limit]:
+                chosen = (images.labels == images.classes.index(label)).nonzero().flatten()[:per_class]
+                before = images.images[chosen].float() / 255
+                after = spectral_filter(spectrum(before, mean=model.mean, std=model.std), masks[place : place + 1])[0]
+                said = [
+                    [names.get(i, f"logit {i}") for i in logits.argmax(1).tolist()]
+                    for logits in (model(before.to(device)), model.network(after.to(device)))
+                ]
+                pixels = after * std + mean
+                found += [
+                    Example(label, before[i].numpy(), pixels[i].numpy(), said[0][i], said[1][i])
+                    for i in range(len(chosen))
+                ]
+    finally:
+        model.train(was_training)
+    return found

@@ -1,0 +1,37 @@
+"""Rates of an evaluation, read as those of every other page."""
+
+import math
+
+from freqkit.report.readings import readings
+
+
+def readings_of_evaluation(result, model, *, set=None, condition=None):
+    """`Reading`s of one model of a `freqkit.measures.EvaluationResult`: of the classes that have a filtered TPR and,
+    from images of other classes, a filtered FPR; [] where that was not asked.
+
+    Args:
+        result: the `EvaluationResult`. model: its name there.
+        set, condition: where; default the in-distribution images.
+    """
+    if set is None:
+        set, condition = base_of(result)
+    both = {"filtered TPR": {}, "filtered FPR": {}}
+    for row in result.rows:
+        place = (row["model"], row["set"], row["condition"])
+        if row["class"] and place == (model, set, condition) and row["metric"] in both and row["value"] is not None:
+            both[row["metric"]][row["class"]] = row["value"], row["n"]
+    names = [name for name in both["filtered TPR"] if name in both["filtered FPR"]]
+    (tpr, positives), (fpr, negatives) = (
+        [[both[metric][name][k] for name in names] for k in (0, 1)] for metric in ("filtered TPR", "filtered FPR")
+    )
+    share = result.record.get("coverage", {})
+    return readings(names, tpr, fpr, positives, negatives, [share.get(name, math.nan) for name in names])
+
+
+def base_of(result):
+    """(set, condition) of an evaluation's in-distribution images, as its rows name them; ("", "") for none."""
+    identity = result.record.get("identity", {})
+    for one in identity.get("sets", []):
+        if f"{one['set']} {one['condition']}".strip() == identity.get("base"):
+            return one["set"], one["condition"] or "all"
+    return "", ""
