@@ -124,6 +124,30 @@ def test_the_check_itself_sees_breaches(tmp_path):
         assert part in found
 
 
+def test_no_circles():
+    """No module comes back to itself through what it imports, inside functions as well."""
+    modules = {}
+    for path in python_files():
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    graph = {}
+    for name, path in modules.items():
+        graph[name] = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                graph[name] |= {one.name for one in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                inner = {f"{node.module}.{one.name}" for one in node.names} & modules.keys()
+                graph[name] |= inner or {node.module}
+        graph[name] = (graph[name] & modules.keys()) - {name}
+    while True:  # what imports nothing that is left cannot stand in a circle
+        ends = {name for name, targets in graph.items() if not targets & graph.keys()}
+        if not ends:
+            break
+        graph = {name: targets for name, targets in graph.items() if name not in ends}
+    assert sorted(graph) == []
+
+
 def test_only_tests_and_benchmarks_use_the_reference():
     users = [p for p in python_files() if room_of(p) != "reference" and "freqkit.reference" in p.read_text()]
     assert users == []

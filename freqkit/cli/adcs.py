@@ -4,11 +4,12 @@ from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say, say_json, tell
+from freqkit.cli.app import app, command
 from freqkit.cli.options import DATA, JSON, options, the_images
 from freqkit.cli.progress import watcher
 from freqkit.cli.tables import number, show_table
 from freqkit.cli.values import ResultFile, Triple
+from freqkit.cli.voice import say, say_json, tell
 
 
 @command(app, "adcs", leaves_records=True)

@@ -2,7 +2,6 @@
 
 import difflib
 import functools
-import json
 import math
 import os
 import re
@@ -16,8 +15,9 @@ import click
 
 from freqkit import __version__
 from freqkit.cli.records import config_option, recorded
+from freqkit.cli.voice import say
 from freqkit.errors import UsageError, environment_count, stopped_by_sigterm, torchrun
-from freqkit.text import plain_line, printable
+from freqkit.text import plain_line
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 COMMANDS = {
@@ -168,31 +168,6 @@ def _of_ranks(error):
     """Whether another process failed, of which a traceback here would tell nothing."""
     ranks = sys.modules.get("freqkit.engine.ranks")
     return ranks is not None and isinstance(error, ranks.RankLost)
-
-
-def say(sentence, *, keep=""):
-    """A line for the reader, on stderr: stdout belongs to results. `keep`: see `printable`."""
-    click.echo(printable(sentence, keep=keep), err=True)
-
-
-def tell(line, *, keep=""):
-    """A line of a result, on stdout. `keep`: see `printable`."""
-    click.echo(printable(line, keep=keep))
-
-
-def say_json(value):
-    """What `--json` prints, on stdout; NaN and infinity, which JSON has not, as null."""
-    click.echo(json.dumps(_plain(value), indent=2))
-
-
-def _plain(value):
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and value - value != 0:
-        return None
-    return value
 
 
 def spelled_as_flags(function):

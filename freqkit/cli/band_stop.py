@@ -4,12 +4,13 @@ from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say, say_json
+from freqkit.cli.app import app, command
 from freqkit.cli.options import DATA, JSON, MODEL, RUN, options, side_of, the_images, the_model
 from freqkit.cli.progress import watcher
 from freqkit.cli.searchers import clean_facts, show_clean
 from freqkit.cli.tables import percent, show_table
 from freqkit.cli.values import ResultFile, resolve_device
+from freqkit.cli.voice import say, say_json
 
 
 @command(app, "band-stop", leaves_records=True)

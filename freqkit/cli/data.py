@@ -4,9 +4,10 @@ from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say, say_json
+from freqkit.cli.app import app, command
 from freqkit.cli.options import JSON, options
 from freqkit.cli.tables import show_table
+from freqkit.cli.voice import say, say_json
 
 SHOWN = 4  # frequencies of a class that the table spells out
 

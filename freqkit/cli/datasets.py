@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
-from freqkit.cli.app import command, say, say_json, tell
+from freqkit.cli.app import command
 from freqkit.cli.data import data
 from freqkit.cli.options import JSON, options
 from freqkit.cli.tables import show_table
+from freqkit.cli.voice import say, say_json, tell
 
 
 @command(data, "list")

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say, say_json
+from freqkit.cli.app import app, command
 from freqkit.cli.options import JSON, RUN, options
 from freqkit.cli.progress import duration, steps, watcher
 from freqkit.cli.searchers import show_clean
 from freqkit.cli.tables import number, percent, show_table
 from freqkit.cli.values import resolve_device
+from freqkit.cli.voice import say, say_json
 
 TRAINING, SEARCH, FRESH = 400, 40, 250  # images per class, each set drawn under a seed of its own
 EPOCHS = 12

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say, say_json
+from freqkit.cli.app import app, command
 from freqkit.cli.options import (
     DATA,
     ENGINE,
@@ -21,6 +21,7 @@ from freqkit.cli.options import (
 from freqkit.cli.progress import watcher
 from freqkit.cli.searchers import cost_of, facts_of, kept_of, show_classes
 from freqkit.cli.values import Share, resolve_device
+from freqkit.cli.voice import say, say_json
 
 
 class Shares(click.ParamType):

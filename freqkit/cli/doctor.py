@@ -2,11 +2,12 @@
 
 import click
 
-from freqkit.cli.app import app, command, say, say_json
+from freqkit.cli.app import app, command
 from freqkit.cli.evaluate import SETS
 from freqkit.cli.options import JSON, MODEL, MODEL_KEYS, load_quietly, options
 from freqkit.cli.tables import show_table
 from freqkit.cli.values import Device, resolve_device
+from freqkit.cli.voice import say, say_json
 
 
 @command(app, "doctor")

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say, say_json, tell
+from freqkit.cli.app import app, command
 from freqkit.cli.options import JSON, MODEL, MODEL_KEYS, load_quietly, options, remarks
 from freqkit.cli.progress import watcher
 from freqkit.cli.searchers import clean_facts, show_clean
 from freqkit.cli.tables import percent, show_table
 from freqkit.cli.values import Device, resolve_device
+from freqkit.cli.voice import say, say_json, tell
 from freqkit.files.whole import slug
 
 NOTES = 6  # how many notes of sets are said

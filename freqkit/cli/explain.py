@@ -4,8 +4,9 @@ import textwrap
 
 import click
 
-from freqkit.cli.app import app, command, say_json, tell
+from freqkit.cli.app import app, command
 from freqkit.cli.options import JSON, options
+from freqkit.cli.voice import say_json, tell
 
 
 @command(app, "explain", context_settings={"ignore_unknown_options": True})

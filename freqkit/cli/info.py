@@ -5,7 +5,8 @@ import platform
 
 import click
 
-from freqkit.cli.app import app, command, say_json, tell
+from freqkit.cli.app import app, command
+from freqkit.cli.voice import say_json, tell
 
 PACKAGES = "torch torchvision timm numpy scipy safetensors pillow matplotlib click rich jinja2".split()
 

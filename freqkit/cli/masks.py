@@ -4,10 +4,11 @@ from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say, say_json
+from freqkit.cli.app import app, command
 from freqkit.cli.options import JSON, options
 from freqkit.cli.tables import percent, show_table
 from freqkit.cli.values import ResultFile
+from freqkit.cli.voice import say, say_json
 
 
 @app.group("masks")

@@ -2,8 +2,9 @@
 
 import click
 
-from freqkit.cli.app import app, command, say, say_json, tell
+from freqkit.cli.app import app, command
 from freqkit.cli.options import JSON, options
+from freqkit.cli.voice import say, say_json, tell
 
 
 @app.group("models")

@@ -5,8 +5,8 @@ import warnings
 
 import click
 
-from freqkit.cli.app import say
 from freqkit.cli.values import BatchSize, Device, Folder, Memory, Share, Triple, resolve_device
+from freqkit.cli.voice import say
 from freqkit.errors import torchrun
 
 MODEL = (

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say, say_json
+from freqkit.cli.app import app, command
 from freqkit.cli.options import (
     DATA,
     ENGINE,
@@ -25,6 +25,7 @@ from freqkit.cli.progress import watcher
 from freqkit.cli.searchers import clean_facts, show_clean
 from freqkit.cli.tables import percent, show_table
 from freqkit.cli.values import ResultFile, resolve_device
+from freqkit.cli.voice import say, say_json
 
 
 @command(app, "rates", leaves_records=True)

@@ -180,7 +180,7 @@ def _finished(out):
 
 def leave_records(context, out):
     """run.yaml, report.html and summary.png of a finished command."""
-    from freqkit.cli.app import say
+    from freqkit.cli.voice import say
     from freqkit.report import write_report, write_summary
     from freqkit.report.pages import parts_of
 

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, check_writable, command, say, say_json
+from freqkit.cli.app import app, check_writable, command
 from freqkit.cli.options import JSON, options
 from freqkit.cli.values import ResultFile
+from freqkit.cli.voice import say, say_json
 
 
 @command(app, "report")

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say, say_json
+from freqkit.cli.app import app, command
 from freqkit.cli.options import JSON, options
+from freqkit.cli.voice import say, say_json
 
 # Files that hold the result and nothing of its making (times, sessions).
 RESULTS = (

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say, say_json, tell
+from freqkit.cli.app import app, command
 from freqkit.cli.options import (
     DATA,
     ENGINE,
@@ -31,6 +31,7 @@ from freqkit.cli.searchers import (
 )
 from freqkit.cli.tables import percent, show_table
 from freqkit.cli.values import Counts, Risk, Share, Stages, resolve_device
+from freqkit.cli.voice import say, say_json, tell
 
 
 @command(app, "search", leaves_records=True)

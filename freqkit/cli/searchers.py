@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say, say_json, tell
+from freqkit.cli.app import app, command
 from freqkit.cli.options import (
     DATA,
     ENGINE_KEYS,
@@ -21,6 +21,7 @@ from freqkit.cli.options import (
 from freqkit.cli.progress import amount, duration, watcher
 from freqkit.cli.tables import number, percent, show_table
 from freqkit.cli.values import Share, resolve_device
+from freqkit.cli.voice import say, say_json, tell
 
 # searcher -> the flags of `freqkit search` that are its own
 OWN_FLAGS = {

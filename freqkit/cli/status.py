@@ -4,10 +4,11 @@ from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say, say_json, tell
+from freqkit.cli.app import app, command
 from freqkit.cli.options import JSON, options
 from freqkit.cli.progress import amount, duration
 from freqkit.cli.tables import percent
+from freqkit.cli.voice import say, say_json, tell
 
 
 def newest_run(folder):

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say, say_json, tell
+from freqkit.cli.app import app, command
 from freqkit.cli.options import JSON, options
 from freqkit.cli.tables import number, show_table
+from freqkit.cli.voice import say, say_json, tell
 from freqkit.text import printable
 
 

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import click
 
-from freqkit.cli.app import app, command, say, say_json, tell
+from freqkit.cli.app import app, command
 from freqkit.cli.options import DATA, JSON, MODEL, npy_floats, options, say_notes, the_images, the_model
 from freqkit.cli.progress import amount, duration, steps, watcher
 from freqkit.cli.records import first_rank
 from freqkit.cli.tables import number, percent, show_table
 from freqkit.cli.values import Device, resolve_device
+from freqkit.cli.voice import say, say_json, tell
 
 CHANGES = (
     click.option("--epochs", type=click.IntRange(1)),

@@ -178,7 +178,7 @@ def resolve_device(name):
     """
     import torch
 
-    from freqkit.cli.app import say
+    from freqkit.cli.voice import say
     from freqkit.errors import UsageError, torchrun
     from freqkit.ops.extension import notice
 

@@ -6,11 +6,12 @@ import time
 
 import click
 
-from freqkit.cli.app import app, command, tell
+from freqkit.cli.app import app, command
 from freqkit.cli.options import JSON, options
 from freqkit.cli.progress import Pace, amount, duration
 from freqkit.cli.status import epochs, newest_run
 from freqkit.cli.tables import percent
+from freqkit.cli.voice import tell
 from freqkit.text import printable
 
 

@@ -482,8 +482,6 @@ def plot_adcs(result, ax=None, *, of=None, title=None):
 @part(files_of("freqkit-adcs-1"))
 def adcs_part(path, record):
     """Class spectra compared."""
-    from freqkit.measures import AdcsResult
-
     result = AdcsResult.load(path)
     values = result.maps.double()
     values = (values.mean(1) if values.ndim == 4 else values).numpy()

@@ -388,8 +388,6 @@ def _bar(figure, picture, axes, many):
 @part(files_of("freqkit-band-stop-1"))
 def band_stop_part(path, record):
     """What classes are taken for when bands of frequencies are removed."""
-    from freqkit.measures import BandStopResult
-
     result = BandStopResult.load(path)
     names, accuracy = result.names, result.accuracy.tolist()
     tpr = result.tpr.tolist()

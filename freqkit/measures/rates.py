@@ -449,7 +449,6 @@ def plot_rates(result, ax=None, *, title=None, limit=40):
 @part(files_of("freqkit-rates-1"))
 def rates_part(path, record):
     """Rates on a test set: intervals, and what is taken for what."""
-    from freqkit.measures import RatesResult
     from freqkit.results.clean import CleanRates
 
     result = RatesResult.load(path)

@@ -15,7 +15,7 @@ CLASSES = 6  # of which the maps of the searchers stand beside each other
 @part(named("comparison.json"))
 def comparison_part(path, record):
     """A run of `freqkit compare-searchers`, also an unfinished one."""
-    from freqkit.search import Comparison
+    from freqkit.search.compare import Comparison
 
     found = Comparison.load(path)
     rows = found.table()

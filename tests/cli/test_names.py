@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from freqkit.cli import progress, tables
-from freqkit.cli.app import say, tell
+from freqkit.cli.voice import say, tell
 from freqkit.text import printable, shorten
 
 NAMES = [

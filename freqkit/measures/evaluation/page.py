@@ -3,6 +3,7 @@ high filtered TPR and of the others."""
 
 import re
 
+from freqkit.engine.attacks import Attack
 from freqkit.measures.evaluation.readings import base_of, readings_of_evaluation
 from freqkit.report.blocks import Cell, Panels, Part, Section, Table
 from freqkit.report.pages import named, part
@@ -193,7 +194,6 @@ def _asked(record):
 
 def _attack(options):
     """All that tells an attack from others, with its published name."""
-    from freqkit.measures import Attack
 
     one = Attack(**options)
     return one.title if one.name == one.kind else f"{one.name}: {one.title}"

@@ -1,0 +1,32 @@
+"""How commands speak: sentences on stderr, results on stdout, nothing in them obeyed."""
+
+import json
+
+import click
+
+from freqkit.text import printable
+
+
+def say(sentence, *, keep=""):
+    """A line for the reader, on stderr: stdout belongs to results. `keep`: see `printable`."""
+    click.echo(printable(sentence, keep=keep), err=True)
+
+
+def tell(line, *, keep=""):
+    """A line of a result, on stdout. `keep`: see `printable`."""
+    click.echo(printable(line, keep=keep))
+
+
+def say_json(value):
+    """What `--json` prints, on stdout; NaN and infinity, which JSON has not, as null."""
+    click.echo(json.dumps(_plain(value), indent=2))
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and value - value != 0:
+        return None
+    return value
