@@ -6,6 +6,7 @@ import os
 import stat
 import struct
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -129,3 +130,9 @@ def reason_of(error):
     if isinstance(error, spoken) or type(error).__name__ == "DecompressionBombError":
         return plain_line(error, 200).rstrip(".") or "damaged"
     return "damaged"  # what else a decoder raises speaks of its own insides
+
+
+def decoding_pool(workers=None):
+    """Threads that decode; default as many as there are processors for this process, at most 8."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return ThreadPoolExecutor(workers or min(8, available))

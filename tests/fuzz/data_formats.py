@@ -19,8 +19,10 @@ from PIL import Image
 from freqkit.data import Preprocessing, load_images, open_sets, synthetic, write_image_folder, write_npy, write_truth
 from freqkit.data.check import as_sums, checksums, find_image_folders, read_sums
 from freqkit.data.class_lists import class_list, read_names
-from freqkit.data.published_sets import BAR, BENCHMARK, Reader, read_class_map
 from freqkit.data.synthetic import read_truth
+from freqkit.data.test_set import Reader
+from freqkit.data.test_sets.corrupted import BAR, BENCHMARK
+from freqkit.data.test_sets.counterparts import read_class_map
 
 PLAIN = ("png", "jpeg", "gif", "bmp", "webp", "tiff", "ppm", "ico", "tga")
 

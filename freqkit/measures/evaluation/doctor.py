@@ -6,7 +6,8 @@ import torch
 
 from freqkit.data.folder import few
 from freqkit.data.preprocessing import Preprocessing, of_model
-from freqkit.data.published_sets import PLACES, Reader, open_sets, place_of
+from freqkit.data.test_set import Reader
+from freqkit.data.test_sets.known import PLACES, open_sets, place_of
 from freqkit.engine.forward import Forward
 from freqkit.errors import UsageError
 from freqkit.measures.rates import wilson
@@ -145,7 +146,7 @@ def check_model(model, sets, *, image_size=None, resize="squash", images=500, pu
 
 
 def _names(model, plain):
-    from freqkit.data.published_sets import class_list
+    from freqkit.data.class_lists import class_list
 
     if model.num_classes == 1000:
         return class_list("imagenet")

@@ -1,0 +1,156 @@
+"""A test set of an evaluation: labelled images under one condition, and what decodes them."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+
+import torch
+
+from freqkit.data.image_set import first_by_hash
+from freqkit.data.pictures import decoding_pool, reason_of
+from freqkit.errors import BadImageError
+from freqkit.text import plain_line
+
+
+@dataclass
+class TestSet:
+    """Labelled images of one set under one condition, not read yet.
+
+    Attributes:
+        name: of the set, as in tables ("imagenet-c").
+        condition: which part ("gaussian_noise/3", "matched-frequency", ""; never what is computed on the fly).
+        classes: class names; label i is `classes[i]`.
+        labels: int64 [n].
+        source: what reads image i: `len()`, `.name(i)`, `.read(i, preprocessing)`.
+        subset: class names that the set is made of when these are a known part of ImageNet (ImageNet-R, -A), whose
+            logits alone are also scored; else None.
+        notes: what differs from the published set (allowed by `relaxed`), what was left out, how classes are ordered.
+        real: per image, tuple of the labels (positions among the ImageNet classes) that ReaL gives it, or None.
+        official: False for what was generated here.
+    """
+
+    __test__ = False  # no pytest class
+
+    name: str
+    condition: str
+    classes: list
+    labels: torch.Tensor
+    source: object
+    subset: list | None = None
+    notes: list = field(default_factory=list)
+    real: list | None = None
+    official: bool = True
+
+    def __len__(self):
+        return len(self.labels)
+
+    @property
+    def title(self):
+        return f"{self.name} {self.condition}".strip()
+
+    @property
+    def counts(self):
+        """int64 [classes]."""
+        return torch.bincount(self.labels, minlength=len(self.classes))
+
+    @property
+    def record(self):
+        """Facts for run.json. The fingerprint is over names, labels and classes; pixels are not read for it."""
+        counts = self.counts
+        digest = hashlib.sha256(json.dumps([self.name, self.condition, list(self.classes)]).encode())
+        for i, label in enumerate(self.labels.tolist()):
+            digest.update(os.fsencode(self.source.name(i)) + f"\0{label}\0".encode())
+        return {
+            "set": self.name,
+            "condition": self.condition,
+            "images": len(self),
+            "classes": int((counts > 0).sum()),
+            "least_per_class": int(counts[counts > 0].min()) if len(self) else 0,
+            "most_per_class": int(counts.max()) if len(self) else 0,
+            "official": self.official,
+            "notes": list(self.notes),
+            "names_sha256": digest.hexdigest(),
+        }
+
+    def limited(self, limit, seed=0):
+        """At most `limit` images of each class, chosen by a hash of (seed, name), in the set's order."""
+        if limit is None:
+            return self
+        keep = []
+        for label in self.labels.unique().tolist():
+            own = (self.labels == label).nonzero().flatten().tolist()
+            keep += [own[k] for k in first_by_hash([self.source.name(i) for i in own], limit, seed, "limit")]
+        return self.take(sorted(keep), f"at most {limit} images of each class (seed {seed})")
+
+    def take(self, places, note=None):
+        """The images at `places` (list of int)."""
+        real = None if self.real is None else [self.real[i] for i in places]
+        notes = [*self.notes, *([note] if note else [])]
+        return TestSet(
+            self.name, self.condition, self.classes, self.labels[places], self.source.take(places), self.subset,
+            notes, real, self.official,
+        )  # fmt: skip
+
+
+class Reader:
+    """Decodes images with a few threads; the next block while the caller works on the last.
+
+    Args:
+        preprocessing: a `Preprocessing`.
+        pool: an executor of threads to share; default an own one of as many threads as there are processors, at most 8.
+            Threads do not change the result.
+
+    Attributes:
+        decoded: how many images were decoded so far.
+    """
+
+    def __init__(self, preprocessing, pool=None):
+        self.preprocessing, self.decoded = preprocessing, 0
+        self._pool, self._own = pool or decoding_pool(), pool is None
+
+    def start(self, test_set, first, last):
+        """Begin decoding images first...last - 1; the result goes to `finish`."""
+        return [self._pool.submit(self._read, test_set.source, i) for i in range(first, last)]
+
+    def finish(self, started):
+        """(uint8 [b, 3, N, N], list of (position in the block, reason) of images that cannot be decoded)."""
+        size, bad = self.preprocessing.image_size, []
+        pixels = torch.zeros(len(started), 3, size, size, dtype=torch.uint8)
+        for place, future in enumerate(started):
+            image, reason = future.result()
+            self.decoded += reason is None
+            if reason is None:
+                pixels[place] = torch.from_numpy(image)
+            else:
+                bad.append((place, reason))
+        return pixels, bad
+
+    def _read(self, source, i):
+        try:
+            return source.read(i, self.preprocessing), None
+        except MemoryError:
+            raise
+        except Exception as error:
+            # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more for damaged files; every
+            # one ends on record or in the caller's error, by name.
+            return None, reason_of(error)
+
+    def close(self):
+        if self._own:
+            self._pool.shutdown(cancel_futures=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def refuse_bad(test_set, bad, first):
+    """A `BadImageError` that names the first of some images that cannot be decoded."""
+    place, reason = bad[0]
+    raise BadImageError(
+        f"{test_set.title}: {plain_line(test_set.source.name(first + place), 200)} cannot be decoded ({reason}); "
+        "mend or remove it, or leave such images out with on_bad_image='skip'."
+    )
