@@ -13,7 +13,6 @@ from freqkit.errors import UsageError
 from freqkit.files.pickles import PlainArray, load_plain
 from freqkit.files.reading import reading, regular
 
-CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 _BATCHES = [f"data_batch_{i}" for i in range(1, 6)]
 _PIXELS = 3072
 
@@ -105,7 +104,7 @@ def _text(value):
 def _packed(pixels, labels, classes, count, files, names):
     """`names`: the file that the classes come from, if they come from one."""
     if classes is None:
-        classes = CIFAR10 if count == 10 else class_list("cifar100")
+        classes = class_list(f"cifar{count}")
     if not isinstance(classes, list) or len(classes) != count or not all(isinstance(name, str) for name in classes):
         came = len(classes) if isinstance(classes, list) else "none"
         raise UsageError(f"load_images: {names.name} must hold {count} names of classes; got {came}.")

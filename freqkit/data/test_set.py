@@ -1,15 +1,19 @@
-"""A test set of an evaluation: labelled images under one condition, and what decodes them."""
+"""Test sets of an evaluation: published ones as they are known, one as it was opened, and what decodes its images."""
 
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
+from freqkit.data.class_lists import class_list
+from freqkit.data.folder import few
 from freqkit.data.image_set import first_by_hash
 from freqkit.data.pictures import decoding_pool, reason_of
-from freqkit.errors import BadImageError
+from freqkit.errors import BadImageError, UsageError
 from freqkit.text import plain_line
 
 
@@ -91,6 +95,77 @@ class TestSet:
             self.name, self.condition, self.classes, self.labels[places], self.source.take(places), self.subset,
             notes, real, self.official,
         )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownSet:
+    """A published test set: what it is called, where it lies, what the whole of it holds, and what reads it.
+
+    It stands beside its reader, in `KNOWN` of a module that `freqkit.registry.TEST_SETS` names.
+
+    Attributes:
+        name: as it is asked for ("c"). title: as in tables ("imagenet-c").
+        source: who published it, and where it is to be had.
+        tree: how it lies on disk, in Markdown.
+        example: paths of a small part of it, below its folder: images, or arrays of them (.npy).
+        places: folders below a root in which it is looked for, the first that is there and `holds` it.
+        read: function (known, folder, check) -> list of `TestSet`; it tells the `Check` how they differ from the whole.
+        classes: the shipped list of its classes, or for counterparts of what stands for what.
+        subset: whether these are a known part of ImageNet's, whose logits alone are also scored.
+        per_class, images: how many every class has; how many there are.
+        parts: names of its parts (corruptions, variants). extras: of more that may be there.
+    """
+
+    name: str
+    title: str
+    source: str
+    tree: str
+    example: tuple[str, ...]
+    places: tuple[str, ...]
+    read: Callable
+    holds: Callable = Path.is_dir
+    classes: str = "imagenet"
+    subset: bool = False
+    per_class: int | None = None
+    images: int | None = None
+    parts: tuple[str, ...] = ()
+    extras: tuple[str, ...] = ()
+
+    @property
+    def names(self):
+        """Names of its classes."""
+        return class_list(self.classes)
+
+    @property
+    def whole(self):
+        """What is checked, in words."""
+        words = [f"{len(self.names)} classes" + (f" of {self.per_class}" if self.per_class else "")]
+        words += [f"{self.images} images"] if self.images else []
+        words += [f"{len(self.parts)} parts" + (f" (and {len(self.extras)})" if self.extras else "")] * bool(self.parts)
+        return ", ".join(words)
+
+    def opened(self, source, labels, notes, condition="", classes=None, real=None):
+        """A `TestSet` of it."""
+        own = self.names if classes is None else classes
+        return TestSet(self.title, condition, own, labels, source, own if self.subset else None, notes, real)
+
+
+class Check:
+    """What is asked of a set while it is opened, and what differs from the whole: an error, or if `relaxed` a note."""
+
+    def __init__(self, name, relaxed=False, class_map=None):
+        self.name, self.relaxed, self.class_map, self.notes = name, relaxed, class_map, []
+
+    def fault(self, sentence):
+        if not self.relaxed:
+            raise UsageError(f"{self.name}: {sentence} (relaxed accepts that, and says so on record).")
+        self.notes.append(sentence)
+
+    def missing(self, wanted, there, what, prefix=""):
+        """A fault when some of what the whole set has is not there."""
+        missing = [name for name in wanted if name not in there]
+        if missing:
+            self.fault(f"{prefix}{len(missing)} of {len(wanted)} {what} are missing: {few(missing)}")
 
 
 class Reader:

@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 
 from freqkit.data import Preprocessing, class_list, load_images, open_sets
-from freqkit.data.cifar import CIFAR10
 from freqkit.data.test_set import Reader
 from freqkit.data.test_sets.corrupted import BENCHMARK, alexnet_errors
 from freqkit.data.test_sets.known import place_of
@@ -169,7 +168,7 @@ def test_cifar_arrays(tmp_path):
     np.save(folder / "labels.npy", np.array([3, 9] * 5))
     found = open_sets(["cifar10-c"], tmp_path, relaxed=True)
     assert [each.condition for each in found] == [f"fog/{s}" for s in range(1, 6)]
-    assert [CIFAR10[label] for label in found[2].labels] == ["cat", "truck"]
+    assert [class_list("cifar10")[label] for label in found[2].labels] == ["cat", "truck"]
     with Reader(Preprocessing(4)) as reader:
         read, bad = reader.finish(reader.start(found[2], 0, 2))
     assert bad == []

@@ -5,23 +5,20 @@ from pathlib import Path
 
 import torch
 
-from freqkit.data.class_lists import (
-    LISTS,
-    read_lines,
-    unfit,
-)  # fmt: skip
-from freqkit.data.folder import few, left_out
-from freqkit.data.test_set import TestSet
-from freqkit.data.test_sets.folders import TITLES, _folders, _images_in
+from freqkit.data.class_lists import LISTS, read_lines, unfit
+from freqkit.data.folder import left_out
+from freqkit.data.test_set import KnownSet
+from freqkit.data.test_sets.folders import folders_in, images_in
 from freqkit.data.test_sets.sources import Files
 from freqkit.errors import UsageError
 from freqkit.files.reading import refuse, shown
 from freqkit.text import composed, plain_line
 
 
-def _counterparts(name, folder, check, class_map):
+def read_counterparts(known, folder, check):
     """Folders of counterpart classes, each scored as the class it stands for; images may lie deeper, by style."""
-    mapping = read_class_map(LISTS / "imagenet-sct.txt" if class_map is None else class_map)
+    name = known.name
+    mapping = read_class_map(LISTS / f"{known.classes}.txt" if check.class_map is None else check.class_map)
     classes = list(dict.fromkeys(mapping.values()))
 
     def plain(text):
@@ -30,8 +27,8 @@ def _counterparts(name, folder, check, class_map):
     spelled = {plain(key): value for key, value in mapping.items()}
     if len(spelled) != len(mapping):
         raise UsageError(f"{name}: class_map names two counterparts that differ in spelling alone.")
-    files, labels, taken, others = [], [], {}, []
-    for entry in _folders(folder):
+    files, taken, others = [], {}, []
+    for entry in folders_in(folder):
         own = spelled.get(plain(entry))
         if own is None:
             check.fault(f"folder {entry!r} is not in the class map")
@@ -41,22 +38,18 @@ def _counterparts(name, folder, check, class_map):
         taken[own] = entry
         deeper = [
             f"{style}/{file}"
-            for style in _folders(folder / entry)
-            for file in _images_in(folder / entry / style, others, others)
+            for style in folders_in(folder / entry)
+            for file in images_in(folder / entry / style, others, others)
         ]
-        images = [*_images_in(folder / entry, others), *deeper]
+        images = [*images_in(folder / entry, others), *deeper]
         files += [(classes.index(own), f"{entry}/{file}") for file in images]
-    missing = [each for each in classes if each not in taken]
-    if missing:
-        check.fault(f"{len(missing)} of {len(classes)} counterpart classes are missing: {few(missing)}")
+    check.missing(classes, taken, "counterpart classes")
     if not files:
         raise UsageError(f"{name}: {str(folder)!r} holds no image of a counterpart class.")
-    check.note(*left_out(0, [], sorted(others)))
+    check.notes += left_out(0, [], sorted(others))
     files.sort()
-    labels = torch.tensor([label for label, _ in files])
-    return [
-        TestSet(TITLES.get(name, name), "", classes, labels, Files(folder, [f for _, f in files]), notes=check.notes)
-    ]
+    source = Files(folder, [file for _, file in files])
+    return [known.opened(source, torch.tensor([label for label, _ in files]), check.notes, classes=classes)]
 
 
 def read_class_map(given):
@@ -86,3 +79,13 @@ def read_class_map(given):
     if len(set(mapping.values())) != len(mapping) or not mapping:
         raise UsageError("class_map: every class must have one counterpart.")
     return mapping
+
+
+KNOWN = (
+    KnownSet(
+        name="sct", title="imagenet-sct", classes="imagenet-sct", read=read_counterparts,
+        places=("imagenet-sct", "ImageNet-SCT", "imagenet_sct"), example=("Tabby Cat/a.jpg", "fire truck/toon/a.jpg"),
+        tree="`imagenet-sct/COUNTERPART/[STYLE/]`, scored as the class of `--class-map`",
+        source="Wang et al., ICCV 2023",
+    ),
+)  # fmt: skip

@@ -5,10 +5,7 @@ import re
 
 import torch
 
-from freqkit.data.class_lists import (
-    check_files,
-    sorted_folders,
-)  # fmt: skip
+from freqkit.data.class_lists import check_files, sorted_folders
 from freqkit.data.folder import few, left_out
 from freqkit.data.pictures import is_image, named_image
 from freqkit.data.test_sets.sources import Files, Shards, read_shards
@@ -16,41 +13,15 @@ from freqkit.errors import UsageError
 from freqkit.files.reading import shown
 from freqkit.text import composed, plain_line
 
-FULL = {"r": 30000, "a": 7500, "sketch": 50889}  # images of the whole published set
+_TAR = re.compile(r".+\.(tar|tgz|tar\.\w+)", re.IGNORECASE)
 
 
-TITLES = {
-    "imagenet": "imagenet", "v2": "imagenet-v2", "c": "imagenet-c", "c-bar": "imagenet-c-bar", "r": "imagenet-r",
-    "a": "imagenet-a", "sketch": "imagenet-sketch", "stylized": "imagenet-stylized", "sct": "imagenet-sct",
-}  # fmt: skip
-
-
-class _Check:
-    """Collects what differs from the published set: an error, or with `relaxed` a note."""
-
-    def __init__(self, name, relaxed):
-        self.name, self.relaxed, self.notes = name, relaxed, []
-
-    def fault(self, sentence):
-        if not self.relaxed:
-            raise UsageError(f"{self.name}: {sentence} (relaxed accepts that, and says so on record).")
-        self.notes.append(sentence)
-
-    def note(self, *sentences):
-        """What is worth knowing of a set, and no fault of it."""
-        self.notes += sentences
-
-    def notes_of(self, begin):
-        """Notes since `begin`."""
-        return list(self.notes[begin:])
-
-
-def _folders(folder):
+def folders_in(folder):
     """Names of the folders in a folder, hidden ones left out."""
     return sorted_folders(folder, "data")
 
 
-def _images_in(folder, strange=None, nested=None):
+def images_in(folder, strange=None, nested=None):
     """Names of the image files in a folder; the other files' paths are added to `strange`, folders' to `nested`."""
     found = []
     with os.scandir(folder) as entries:
@@ -67,13 +38,27 @@ def _images_in(folder, strange=None, nested=None):
     return sorted(found)
 
 
-def _class_folders(folder, classes, check, *, key=composed, count=None, total=None, prefix=""):
-    """(names of the files, labels) of folders named as classes, in the order of `classes`.
+def read_folders(known, folder, check, condition=None, *, classes=None, key=composed):
+    """The `TestSet` of folders named as classes, or of shards, in the order of the classes.
 
-    key: from a folder's name to a class name; count: images that every class must have; total: of the whole set.
+    Args:
+        condition: which part of the set this is, if it has parts.
+        classes: their names; default the known ones. key: from a folder's name to a class name.
     """
+    begin, classes = len(check.notes), known.names if classes is None else classes
+    prefix = "" if condition is None else f"{condition}: "
+    source, labels = _class_folders(known, folder, check, classes, key, prefix)
+    notes = check.notes if condition is None else check.notes[begin:]
+    return known.opened(source, labels, notes, condition or "", classes)
+
+
+def one_folder_for_each_class(known, folder, check):
+    return [read_folders(known, folder, check)]
+
+
+def _class_folders(known, folder, check, classes, key, prefix):
     where, strange = {}, []
-    for name in _folders(folder):
+    for name in folders_in(folder):
         try:
             own = key(name)
         except ValueError:
@@ -87,7 +72,7 @@ def _class_folders(folder, classes, check, *, key=composed, count=None, total=No
         else:
             where[own] = name
     if not where:
-        shards = _shards(folder, check)
+        shards = shards_in(folder, check)
         if shards:
             return _shard_labels(shards, classes, check)
         raise UsageError(
@@ -96,37 +81,32 @@ def _class_folders(folder, classes, check, *, key=composed, count=None, total=No
         )
     if strange:
         check.fault(f"{prefix}{len(strange)} folders are no class of the set: {few(strange)}")
-    missing = [name for name in classes if name not in where]
-    if missing:
-        check.fault(f"{prefix}{len(missing)} of {len(classes)} classes are missing: {few(missing)}")
+    check.missing(classes, where, "classes", prefix)
     files, labels, sizes, others, nested = [], [], {}, [], []
     for label, name in enumerate(classes):
         if name in where:
-            own = _images_in(folder / where[name], others, nested)
+            own = images_in(folder / where[name], others, nested)
             sizes[name] = len(own)
             files += [f"{where[name]}/{file}" for file in own]
             labels += [label] * len(own)
     beside = [entry.name for entry in os.scandir(folder) if not entry.is_dir() and not entry.name.startswith(".")]
     sentences = left_out(len(nested), sorted(filter(named_image, beside)), sorted(others))
     sentences += [f"{name} beside the class folders is left out" for name in sorted(beside) if _TAR.fullmatch(name)]
-    check.note(*(f"{prefix}{sentence}" for sentence in sentences))
+    check.notes += [f"{prefix}{sentence}" for sentence in sentences]
     empty = [name for name, n in sizes.items() if n == 0]
     if empty:
         check.fault(f"{prefix}{len(empty)} classes have no image: {few(empty)}")
-    wrong = [f"{name} ({n})" for name, n in sizes.items() if count is not None and n not in (0, count)]
+    wrong = [f"{name} ({n})" for name, n in sizes.items() if n not in (0, known.per_class or n)]
     if wrong:
-        check.fault(f"{prefix}{len(wrong)} classes do not have {count} images: {few(wrong)}")
-    if total is not None and len(files) != total:
-        check.fault(f"{prefix}{len(files)} images instead of {total}")
+        check.fault(f"{prefix}{len(wrong)} classes do not have {known.per_class} images: {few(wrong)}")
+    if known.images not in (None, len(files)):
+        check.fault(f"{prefix}{len(files)} images instead of {known.images}")
     if not files:
         raise UsageError(f"{check.name}: {str(folder)!r} holds no image in its class folders.")
     return Files(folder, files), torch.tensor(labels)
 
 
-_TAR = re.compile(r".+\.(tar|tgz|tar\.\w+)", re.IGNORECASE)
-
-
-def _shards(folder, check):
+def shards_in(folder, check):
     """The tar files of a folder, none of which may be compressed."""
     found = sorted(entry.name for entry in os.scandir(folder) if not entry.is_dir() and _TAR.fullmatch(entry.name))
     packed = [name for name in found if not name.lower().endswith(".tar")]
@@ -137,30 +117,37 @@ def _shards(folder, check):
     return [folder / name for name in found if not name.startswith(".")]
 
 
-def _members(shards, check):
-    """`read_shards`, with what was left out as a note."""
+def read_members(shards, check):
+    """(`Shards`, texts of their labels), with what was left out as a note."""
     members, texts, others = read_shards(shards, check.fault)
     if not members:
         raise UsageError(
             f"{check.name}: {few([path.name for path in shards])} must hold images with labels; none does."
         )
     if others:
-        check.note(f"{len(others)} members of the shards are neither images nor labels and are left out: {few(others)}")
-    return members, texts
+        check.notes.append(
+            f"{len(others)} members of the shards are neither images nor labels and are left out: {few(others)}"
+        )
+    return Shards(members), texts
 
 
-def _number(text, least_too_many):
-    """The number in 0...least_too_many - 1 that a text spells in ASCII digits, or -1."""
-    return int(text) if re.fullmatch("[0-9]{1,9}", text) and int(text) < least_too_many else -1
+def by_class(source, labels):
+    """(source, labels int64 [n]) sorted by class, then by where the images lie."""
+    order = sorted(range(len(labels)), key=lambda i: (labels[i], source.rows[i]))
+    return source.take(order), torch.tensor([labels[i] for i in order])
+
+
+def number_below(text, bound):
+    """The number in 0...bound - 1 that a text spells in ASCII digits, or -1."""
+    return int(text) if re.fullmatch("[0-9]{1,9}", text) and int(text) < bound else -1
 
 
 def _shard_labels(shards, classes, check):
     """Images of webdataset shards, sorted by class."""
-    members, texts = _members(shards, check)
+    source, texts = read_members(shards, check)
     index = {name: label for label, name in enumerate(classes)}
-    labels = [index.get(composed(text), _number(text, len(classes))) for text in texts]
+    labels = [index.get(composed(text), number_below(text, len(classes))) for text in texts]
     if -1 in labels:
         came = shown(texts[labels.index(-1)])
         raise UsageError(f"{check.name}: .cls must hold a class name or 0...{len(classes) - 1}; got {came}.")
-    order = sorted(range(len(labels)), key=lambda i: (labels[i], members[i][0], members[i][1]))
-    return Shards([members[i] for i in order]), torch.tensor([labels[i] for i in order])
+    return by_class(source, labels)

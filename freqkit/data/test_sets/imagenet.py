@@ -7,23 +7,20 @@ from pathlib import Path
 
 import torch
 
-from freqkit.data.class_lists import (
-    class_list,
-    read_lines,
-)  # fmt: skip
+from freqkit.data.class_lists import read_lines
 from freqkit.data.folder import few
-from freqkit.data.test_set import TestSet
+from freqkit.data.test_set import KnownSet
 from freqkit.data.test_sets.folders import (
-    FULL,
-    TITLES,
-    _class_folders,
-    _folders,
-    _images_in,
-    _number,
+    folders_in,
+    images_in,
+    number_below,
+    one_folder_for_each_class,
+    read_folders,
 )
 from freqkit.data.test_sets.sources import Files
 from freqkit.errors import UsageError
 from freqkit.files.reading import read_json, shown
+from freqkit.text import composed
 
 V2 = {
     "matched-frequency": r"imagenet-?v2-?matched-?frequency.*",
@@ -32,15 +29,15 @@ V2 = {
 }
 
 
-def _imagenet(name, folder, check):
-    classes = class_list("imagenet")
-    flat = [file for file in _images_in(folder) if re.fullmatch(r"ILSVRC2012_val_\d{8}\.\w+", file)]
-    if flat and not [entry for entry in _folders(folder) if entry in set(classes)]:
-        source, labels = _flat(folder, flat, classes, check)
+def _imagenet(known, folder, check):
+    classes = known.names
+    flat = [file for file in images_in(folder) if re.fullmatch(r"ILSVRC2012_val_\d{8}\.\w+", file)]
+    if flat and not [entry for entry in folders_in(folder) if entry in classes]:
+        found = known.opened(*_flat(folder, flat, classes, check), check.notes)
     else:
-        source, labels = _class_folders(folder, classes, check, count=50)
-    real = _real(folder, source, check)
-    return [TestSet(TITLES[name], "", classes, labels, source, notes=check.notes, real=real)]
+        found = read_folders(known, folder, check)
+    found.real = _real(folder, found.source, check)
+    return [found]
 
 
 def _flat(folder, files, classes, check):
@@ -73,7 +70,7 @@ def _flat(folder, files, classes, check):
     for stem, text in label_of.items():
         if text in index:
             known[stem] = index[text]
-        elif " " in lines[0][1] and _number(text, len(classes)) >= 0:
+        elif " " in lines[0][1] and number_below(text, len(classes)) >= 0:
             known[stem] = int(text)  # caffe's val.txt counts in the order of the ids
         else:
             raise UsageError(
@@ -115,10 +112,10 @@ def _real(folder, source, check):
     return real
 
 
-def _v2_folders(folder):
+def _v2_parts(folder):
     """condition -> folder of ImageNet-v2."""
     found = {}
-    for name in _folders(folder):
+    for name in folders_in(folder):
         for condition, pattern in V2.items():
             if re.fullmatch(pattern, name.lower()):
                 if condition in found:
@@ -127,9 +124,9 @@ def _v2_folders(folder):
     return found
 
 
-def _v2(name, folder, check):
-    classes, found, sets = class_list("imagenet"), _v2_folders(folder), []
-    if not found and _folders(folder):
+def _v2(known, folder, check):
+    classes, found, sets = known.names, _v2_parts(folder), []
+    if not found and folders_in(folder):
         found = {"": folder}
     missing = [condition for condition in V2 if condition not in found]
     if missing and "" not in found:
@@ -137,32 +134,64 @@ def _v2(name, folder, check):
 
     def numbered(text):
         # Folders are 0...999: as text they sort 0, 1, 10, 100, ..., and every label would be another class.
-        if _number(text, len(classes)) < 0:
+        if number_below(text, len(classes)) < 0:
             raise ValueError(text)
         return classes[int(text)]
 
     for condition in sorted(found):
-        begin, where = len(check.notes), found[condition]
-        wnids = any(entry in set(classes) for entry in _folders(where))
-        how = {} if wnids else {"key": numbered}
-        source, labels = _class_folders(where, classes, check, count=10, prefix=f"{condition}: ", **how)
-        sets.append(
-            TestSet(TITLES[name], condition, classes, labels, source, notes=check.notes_of(begin) or list(check.notes))
-        )
+        wnids = any(entry in classes for entry in folders_in(found[condition]))
+        sets.append(read_folders(known, found[condition], check, condition, key=composed if wnids else numbered))
+        sets[-1].notes = sets[-1].notes or list(check.notes)
     return sets
 
 
-def _part(name, folder, check):
-    """ImageNet-R and -A: 200 of the 1000 classes."""
-    own = class_list(f"imagenet-{name}")
-    source, labels = _class_folders(folder, own, check, total=FULL[name])
-    return [TestSet(TITLES[name], "", own, labels, source, subset=own, notes=check.notes)]
+def _sketch(known, folder, check):
+    inner = folder / "sketch"
+    return one_folder_for_each_class(known, inner if inner.is_dir() else folder, check)
 
 
-def _plain(name, folder, check):
-    """One folder per ImageNet class."""
-    if name == "sketch" and (folder / "sketch").is_dir():
-        folder = folder / "sketch"
-    count = 50 if name == "stylized" else None
-    source, labels = _class_folders(folder, class_list("imagenet"), check, count=count, total=FULL.get(name))
-    return [TestSet(TITLES[name], "", class_list("imagenet"), labels, source, notes=check.notes)]
+KNOWN = (
+    KnownSet(
+        name="imagenet", title="imagenet", per_class=50, read=_imagenet, example=("n01440764/a.JPEG",),
+        places=(
+            "imagenet/val", "imagenet-1k/val", "ILSVRC2012/val", "ILSVRC/Data/CLS-LOC/val", "imagenet-val", "val",
+            "imagenet",
+        ),
+        tree="`imagenet/val/WNID/*.JPEG`, or flat beside `LOC_val_solution.csv`, `val.txt` or a list of ids; ReaL "
+        "(Beyer et al., 2020) with `real.json`",
+        source="validation images of ILSVRC 2012, Russakovsky et al., IJCV 2015: image-net.org",
+    ),
+    KnownSet(
+        name="v2", title="imagenet-v2", per_class=10, parts=tuple(V2), read=_v2, holds=_v2_parts,
+        places=("imagenet-v2", "imagenetv2", "ImageNetV2", "."),
+        example=("imagenetv2-matched-frequency-format-val/10/a.jpeg",),
+        tree="`imagenetv2-{matched-frequency,threshold0.7,top-images}*/0...999` (sorted as numbers)",
+        source="Recht et al., ICML 2019: github.com/modestyachts/ImageNetV2",
+    ),
+    KnownSet(
+        name="r", title="imagenet-r", classes="imagenet-r", subset=True, images=30000, read=one_folder_for_each_class,
+        places=("imagenet-r", "ImageNet-R", "imagenet_r"), example=("n01443537/art_0.jpg",),
+        tree="`imagenet-r/WNID`, scored among all logits and among their own 200",
+        source="Hendrycks et al., ICCV 2021: github.com/hendrycks/imagenet-r",
+    ),
+    KnownSet(
+        name="a", title="imagenet-a", classes="imagenet-a", subset=True, images=7500, read=one_folder_for_each_class,
+        places=("imagenet-a", "ImageNet-A", "imagenet_a"), example=("n01498041/a.jpg",),
+        tree="`imagenet-a/WNID`, scored among all logits and among their own 200",
+        source="Hendrycks et al., CVPR 2021: github.com/hendrycks/natural-adv-examples",
+    ),
+    KnownSet(
+        name="sketch", title="imagenet-sketch", images=50889, read=_sketch,
+        places=("imagenet-sketch", "ImageNet-Sketch", "imagenet_sketch", "sketch"),
+        example=("sketch/n01440764/a.JPEG",),
+        tree="`imagenet-sketch/[sketch/]WNID`",
+        source="Wang et al., NeurIPS 2019: github.com/HaohanWang/ImageNet-Sketch",
+    ),
+    KnownSet(
+        name="stylized", title="imagenet-stylized", per_class=50, read=one_folder_for_each_class,
+        places=("stylized-imagenet/val", "imagenet-stylized/val", "Stylized-ImageNet/val", "stylized-imagenet"),
+        example=("n01440764/a.png",),
+        tree="`stylized-imagenet/val/WNID`",
+        source="Geirhos et al., ICLR 2019, made from ImageNet: github.com/rgeirhos/Stylized-ImageNet",
+    ),
+)  # fmt: skip

@@ -1,37 +1,26 @@
-"""Published test sets as people have them on disk: recognised, checked, and read image by image.
+"""The test sets there are, by name; each stands beside its reader, in a module that the registry names.
 
-A set is known by a short name (`imagenet`, `v2`, `c`, `c-bar`, `r`, `a`, `sketch`, `stylized`, `sct`, `cifar10-c`,
-`cifar100-c`); any other name must come with its place (`NAME=PATH`): an ImageFolder, a folder of webdataset shards, or
-`hf:DATASET`.
+Any other name must come with its place (`NAME=PATH`): an ImageFolder, a folder of webdataset shards, or `hf:DATASET`.
 """
 
 import difflib
+import importlib
 from pathlib import Path
 
-from freqkit.data.test_sets.corrupted import _cifar, _corrupted
-from freqkit.data.test_sets.counterparts import _counterparts
-from freqkit.data.test_sets.folders import _Check
-from freqkit.data.test_sets.imagenet import _imagenet, _part, _plain, _v2, _v2_folders
-from freqkit.data.test_sets.other import _other
+from freqkit.data.test_set import Check
+from freqkit.data.test_sets.other import read_other
 from freqkit.errors import UsageError
+from freqkit.registry import TEST_SETS
 
-# name -> folders below the root in which the set is looked for, the first that is there
-PLACES = {
-    "imagenet": (
-        "imagenet/val", "imagenet-1k/val", "ILSVRC2012/val", "ILSVRC/Data/CLS-LOC/val", "imagenet-val", "val",
-        "imagenet",
-    ),
-    "v2": ("imagenet-v2", "imagenetv2", "ImageNetV2", "."),
-    "c": ("imagenet-c", "ImageNet-C", "imagenet_c", "ImageNetC"),
-    "c-bar": ("imagenet-c-bar", "ImageNet-C-bar", "imagenet_c_bar"),
-    "r": ("imagenet-r", "ImageNet-R", "imagenet_r"),
-    "a": ("imagenet-a", "ImageNet-A", "imagenet_a"),
-    "sketch": ("imagenet-sketch", "ImageNet-Sketch", "imagenet_sketch", "sketch"),
-    "stylized": ("stylized-imagenet/val", "imagenet-stylized/val", "Stylized-ImageNet/val", "stylized-imagenet"),
-    "sct": ("imagenet-sct", "ImageNet-SCT", "imagenet_sct"),
-    "cifar10-c": ("CIFAR-10-C", "cifar-10-c", "cifar10-c"),
-    "cifar100-c": ("CIFAR-100-C", "cifar-100-c", "cifar100-c"),
-}  # fmt: skip
+
+def known_set(name):
+    """The `KnownSet` of a name in `freqkit.registry.TEST_SETS`.
+
+    Example:
+        >>> known_set("a").whole
+        '200 classes, 7500 images'
+    """
+    return next(known for known in importlib.import_module(TEST_SETS[name]).KNOWN if known.name == name)
 
 
 def open_sets(names, root=None, *, relaxed=False, class_map=None, limit_per_class=None, seed=0, on_fault=None):
@@ -66,7 +55,7 @@ def open_sets(names, root=None, *, relaxed=False, class_map=None, limit_per_clas
     found = []
     for name in names:
         try:
-            sets = _open_one(name, root, relaxed, class_map)
+            sets = _open_one(name, root, Check(name, relaxed, class_map))
         except (UsageError, OSError) as error:
             if on_fault is None:
                 raise
@@ -76,27 +65,20 @@ def open_sets(names, root=None, *, relaxed=False, class_map=None, limit_per_clas
     return found
 
 
-def _open_one(text, root, relaxed, class_map):
+def _open_one(text, root, check):
     name, _, place = text.partition("=")
     name, *part = name.split("/")
-    check = _Check(name, relaxed)
-    if name not in PLACES:
+    check.name = name
+    if name not in TEST_SETS:
         if not place:
-            near = difflib.get_close_matches(name, PLACES, n=1)
+            near = difflib.get_close_matches(name, TEST_SETS, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise UsageError(f"{name!r} is no known set ({', '.join(PLACES)}); give any other as NAME=PATH.{hint}")
-        return [_other(name, place, check, class_map)]
-    if place:
-        folder = Path(place)
-        if not folder.is_dir():
-            raise UsageError(f"{name}: {place!r} is not a folder.")
-    else:
-        folder = _find(name, root)
-    reader = {
-        "imagenet": _imagenet, "v2": _v2, "c": _corrupted, "c-bar": _corrupted, "r": _part, "a": _part,
-        "sketch": _plain, "stylized": _plain, "sct": _counterparts, "cifar10-c": _cifar, "cifar100-c": _cifar,
-    }[name]  # fmt: skip
-    sets = reader(name, folder, check, class_map) if reader is _counterparts else reader(name, folder, check)
+            raise UsageError(f"{name!r} is no known set ({', '.join(TEST_SETS)}); give any other as NAME=PATH.{hint}")
+        return [read_other(place, check)]
+    if place and not Path(place).is_dir():
+        raise UsageError(f"{name}: {place!r} is not a folder.")
+    known = known_set(name)
+    sets = known.read(known, Path(place) if place else _find(known, root), check)
     if part:
         wanted = "/".join(part)
         sets = [each for each in sets if each.condition == wanted or each.condition.startswith(wanted + "/")]
@@ -108,22 +90,18 @@ def _open_one(text, root, relaxed, class_map):
 def place_of(name, root):
     """Where a known set lies below `root`, or None."""
     try:
-        return _find(name, root)
+        return _find(known_set(name), root)
     except UsageError:
         return None
 
 
-def _find(name, root):
+def _find(known, root):
     if root is None:
-        raise UsageError(f"{name}: data_dir must be given, the folder that holds the sets.")
+        raise UsageError(f"{known.name}: data_dir must be given, the folder that holds the sets.")
     root = Path(root)
     if not root.is_dir():
         raise UsageError(f"data_dir must be a folder; {str(root)!r} is not.")
-    for place in PLACES[name]:
-        folder = root / place
-        if folder.is_dir() and (name != "v2" or _v2_folders(folder)):
+    for folder in (root / place for place in known.places):
+        if folder.is_dir() and known.holds(folder):
             return folder
-    raise UsageError(f"{name}: not found in {str(root)!r}; looked for {', '.join(PLACES[name])}.")
-
-
-# ---- the layouts ----------------------------------------------------------------------------------------------------
+    raise UsageError(f"{known.name}: not found in {str(root)!r}; looked for {', '.join(known.places)}.")

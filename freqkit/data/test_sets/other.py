@@ -3,62 +3,58 @@
 import re
 from pathlib import Path
 
-import torch
-
-from freqkit.data.class_lists import (
-    MOST_CLASSES,
-    order_note,
-    unfit,
-)  # fmt: skip
-from freqkit.data.test_set import TestSet
-from freqkit.data.test_sets.counterparts import _counterparts
-from freqkit.data.test_sets.folders import _class_folders, _folders, _members, _number, _shards
-from freqkit.data.test_sets.sources import Shards, hub_dataset
+from freqkit.data.class_lists import MOST_CLASSES, order_note, unfit
+from freqkit.data.test_set import KnownSet
+from freqkit.data.test_sets.counterparts import read_counterparts
+from freqkit.data.test_sets.folders import by_class, folders_in, number_below, read_folders, read_members, shards_in
+from freqkit.data.test_sets.sources import hub_dataset
 from freqkit.errors import UsageError
 from freqkit.files.reading import shown
 from freqkit.text import composed, plain_line
 
 
-def _other(name, place, check, class_map):
-    """Any ImageFolder, folder of shards, or Hugging Face dataset."""
+def read_other(place, check):
+    """The one `TestSet` that lies at `place`, whatever it is."""
+    name = check.name
+    known = KnownSet(
+        name=name, title=name, source="", tree="", example=(), places=(), read=read_counterparts, classes="imagenet-sct"
+    )
     if place.startswith("hf:"):
         source, texts, classes = hub_dataset(place[3:])
         index = {own: label for label, own in enumerate(classes)}
-        labels = [index[composed(text)] for text in texts]
-        order = sorted(range(len(labels)), key=lambda i: (labels[i], i))
-        return TestSet(name, "", classes, torch.tensor([labels[i] for i in order]), source.take(order))
+        return known.opened(*by_class(source, [index[composed(text)] for text in texts]), [], classes=classes)
     folder = Path(place)
     if not folder.is_dir():
         raise UsageError(f"{name}: {place!r} is not a folder.")
-    if class_map is not None:
-        [found] = _counterparts(name, folder, check, class_map)
+    if check.class_map is not None:
+        [found] = read_counterparts(known, folder, check)
         return found
-    classes = [composed(entry) for entry in _folders(folder)]
-    shards = [] if classes else _shards(folder, check)
+    classes = [composed(entry) for entry in folders_in(folder)]
+    shards = [] if classes else shards_in(folder, check)
     if shards:
-        members, texts = _members(shards, check)
-        if all(re.fullmatch("[0-9]+", text) for text in texts):
-            labels = [_number(text, MOST_CLASSES) for text in texts]
-            if -1 in labels:
-                came = shown(texts[labels.index(-1)])
-                raise UsageError(f"{name}: numbers in .cls must lie below {MOST_CLASSES}; got {came}.")
-            classes = [str(i) for i in range(max(labels) + 1)]
-        else:
-            texts = [composed(text) for text in texts]
-            for text, (path, member, *_) in zip(texts, members, strict=True):
-                if unfit(text):
-                    raise UsageError(
-                        f"{path}: the label of {plain_line(member, 200)} {unfit(text)}; got {shown(text)}."
-                    )
-            classes = sorted(set(texts))
-            index = {own: label for label, own in enumerate(classes)}
-            labels = [index[text] for text in texts]
-        order = sorted(range(len(labels)), key=lambda i: (labels[i], members[i][0], members[i][1]))
-        source = Shards([members[i] for i in order])
-        return TestSet(name, "", classes, torch.tensor([labels[i] for i in order]), source, notes=check.notes)
+        source, texts = read_members(shards, check)
+        classes, labels = _labels(source, texts, name)
+        return known.opened(*by_class(source, labels), check.notes, classes=classes)
     if not classes:
         raise UsageError(f"{name}: {place!r} must hold one folder for each class, or tar shards; it has neither.")
-    source, labels = _class_folders(folder, classes, check)
+    found = read_folders(known, folder, check, classes=classes)
     note = order_note(classes)
-    check.note(*([note] if note else []))
-    return TestSet(name, "", classes, labels, source, notes=check.notes)
+    check.notes += [note] if note else []
+    return found
+
+
+def _labels(source, texts, name):
+    """(class names, labels) of what stands in the .cls of shards: numbers, or names."""
+    if all(re.fullmatch("[0-9]+", text) for text in texts):
+        labels = [number_below(text, MOST_CLASSES) for text in texts]
+        if -1 in labels:
+            came = shown(texts[labels.index(-1)])
+            raise UsageError(f"{name}: numbers in .cls must lie below {MOST_CLASSES}; got {came}.")
+        return [str(i) for i in range(max(labels) + 1)], labels
+    texts = [composed(text) for text in texts]
+    for text, (path, member, *_) in zip(texts, source.rows, strict=True):
+        if unfit(text):
+            raise UsageError(f"{path}: the label of {plain_line(member, 200)} {unfit(text)}; got {shown(text)}.")
+    classes = sorted(set(texts))
+    index = {own: label for label, own in enumerate(classes)}
+    return classes, [index[text] for text in texts]
