@@ -6,7 +6,7 @@ Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images" (200
 
 import numpy as np
 
-from freqkit.data.arrays import Packed
+from freqkit.data.arrays import Packed, of_arrays
 from freqkit.data.class_lists import check_names, class_list, read_names
 from freqkit.data.folder import few
 from freqkit.errors import UsageError
@@ -15,14 +15,6 @@ from freqkit.files.reading import reading, regular
 
 _BATCHES = [f"data_batch_{i}" for i in range(1, 6)]
 _PIXELS = 3072
-
-
-def find_binary(root):
-    return _find(root, [f"{name}.bin" for name in _BATCHES], "test_batch.bin", "train.bin", "test.bin")
-
-
-def find_python(root):
-    return _find(root, _BATCHES, "test_batch", "train", "test")
 
 
 def _find(root, batches, test_batch, train, test):
@@ -40,7 +32,7 @@ def _find(root, batches, test_batch, train, test):
     return parts
 
 
-def read_binary(root, source):
+def _read_binary(asked, source):
     files, count = source
     head = 1 if count == 10 else 2  # CIFAR-100: coarse, then fine label
     rows = []
@@ -56,12 +48,12 @@ def read_binary(root, source):
             )
         rows.append(raw.reshape(-1, head + _PIXELS))
     rows = np.concatenate(rows)
-    names = root / ("batches.meta.txt" if count == 10 else "fine_label_names.txt")
+    names = asked.root / ("batches.meta.txt" if count == 10 else "fine_label_names.txt")
     classes = read_names(names) if names.is_file() else None
     return _packed(rows[:, head:], rows[:, head - 1], classes, count, files, names)
 
 
-def read_python(root, source):
+def _read_python(asked, source):
     files, count = source
     key = "labels" if count == 10 else "fine_labels"
     pixels, labels = [], []
@@ -79,7 +71,7 @@ def read_python(root, source):
             )
         pixels.append(data)
         labels += own
-    meta = root / ("batches.meta" if count == 10 else "meta")
+    meta = asked.root / ("batches.meta" if count == 10 else "meta")
     classes = None
     if meta.is_file():
         classes = _dictionary(meta).get("label_names" if count == 10 else "fine_label_names", [])
@@ -112,3 +104,17 @@ def _packed(pixels, labels, classes, count, files, names):
     images = pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     names = [file.name for file in files]
     return Packed(images, labels, classes, few(names), {"dataset": f"CIFAR-{count}", "files": names})
+
+
+BINARY = of_arrays(
+    "cifar-binary",
+    "CIFAR data_batch_1.bin ... or train.bin, test.bin",
+    lambda root: _find(root, [f"{name}.bin" for name in _BATCHES], "test_batch.bin", "train.bin", "test.bin"),
+    _read_binary,
+)
+PYTHON = of_arrays(
+    "cifar-python",
+    "CIFAR pickles data_batch_1 ... or train, test",
+    lambda root: _find(root, _BATCHES, "test_batch", "train", "test"),
+    _read_python,
+)
