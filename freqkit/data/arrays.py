@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from freqkit.data.class_lists import MOST_CLASSES, check_names, class_names, read_names
-from freqkit.data.folder import fit
 from freqkit.data.image_set import ImageSet
 from freqkit.data.npy_files import read_array
 from freqkit.data.object_arrays import load_object_array
+from freqkit.data.pictures import fit
 from freqkit.data.reading import PARTS, Layout
 from freqkit.errors import UsageError
 from freqkit.files.reading import shown

@@ -4,6 +4,8 @@ Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images" (200
 1,024 red, then green, then blue, row by row.
 """
 
+from functools import partial
+
 import numpy as np
 
 from freqkit.data.arrays import Packed, of_arrays
@@ -13,22 +15,19 @@ from freqkit.errors import UsageError
 from freqkit.files.pickles import PlainArray, load_plain
 from freqkit.files.reading import reading, regular
 
-_BATCHES = [f"data_batch_{i}" for i in range(1, 6)]
 _PIXELS = 3072
 
 
-def _find(root, batches, test_batch, train, test):
+def _find(root, suffix):
     """part -> (files, number of classes)."""
+    batches = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]}
     parts = {}
-    present = [root / name for name in batches if (root / name).is_file()]
-    if present:
-        parts["train"] = (present, 10)
-    elif (root / train).is_file():
-        parts["train"] = ([root / train], 100)
-    if (root / test_batch).is_file():
-        parts["test"] = ([root / test_batch], 10)
-    elif (root / test).is_file():
-        parts["test"] = ([root / test], 100)
+    for part, names in batches.items():
+        present = [path for name in names if (path := root / f"{name}{suffix}").is_file()]
+        if present:
+            parts[part] = (present, 10)
+        elif (root / f"{part}{suffix}").is_file():
+            parts[part] = ([root / f"{part}{suffix}"], 100)
     return parts
 
 
@@ -107,14 +106,8 @@ def _packed(pixels, labels, classes, count, files, names):
 
 
 BINARY = of_arrays(
-    "cifar-binary",
-    "CIFAR data_batch_1.bin ... or train.bin, test.bin",
-    lambda root: _find(root, [f"{name}.bin" for name in _BATCHES], "test_batch.bin", "train.bin", "test.bin"),
-    _read_binary,
+    "cifar-binary", "CIFAR data_batch_1.bin ... or train.bin, test.bin", partial(_find, suffix=".bin"), _read_binary
 )
 PYTHON = of_arrays(
-    "cifar-python",
-    "CIFAR pickles data_batch_1 ... or train, test",
-    lambda root: _find(root, _BATCHES, "test_batch", "train", "test"),
-    _read_python,
+    "cifar-python", "CIFAR pickles data_batch_1 ... or train, test", partial(_find, suffix=""), _read_python
 )

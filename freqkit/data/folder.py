@@ -4,12 +4,11 @@ import os
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from freqkit.data.class_lists import check_files, class_names, order_note, sorted_folders, unfit
 from freqkit.data.image_set import ImageSet, pixel_digest
-from freqkit.data.pictures import check_size, decoding_pool, named_image, open_image, reason_of
+from freqkit.data.pictures import crop_side, decoding_pool, fit, named_image, open_image, reason_of
 from freqkit.data.reading import PARTS, Layout
 from freqkit.errors import BadImageError, UsageError
 from freqkit.files.reading import shown
@@ -183,30 +182,6 @@ def _decode_all(root, files, images, asked):
                 if asked.progress is not None:
                     asked.progress(i + 1, len(files))
     return modes, bad, digests
-
-
-def crop_side(size):
-    """The shorter side before the middle `size` x `size` is cut out: 256 for 224, in proportion for others."""
-    return size * 256 // 224
-
-
-def fit(image, size, resize, side=None):
-    """A Pillow image as uint8 [3, size, size]; `side`: the shorter side before a centre crop, if not `crop_side`."""
-    from PIL import Image
-
-    if resize == "squash":
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
-    else:
-        width, height = image.size
-        side = side or crop_side(size)
-        short = min(width, height)
-        width, height = side * width // short, side * height // short
-        check_size(width, height)  # a line of pixels would become a very long one
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-        # Where a side is shorter than the crop, torchvision puts black around, the odd pixel last.
-        left, top = (round((side - size) / 2) if side >= size else -((size - side) // 2) for side in (width, height))
-        image = image.crop((left, top, left + size, top + size))
-    return np.asarray(image).transpose(2, 0, 1)
 
 
 def _shown(bad):

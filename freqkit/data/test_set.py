@@ -11,8 +11,8 @@ import torch
 
 from freqkit.data.class_lists import class_list
 from freqkit.data.folder import few
-from freqkit.data.image_set import first_by_hash
 from freqkit.data.pictures import decoding_pool, reason_of
+from freqkit.data.reading import choose
 from freqkit.errors import BadImageError, UsageError
 from freqkit.text import plain_line
 
@@ -81,10 +81,8 @@ class TestSet:
         """At most `limit` images of each class, chosen by a hash of (seed, name), in the set's order."""
         if limit is None:
             return self
-        keep = []
-        for label in self.labels.unique().tolist():
-            own = (self.labels == label).nonzero().flatten().tolist()
-            keep += [own[k] for k in first_by_hash([self.source.name(i) for i in own], limit, seed, "limit")]
+        names = [self.source.name(i) for i in range(len(self))]
+        keep = choose(names, self.labels.tolist(), len(self.classes), limit, None, seed)
         return self.take(sorted(keep), f"at most {limit} images of each class (seed {seed})")
 
     def take(self, places, note=None):
@@ -118,11 +116,11 @@ class KnownSet:
 
     name: str
     title: str
-    source: str
-    tree: str
-    example: tuple[str, ...]
-    places: tuple[str, ...]
     read: Callable
+    source: str = ""
+    tree: str = ""
+    example: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
     holds: Callable = Path.is_dir
     classes: str = "imagenet"
     subset: bool = False
@@ -161,11 +159,15 @@ class Check:
             raise UsageError(f"{self.name}: {sentence} (relaxed accepts that, and says so on record).")
         self.notes.append(sentence)
 
+    def some(self, names, words, prefix=""):
+        """A fault that is said of `names`, if there are any."""
+        if names:
+            self.fault(f"{prefix}{len(names)} {words}: {few(names)}")
+
     def missing(self, wanted, there, what, prefix=""):
         """A fault when some of what the whole set has is not there."""
         missing = [name for name in wanted if name not in there]
-        if missing:
-            self.fault(f"{prefix}{len(missing)} of {len(wanted)} {what} are missing: {few(missing)}")
+        self.some(missing, f"of {len(wanted)} {what} are missing", prefix)
 
 
 class Reader:

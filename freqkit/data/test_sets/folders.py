@@ -79,8 +79,7 @@ def _class_folders(known, folder, check, classes, key, prefix):
             f"{check.name}: {str(folder)!r} holds no folder of a class (as {classes[0]!r}); "
             f"it holds {few(strange) if strange else 'no folders'}."
         )
-    if strange:
-        check.fault(f"{prefix}{len(strange)} folders are no class of the set: {few(strange)}")
+    check.some(strange, "folders are no class of the set", prefix)
     check.missing(classes, where, "classes", prefix)
     files, labels, sizes, others, nested = [], [], {}, [], []
     for label, name in enumerate(classes):
@@ -93,12 +92,9 @@ def _class_folders(known, folder, check, classes, key, prefix):
     sentences = left_out(len(nested), sorted(filter(named_image, beside)), sorted(others))
     sentences += [f"{name} beside the class folders is left out" for name in sorted(beside) if _TAR.fullmatch(name)]
     check.notes += [f"{prefix}{sentence}" for sentence in sentences]
-    empty = [name for name, n in sizes.items() if n == 0]
-    if empty:
-        check.fault(f"{prefix}{len(empty)} classes have no image: {few(empty)}")
+    check.some([name for name, n in sizes.items() if n == 0], "classes have no image", prefix)
     wrong = [f"{name} ({n})" for name, n in sizes.items() if n not in (0, known.per_class or n)]
-    if wrong:
-        check.fault(f"{prefix}{len(wrong)} classes do not have {known.per_class} images: {few(wrong)}")
+    check.some(wrong, f"classes do not have {known.per_class} images", prefix)
     if known.images not in (None, len(files)):
         check.fault(f"{prefix}{len(files)} images instead of {known.images}")
     if not files:

@@ -16,9 +16,7 @@ from freqkit.text import composed, plain_line
 def read_other(place, check):
     """The one `TestSet` that lies at `place`, whatever it is."""
     name = check.name
-    known = KnownSet(
-        name=name, title=name, source="", tree="", example=(), places=(), read=read_counterparts, classes="imagenet-sct"
-    )
+    known = KnownSet(name=name, title=name, read=read_counterparts)
     if place.startswith("hf:"):
         source, texts, classes = hub_dataset(place[3:])
         index = {own: label for label, own in enumerate(classes)}
