@@ -130,12 +130,12 @@ class KnownSet:
     extras: tuple[str, ...] = ()
 
     @property
-    def names(self):
+    def names(self) -> list[str]:
         """Names of its classes."""
         return class_list(self.classes)
 
     @property
-    def whole(self):
+    def whole(self) -> str:
         """What is checked, in words."""
         words = [f"{len(self.names)} classes" + (f" of {self.per_class}" if self.per_class else "")]
         words += [f"{self.images} images"] if self.images else []

@@ -53,10 +53,12 @@ def read_folders(known, folder, check, condition=None, *, classes=None, key=comp
 
 
 def one_folder_for_each_class(known, folder, check):
+    """What reads a set without parts: `KnownSet.read`."""
     return [read_folders(known, folder, check)]
 
 
 def _class_folders(known, folder, check, classes, key, prefix):
+    """(source, labels) of folders of classes or of shards; every sentence about them begins with `prefix`."""
     where, strange = {}, []
     for name in folders_in(folder):
         try:

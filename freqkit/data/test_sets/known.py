@@ -5,15 +5,16 @@ Any other name must come with its place (`NAME=PATH`): an ImageFolder, a folder 
 
 import difflib
 import importlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from freqkit.data.test_set import Check
+from freqkit.data.test_set import Check, KnownSet, TestSet
 from freqkit.data.test_sets.other import read_other
 from freqkit.errors import UsageError
 from freqkit.registry import TEST_SETS
 
 
-def known_set(name):
+def known_set(name: str) -> KnownSet:
     """The `KnownSet` of a name in `freqkit.registry.TEST_SETS`.
 
     Example:
@@ -23,11 +24,20 @@ def known_set(name):
     return next(known for known in importlib.import_module(TEST_SETS[name]).KNOWN if known.name == name)
 
 
-def open_sets(names, root=None, *, relaxed=False, class_map=None, limit_per_class=None, seed=0, on_fault=None):
+def open_sets(
+    names: Iterable[str],
+    root: str | Path | None = None,
+    *,
+    relaxed: bool = False,
+    class_map: dict[str, str] | str | Path | None = None,
+    limit_per_class: int | None = None,
+    seed: int = 0,
+    on_fault: Callable[[str, Exception], object] | None = None,
+) -> list[TestSet]:
     """Find, recognise and check test sets.
 
     Args:
-        names: list of set names (see the module), or `NAME=PATH`; `c:gaussian_noise,fog:3` style parts are
+        names: of sets (`freqkit.registry.TEST_SETS`), or `NAME=PATH`; `c:gaussian_noise,fog:3` style parts are
             `c/gaussian_noise` or `c/gaussian_noise/3`.
         root: the folder that holds them (`--data-dir`).
         relaxed: missing classes, folders that are no class, and other counts than published become notes of the set
@@ -55,7 +65,7 @@ def open_sets(names, root=None, *, relaxed=False, class_map=None, limit_per_clas
     found = []
     for name in names:
         try:
-            sets = _open_one(name, root, Check(name, relaxed, class_map))
+            sets = _open_one(name, root, relaxed, class_map)
         except (UsageError, OSError) as error:
             if on_fault is None:
                 raise
@@ -65,10 +75,10 @@ def open_sets(names, root=None, *, relaxed=False, class_map=None, limit_per_clas
     return found
 
 
-def _open_one(text, root, check):
+def _open_one(text, root, relaxed, class_map):
     name, _, place = text.partition("=")
     name, *part = name.split("/")
-    check.name = name
+    check = Check(name, relaxed, class_map)
     if name not in TEST_SETS:
         if not place:
             near = difflib.get_close_matches(name, TEST_SETS, n=1)
@@ -87,7 +97,7 @@ def _open_one(text, root, check):
     return sets
 
 
-def place_of(name, root):
+def place_of(name: str, root: str | Path | None) -> Path | None:
     """Where a known set lies below `root`, or None."""
     try:
         return _find(known_set(name), root)
