@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -89,10 +89,7 @@ class TestSet:
         """The images at `places` (list of int)."""
         real = None if self.real is None else [self.real[i] for i in places]
         notes = [*self.notes, *([note] if note else [])]
-        return TestSet(
-            self.name, self.condition, self.classes, self.labels[places], self.source.take(places), self.subset,
-            notes, real, self.official,
-        )  # fmt: skip
+        return replace(self, labels=self.labels[places], source=self.source.take(places), notes=notes, real=real)
 
 
 @dataclass(frozen=True, kw_only=True)
