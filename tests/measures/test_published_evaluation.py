@@ -197,6 +197,290 @@ def test_every_column_as_published(world, preset):
     assert groups(as_r[1], share(r["all"][0]), IN_R, 0) != groups(base[1], share(r["all"][0]), IN_R, 0)
 
 
+# ---- every row of every set -----------------------------------------------------------------------------------------
+
+# Ten classes, in an order of logits that is no alphabet's: seven are in ImageNet-R, five in ImageNet-A, one in neither.
+WIDE = [WNIDS[i] for i in (13, 1, 8, 6, 17, 0, 2, 15, 4, 11)]
+IN = {name: [one for one in WIDE if one in class_list(f"imagenet-{name}")] for name in "ra"}
+V2 = {"matched-frequency": 450, "threshold-0.7": 350, "top-images": 250}  # noise of their images
+# Top-1 errors of AlexNet on ImageNet-C, as Hendrycks and Dietterich (2019) published them.
+ALEXNET = {
+    "gaussian_noise": 0.886428, "shot_noise": 0.894468, "impulse_noise": 0.922640, "defocus_blur": 0.819880,
+    "glass_blur": 0.826268, "motion_blur": 0.785948, "zoom_blur": 0.798360, "snow": 0.866816, "frost": 0.826572,
+    "fog": 0.819324, "brightness": 0.564592, "contrast": 0.853204, "elastic_transform": 0.646056,
+    "pixelate": 0.717840, "jpeg_compression": 0.606500,
+}  # fmt: skip
+ALL_C = [(name, severity) for name in (*ALEXNET, "spatter") for severity in range(1, 6)]
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory):
+    """(folder of all sets, {(set, condition): folder}, {class: folder in it}, weights, biases, maps)."""
+    root, rng = tmp_path_factory.mktemp("wide"), np.random.default_rng(11)
+    base = {name: rng.integers(0, 256, (SIDE, SIDE, 3)) for name in WIDE}
+    places = {}
+
+    def folder(where, key, names, count, noise, *, large=False, numbered=False):
+        places[key] = {name: root / where / (str(WNIDS.index(name)) if numbered else name) for name in names}
+        for name, place in places[key].items():
+            place.mkdir(parents=True)
+            for i in range(count):
+                changed = (base[name] + rng.normal(0, noise, (SIDE, SIDE, 3))).clip(0, 255).astype(np.uint8)
+                picture = changed
+                if large:
+                    picture = changed.repeat(256 // SIDE, 0).repeat(256 // SIDE, 1)
+                    picture[CENTRE, CENTRE] = changed
+                Image.fromarray(picture).save(place / f"{i}.png")
+
+    folder("imagenet/val", ("imagenet", "all"), WIDE, 10, 420, large=True)
+    folder("imagenet-r", ("imagenet-r", "all"), IN["r"], 4, 500, large=True)
+    folder("imagenet-a", ("imagenet-a", "all"), IN["a"], 4, 900, large=True)
+    folder("sketch", ("imagenet-sketch", "all"), WIDE, 3, 450)
+    for condition, noise in V2.items():
+        where = f"imagenet-v2/imagenetv2-{condition}-format-val"
+        folder(where, ("imagenet-v2", condition), WIDE, 3, noise, numbered=True)
+    for k, (name, severity) in enumerate(ALL_C):
+        folder(f"imagenet-c/{name}/{severity}", ("imagenet-c", f"{name}/{severity}"), WIDE, 1, 60 * severity + k)
+    weights = np.stack([(v := base[name].transpose(2, 0, 1).ravel() / 255 - 0.5) / v.std() for name in WIDE]) / 30
+    weights = (weights + 0.01 * rng.normal(size=weights.shape)).astype(np.float32)
+    biases = rng.normal(0, 0.2, len(WIDE)).astype(np.float32)
+    masks = (rng.random((len(WIDE), SIDE, SIDE)) < 0.35).astype(np.float32)
+    masks[:, SIDE // 2, SIDE // 2] = [0, 1, 0, 0, 1, 0, 1, 0, 0, 1]
+    return root, places, weights, biases, masks
+
+
+class Whole:
+    """All rows of an evaluation, written down from the specification: {(set, condition, class, metric): numbers}."""
+
+    def __init__(self, places, weights, biases, masks, published):
+        self.places, self.published = places, published
+        self.weights, self.biases, self.masks = (v.astype(np.float64) for v in (weights, biases, masks))
+        self.rows = {}
+        self.columns = {}  # (set, condition, scoring) -> {class: [TPR, filtered TPR]}
+        self.reference = {}  # class -> (recognised through its map, images), in distribution
+        self.reference_r = {}  # the same of pixels that are filtered before they are normalised
+
+    def logits(self, planes):
+        return self.weights @ planes.ravel() + self.biases
+
+    def filtered(self, pixels, k, pixels_first):
+        return normal(keep(pixels, self.masks[k])) if pixels_first else keep(normal(pixels), self.masks[k])
+
+    def images(self, key, pixels_first=False):
+        """(label, pixels [3, H, W], normalised filtered planes) of a set."""
+        squashed = not self.published or key[0] in ("imagenet-c", "imagenet-v2", "imagenet-sketch")
+        for name, place in self.places[key].items():
+            k = WIDE.index(name)
+            for file in place.iterdir():
+                pixels = read(file, not squashed)
+                yield k, pixels, self.filtered(pixels, k, pixels_first)
+
+    def put(self, key, label, metric, hits, n):
+        if not n:
+            return
+        p, z = hits / n, 1.959963984540054
+        middle, half = (p + z * z / (2 * n)), z * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
+        scale = 1 + z * z / n
+        self.rows[(*key, label, metric)] = p, max(0, (middle - half) / scale), min(1, (middle + half) / scale), n
+
+    def count(self, key, said, *, scoring="all", attacked=False, top=None):
+        """The rows of one way of scoring; `said`: (label, answer, answer through the label's map) of each image."""
+        where = (key[0], key[1] if scoring == "all" else f"{key[1]}, {scoring}")
+        labels = sorted({k for k, *_ in said})
+        for which, prefix in ((1, ""), (2, "filtered ")):
+            rates = []
+            for c in labels:
+                own = [one[which] for one in said if one[0] == c]
+                self.put(where, WIDE[c], f"{prefix}TPR", own.count(c), len(own))
+                rates.append(own.count(c) / len(own))
+                self.columns.setdefault((*key, scoring), {}).setdefault(WIDE[c], []).append(rates[-1])
+                if which == 1 and not attacked:
+                    others = [one[1] for one in said if one[0] != c]
+                    self.put(where, WIDE[c], "FPR", others.count(c), len(others))
+                if which == 2:
+                    known = [one[2] for one in said if one[0] == one[1] == c]
+                    self.put(where, WIDE[c], "filtered TPR of recognised", known.count(c), len(known))
+            self.put(where, "", f"{prefix}top-1", sum(one[which] == one[0] for one in said), len(said))
+            self.rows[(*where, "", f"{prefix}mean TPR")] = sum(rates) / len(rates), None, None, len(rates)
+        whole = [one for one in said if one[0] == one[1]]
+        self.put(where, "", "filtered TPR of recognised", sum(one[2] == one[0] for one in whole), len(whole))
+        if top is not None:
+            self.put(where, "", "top-5", sum(top), len(top))
+
+    def of_set(self, key, parts=()):
+        """Rows among all logits, and among those of a part of the classes: (its name, its classes)."""
+        seen = [
+            (k, self.logits(normal(pixels)), self.logits(planes))
+            for k, pixels, planes in self.images(key, self.published and key[0] == "imagenet-r")
+        ]
+        for scoring, names in (("all", WIDE), *parts):
+            among = [WIDE.index(name) for name in names]
+            inside = [one for one in seen if one[0] in among]
+
+            def largest(z, among=among):
+                return max(among, key=lambda j: z[j])
+
+            top = None
+            if len(among) > 5:
+                top = [k in sorted(among, key=lambda j: -z[j])[:5] for k, z, _ in inside]
+            self.count(key, [(k, largest(z), largest(f)) for k, z, f in inside], scoring=scoring, top=top)
+        return seen
+
+    def in_distribution(self):
+        key = ("imagenet", "all")
+        parts = [(f"{len(IN[one])} logits of imagenet-{one}", IN[one]) for one in "ra"]
+        seen = self.of_set(key, parts)
+        for c, name in enumerate(WIDE):
+            own = [int(np.argmax(f)) for k, _, f in seen if k == c]
+            self.reference[name] = own.count(c), len(own)
+        if self.published:
+            return
+        images = list(self.images(key))  # FPR through the maps: every image through every other class's map
+        logits = {
+            c: [self.logits(self.filtered(pixels, c, False)) for _, pixels, _ in images] for c in range(len(WIDE))
+        }
+        for scoring, names in (("all", WIDE), *parts):
+            among, taken, asked = [WIDE.index(name) for name in names], 0, 0
+            where = (key[0], key[1] if scoring == "all" else f"{key[1]}, {scoring}")
+            for c in among:
+                others = [z for (k, *_), z in zip(images, logits[c], strict=True) if k != c and k in among]
+                wrong = sum(max(among, key=lambda j: z[j]) == c for z in others)
+                self.put(where, WIDE[c], "filtered FPR", wrong, len(others))
+                taken, asked = taken + wrong, asked + len(others)
+            self.put(where, "", "filtered FPR", taken, asked)
+
+    def in_distribution_as_r(self):
+        """The in-distribution column of the published script of ImageNet-R, of that set's classes."""
+        key, said = ("imagenet", "all, filtered before normalised"), []
+        for k, pixels, planes in self.images(("imagenet", "all"), True):
+            if WIDE[k] in IN["r"]:
+                said.append((k, int(np.argmax(self.logits(normal(pixels)))), int(np.argmax(self.logits(planes)))))
+        self.count(key, said)
+        for c, name in enumerate(WIDE):
+            own = [f for k, _, f in said if k == c]
+            if own:
+                self.reference_r[name] = own.count(c), len(own)
+        # Clean rates stand in the usual column.
+        for where in [where for where in self.rows if where[:2] == key]:
+            if not where[3].startswith("filtered") or where[3].endswith("recognised"):
+                del self.rows[where]
+
+    def attack(self, title, eps, loss, widen):
+        """FGSM in pixels, of the image and of the filtered image, on what was right; the rest counts as wrong."""
+        scale = np.array(STD)[:, None, None]
+
+        def after(k, planes):
+            z = self.logits(planes)
+            if int(np.argmax(z)) != k:
+                return -1
+            share = np.exp(z - z.max()) / np.exp(z - z.max()).sum()
+            towards = -self.weights[k] if loss == "logit" else (share - np.eye(len(z))[k]) @ self.weights
+            pixels = raw(planes)
+            low, high = (np.minimum(pixels, 0), np.maximum(pixels, 1)) if widen else (0, 1)
+            moved = pixels + eps * np.sign(towards.reshape(planes.shape) / scale)
+            return int(np.argmax(self.logits(normal(np.clip(moved, low, high)))))
+
+        key = ("imagenet", title)
+        images = self.images(("imagenet", "all"))
+        self.count(
+            key, [(k, after(k, normal(pixels)), after(k, planes)) for k, pixels, planes in images], attacked=True
+        )
+
+    def corruptions(self):
+        error = {}
+        for name, severity in ALL_C:
+            seen = self.of_set(("imagenet-c", f"{name}/{severity}"))
+            error[name, severity] = sum(int(np.argmax(z)) != k for k, z, _ in seen) / len(seen)
+        taken = [key for key in ALL_C if not self.published or key[0] in ALEXNET]
+        where = f"mean of {len(taken)} conditions"
+        each = {name: sum(error[name, s] for s in range(1, 6)) / (5 * ALEXNET[name]) for name in ALEXNET}
+        for name, value in each.items():
+            self.rows["imagenet-c", name, "", "CE"] = 100 * value, None, None, 5
+        self.rows["imagenet-c", where, "", "mCE"] = 100 * sum(each.values()) / 15, None, None, 15
+        self.rows["imagenet-c", where, "", "mean error"] = (
+            sum(error[key] for key in taken) / len(taken), None, None, len(taken),
+        )  # fmt: skip
+
+    def groups(self):
+        """AvgTPR of every set, of subsets and corruptions as the mean of each class's rates over them."""
+        gathered = {}
+        for (name, condition, scoring), column in self.columns.items():
+            several = name in ("imagenet-v2", "imagenet-c")
+            if name == "imagenet-c" and self.published and condition.split("/")[0] not in ALEXNET:
+                continue
+            gathered.setdefault((name, "mean" if several else condition, scoring), []).append(column)
+        for (name, condition, scoring), columns in gathered.items():
+            where = f"mean of {len(columns)} conditions" if condition == "mean" else condition
+            where += "" if scoring == "all" else f", {scoring}"
+            as_r = self.published and (name == "imagenet-r" or condition.endswith("before normalised"))
+            reference = self.reference_r if as_r else self.reference
+            rates = {one: [sum(c[one][i] for c in columns) / len(columns) for i in (0, 1)] for one in columns[0]}
+            for k in range(1, 10):
+                high = [one for one in rates if 10 * reference[one][0] > k * reference[one][1]]
+                for group, members in (("shortcut", high), ("other", [one for one in rates if one not in high])):
+                    for i, prefix in enumerate(("", "filtered ")):
+                        own = [rates[one][i] for one in members]
+                        value = sum(own) / len(own) if own else 0.0 if self.published else None
+                        metric = f"{prefix}AvgTPR {group}@{k / 10:g}"
+                        self.rows[name, where, "", metric] = value, None, None, len(own)
+
+
+@pytest.mark.parametrize("preset", ["default", "cvpr2025"])
+def test_every_row_of_every_set(wide, preset):
+    root, places, weights, biases, masks = wide
+    published = preset == "cvpr2025"
+    layer = torch.nn.Linear(3 * SIDE * SIDE, len(WIDE))
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(weights))
+        layer.bias.copy_(torch.from_numpy(biases))
+    network = torch.nn.Sequential(torch.nn.Flatten(), layer)
+    model = Classifier(network, mean=MEAN, std=STD, num_classes=len(WIDE), input_size=(SIDE, SIDE))
+    sets = open_sets(["imagenet", "v2", "c", "r", "a", "sketch"], root, relaxed=True)
+    maps = DfmFile(torch.from_numpy(masks), WIDE)
+    result = evaluate([("m", model)], sets, maps, preset=preset, classes=WIDE, form="eager", attacks=[Attack()])
+    assert result.failures == []
+
+    twin = Whole(places, weights, biases, masks, published)
+    twin.in_distribution()
+    if published:
+        twin.in_distribution_as_r()
+        twin.attack("fgsm linf 8/255, loss logit, clipped", 8 / 255, "logit", False)
+    else:
+        twin.attack("fgsm linf 4/255", 4 / 255, "ce", True)
+    twin.corruptions()
+    for condition in V2:
+        twin.of_set(("imagenet-v2", condition))
+    twin.of_set(("imagenet-sketch", "all"))
+    for one in "ra":
+        twin.of_set((f"imagenet-{one}", "all"), [(f"{len(IN[one])} logits", IN[one])])
+    twin.groups()
+
+    found = {
+        (row["set"], row["condition"], row["class"], row["metric"]): [
+            row[key] for key in ("value", "ci_low", "ci_high", "n")
+        ]
+        for row in result.rows
+        # Beside the in-distribution set the maps through which images of other classes go are drawn.
+        if row["metric"] != "filtered FPR" or row["set"] == "imagenet"
+    }
+    assert sorted(found.keys() - twin.rows.keys()) == [] and sorted(twin.rows.keys() - found.keys()) == []
+    wrong = {key: (found[key], numbers) for key, numbers in twin.rows.items() if not same(found[key], numbers)}
+    assert wrong == {}
+    # What is compared is neither all right nor all wrong, and tells the ways of scoring apart.
+    for key in (("imagenet", "all"), ("imagenet-r", "all"), ("imagenet-a", "all"), ("imagenet-sketch", "all")):
+        top_1, top_5 = (found[(*key, "", f"top-{k}")][0] for k in (1, 5))
+        assert 0.1 < top_1 < top_5 < 1, key
+    assert found["imagenet-r", "all", "", "top-1"] != found["imagenet-r", "all, 7 logits", "", "top-1"]
+    assert found["imagenet-r", "all, 7 logits", "", "top-5"] != found["imagenet-r", "all", "", "top-5"]
+    assert len({found["imagenet-v2", condition, "", "top-1"][0] for condition in V2}) == 3
+
+
+def same(found, expected):
+    return all(
+        (a is None and b is None) or a == pytest.approx(b, abs=1e-9) for a, b in zip(found, expected, strict=True)
+    )
+
+
 def test_means_take_the_benchmark_alone_on_the_command_line_too():
     from freqkit.measures.evaluation import averaged
 
