@@ -396,15 +396,11 @@ def spectral_filter(x, masks, *, pairing="all", out=None, dtype=None, memory_for
 
 def _transformed(x):
     """The packed numbers of plain images, or None."""
-    if (
-        type(x) is not Tensor
-        or x.dtype not in arguments.COMPUTED
-        or not x.is_cpu
-        or (x.requires_grad and torch.is_grad_enabled())
-        or x.numel() > arguments.MOST_NUMBERS
-        or not _native
-        or not derivatives.nothing_traces()
-    ):
+    if type(x) is not Tensor or not _native or not derivatives.nothing_traces():  # a compiler sees no further
+        return None
+    if not x.is_cpu or x.dtype not in arguments.COMPUTED or x.numel() > arguments.MOST_NUMBERS:
+        return None
+    if x.requires_grad and torch.is_grad_enabled():
         return None
     try:
         with _below_autograd():
@@ -417,9 +413,9 @@ def _filtered(x, masks, paired, out):
     """The result for plain dense masks, and images or a spectrum that lie as the native side takes them, or None."""
     if type(x) is Spectrum:
         packed, h, w = x.packed, x.height, x.width
-        if type(packed) is not Tensor or type(h) is not int or type(w) is not int or not _native:
+        if type(packed) is not Tensor or not _native or not derivatives.nothing_traces():
             return None
-        if not (packed.is_cpu and packed.is_contiguous() and derivatives.nothing_traces()):
+        if type(h) is not int or type(w) is not int or not packed.is_cpu or not packed.is_contiguous():
             return None
     else:
         packed = _transformed(x)
