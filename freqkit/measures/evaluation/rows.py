@@ -282,6 +282,7 @@ class Counts:
             if cross_name(k) not in self.answers:
                 continue
             answers, keep = self._kept(cross_name(k), scoring, of_round)
+            keep &= self._kept("clean", scoring, self.labels)[1]  # an image of no scored class has no right answer
             answers, through = answers[keep], of_round[keep]
             found[0] += np.bincount(through[answers == through], minlength=self.size)
             found[1] += np.bincount(through, minlength=self.size)
