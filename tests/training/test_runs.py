@@ -186,7 +186,7 @@ def test_killed_around_a_checkpoint_the_run_still_gets_all_its_files(tmp_path, m
         )  # fmt: skip
 
     run(tmp_path / "whole")
-    original = sys.modules["freqkit.training.train"].write_checkpoint
+    original = sys.modules["freqkit.training.run"].write_checkpoint
     for moment in ("before", "after"):
 
         def stopping(path, tensors, facts, moment=moment):
@@ -197,10 +197,10 @@ def test_killed_around_a_checkpoint_the_run_still_gets_all_its_files(tmp_path, m
             if moment == "before":
                 original(path, tensors, facts)
 
-        monkeypatch.setattr(sys.modules["freqkit.training.train"], "write_checkpoint", stopping)
+        monkeypatch.setattr(sys.modules["freqkit.training.run"], "write_checkpoint", stopping)
         with pytest.raises(Stopped):
             run(tmp_path / moment)
-        monkeypatch.setattr(sys.modules["freqkit.training.train"], "write_checkpoint", original)
+        monkeypatch.setattr(sys.modules["freqkit.training.run"], "write_checkpoint", original)
         run(tmp_path / moment, resume=True)
         for file in sorted((tmp_path / "whole").iterdir()):
             if file.name not in ("run.json", "journal.bin"):
