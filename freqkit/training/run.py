@@ -13,19 +13,19 @@ from freqkit.data.augment import Augment, key, mix
 from freqkit.errors import UsageError
 from freqkit.files.reading import COUNT
 from freqkit.models.weights import save_weights
-from freqkit.results.learning_curves import LearningCurves
 from freqkit.training.checkpoint import (
     optimizer_state,
     read_checkpoint,
+    require,
     restore_network,
     restore_optimizer,
     write_checkpoint,
 )
-from freqkit.training.evaluate import count, evaluate, to_input
-from freqkit.training.schedules import Plateau, batches_of, optimizer_of, rate_at
+from freqkit.training.evaluate import evaluate, to_input
+from freqkit.training.observers import Observer
+from freqkit.training.schedules import HISTORY, Plateau, batches_of, optimizer_of, rate_at
 from freqkit.training.spectral import normalised
 
-HISTORY = ("epoch", "lr", "loss", "accuracy", "val_loss", "val_accuracy")
 # What a checkpoint must hold beside tensors; a kind of freqkit.files.reading.fit
 _FACTS = {
     "epoch": COUNT, "step": COUNT, "history": [dict.fromkeys(HISTORY, (float, None))],
@@ -33,15 +33,17 @@ _FACTS = {
     "plateau": {"scale": float, "best": (float, None), "bad": COUNT}, "scaler": ({str: float}, None),
     "moments": [COUNT],
 }  # fmt: skip
+# Names that the run has for itself: of tensors in a checkpoint, and in the result.
+_GROUPS, _RESULT = ("model", "optimizer", "ema"), ("recipe", "epochs", "train", "val")
 
 
 class Run:
     """A training between two of its steps."""
 
-    def __init__(self, model, train_set, val_set, recipe, spectral, follow, follow_until, seed, device, ranks):
+    def __init__(self, model, train_set, val_set, recipe, spectral, observers, seed, device, ranks):
         self.model, self.train_set, self.val_set = model, train_set, val_set
         self.recipe, self.seed, self.device, self.ranks = recipe, seed, device, ranks
-        self.follow, self.follow_until = follow, follow_until
+        self.observers = _checked(observers)
         self.initial = dict(model.record)
         model.to(device, memory_format=torch.channels_last)
         self.optimizer = optimizer_of(model, recipe)
@@ -57,12 +59,16 @@ class Run:
         self.total = recipe.epochs * self.per_epoch
         self.epoch = self.step = 0
         self.history, self.val = [], None
-        self.moments, self.confusions = [], []
         ranks.copy_(value for value in model.state_dict().values())
 
     @property
     def evaluated(self):
         return self.model if self.ema is None else self.ema
+
+    @property
+    def watched(self):
+        """The images of which observers tell how well they are known: those of validation, if any."""
+        return self.train_set if self.val_set is None else self.val_set
 
     @property
     def identity(self):
@@ -74,18 +80,24 @@ class Run:
             "model": self.initial,
             "train": self.train_set.fingerprint,
             "val": None if self.val_set is None else self.val_set.fingerprint,
-            "follow": [self.follow, self.follow_until],
+            "follow": [None, None],
             "ranks": self.ranks.world,
+            **{name: value for observer in self.observers for name, value in observer.identity().items()},
         }
 
     def run(self, progress=None, after_epoch=None):
         """All epochs that are left; calls `after_epoch()` after each."""
-        self.look()
-        while self.epoch < self.recipe.epochs:
-            self.train_epoch(progress)
-            if after_epoch is not None:
-                after_epoch()
-        return self.finish()
+        try:
+            for observer in self.observers:
+                observer.started(self)
+            while self.epoch < self.recipe.epochs:
+                self.train_epoch(progress)
+                if after_epoch is not None:
+                    after_epoch()
+            return self.finish()
+        finally:
+            for observer in self.observers:
+                observer.close()
 
     def train_epoch(self, progress=None):
         recipe, epoch = self.recipe, self.epoch
@@ -110,7 +122,8 @@ class Run:
                     )
                 self.step += 1
                 seen, correct, loss_sum = seen + len(batch), correct + hits, loss_sum + loss * len(batch)
-                self.look()
+                for observer in self.observers:
+                    observer.after_step(self, loss, hits)
                 if progress is not None:
                     progress(self.step, self.total)
         self.average_buffers()
@@ -120,9 +133,10 @@ class Run:
             self.plateau.see(self.val["loss"])
         self.epoch += 1
         values = (None, None) if self.val is None else (self.val["loss"], self.val["accuracy"])
-        self.history.append(
-            dict(zip(HISTORY, (self.epoch, rate, loss_sum / seen, correct / seen, *values), strict=True))
-        )
+        entry = dict(zip(HISTORY, (self.epoch, rate, loss_sum / seen, correct / seen, *values), strict=True))
+        for observer in self.observers:
+            entry.update(_numbers(observer, observer.after_epoch(self)))
+        self.history.append(entry)
 
     def train_step(self, batch, augment):
         """(mean loss, number of right answers) of the whole batch; this rank works on its share."""
@@ -201,47 +215,12 @@ class Run:
                 if buffer.is_floating_point():
                     self.ranks.add_(buffer).div_(self.ranks.world)
 
-    def look(self):
-        """A moment of the learning curves, when it is due."""
-        due = self.follow is not None and self.step % self.follow == 0
-        if not due or self.step in self.moments or (self.follow_until is not None and self.step > self.follow_until):
-            return
-        self.average_buffers()
-        images = self.train_set if self.val_set is None else self.val_set
-        confusion, _ = count(self.model, images, ranks=self.ranks)
-        self.moments.append(self.step)
-        self.confusions.append(confusion)
-
-    def asked_shape(self):
-        """[C, L] of the confusion matrices that `follow` counts."""
-        images = self.train_set if self.val_set is None else self.val_set
-        return len(images.classes), self.model.num_classes
-
-    @property
-    def learning(self):
-        """`LearningCurves`, or None."""
-        if self.follow is None:
-            return None
-        images = self.train_set if self.val_set is None else self.val_set
-        definition = {
-            "quantity": "F1 of each class after so many iterations",
-            "images": "training" if self.val_set is None else "validation",
-            "every": self.follow,
-            "until": self.follow_until,
-        }
-        record = {"recipe": self.recipe.record, "seed": self.seed, "model": self.initial, "data": images.record}
-        return LearningCurves(
-            list(images.classes), torch.tensor(self.moments), torch.stack(self.confusions), definition, record
-        )
-
     def state(self):
         """(tensors, facts) from which `restore` goes on to the same bits."""
         tensors, rest = optimizer_state(self.optimizer)
         groups = {"model": self.model.network.state_dict(), "optimizer": tensors}
         if self.ema is not None:
             groups["ema"] = self.ema.network.state_dict()
-        if self.confusions:
-            groups["learning"] = {"confusion": torch.stack(self.confusions)}
         facts = {
             "epoch": self.epoch,
             "step": self.step,
@@ -250,29 +229,32 @@ class Run:
             "optimizer": rest,
             "plateau": self.plateau.state,
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
-            "moments": self.moments,
+            "moments": [],  # of `Follow`
         }
+        for observer in self.observers:
+            tensors, more = observer.state()
+            if tensors:
+                groups[observer.name] = tensors
+            facts.update(more)
         return groups, facts
 
     def restore(self, path):
         """Go on from the checkpoint at `path`, which must be one of this very training."""
-        groups, facts = read_checkpoint(path, _FACTS)
-        epoch, confusion = facts["epoch"], groups.get("learning", {}).get("confusion")
-        looks = 0 if self.follow is None else len(facts["moments"])
+        kinds = {**_FACTS, "history": [dict.fromkeys(self.columns, (float, None))]}
+        for observer in self.observers:
+            kinds.update(observer.facts)
+        groups, facts = read_checkpoint(path, kinds)
+        epoch, observed = facts["epoch"], [observer.name for observer in self.observers]
         fits = {
             "the state of a model": "model" in groups and ("ema" in groups) == (self.ema is not None),
             f"the steps and the history of {epoch} epochs": facts["step"] == epoch * self.per_epoch
             and len(facts["history"]) == epoch <= self.recipe.epochs,
             "the state of a gradient scaler": (facts["scaler"] is None) == (self.scaler is None),
-            f"confusion matrices of {looks} moments": looks == len(facts["moments"])
-            and (confusion is None) == (looks == 0)
-            and (confusion is None or (confusion.dtype == torch.int64 and confusion.shape[1:] == self.asked_shape()))
-            and (confusion is None or len(confusion) == looks),
+            f"the state of these observers alone: {', '.join(observed) or 'none'}": {*groups} <= {*_GROUPS, *observed},
             "what the validation images gave": (facts["val"] is None) == (self.val_set is None or epoch == 0),
         }
         for what, right in fits.items():
-            if not right:
-                raise UsageError(f"{path}: must hold {what}, as this training would; it does not.")
+            require(path, what, right)
         restore_network(self.model.network, groups["model"], path)
         if self.ema is not None:
             restore_network(self.ema.network, groups["ema"], path)
@@ -281,8 +263,13 @@ class Run:
         if self.scaler is not None:
             self.scaler.load_state_dict(facts["scaler"])
         self.epoch, self.step, self.history, self.val = (facts[n] for n in ("epoch", "step", "history", "val"))
-        self.moments = facts["moments"]
-        self.confusions = list(groups["learning"]["confusion"]) if "learning" in groups else []
+        for observer in self.observers:
+            observer.restore(self, groups.get(observer.name, {}), facts, path)
+
+    @property
+    def columns(self):
+        """Columns of history.csv."""
+        return (*HISTORY, *(name for observer in self.observers for name in observer.columns))
 
     def finish(self):
         if self.ema is not None:
@@ -307,16 +294,13 @@ class Run:
             "train": report,
             "val": self.val,
         }
-        if (learning := self.learning) is not None:
-            result["learning"] = {
-                "steps": self.moments,
-                "f1": [[None if value != value else value for value in row] for row in learning.f1.tolist()],
-                "learned_at": learning.learned_at(),
-            }
+        for observer in self.observers:
+            if (found := observer.result(self)) is not None:
+                result[observer.name] = found
         return result
 
 
-def run_in(state, out, resume, overwrite, keep_every, tensorboard, progress):
+def run_in(state, out, resume, overwrite, progress):
     """The training in a run directory, which the first rank writes."""
     from freqkit.engine.journal import finish_tile_on_signal
     from freqkit.engine.run_directory import RunDirectory
@@ -328,7 +312,6 @@ def run_in(state, out, resume, overwrite, keep_every, tensorboard, progress):
         state.ranks.wait()
         if resume and checkpoint.is_file():
             state.restore(checkpoint)
-        log = _tensorboard(out) if tensorboard and first else None
         began, facts = time.monotonic(), _facts(state)
         before = (run.previous or {}).get("seconds", 0) if first else 0
 
@@ -340,14 +323,9 @@ def run_in(state, out, resume, overwrite, keep_every, tensorboard, progress):
         def after_epoch():
             if first:
                 # The checkpoint comes last: what a run killed before it has written, the resumed one writes again.
-                if keep_every is not None and state.epoch % keep_every == 0:
-                    save_weights(state.evaluated, out / f"weights-{state.epoch:04d}.safetensors")
-                write_csv(out / "history.csv", HISTORY, state.history)
-                for name in HISTORY[1:] if log is not None else ():
-                    if state.history[-1][name] is not None:
-                        log.add_scalar(name, state.history[-1][name], state.epoch)
-                if state.follow is not None:
-                    state.learning.save(out / "learning.safetensors")
+                for observer in state.observers:
+                    observer.save(state, out)
+                write_csv(out / "history.csv", state.columns, state.history)
                 write_checkpoint(checkpoint, *state.state())
             write("running")
             state.ranks.wait()
@@ -370,9 +348,6 @@ def run_in(state, out, resume, overwrite, keep_every, tensorboard, progress):
         except BaseException as error:
             write("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error=str(error))
             raise
-        finally:
-            if log is not None:
-                log.close()
         state.ranks.wait()
     return result
 
@@ -392,9 +367,34 @@ def _facts(state):
     }
 
 
-def _tensorboard(out):
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise UsageError("train: tensorboard=True needs the package tensorboard (pip install tensorboard).") from error
-    return SummaryWriter(str(out / "tensorboard"))
+def _checked(observers):
+    """The observers, whose names must not be those of others."""
+    observers = list(observers)
+    for observer in observers:
+        if not isinstance(observer, Observer):
+            raise UsageError(f"train: observers must be of `freqkit.training.Observer`; got {type(observer).__name__}.")
+        if not observer.name.isidentifier():
+            raise UsageError(f"train: the name of an observer must be an identifier; got {observer.name!r}.")
+    for what, taken, more in (
+        ("name", (*_GROUPS, *_RESULT), [[observer.name] for observer in observers]),
+        ("facts", _FACTS.keys() - {"moments"}, [observer.facts for observer in observers]),
+        ("columns", HISTORY, [observer.columns for observer in observers]),
+    ):
+        names = [*taken, *(name for own in more for name in own)]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise UsageError(f"train: the {what} of an observer must be its own; {twice[0]!r} is there twice.")
+    return observers
+
+
+def _numbers(observer, found):
+    """What an observer gave for its columns."""
+    if found.keys() != {*observer.columns}:
+        raise UsageError(
+            f"train: {observer.name}.after_epoch must give its columns {', '.join(observer.columns) or '(none)'}; "
+            f"got {', '.join(found) or 'none'}."
+        )
+    for name, value in found.items():
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        if value is not None and not number:
+            raise UsageError(f"train: {observer.name}.after_epoch must give numbers or None; {name} is {value!r}.")
+    return found

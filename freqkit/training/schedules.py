@@ -6,6 +6,8 @@ import torch
 
 from freqkit.errors import UsageError
 
+HISTORY = ("epoch", "lr", "loss", "accuracy", "val_loss", "val_accuracy")  # of every epoch
+
 
 class Plateau:
     """ReduceLROnPlateau of torch (mode "min", threshold 1e-4 relative, no cooldown) as a factor."""

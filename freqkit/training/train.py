@@ -2,40 +2,70 @@
 
 import copy
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from freqkit.data.augment import Augment
+from freqkit.data.image_set import ImageSet
 from freqkit.errors import UsageError
+from freqkit.models.classifier import Classifier
+from freqkit.options import Running, flat, option
 from freqkit.training.evaluate import check_fit, evaluate
+from freqkit.training.observers import Follow, KeepWeights, Observer, TensorBoard
 from freqkit.training.ranks import own_device
 from freqkit.training.ranks import ranks as process_group
+from freqkit.training.recipes import Recipe
 from freqkit.training.recipes import recipe as make_recipe
 from freqkit.training.run import Run, run_in
 from freqkit.training.schedules import batches_of
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainingRun(Running):
+    """Where a training stands, how it goes on, and what is often asked to look on."""
+
+    progress: Any = option(None, "called as `progress(done_steps, total_steps)` after each step", identity=False)
+    follow: int | None = option(None, "the observer `Follow`, which looks after every so many iterations", least=1)
+    follow_until: int | None = option(None, "its last iteration", least=1)
+    keep_every: int | None = option(None, "the observer `KeepWeights`, of every so many epochs", least=1)
+    tensorboard: bool = option(False, "the observer `TensorBoard`, in `out`/tensorboard; needs that package")
+
+    def observers(self) -> list[Observer]:
+        """Those that the keywords stand for.
+
+        Raises:
+            UsageError: keywords need others.
+        """
+        if self.follow_until is not None and self.follow is None:
+            raise UsageError("train: follow_until needs follow, the number of iterations between two looks.")
+        for name in ("keep_every", "tensorboard", "resume"):
+            if getattr(self, name) and self.out is None:
+                raise UsageError(f"train: {name} needs out, the folder of the run.")
+        return [
+            *([] if self.keep_every is None else [KeepWeights(self.keep_every)]),
+            *([] if self.follow is None else [Follow(self.follow, self.follow_until)]),
+            *([TensorBoard()] if self.tensorboard else []),
+        ]
+
+
+@flat(TrainingRun)
 def train(
-    model,
-    train_set,
+    model: Classifier,
+    train_set: ImageSet,
+    where: TrainingRun,
     *,
-    recipe="plain",
-    val_set=None,
-    spectral=(),
-    follow=None,
-    follow_until=None,
-    seed=0,
-    device=None,
-    out=None,
-    resume=False,
-    overwrite=False,
-    keep_every=None,
-    tensorboard=False,
-    dry_run=False,
-    progress=None,
-    **changes,
-):
+    recipe: str | Recipe = "plain",
+    val_set: ImageSet | None = None,
+    spectral: Sequence = (),
+    observers: Sequence[Observer] = (),
+    seed: int = 0,
+    device: Any = None,
+    **changes: Any,
+) -> dict:
     """Train in place; the same bits on CPUs of one kind for the same arguments, thread count and number of ranks.
 
     Each epoch goes once through the images in an order drawn from (seed, epoch); a last batch too small for
@@ -57,24 +87,17 @@ def train(
         train_set, val_set: `ImageSet`s with the same classes. `val_set` is evaluated after every epoch.
         recipe: name of one in `freqkit.training.RECIPES`, or a `Recipe`.
         spectral: augmentations by frequency (`OtherClassMaps`, `ShortcutRemoval`), after normalisation.
-        follow: count the confusion matrix on val_set (without one, on train_set) after every so many
-            iterations, and before the first; up to iteration `follow_until` if given.
+        observers: what looks on (`freqkit.training.Observer`): it may tell what it saw, and changes nothing.
         seed: integer >= 0, for the order of images, all augmentations and dropout.
         device: moves the model there first; default where it is.
-        out: a new or empty folder, or None.
-        resume: go on from the checkpoint in `out`, to the bits of an uninterrupted run (or begin).
-        overwrite: replace the run in `out`.
-        keep_every: also keep the weights after every so many epochs.
-        tensorboard: also write event files into `out`/tensorboard; needs the package tensorboard.
-        dry_run: train nothing; time a few steps on a copy and say what it would cost.
-        progress: called as `progress(done_steps, total_steps)` after each step.
         changes: any attribute of the `Recipe`, as `epochs=5, lr=0.1`.
 
     Returns:
         JSON-ready dict: `recipe`; `epochs`: list of {`epoch` (from 1), `lr` (of its last step), `loss`,
         `accuracy` (running, on training batches, against the label of the larger share), `val_loss`,
         `val_accuracy`}; `train` and `val`: `evaluate`'s reports of the trained model (`val` None without a
-        val_set); `learning`: with `follow`, {`steps`, `f1` [T][C], `learned_at`}. With `dry_run`:
+        val_set); and what each observer gives under its name, as `learning`: with `follow`, {`steps`,
+        `f1` [T][C], `learned_at`}. With `dry_run`:
         {`images`, `steps_per_epoch`, `steps`, `forwards`, `backwards`, `seconds`, `parameters`, `recipe`}.
 
     Raises:
@@ -91,7 +114,9 @@ def train(
         [1, 2]
     """
     chosen = make_recipe(recipe, **changes)
-    _check(seed, follow, follow_until, keep_every, tensorboard, out, resume)
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise UsageError(f"train: seed must be an integer >= 0; got {seed!r}.")
+    observers = [*where.observers(), *observers]
     if val_set is None and chosen.val_fraction:
         val_set, train_set = train_set.split(chosen.val_fraction, seed)
     check_fit(model, train_set, "train")
@@ -108,44 +133,45 @@ def train(
     if chosen.precision == "float16" and device.type != "cuda":
         raise UsageError(f"train: precision='float16' needs a CUDA device; got {device} (bfloat16 works there).")
     with process_group(device) as ranks:
-        if dry_run:
-            return _plan(copy.deepcopy(model), train_set, val_set, chosen, spectral, follow, seed, device, ranks)
-        state = Run(model, train_set, val_set, chosen, spectral, follow, follow_until, seed, device, ranks)
-        if out is None:
-            return state.run(progress)
-        return run_in(state, Path(out), resume, overwrite, keep_every, tensorboard, progress)
+        if where.dry_run:
+            model = copy.deepcopy(model)
+        run = Run(model, train_set, val_set, chosen, spectral, observers, seed, device, ranks)
+        if where.dry_run:
+            return _plan(run)
+        if where.out is None:
+            return run.run(where.progress)
+        return run_in(run, Path(where.out), where.resume, where.overwrite, where.progress)
 
 
-def _plan(model, train_set, val_set, recipe, spectral, follow, seed, device, ranks, budget=2.0):
-    """What it costs, from a few steps on a copy of the model."""
-    state = Run(model, train_set, val_set, recipe, spectral, None, None, seed, device, ranks)
-    augment = Augment(recipe.augment, len(train_set), seed=seed, epoch=0)
-    for one in state.spectral:
+def _plan(run, budget=2.0):
+    """What it costs, from a few steps of a run that goes no further."""
+    recipe, images, device = run.recipe, run.train_set, run.device
+    augment = Augment(recipe.augment, len(images), seed=run.seed, epoch=0)
+    for one in run.spectral:
         one.start(0)
-    for group in state.optimizer.param_groups:
+    for group in run.optimizer.param_groups:
         group["lr"] = 0.0
-    model.train()
-    batch = batches_of(len(train_set), recipe.batch_size, seed, 0, state.least)[0]
+    run.model.train()
+    batch = batches_of(len(images), recipe.batch_size, run.seed, 0, run.least)[0]
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        state.train_step(batch, augment)
-        step_seconds = _seconds(lambda: state.train_step(batch, augment), device, budget)
-    asked = (len(train_set) if val_set is None else len(val_set)) if follow else 0
-    looks = 0 if follow is None else state.total // follow + 1
-    per_epoch = 0 if val_set is None else len(val_set)
-    forwards = recipe.epochs * (len(train_set) + per_epoch) + len(train_set) + looks * asked
-    some = train_set.subset(batch)
-    each = _seconds(lambda: evaluate(model, some), device, budget / 4) / len(some)
-    others = forwards - recipe.epochs * len(train_set)
+        run.train_step(batch, augment)
+        step_seconds = _seconds(lambda: run.train_step(batch, augment), device, budget)
+    looks = sum(observer.forwards(run) for observer in run.observers)
+    per_epoch = 0 if run.val_set is None else len(run.val_set)
+    forwards = recipe.epochs * (len(images) + per_epoch) + len(images) + looks
+    some = images.subset(batch)
+    each = _seconds(lambda: evaluate(run.model, some), device, budget / 4) / len(some)
+    others = forwards - recipe.epochs * len(images)
     return {
-        "images": len(train_set),
+        "images": len(images),
         "val_images": per_epoch,
-        "steps_per_epoch": state.per_epoch,
-        "steps": state.total,
+        "steps_per_epoch": run.per_epoch,
+        "steps": run.total,
         "forwards": forwards,
-        "backwards": recipe.epochs * len(train_set),
-        "seconds": state.total * step_seconds + others * each / ranks.world,
-        "parameters": sum(parameter.numel() for parameter in model.network.parameters()),
-        "ranks": ranks.world,
+        "backwards": recipe.epochs * len(images),
+        "seconds": run.total * step_seconds + others * each / run.ranks.world,
+        "parameters": sum(parameter.numel() for parameter in run.model.network.parameters()),
+        "ranks": run.ranks.world,
         "recipe": recipe.record,
     }
 
@@ -159,22 +185,3 @@ def _seconds(work, device, budget):
             torch.cuda.synchronize(device)
         times.append(time.perf_counter() - start)
     return sorted(times)[len(times) // 2]
-
-
-def _check(seed, follow, follow_until, keep_every, tensorboard, out, resume):
-    integers = (
-        ("seed", seed, 0),
-        ("follow", follow, 1),
-        ("follow_until", follow_until, 1),
-        ("keep_every", keep_every, 1),
-    )
-    for name, value, least in integers:
-        if value is None and name != "seed":
-            continue
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise UsageError(f"train: {name} must be an integer >= {least}; got {value!r}.")
-    if follow_until is not None and follow is None:
-        raise UsageError("train: follow_until needs follow, the number of iterations between two looks.")
-    for name, value in (("keep_every", keep_every), ("tensorboard", tensorboard), ("resume", resume)):
-        if value and out is None:
-            raise UsageError(f"train: {name} needs out, the folder of the run.")
