@@ -1,8 +1,8 @@
 """What looks on while a network trains: the order in which classes are learned, weights that are kept, TensorBoard."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -13,9 +13,8 @@ from freqkit.options import Options, option
 from freqkit.results.learning_curves import LearningCurves
 from freqkit.training.checkpoint import require
 from freqkit.training.evaluate import count
-
-if TYPE_CHECKING:
-    from freqkit.training.run import Run
+from freqkit.training.run import FACTS, GROUPS, RESULT, Run
+from freqkit.training.schedules import HISTORY
 
 
 class Observer:
@@ -52,31 +51,31 @@ class Observer:
         """Entries of the run's identity: everything that its state and its result depend on."""
         return {}
 
-    def forwards(self, run: "Run") -> int:
+    def forwards(self, run: Run) -> int:
         """Images that it asks the network about in a whole training, for a plan."""
         return 0
 
-    def started(self, run: "Run") -> None:
+    def started(self, run: Run) -> None:
         """Before the first step; in a resumed run after `restore`."""
 
-    def after_step(self, run: "Run", loss: float, correct: int) -> None:
+    def after_step(self, run: Run, loss: float, correct: int) -> None:
         """After step `run.step` (from 1): mean loss and number of right answers of its batch."""
 
-    def after_epoch(self, run: "Run") -> dict:
+    def after_epoch(self, run: Run) -> dict:
         """After epoch `run.epoch` (from 1), when its validation images were asked: a number, or None, per column."""
         return {}
 
-    def save(self, run: "Run", out: Path) -> None:
+    def save(self, run: Run, out: Path) -> None:
         """After an epoch, in the first rank of a run with a directory: write files, before the checkpoint is."""
 
     def state(self) -> tuple[dict, dict]:
         """(tensors by name, JSON-ready facts) from which `restore` goes on to the same bits."""
         return {}, {}
 
-    def restore(self, run: "Run", tensors: dict, facts: dict, path: Path) -> None:
+    def restore(self, run: Run, tensors: dict, facts: dict, path: Path) -> None:
         """Take over what `state` gave, as the checkpoint at `path` has it; `facts` holds those of the run as well."""
 
-    def result(self, run: "Run") -> object:
+    def result(self, run: Run) -> object:
         """JSON-ready entry of the history, under its name; None: no entry."""
         return None
 
@@ -123,7 +122,7 @@ class Follow(Observer):
     def after_step(self, run, loss, correct):
         self.look(run)
 
-    def look(self, run: "Run") -> None:
+    def look(self, run: Run) -> None:
         """A moment of the curves, when it is due."""
         due = run.step % self.every == 0 and run.step not in self.moments
         if not due or (self.until is not None and run.step > self.until):
@@ -133,7 +132,7 @@ class Follow(Observer):
         self.moments.append(run.step)
         self.confusions.append(confusion)
 
-    def curves(self, run: "Run") -> LearningCurves:
+    def curves(self, run: Run) -> LearningCurves:
         definition = {
             "quantity": "F1 of each class after so many iterations",
             "images": "training" if run.val_set is None else "validation",
@@ -208,3 +207,26 @@ class TensorBoard(Observer):
         if self.log is not None:
             self.log.close()
             self.log = None
+
+
+def checked(observers: Iterable[Observer]) -> list[Observer]:
+    """The observers, whose names are their own.
+
+    Raises:
+        UsageError: one is no observer, or has a name of the run or of another.
+    """
+    observers = list(observers)
+    for observer in observers:
+        if not isinstance(observer, Observer):
+            raise UsageError(f"train: observers must be of `freqkit.training.Observer`; got {type(observer).__name__}.")
+        if not observer.name.isidentifier():
+            raise UsageError(f"train: the name of an observer must be an identifier; got {observer.name!r}.")
+    for what, taken, more in (
+        ("name", (*GROUPS, *RESULT), [[observer.name] for observer in observers]),
+        ("facts", FACTS.keys() - {"moments"}, [observer.facts for observer in observers]),
+        ("columns", HISTORY, [observer.columns for observer in observers]),
+    ):
+        names = [*taken, *(name for own in more for name in own)]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise UsageError(f"train: the {what} of an observer must be its own; {twice[0]!r} is there twice.")
+    return observers

@@ -22,19 +22,18 @@ from freqkit.training.checkpoint import (
     write_checkpoint,
 )
 from freqkit.training.evaluate import evaluate, to_input
-from freqkit.training.observers import Observer
 from freqkit.training.schedules import HISTORY, Plateau, batches_of, optimizer_of, rate_at
 from freqkit.training.spectral import normalised
 
 # What a checkpoint must hold beside tensors; a kind of freqkit.files.reading.fit
-_FACTS = {
+FACTS = {
     "epoch": COUNT, "step": COUNT, "history": [dict.fromkeys(HISTORY, (float, None))],
     "val": ({"loss": float, "accuracy": float}, None), "optimizer": {str: (float, bool, None)},
     "plateau": {"scale": float, "best": (float, None), "bad": COUNT}, "scaler": ({str: float}, None),
     "moments": [COUNT],
 }  # fmt: skip
 # Names that the run has for itself: of tensors in a checkpoint, and in the result.
-_GROUPS, _RESULT = ("model", "optimizer", "ema"), ("recipe", "epochs", "train", "val")
+GROUPS, RESULT = ("model", "optimizer", "ema"), ("recipe", "epochs", "train", "val")
 
 
 class Run:
@@ -43,7 +42,7 @@ class Run:
     def __init__(self, model, train_set, val_set, recipe, spectral, observers, seed, device, ranks):
         self.model, self.train_set, self.val_set = model, train_set, val_set
         self.recipe, self.seed, self.device, self.ranks = recipe, seed, device, ranks
-        self.observers = _checked(observers)
+        self.observers = list(observers)
         self.initial = dict(model.record)
         model.to(device, memory_format=torch.channels_last)
         self.optimizer = optimizer_of(model, recipe)
@@ -240,7 +239,7 @@ class Run:
 
     def restore(self, path):
         """Go on from the checkpoint at `path`, which must be one of this very training."""
-        kinds = {**_FACTS, "history": [dict.fromkeys(self.columns, (float, None))]}
+        kinds = {**FACTS, "history": [dict.fromkeys(self.columns, (float, None))]}
         for observer in self.observers:
             kinds.update(observer.facts)
         groups, facts = read_checkpoint(path, kinds)
@@ -250,7 +249,7 @@ class Run:
             f"the steps and the history of {epoch} epochs": facts["step"] == epoch * self.per_epoch
             and len(facts["history"]) == epoch <= self.recipe.epochs,
             "the state of a gradient scaler": (facts["scaler"] is None) == (self.scaler is None),
-            f"the state of these observers alone: {', '.join(observed) or 'none'}": {*groups} <= {*_GROUPS, *observed},
+            f"the state of these observers alone: {', '.join(observed) or 'none'}": {*groups} <= {*GROUPS, *observed},
             "what the validation images gave": (facts["val"] is None) == (self.val_set is None or epoch == 0),
         }
         for what, right in fits.items():
@@ -365,25 +364,6 @@ def _facts(state):
         "threads": torch.get_num_threads(),
         "versions": {"freqkit": freqkit.__version__, "torch": torch.__version__, "python": platform.python_version()},
     }
-
-
-def _checked(observers):
-    """The observers, whose names must not be those of others."""
-    observers = list(observers)
-    for observer in observers:
-        if not isinstance(observer, Observer):
-            raise UsageError(f"train: observers must be of `freqkit.training.Observer`; got {type(observer).__name__}.")
-        if not observer.name.isidentifier():
-            raise UsageError(f"train: the name of an observer must be an identifier; got {observer.name!r}.")
-    for what, taken, more in (
-        ("name", (*_GROUPS, *_RESULT), [[observer.name] for observer in observers]),
-        ("facts", _FACTS.keys() - {"moments"}, [observer.facts for observer in observers]),
-        ("columns", HISTORY, [observer.columns for observer in observers]),
-    ):
-        names = [*taken, *(name for own in more for name in own)]
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise UsageError(f"train: the {what} of an observer must be its own; {twice[0]!r} is there twice.")
-    return observers
 
 
 def _numbers(observer, found):

@@ -15,7 +15,7 @@ from freqkit.errors import UsageError
 from freqkit.models.classifier import Classifier
 from freqkit.options import Running, flat, option
 from freqkit.training.evaluate import check_fit, evaluate
-from freqkit.training.observers import Follow, KeepWeights, Observer, TensorBoard
+from freqkit.training.observers import Follow, KeepWeights, Observer, TensorBoard, checked
 from freqkit.training.ranks import own_device
 from freqkit.training.ranks import ranks as process_group
 from freqkit.training.recipes import Recipe
@@ -116,7 +116,7 @@ def train(
     chosen = make_recipe(recipe, **changes)
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise UsageError(f"train: seed must be an integer >= 0; got {seed!r}.")
-    observers = [*where.observers(), *observers]
+    observers = checked([*where.observers(), *observers])
     if val_set is None and chosen.val_fraction:
         val_set, train_set = train_set.split(chosen.val_fraction, seed)
     check_fit(model, train_set, "train")
