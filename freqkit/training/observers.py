@@ -112,7 +112,8 @@ class Follow(Observer):
         return {"follow": [self.every, self.until]}
 
     def forwards(self, run):
-        return (run.total // self.every + 1) * len(run.watched)
+        last = run.total if self.until is None else min(run.total, self.until)
+        return (last // self.every + 1) * len(run.watched)
 
     def started(self, run):
         if run.step == 0:
@@ -151,8 +152,8 @@ class Follow(Observer):
 
     def restore(self, run, tensors, facts, path):
         shape = (len(facts["moments"]), len(run.watched.classes), run.model.num_classes)
-        confusion = tensors.get("confusion")
-        fits = confusion is not None and confusion.dtype == torch.int64 and confusion.shape == shape
+        confusion = tensors.get("confusion", torch.empty(0))
+        fits = confusion.dtype == torch.int64 and confusion.shape == shape
         require(path, f"confusion matrices of {len(facts['moments'])} moments", fits)
         self.moments, self.confusions = facts["moments"], list(confusion)
 
@@ -171,7 +172,8 @@ class KeepWeights(Observer):
     name = "kept"
 
     def __init__(self, every: int = 1):
-        self.every = _Moments.of("KeepWeights", every=every).every
+        _Moments.of("KeepWeights", every=every)
+        self.every = every
 
     def save(self, run, out):
         if run.epoch % self.every == 0:

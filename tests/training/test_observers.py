@@ -2,6 +2,7 @@
 
 import csv
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -96,6 +97,7 @@ def test_keywords_make_the_observers(tmp_path):
     for name in names:
         if name != "run.json":
             assert (tmp_path / "words" / name).read_bytes() == (tmp_path / "objects" / name).read_bytes(), name
+    assert follow.forwards(SimpleNamespace(total=6, watched=[0] * 5)) == 15, "no look after the last is planned"
     first = follow.moments
     run(observers=[follow])
     assert follow.moments == first == [0, 2, 4], "used again, it begins again"
