@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_world import Images, Small, Watcher, random_masks
 
 from freqkit.engine import Journal, Scorer, racing
 from freqkit.errors import UsageError
+from tests.engine.small_world import Images, Small, Watcher, random_masks
 
 
 def test_looks_end_with_all_images():

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from oracle import SIDE, no_mean, oracle, put
 from PIL import Image
 
 from freqkit.data import class_list, open_sets
@@ -15,6 +14,7 @@ from freqkit.masks import DfmFile
 from freqkit.measures import Attack, curves, evaluate
 from freqkit.measures.evaluation import parse_on
 from freqkit.models import Classifier
+from tests.measures.oracle import SIDE, no_mean, oracle, put
 
 WNIDS = class_list("imagenet")
 OWN = [WNIDS[i] for i in (0, 1, 2, 3, 4, 6)]  # of these n01443537, n01484850, n01494475, n01498041 are in ImageNet-R

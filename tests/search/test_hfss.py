@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from published_code import hfss_masks
 
 from freqkit import masks as mask_room
 from freqkit.data import load_images, synthetic
@@ -19,6 +18,7 @@ from freqkit.errors import UsageError
 from freqkit.models import Classifier, load_model
 from freqkit.results import SearchResult
 from freqkit.search import hfss
+from tests.search.published_code import hfss_masks
 
 DATA = Path(os.environ.get("FREQKIT_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 SIDE = 32

@@ -18,8 +18,7 @@ from freqkit.models import load_model, state_sha256
 from freqkit.models.weights import file_sha256
 from freqkit.results import LearningCurves
 from freqkit.training import evaluate, recipe, train
-
-from . import processes
+from tests.training import processes
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
