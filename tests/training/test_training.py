@@ -16,12 +16,7 @@ from freqkit.training.schedules import batches_of, rate_at
 SMALL = {"epochs": 2, "batch_size": 16, "lr": 0.1}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
