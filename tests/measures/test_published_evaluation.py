@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from oracle import SIDE, no_mean, oracle, put
 from PIL import Image
 
 from freqkit.data import class_list, open_sets
@@ -15,6 +14,7 @@ from freqkit.masks import DfmFile
 from freqkit.measures import Attack, curves, evaluate
 from freqkit.measures.evaluation import parse_on
 from freqkit.models import Classifier
+from tests.measures.oracle import SIDE, no_mean, oracle, put
 
 WNIDS = class_list("imagenet")
 MEAN, STD = (0.4, 0.45, 0.5), (0.2, 0.25, 0.3)
