@@ -31,7 +31,7 @@ class TensorFile:
         expected: what the file should be, in errors: "a rates file".
         tensors: name -> "dtype sizes"; facts: name -> kind, the entries of the header, as JSON; sizes: see
             `freqkit.files.reading.read_tensors`. A tensor whose name ends in "?" may be None, and is then not written.
-        packed: the facts are one entry of the header, "freqkit".
+        packed: "beside" or "within": the facts are one entry of the header, "freqkit", and where the format's name is.
         more: further entries of the header.
     """
 
@@ -40,7 +40,7 @@ class TensorFile:
     tensors: dict
     facts: dict
     sizes: dict = field(default_factory=lambda: {"C": "classes"})
-    packed: bool = False
+    packed: str = ""
     more: dict = field(default_factory=dict)
 
     def write(self, path, values: dict) -> None:
@@ -52,9 +52,13 @@ class TensorFile:
         names = [name.rstrip("?") for name in self.tensors]
         tensors = {name: values[name] for name in names if values[name] is not None}
         facts = {name: values[name] for name in (each.rstrip("?") for each in self.facts)}
-        header = {"freqkit": facts} if self.packed else facts
-        texts = {name: json.dumps(value, sort_keys=self.packed) for name, value in header.items()}
-        write_safetensors(path, tensors, {"format": self.format, **self.more, **texts})
+        named = {"format": self.format}
+        if self.packed:
+            packed = {**facts, **named} if self.packed == "within" else facts
+            header = {"freqkit": json.dumps(packed, sort_keys=True), **(named if self.packed == "beside" else {})}
+        else:
+            header = {**named, **self.more, **{name: json.dumps(value) for name, value in facts.items()}}
+        write_safetensors(path, tensors, header)
 
     def read(self, path) -> dict:
         """Tensors and facts by name.
@@ -93,6 +97,10 @@ class Result:
         cells = [column.tolist() if isinstance(column, Tensor) else column for column in self.cells()]
         return [dict(zip(self.columns, line, strict=True)) for line in zip(*cells, strict=True)]
 
+    def values(self) -> dict:
+        """Tensors and facts of the file by name."""
+        return vars(self)
+
     def rows(self) -> list[dict]:
         """Tidy rows, see `freqkit.results.rows`: one value each, every rate with its interval and the number of images
         that it is of."""
@@ -107,7 +115,7 @@ class Result:
     def save(self, path) -> None:
         """Write one safetensors file, atomically, and beside it the table as .csv (of ADCS maps none)."""
         path = Path(path)
-        self.FILE.write(path, vars(self))
+        self.FILE.write(path, self.values())
         if self.CSV:
             write_csv(path.with_suffix(".csv"), self.columns, self.table())
 

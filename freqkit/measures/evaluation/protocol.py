@@ -12,6 +12,7 @@ from freqkit.data.published_sets import TestSet, class_list
 from freqkit.engine.attacks import Attack
 from freqkit.errors import UsageError
 from freqkit.measures.evaluation.result import FORMAT
+from freqkit.results.result import versions
 
 PRESETS = ("default", "cvpr2025")
 CROSS = 0.2  # share of images that are asked through another class's map
@@ -195,7 +196,7 @@ class Settings:
             "batch_size": batch_size,
             "dtype": None if dtype is None else str(dtype).removeprefix("torch."),
             "form": form,
-            "versions": _versions(),
+            "versions": versions(),
         }
         if self.published and self.asked:  # else the preset's own values are what runs
             self.identity["asked"] = sorted(self.asked)
@@ -283,9 +284,3 @@ def _dfm_hash(dfm):
     digest = hashlib.sha256(repr([list(dfm.masks.shape), list(dfm.classes)]).encode())
     digest.update(dfm.masks.float().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _versions():
-    import freqkit
-
-    return {"freqkit": freqkit.__version__, "torch": torch.__version__}
