@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from freqkit.files.reading import read_tensors
 from freqkit.files.whole import write_csv, write_safetensors
-from freqkit.results.rows import unspell
 
 
 def versions(**more) -> dict:
@@ -142,15 +142,14 @@ class Told(list):
     """Rows as their files spell them, a list; called, the tidy ones. Results that had the list `rows` before there was
     the method keep both.
 
-    Example:
-        >>> rows = Told([{"metric": "top-1", "condition": "fog/3", "value": 0.5}])
-        >>> rows[0]["condition"], rows()[0]["severity"]
-        ('fog/3', 3)
+    Args:
+        rows: the list.
+        told: function of it that gives the tidy rows.
     """
 
-    def __init__(self, rows=(), tidied: Any = None):
+    def __init__(self, rows: Iterable[dict], told: Callable[[list], list[dict]]):
         super().__init__(rows)
-        self._tidied = tidied or unspell
+        self._told = told
 
     def __call__(self) -> list[dict]:
-        return [self._tidied(row) for row in self]
+        return self._told(self)

@@ -6,6 +6,7 @@ logits", "filtered AvgTPR shortcut@0.5". `spell` and `unspell` are the one place
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 
@@ -128,19 +129,45 @@ def unspell(row) -> dict:
     """
     if "low" in row:
         return row
-    metric, place = _METRIC.fullmatch(row.get("metric") or ""), _CONDITION.fullmatch(row.get("condition") or "")
     fields = {name: row.get(name) for name in ("model", "set", "class", "definition", "value", "n")}
     fields |= {"low": row.get("ci_low"), "high": row.get("ci_high")}
-    if metric:
-        fields |= {"metric": metric["metric"], "filter": metric["filter"] and "map", "group": metric["group"]}
-        fields["threshold"] = metric["threshold"] and float(metric["threshold"])
-    if place:
-        fields["condition"] = place["condition"] if place["corruption"] is None else place["corruption"]
-        fields["severity"] = place["severity"] and int(place["severity"])
-        fields["domain"] = place["domain"] and "pixels"
-        fields["part"] = place["logits"] and (place["part"] or "")
-        for name, text in (one.split("=", 1) for one in place["named"].split("; ")[1:]):
-            fields[name] = _KINDS.get(name, int)(text)
-    logits = (place and place["logits"]) or (_LOGITS.search(row.get("definition") or "") or [None, None])[1]
-    fields["logits"] = logits and int(logits)
+    fields |= {**_metric_of(row.get("metric") or ""), **place_of(row.get("condition") or "")}
+    if fields["logits"] is None:
+        fields["logits"] = _logits_of(row.get("definition") or "")
     return tidy(**{name: value for name, value in fields.items() if value is not None or name not in TEXTS})
+
+
+@functools.lru_cache(4096)
+def place_of(condition) -> dict:
+    """The fields that the name of a condition spells.
+
+    Example:
+        >>> {name: value for name, value in place_of("fog/3, 200 logits").items() if value is not None}
+        {'condition': 'fog', 'severity': 3, 'logits': 200, 'part': ''}
+    """
+    found = _CONDITION.fullmatch(condition)
+    fields = {
+        "condition": found["condition"] if found["corruption"] is None else found["corruption"],
+        "severity": found["severity"] and int(found["severity"]),
+        "domain": found["domain"] and "pixels",
+        "logits": found["logits"] and int(found["logits"]),
+        "part": found["logits"] and (found["part"] or ""),
+    }
+    for name, text in (one.split("=", 1) for one in found["named"].split("; ")[1:]):
+        fields[name] = _KINDS.get(name, int)(text)
+    return fields
+
+
+@functools.lru_cache(4096)
+def _metric_of(metric):
+    found = _METRIC.fullmatch(metric)
+    if found is None:
+        return {}
+    threshold = found["threshold"] and {"group": found["group"], "threshold": float(found["threshold"])}
+    return {"metric": found["metric"], "filter": found["filter"] and "map", **(threshold or {})}
+
+
+@functools.lru_cache(4096)
+def _logits_of(definition):
+    found = _LOGITS.search(definition)
+    return found and int(found[1])
