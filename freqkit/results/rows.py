@@ -95,14 +95,17 @@ def of_record(record, **fields) -> dict:
             **fields}  # fmt: skip
 
 
-def spell(row) -> dict:
-    """A row of `COLUMNS`, as files have it; one that is so already stays as it is.
+def spell(row, without=()) -> dict:
+    """A row of `COLUMNS`, as files have it; one that is so already stays as it is. The names are spelled `without` some
+    fields.
 
     Example:
         >>> row = tidy(condition="fog", severity=3, metric="AvgTPR", filter="map", group="other", threshold=0.5)
         >>> spell(row)["condition"], spell(row)["metric"]
         ('fog/3', 'filtered AvgTPR other@0.5')
     """
+    if without:
+        row = {**unspell(row), **{name: None for name in without if name in (*SPELLED, *NAMED)}}
     if "low" not in row:
         return row
     both = row["group"] is not None and row["threshold"] is not None

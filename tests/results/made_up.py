@@ -118,6 +118,15 @@ def removal(estimate=True):
     )  # fmt: skip
 
 
+def estimate():
+    from freqkit.search.gradient import GradientEstimate
+
+    owner = torch.arange(64).view(8, 8)
+    owner[0, 0] = -1
+    first = waves(64, 3) - 0.5
+    return GradientEstimate(first, waves(64, 3, scale=0.1), waves(3), owner, COUNTS, 12, 24, {"seed": 1}, CLASSES)
+
+
 def evaluation():
     from freqkit.measures import EvaluationResult
 
@@ -152,6 +161,13 @@ def comparison():
     ]  # fmt: skip
     return Comparison(rows, {"model": RECORD["model"], "coverage": 0.05, "seeds": 2, "effort": {"learned": "steps"},
                              "clean": {**clean_record(), "classes": CLASSES, "counts": COUNTS.tolist()}})  # fmt: skip
+
+
+KINDS = {
+    "rates": rates, "band-stop": band_stop, "adcs": adcs, "adcs per channel": lambda: adcs("per"),
+    "learning": learning, "dfm": dfm, "stage": lambda: stages()[1], "search": search, "gradient": removal,
+    "removal": lambda: removal(False), "estimate": estimate, "evaluation": evaluation, "comparison": comparison,
+}  # fmt: skip
 
 
 def save_all(folder):
