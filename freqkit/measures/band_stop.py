@@ -60,7 +60,7 @@ class BandStopResult(Result):
 
     FILE = TensorFile(
         FORMAT, "a band-stop file", {"confusion": "int64 all C L", "class_index": "int64 C", "masks": "any P H W"},
-        {"classes": [str], "removed": [[COUNT]], "edges": [float], "definition": dict, "record": RECORD},
+        {"classes": [str], "removed": [[COUNT]], "edges": [float], "definition": {"quantity?": str}, "record": RECORD},
         {"C": "classes", "P": "removed"},
     )  # fmt: skip
     COLUMNS = COLUMNS

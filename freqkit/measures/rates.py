@@ -97,7 +97,10 @@ class RatesResult(Result):
             **dict.fromkeys(("tpr_interval", "fpr_interval", "difference_interval"), "float64 M 2"),
             "confusion?": "int64 M C L", "still?": "int64 M", "class_index?": "int64 C",
         },
-        {"classes": [str], "definition": {"interval": str, "confidence": Number(0, 1)}, "record": RECORD},
+        {
+            "classes": [str], "record": RECORD,
+            "definition": {"interval": str, "confidence": Number(0, math.nextafter(1, 0))},
+        },
         {"M": "classes"},
     )  # fmt: skip
     COLUMNS = COLUMNS

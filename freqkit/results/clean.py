@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from freqkit.errors import UsageError
 from freqkit.results.confusion import Confusion, Tally
 from freqkit.statistics import wilson
 
@@ -82,6 +83,8 @@ class CleanRates(Tally):
             return None
         whole = {name: torch.tensor(known[name], dtype=torch.int64) for name in ("correct", "called")}
         still = known.get("still")
+        if any(len(known[name]) != len(classes or ()) for name in ("correct", "called", "mostly")):
+            raise UsageError("the record of whole images must hold a number for each of its classes.")
         return cls(
             list(classes), torch.as_tensor(counts), **whole, mostly=[tuple(pair) for pair in known["mostly"]],
             logits=known["logits"], still=None if still is None else torch.tensor(still, dtype=torch.int64),

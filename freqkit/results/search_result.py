@@ -179,22 +179,12 @@ class SearchResult(Searched):
         best, classes = last.ranks[:, 0], torch.arange(len(last.ranks))
         bits = select(last.candidates, best)
         share = coverage(bits)
+        scores = last.scores
         return cls(
-            list(last.scores.classes),
-            effective(bits).cpu(),
-            bits,
-            last.scores.loss[best, classes],
-            last.scores.tpr[best, classes],
-            last.scores.fpr[best, classes],
-            share.touched,
-            share.full,
-            share.power,
-            share.dc,
-            last.born[best],
-            last.scores.counts,
-            list(stages),
-            record,
-        )
+            list(scores.classes), effective(bits).cpu(), bits,
+            scores.loss[best, classes], scores.tpr[best, classes], scores.fpr[best, classes],
+            share.touched, share.full, share.power, share.dc, last.born[best], scores.counts, list(stages), record,
+        )  # fmt: skip
 
     def cells(self):
         """One line per class: class, loss, TPR, FPR, TPR-FPR, coverage, full, power, DC, stage, images; of whole images

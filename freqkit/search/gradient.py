@@ -67,7 +67,7 @@ class GradientEstimate(Result):
             "first_order": "float64 K C", "second_order": "float64 K C", "baseline": "float64 C",
             "owner": "int64 H W", "counts": "int64 C",
         },
-        {"classes": [str], "forwards": COUNT, "backwards": COUNT, "record": dict},
+        {"classes": [str], "forwards": COUNT, "backwards": COUNT, "record": {"seed?": COUNT}},
     )  # fmt: skip
     COLUMNS = ("class", "images", "unfiltered loss", "largest increase")
     FIGURE = "plot_estimate"

@@ -4,7 +4,7 @@ high filtered TPR and of the others."""
 import re
 
 from freqkit.engine.attacks import Attack
-from freqkit.measures.evaluation.readings import base_of, readings_of_evaluation
+from freqkit.measures.evaluation.readings import readings_of_evaluation
 from freqkit.report.blocks import Cell, Panels, Part, Section, Table
 from freqkit.report.pages import named, part
 from freqkit.report.provenance import cost_rows, model_rows, provenance_rows
@@ -55,7 +55,7 @@ def evaluation_part(path, record):
     rated = {model: readings_of_evaluation(result, model) for model in models[:TABLES]}
     rated = {model: found for model, found in rated.items() if found}
     for model, found in rated.items():
-        sentences += _shortcuts(model, found, base_of(result), len(rated) > 1)
+        sentences += _shortcuts(model, found, result.base, len(rated) > 1)
     if pairs:
         _, (_, count), (_, others) = pairs[0]
         sentences.append(
@@ -80,7 +80,7 @@ def evaluation_part(path, record):
                         "One line per test set and condition, one column per model; in brackets 95% intervals.",
                         key="accuracy")]  # fmt: skip
     for model, found in rated.items():
-        sections.append(_classes(result, model, found, base_of(result), "classes" if not len(rated) > 1 else
+        sections.append(_classes(result, model, found, result.base, "classes" if not len(rated) > 1 else
                                  f"classes-{list(rated).index(model)}"))  # fmt: skip
     if groups:
         legend = [
