@@ -77,14 +77,26 @@ class CleanRates(Tally):
 
     @classmethod
     def of_record(cls, record, classes, counts):
-        """What a run's record says of `classes` with `counts` images; None of a run that was not asked."""
+        """What a run's record says of `classes` with `counts` images; None of a run that was not asked.
+
+        Raises:
+            UsageError: it does not say one number of each class, or more images are recognised than there are.
+        """
         known = (record or {}).get("clean")
         if not known:
             return None
+        for name in ("correct", "called", "mostly", "still"):
+            if known.get(name) is not None and len(known[name]) != len(classes):
+                raise UsageError(
+                    f"run.json: clean.{name} must hold one of each of the {len(classes)} classes; got"
+                    f" {len(known[name])}."
+                )
+        given = torch.as_tensor(counts).tolist()
+        for least, most in ((known.get("still"), known["correct"]), (known["correct"], given)):
+            if least is not None and any(low > high for low, high in zip(least, most, strict=True)):
+                raise UsageError("run.json: clean counts more images as recognised than there are of a class.")
         whole = {name: torch.tensor(known[name], dtype=torch.int64) for name in ("correct", "called")}
         still = known.get("still")
-        if any(len(known[name]) != len(classes or ()) for name in ("correct", "called", "mostly")):
-            raise UsageError("the record of whole images must hold a number for each of its classes.")
         return cls(
             list(classes), torch.as_tensor(counts), **whole, mostly=[tuple(pair) for pair in known["mostly"]],
             logits=known["logits"], still=None if still is None else torch.tensor(still, dtype=torch.int64),
