@@ -118,7 +118,7 @@ def spell(row, without=()) -> dict:
     named = NAMED if both else (*NAMED, "group", "threshold")
     condition = row["condition"] + ("" if row["severity"] is None else f"/{row['severity']}")
     condition += _PIXELS if row["domain"] == "pixels" else ""
-    if row["part"] is not None:
+    if row["part"] is not None and row["logits"] is not None:
         condition += f", {row['logits']} logits" + (f" of {row['part']}" if row["part"] else "")
     condition += "".join(f"; {name}={row[name]}" for name in named if row[name] is not None)
     metric = f"{'filtered ' if row['filter'] else ''}{row['metric']}{group}"
