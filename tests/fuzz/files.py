@@ -248,7 +248,8 @@ def formats(root):
         load = {"training": of_root(status), "evaluation": of_root(EvaluationResult.load)}.get(
             name, of_root(load_result)
         )
-        found[f"run.json, {name}"] = Format(root / name, "run.json", "json", (load, *look, report, again[name]))
+        readers = (load, *look, report, cli("table", "{run}"), again[name])
+        found[f"run.json, {name}"] = Format(root / name, "run.json", "json", readers)
     for name in again:
         if name != "training":
             readers = (journal, look[0], again[name])
@@ -267,7 +268,9 @@ def formats(root):
     found["learning table"] = Format(root / "training", "learning.csv", "csv", (report,))
     found["history"] = Format(root / "training", "history.csv", "csv", (report,))
     found["checkpoint"] = Format(root / "training", "checkpoint.safetensors", "safetensors", (again["training"],))
-    found["comparison"] = Format(root / "comparison", "comparison.json", "json", (of_root(Comparison.load), report))
+    found["comparison"] = Format(
+        root / "comparison", "comparison.json", "json", (of_root(Comparison.load), report, cli("table", "{run}"))
+    )
     found["results"] = Format(
         root / "evaluation", "results.csv", "csv", (call(read_results), report, cli("table", "{run}"))
     )
@@ -293,7 +296,12 @@ def formats(root):
         root / "dfm.safetensors",
         "",
         "safetensors",
-        (call(load_dfm), cli("masks", "show", "{file}"), cli("rates", *net, *images, "--dfm", "{file}")),
+        (
+            call(load_dfm),
+            cli("masks", "show", "{file}"),
+            cli("table", "{file}"),
+            cli("rates", *net, *images, "--dfm", "{file}"),
+        ),
     )
     for protocol in (0, 2, 4, 5):
         readers = (
@@ -331,7 +339,7 @@ def formats(root):
         root / "training", "run.yaml", "yaml", (config("train"), cli("rerun", "{run}", "--out", "{run}/again"))
     )
     for name, load in (("rates", RatesResult), ("band", BandStopResult), ("adcs", AdcsResult)):
-        readers = (call(load.load), cli("report", "{file}"))
+        readers = (call(load.load), cli("report", "{file}"), cli("table", "{file}"))
         found[name] = Format(root / f"{name}.safetensors", "", "safetensors", readers)
     return found | _data_formats(root)
 

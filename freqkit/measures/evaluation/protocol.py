@@ -13,6 +13,7 @@ from freqkit.data.test_set import TestSet
 from freqkit.engine.attacks import Attack
 from freqkit.errors import UsageError
 from freqkit.measures.evaluation.result import FORMAT
+from freqkit.results.result import versions
 
 PRESETS = ("default", "cvpr2025")
 CROSS = 0.2  # share of images that are asked through another class's map
@@ -196,7 +197,7 @@ class Settings:
             "batch_size": batch_size,
             "dtype": None if dtype is None else str(dtype).removeprefix("torch."),
             "form": form,
-            "versions": _versions(),
+            "versions": versions(),
         }
         if self.published and self.asked:  # else the preset's own values are what runs
             self.identity["asked"] = sorted(self.asked)
@@ -284,9 +285,3 @@ def _dfm_hash(dfm):
     digest = hashlib.sha256(repr([list(dfm.masks.shape), list(dfm.classes)]).encode())
     digest.update(dfm.masks.float().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _versions():
-    import freqkit
-
-    return {"freqkit": freqkit.__version__, "torch": torch.__version__}
