@@ -5,16 +5,16 @@ import json
 import numpy as np
 import pytest
 import torch
-from oracle import SIDE, no_mean, oracle, put
 from PIL import Image
 
 from freqkit.data import class_list, open_sets
-from freqkit.data.published_sets import BENCHMARK, EXTRA
+from freqkit.data.test_sets.corrupted import BENCHMARK, EXTRA
 from freqkit.errors import UsageError
 from freqkit.masks import DfmFile
 from freqkit.measures import Attack, curves, evaluate
 from freqkit.measures.evaluation import parse_on
 from freqkit.models import Classifier
+from tests.measures.oracle import SIDE, no_mean, oracle, put
 
 WNIDS = class_list("imagenet")
 MEAN, STD = (0.4, 0.45, 0.5), (0.2, 0.25, 0.3)

@@ -5,7 +5,7 @@ import warnings
 
 import torch
 
-from freqkit.data.published_sets import decoding_pool
+from freqkit.data.pictures import decoding_pool
 from freqkit.engine import Interrupted
 from freqkit.engine.journal import finish_tile_on_signal
 from freqkit.errors import UsageError
