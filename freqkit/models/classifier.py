@@ -14,10 +14,10 @@ from freqkit.models.normalisation import (
     own_normalisation,
     scale_fault,
 )
-from freqkit.models.weights import state_sha256
+from freqkit.models.weights import ModelWarning, state_sha256
 
 
-class NormalisationWarning(UserWarning):
+class NormalisationWarning(ModelWarning):
     """A network gets its images in a normalisation that may not be the one it was trained with."""
 
 
