@@ -41,7 +41,7 @@ class Forward:
         self.domain = domain
         self.mean, self.std = (tuple(model.mean), tuple(model.std)) if domain == "normalised" else (None, None)
         self.compute = torch.float64 if dtype is torch.float64 else torch.float32
-        module = copy.deepcopy(model).eval().requires_grad_(False)
+        module = copy.deepcopy(as_classifier(model, "score")).eval().requires_grad_(False)
         module = module.to(device=self.device, memory_format=torch.channels_last)
         if dtype is torch.float64:
             module = module.double()

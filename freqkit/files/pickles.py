@@ -467,7 +467,10 @@ _MAGIC = 0x1950A86A20F9469CFC6C
 _CHECKPOINT = "a checkpoint of torch"
 # What may stand beside tensors, by module: arguments of scripts, paths, dates, containers, states of callbacks.
 _PATHS = "Path PurePath PosixPath PurePosixPath WindowsPath PureWindowsPath"
-_BUILTINS = "set frozenset complex slice range xrange bytearray list dict tuple int float str bool bytes object type"
+_BUILTINS = (
+    "set frozenset complex slice range xrange bytearray list dict tuple int long float str unicode bool bytes object"
+    " type"
+)
 HARMLESS = {
     "argparse": "Namespace", "types": "SimpleNamespace", "functools": "partial", "copyreg": "_reconstructor",
     "copy_reg": "_reconstructor", "collections": "OrderedDict Counter defaultdict deque", "uuid": "UUID",
