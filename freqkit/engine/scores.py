@@ -14,6 +14,7 @@ from freqkit.engine.forward import Forward
 from freqkit.engine.progress import Silent
 from freqkit.errors import UsageError
 from freqkit.masks import select, unique
+from freqkit.models import as_classifier
 from freqkit.ops import BitMasks, Spectrum, spectral_filter, spectrum
 from freqkit.results import Scores
 
@@ -85,6 +86,7 @@ class Scorer:
                 f"score: labels must lie in 0...{len(self.classes) - 1}; got {self.labels.min()}...{self.labels.max()}."
             )
         self.counts = torch.bincount(self.labels, minlength=len(self.classes))
+        model = as_classifier(model, "score", images)
         self.logits = int(model.num_classes)
         self.class_index = self._class_index(class_index)
         self.forward = Forward(model, device=device, dtype=dtype, domain=domain)

@@ -39,7 +39,10 @@ SAYS = {
 }  # fmt: skip
 PIXELS = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 LARGEST = 1024  # side of images on which a network is tried
-UNIDENTIFIED = "unknown"  # stands for the state of a function that holds no network and has no name
+UNIDENTIFIED = "0" * 64  # stands for the state of a function that holds nothing and has no name
+NOT_IDENTIFIED = (
+    "a function in which nothing tells it from another one; give it a name, freqkit.wrap(function, name=...)"
+)
 
 
 def wrap(
@@ -219,8 +222,9 @@ def _taken_out(owner, net):
     while isinstance(net, nn.Module) and (inside := HOLDERS.get(type(net).__name__)) and hasattr(net, inside):
         holders.append(type(net).__name__)
         net = getattr(net, inside)
-    if isinstance(net, type) or not callable(net):
-        hint = "; give its module()" if type(net).__name__ == "ExportedProgram" else ""
+    exported = type(net).__name__ == "ExportedProgram"
+    if isinstance(net, type) or not callable(net) or exported:
+        hint = "; give its module()" if exported else ""
         raise UsageError(
             f"{owner}: the model must be an nn.Module or a function of images that gives logits; got"
             f" {'the class ' + net.__name__ if isinstance(net, type) else 'a ' + type(net).__name__}{hint}."
@@ -354,7 +358,7 @@ def _tried(owner, found, output, expected, likely):
         if not counts:
             output = _which(owner, found.name, answer, output, expected)
             network = network if output is None else Picked(network, output)
-        logits = answer if output is None else _picked(answer, output)
+        logits = answer if isinstance(answer, torch.Tensor) or output is None else _picked(answer, output)
         if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != 2:
             raise UsageError(
                 f"{owner}: {found.name} must return logits [B, classes]; got {_shape(logits)} for 2 images."

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 
 from freqkit.errors import UsageError
+from freqkit.models import as_classifier
+from freqkit.models.normalisation import evaluating
 
 
 def evaluate(model, images, *, batch_size=256, device=None, ranks=None):
@@ -31,6 +33,7 @@ def evaluate(model, images, *, batch_size=256, device=None, ranks=None):
         >>> report["images"], list(report["classes"])
         (8, ['C0', 'C1', 'C2', 'C3'])
     """
+    model = as_classifier(model, "evaluate", images)
     check_fit(model, images, "evaluate")
     confusion, loss = count(model, images, batch_size=batch_size, device=device, ranks=ranks)
     return {"loss": loss, **rates(confusion, images.classes)}
@@ -40,12 +43,10 @@ def evaluate(model, images, *, batch_size=256, device=None, ranks=None):
 def count(model, images, *, batch_size=256, device=None, ranks=None):
     """(confusion int64 [C, L], mean cross-entropy) of all images."""
     device = model._mean.device if device is None else torch.device(device)
-    was_training = model.training
-    model.eval()
     confusion = torch.zeros(len(images.classes), model.num_classes, dtype=torch.int64)
     loss = torch.zeros((), dtype=torch.float64)
     mine = range(len(images)) if ranks is None else ranks.share(range(len(images)))
-    try:
+    with evaluating(model):
         for start in range(mine.start, mine.stop, batch_size):
             part = slice(start, min(start + batch_size, mine.stop))
             labels = images.labels[part]
@@ -53,8 +54,6 @@ def count(model, images, *, batch_size=256, device=None, ranks=None):
             loss += float(F.cross_entropy(logits, labels, reduction="sum"))
             flat = labels * model.num_classes + logits.argmax(1)
             confusion += torch.bincount(flat, minlength=confusion.numel()).view_as(confusion)
-    finally:
-        model.train(was_training)
     if ranks is not None and ranks.world > 1:
         both = [confusion.to(device), loss.to(device)]
         confusion, loss = (ranks.add_(value).cpu() for value in both)

@@ -13,6 +13,7 @@ from torch import nn
 from freqkit.data.augment import Augment, key, mix
 from freqkit.errors import UsageError
 from freqkit.files.reading import COUNT
+from freqkit.models import as_classifier
 from freqkit.models.weights import save_weights
 from freqkit.results.learning_curves import LearningCurves
 from freqkit.training.checkpoint import (
@@ -114,6 +115,9 @@ def train(
     """
     chosen = make_recipe(recipe, **changes)
     _check(seed, follow, follow_until, keep_every, tensorboard, out, resume)
+    model = as_classifier(model, "train", train_set)
+    if next(model.parameters(), None) is None:
+        raise UsageError("train: the model has no parameters to train; a function keeps those that it holds.")
     if val_set is None and chosen.val_fraction:
         val_set, train_set = train_set.split(chosen.val_fraction, seed)
     check_fit(model, train_set, "train")

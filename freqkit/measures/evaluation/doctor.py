@@ -10,6 +10,7 @@ from freqkit.data.published_sets import PLACES, Reader, open_sets, place_of
 from freqkit.engine.forward import Forward
 from freqkit.errors import UsageError
 from freqkit.measures.rates import wilson
+from freqkit.models import as_classifier
 
 LOOKED_AT = 64  # images of a set that are decoded
 
@@ -91,6 +92,7 @@ def check_model(model, sets, *, image_size=None, resize="squash", images=500, pu
     Returns:
         list of `Finding`.
     """
+    model = as_classifier(model, "doctor")
     size = image_size or (model.input_size or (None,))[0]
     findings = []
     if size is None:
