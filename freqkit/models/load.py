@@ -200,7 +200,7 @@ def _folder(name, pretrained):
         )
     except Exception as error:  # of the network, of the hub, of the name
         first = (str(error).strip().splitlines() or [""])[0]
-        advice = "" if pretrained else ": it is not on this machine; pretrained=True fetches it"
+        advice = "" if pretrained else ": it is not on this machine; pretrained=True fetches it (a command: --download)"
         raise UsageError(f"load_model: {name!r} could not be had ({type(error).__name__}: {first}){advice}.") from error
 
 

@@ -48,6 +48,7 @@ def own_normalisation(network, input_size=None):
     acting = [
         (path, part) for path, part in parts
         if part is not network and isinstance(part, nn.Module) and next(part.parameters(), None) is None
+        and not isinstance(part, torch.jit.ScriptModule)
         and ACTS.search(f"{path.rpartition('.')[2]} {type(part).__name__}")
     ]  # fmt: skip
     if not (kept or acting):
@@ -231,7 +232,10 @@ def normalised_before_layers(network, input_size=None):
     def hook(module, inputs):
         given.append(inputs[0] if inputs and isinstance(inputs[0], torch.Tensor) else None)
 
-    layers = [part for part in network.modules() if next(part.parameters(recurse=False), None) is not None]
+    layers = [
+        part for part in network.modules()
+        if next(part.parameters(recurse=False), None) is not None and not isinstance(part, torch.jit.ScriptModule)
+    ]  # fmt: skip
     handles = [part.register_forward_pre_hook(hook) for part in layers]
     try:
         with _asked(network) as answer:
