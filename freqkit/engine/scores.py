@@ -15,6 +15,7 @@ from freqkit.engine.progress import Silent
 from freqkit.errors import UsageError
 from freqkit.masks import select, unique
 from freqkit.models import as_classifier
+from freqkit.models.wrap import BY_NAME, check_order
 from freqkit.ops import BitMasks, Spectrum, spectral_filter, spectrum
 from freqkit.results import Scores
 
@@ -87,6 +88,8 @@ class Scorer:
             )
         self.counts = torch.bincount(self.labels, minlength=len(self.classes))
         model = as_classifier(model, "score", images)
+        if class_index is None:
+            check_order("score", model, self.classes, BY_NAME)
         self.logits = int(model.num_classes)
         self.class_index = self._class_index(class_index)
         self.forward = Forward(model, device=device, dtype=dtype, domain=domain)

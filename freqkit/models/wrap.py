@@ -38,6 +38,7 @@ SAYS = {
     "processor": "the image processor beside it", "network": "the network",
 }  # fmt: skip
 PIXELS = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+BY_NAME = "give class_index=[model.class_names.index(name) for name in images.classes]"
 LARGEST = 1024  # side of images on which a network is tried
 UNIDENTIFIED = "0" * 64  # stands for the state of a function that holds nothing and has no name
 NOT_IDENTIFIED = (
@@ -105,6 +106,18 @@ def as_classifier(model: object, owner: str, images: object = None) -> Classifie
         return model
     shape = getattr(getattr(images, "images", None), "shape", ())
     return _wrapped(owner, model, likely=tuple(shape[-2:]) if len(shape) == 4 else None)
+
+
+def check_order(owner, model, classes, advice):
+    """Refuse classes that have the names of logits, and another order; where the logits have no names, do nothing."""
+    names, classes = getattr(model, "class_names", None), list(classes)
+    if names and names[: len(classes)] != classes and set(classes) <= set(names):
+        place, other = next((i, name) for i, name in enumerate(names) if i >= len(classes) or name != classes[i])
+        here = repr(classes[place]) if place < len(classes) else "none"
+        raise UsageError(
+            f"{owner}: the model's logits have another order than the images' classes (number {place} is {other!r} and"
+            f" {here}); {advice}."
+        )
 
 
 def _wrapped(

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from freqkit.errors import UsageError
 from freqkit.models import as_classifier
 from freqkit.models.normalisation import evaluating
+from freqkit.models.wrap import check_order
 
 
 def evaluate(model, images, *, batch_size=256, device=None, ranks=None):
@@ -99,3 +100,4 @@ def check_fit(model, images, caller):
             f"{caller}: the model must have a logit for each class; "
             f"the images have {len(images.classes)} classes, the model {model.num_classes}."
         )
+    check_order(caller, model, images.classes, "load them with classes=model.class_names")

@@ -118,6 +118,7 @@ def test_every_example_is_run_here():
         "03_follow_learning.py",
         "04_mitigate.py",
         "06_out_of_distribution.py",
+        "07_your_own_network.py",
         "efficientnet_lite0.py",
     ]
     assert [path.name for path in (ROOT / "examples").glob("*.ipynb")] == ["05_look_at_results.ipynb"]

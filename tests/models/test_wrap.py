@@ -303,6 +303,20 @@ def test_evaluation_doctor_and_training_take_networks(tmp_path, images):
     assert network(x).shape == (2, 4)
 
 
+def test_logits_that_have_names_are_asked_in_their_order(images):
+    names, ones = list(images.classes), torch.ones(1, 16, 16)
+    for wrong in (names[::-1], [names[0], "else", *names[1:]]):
+        model = freqkit.wrap(net(len(wrong)), **HOW, class_names=wrong)
+        with pytest.raises(UsageError, match=r"another order than the images' classes \(number .* give class_index="):
+            freqkit.score(model, images, ones, batch_size=8)
+        with pytest.raises(UsageError, match=r"another order .* load them with classes=model\.class_names"):
+            freqkit.training.evaluate(model, images)
+        index = [model.class_names.index(name) for name in names]
+        assert freqkit.score(model, images, ones, batch_size=8, class_index=index).counts.sum() == len(images)
+    model = freqkit.wrap(net(), **HOW, class_names=["other", "names", "than", "these"])
+    assert freqkit.score(model, images, ones, batch_size=8).counts.sum() == len(images)
+
+
 # Functions
 
 
