@@ -116,8 +116,6 @@ def train(
     chosen = make_recipe(recipe, **changes)
     _check(seed, follow, follow_until, keep_every, tensorboard, out, resume)
     model = as_classifier(model, "train", train_set)
-    if next(model.parameters(), None) is None:
-        raise UsageError("train: the model has no parameters to train; a function keeps those that it holds.")
     if val_set is None and chosen.val_fraction:
         val_set, train_set = train_set.split(chosen.val_fraction, seed)
     check_fit(model, train_set, "train")
