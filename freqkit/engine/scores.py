@@ -14,6 +14,8 @@ from freqkit.engine.forward import Forward
 from freqkit.engine.progress import Silent
 from freqkit.errors import UsageError
 from freqkit.masks import select, unique
+from freqkit.models import as_classifier
+from freqkit.models.wrap import BY_NAME, check_order
 from freqkit.ops import BitMasks, Spectrum, spectral_filter, spectrum
 from freqkit.results import Scores
 
@@ -85,6 +87,9 @@ class Scorer:
                 f"score: labels must lie in 0...{len(self.classes) - 1}; got {self.labels.min()}...{self.labels.max()}."
             )
         self.counts = torch.bincount(self.labels, minlength=len(self.classes))
+        model = as_classifier(model, "score", images)
+        if class_index is None:
+            check_order("score", model, self.classes, BY_NAME)
         self.logits = int(model.num_classes)
         self.class_index = self._class_index(class_index)
         self.forward = Forward(model, device=device, dtype=dtype, domain=domain)

@@ -18,6 +18,7 @@ from freqkit.engine import Scorer
 from freqkit.errors import UsageError
 from freqkit.files.reading import COUNT, in_range
 from freqkit.files.whole import RECORD
+from freqkit.models import as_classifier
 from freqkit.report import figures
 from freqkit.report.blocks import Cell, Panels, Part, Section, Table
 from freqkit.report.pages import files_of, part
@@ -186,6 +187,7 @@ def band_stop(
     edges = _edges(edges, size)
     removed = _choices(remove, len(edges) + 1)
     masks = stop_masks(size, edges, removed, keep_dc=keep_dc)
+    model = as_classifier(model, "band_stop", images)
     scorer = Scorer(
         model, images, batch_size=batch_size, device=device, dtype=dtype, domain=domain, class_index=class_index,
         memory=memory, progress=progress,

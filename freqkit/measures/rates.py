@@ -21,6 +21,7 @@ from freqkit.errors import UsageError
 from freqkit.files.reading import Number, in_range
 from freqkit.files.whole import RECORD
 from freqkit.measures.selection import SelectedOnTestSet, selected_places
+from freqkit.models import as_classifier
 from freqkit.report import figures
 from freqkit.report.blocks import Drawing, Part, Section
 from freqkit.report.pages import files_of, part
@@ -276,6 +277,7 @@ def rates(
             stacklevel=2,
         )
     keep = len(classes) <= CONFUSIONS_UP_TO if confusion == "auto" else confusion
+    model = as_classifier(model, "rates", images)
     scorer = Scorer(
         model, images, batch_size=batch_size, device=device, dtype=dtype, domain=domain,
         class_index=class_index, memory=memory, form=form, spectra=spectra, progress=progress,

@@ -29,6 +29,7 @@ from freqkit.engine import ranks
 from freqkit.engine.forward import Forward
 from freqkit.errors import UsageError
 from freqkit.files.reading import COUNT, in_range
+from freqkit.models import as_classifier
 from freqkit.results import rows
 from freqkit.results.result import Result, TensorFile
 from freqkit.search.cells import removal_cells, removal_masks
@@ -180,7 +181,7 @@ class _Estimator:
         if curvature not in CURVATURES:
             raise UsageError(f"gradient: curvature must be one of {', '.join(CURVATURES)}; got {curvature!r}.")
         cells, self.owner = removal_cells(tuple(images.images.shape[-2:]), patch)
-        classes = len(images.classes)
+        classes, model = len(images.classes), as_classifier(model, "gradient", images)
         index = torch.arange(classes) if class_index is None else torch.as_tensor(class_index, dtype=torch.int64)
         if index.shape != (classes,) or index.min() < 0 or index.max() >= model.num_classes:
             raise UsageError(

@@ -13,6 +13,7 @@ from freqkit.engine.forward import model_device
 from freqkit.engine.journal import Interrupted, finish_tile_on_signal
 from freqkit.engine.run_directory import forwards_in
 from freqkit.errors import UsageError
+from freqkit.models import as_classifier
 from freqkit.results import SearchResult, StageResult
 from freqkit.results.result import versions
 from freqkit.results.search_result import unlike_published
@@ -187,7 +188,8 @@ class _Search:
             raise UsageError(f"hfss: stopping must be one of {', '.join(STOPPING)}; got {stopping!r}.")
         if risk and stopping != "never":
             raise UsageError(f"hfss: certain stopping takes no risk; give stopping or risk={risk}.")
-        self.model, self.images, self.progress, self.risk = model, images, progress, float(risk)
+        self.model = model = as_classifier(model, "hfss", images)
+        self.images, self.progress, self.risk = images, progress, float(risk)
         self.stopping, self.stops = stopping, bool(risk) or stopping != "never"
         self.size = tuple(images.images.shape[-2:])
         try:

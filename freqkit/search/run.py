@@ -10,6 +10,7 @@ from freqkit.engine import Interrupted, RunDirectory, Scorer, Silent, ranks
 from freqkit.engine.journal import finish_tile_on_signal
 from freqkit.engine.run_directory import forwards_in
 from freqkit.errors import UsageError
+from freqkit.models import as_classifier
 from freqkit.results import SearchResult, StageResult
 from freqkit.results.clean import CleanRates
 from freqkit.results.result import versions
@@ -57,7 +58,8 @@ class SearchRun:
         form="auto", spectra="float32",
     ):  # fmt: skip
 
-        self.name, self.model, self.images = name, model, images
+        self.name, self.images = name, images
+        self.model = model = as_classifier(model, name, images)
         self.size = tuple(images.images.shape[-2:])
         self.scoring = {
             "domain": domain, "class_index": class_index, "device": device, "dtype": dtype, "memory": memory,

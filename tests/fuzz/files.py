@@ -83,6 +83,7 @@ def make_samples(root):
     save_weights(model, root / "weights.safetensors")
     state = model.network.state_dict()
     checkpoint = {"model": state, "epoch": 3, "optimizer": {"state": {0: {"step": 1}}, "param_groups": [{"lr": 0.1}]}}
+    checkpoint["args"] = argparse.Namespace(root=Path("data"), lr=np.float64(0.1), kinds={"a"}, dtype=torch.float16)
     torch.save(checkpoint, root / "zip.pth")
     torch.save(checkpoint, root / "legacy.pth", _use_new_zipfile_serialization=False)
     names = ["C0", "C1", "C2", "C3"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from freqkit.errors import UsageError
 from freqkit.files.whole import slug
+from freqkit.models import as_classifier
 from freqkit.report import figures
 from freqkit.text import shorten
 
@@ -263,6 +264,7 @@ def plot_gallery(result, model, test_set, dfm, *, preprocessing, name=None, coun
     from freqkit.engine.examples import examples_of
     from freqkit.report.examples import filtered_examples
 
+    model = as_classifier(model, "plot_gallery")
     rates = result.rates(
         "filtered TPR", model=_model(result, name), set=test_set.name, condition=test_set.condition or "all"
     )
