@@ -19,6 +19,7 @@ import torch
 
 from freqkit.engine import ranks
 from freqkit.errors import UsageError
+from freqkit.options import Scoring
 from freqkit.search.cells import cells_of_pairs, removal_cells
 from freqkit.search.gradient import ranking, ranking_parts
 from freqkit.search.run import SearchRun, budget, fill, one_of, whole_number
@@ -93,9 +94,12 @@ def evolve(
         raise UsageError(f"evolve: guided must be True or False; got {guided!r}.")
     bins = budget("evolve", coverage, tuple(images.images.shape[-2:]))
     run = SearchRun(
-        "evolve", model, images, domain=domain, class_index=class_index, batch_size=batch_size, device=device,
-        dtype=dtype, memory=memory, form=form, spectra=spectra,
-        identity={
+        "evolve", model, images,
+        Scoring(
+            domain=domain, class_index=class_index, batch_size=batch_size, device=device, dtype=dtype, memory=memory,
+            form=form, spectra=spectra,
+        ),
+        {
             "coverage": coverage, "objective": objective, "generations": generations, "candidates": candidates,
             "elite": elite, "guided": guided, "seed": seed,
         },

@@ -28,6 +28,7 @@ from freqkit import masks as mask_room
 from freqkit.engine import ranks
 from freqkit.engine.forward import Forward
 from freqkit.errors import UsageError
+from freqkit.options import Scoring
 from freqkit.search.cells import removal_cells, removal_masks
 from freqkit.search.removal import LEVELS, MASKS_AT_ONCE, RemovalRun
 
@@ -327,10 +328,13 @@ def gradient(
     if isinstance(rescore, bool) or not isinstance(rescore, (int, float)) or not 0 <= rescore <= 1:
         raise UsageError(f"gradient: rescore must be a number in 0..1; got {rescore!r}.")
     run = RemovalRun(
-        "gradient", model, images, levels=levels, level=level, ties=ties, domain=domain,
-        class_index=class_index, batch_size=batch_size, device=device, dtype=dtype, memory=memory,
-        form=form, spectra=spectra,
-        identity={
+        "gradient", model, images,
+        Scoring(
+            domain=domain, class_index=class_index, batch_size=batch_size, device=device, dtype=dtype, memory=memory,
+            form=form, spectra=spectra,
+        ),
+        levels, level, ties,
+        {
             "preset": "default", "patch": patch, "draws": draws, "curvature": curvature, "rescore": rescore,
             "seed": seed, "gradient_batch": gradient_batch,
         },
@@ -391,8 +395,8 @@ def ranking(run, progress):
     standard deviation 1. Ranks share blocks of images; the cost goes on record, the journal keeps them."""
     images, draws = run.images, 2
     estimator = _Estimator(
-        run.model, images, 1, draws, "odds", 0, run.scoring["domain"], run.scoring["class_index"],
-        run.scoring["device"], progress,
+        run.model, images, 1, draws, "odds", 0, run.scoring.domain, run.scoring.class_index,
+        run.scoring.device, progress,
     )  # fmt: skip
     tiles = [
         (f"ranking/0-1/{part.start}-{part.stop}", (3 + 2 * draws) * (part.stop - part.start), part)

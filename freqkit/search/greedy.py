@@ -15,6 +15,7 @@ import torch
 
 from freqkit import masks as mask_room
 from freqkit.engine import Silent, ranks
+from freqkit.options import Scoring
 from freqkit.search.cells import removal_cells
 from freqkit.search.run import SearchRun, budget, one_of, whole_number
 
@@ -83,9 +84,12 @@ def greedy(
     size = tuple(images.images.shape[-2:])
     bins = None if coverage is None else budget("greedy", coverage, size)
     run = SearchRun(
-        "greedy", model, images, domain=domain, class_index=class_index, batch_size=batch_size, device=device,
-        dtype=dtype, memory=memory, form=form, spectra=spectra,
-        identity={"tolerance": tolerance, "coverage": coverage, "order": order, "passes": passes},
+        "greedy", model, images,
+        Scoring(
+            domain=domain, class_index=class_index, batch_size=batch_size, device=device, dtype=dtype, memory=memory,
+            form=form, spectra=spectra,
+        ),
+        {"tolerance": tolerance, "coverage": coverage, "order": order, "passes": passes},
     )  # fmt: skip
 
     def work(run, progress):

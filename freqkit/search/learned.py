@@ -36,6 +36,7 @@ from freqkit.engine import Silent, ranks
 from freqkit.engine.forward import Forward
 from freqkit.errors import UsageError
 from freqkit.ops import spectral_filter, spectrum
+from freqkit.options import Scoring
 from freqkit.search.cells import cells_of_pairs, removal_cells
 from freqkit.search.gradient import ranking, ranking_parts
 from freqkit.search.run import SearchRun, budget, fill, one_of, whole_number
@@ -127,9 +128,12 @@ def learned(
     size = tuple(images.images.shape[-2:])
     bins = budget("learned", coverage, size)
     run = SearchRun(
-        "learned", model, images, domain=domain, class_index=class_index, batch_size=batch_size, device=device,
-        dtype=dtype, memory=memory, form=form, spectra=spectra,
-        identity={
+        "learned", model, images,
+        Scoring(
+            domain=domain, class_index=class_index, batch_size=batch_size, device=device, dtype=dtype, memory=memory,
+            form=form, spectra=spectra,
+        ),
+        {
             "coverage": coverage, "objective": objective, "steps": steps, "own": own, "others": others,
             "levels": levels, "starts": list(starts), "rate": rate, "seed": seed,
         },
@@ -200,7 +204,7 @@ class _Learner:
         self.area = torch.bincount(self.owner.flatten())
         self.cells = cells_of_pairs(self.owner)[:levels]
         self.width = sum(int(cell.max()) + 1 for cell in self.cells)
-        self.forward = Forward(run.model, device=run.scoring["device"], domain=run.scoring["domain"])
+        self.forward = Forward(run.model, device=run.scoring.device, domain=run.scoring.domain)
         self.uncentred = mask_room.uncentred(self.owner).to(self.forward.device)
         self.optimised = False
         self.ranking = None  # real [K, classes], of wide starts

@@ -5,6 +5,7 @@ import torch
 
 from freqkit import masks as mask_room
 from freqkit.errors import UsageError
+from freqkit.options import Scoring
 from freqkit.results.removal_result import TIES, RemovalResult, bins_of
 from freqkit.search.cells import distinct, is_published, masks_without, removal_cells
 from freqkit.search.run import SearchRun
@@ -95,10 +96,13 @@ def removal(
     if published:
         reduction = {"reduction": "published-batches-of-class", "published_batch_size": published_batch_size}
     run = RemovalRun(
-        "removal", model, images, levels=levels, level=level, ties=ties, domain=domain,
-        class_index=class_index, batch_size=batch_size, device=device, dtype=dtype, memory=memory,
-        form=form, spectra=spectra,
-        identity={
+        "removal", model, images,
+        Scoring(
+            domain=domain, class_index=class_index, batch_size=batch_size, device=device, dtype=dtype, memory=memory,
+            form=form, spectra=spectra,
+        ),
+        levels, level, ties,
+        {
             "preset": preset,
             "patch": patch,
             "reduction": reduction["reduction"],
@@ -108,7 +112,7 @@ def removal(
 
     def work(run, progress):
         scorer = run.scorer()
-        run.note_down("running", forwards_total=scorer.forwards(len(cells) + 1 + len(run.searched)))
+        run.note_down(forwards_total=scorer.forwards(len(cells) + 1 + len(run.searched)))
         baseline = run.whole(scorer, progress, **reduction).loss[0]
         progress.start("removal", scorer.forwards(len(cells)))
         try:
@@ -142,14 +146,14 @@ def removal(
 class RemovalRun(SearchRun):
     """What the searchers `removal` and `gradient` share: levels and the result."""
 
-    def __init__(self, name, model, images, *, levels, level, ties, identity, **how):
+    def __init__(self, name, model, images, scoring, levels, level, ties, identity):
         self.levels, self.level, self.ties = tuple(levels), level, ties
         if ties not in TIES:
             raise UsageError(f"{name}: ties must be 'include' or 'exclude'; got {ties!r}.")
         for share in (*self.levels, level):
             bins_of(share, tuple(images.images.shape[-2:]))
         identity = {**identity, "levels": list(self.levels), "level": level, "ties": ties}
-        super().__init__(name, model, images, identity=identity, **how)
+        super().__init__(name, model, images, scoring, identity)
 
     def result(self, scorer, owner, loss, baseline, estimate, progress, **reduction):
         """The `RemovalResult` of losses [K, all classes], after its masks at `level` are asked; their loss is reduced
@@ -167,7 +171,7 @@ class RemovalRun(SearchRun):
         finally:
             progress.finish()
         self.still(None if scores.still is None else scores.still.diagonal())
-        self.note_down("running", economies=scorer.economies())
+        self.note_down(economies=scorer.economies())
         result.mask_loss, result.tpr, result.fpr = (
             value.diagonal().clone() for value in (scores.loss, scores.tpr, scores.fpr)
         )

@@ -5,9 +5,8 @@ Source: Wang, Veldhuis, Strisciuglio, "Do ImageNet-trained models learn shortcut
 Class c's images are filtered with class c's map alone, `y = Re IDFT2(m_c DFT2(x))`: one more forward per image.
 """
 
-from contextlib import nullcontext
-
-from freqkit.engine import RunDirectory, Silent
+from freqkit.engine import Silent
+from freqkit.engine.session import session
 from freqkit.errors import UsageError
 from freqkit.measures.evaluation.groups import THRESHOLDS
 from freqkit.measures.evaluation.protocol import PRESETS, Condition, Settings, parse_on, preprocessing_for
@@ -138,15 +137,6 @@ def evaluate(
         raise UsageError(f"evaluate: models must be distinct names with their classifiers; got {names}.")
     progress = progress or Silent()
     identity = {**settings.identity, "models": names}
-    with _directory(out, identity, resume, overwrite) as directory:
-        run = Run(settings, identity, directory, progress, device, workers, list(failures))
-        return run.all(models)
-
-
-def _directory(out, identity, resume, overwrite):
-    """The run directory, or nothing."""
-    if out is None:
-        if resume or overwrite:
-            raise UsageError("evaluate: resume and overwrite need out, the run directory.")
-        return nullcontext(None)
-    return RunDirectory(out, identity, resume=resume, overwrite=overwrite)
+    how = {"resume": resume, "overwrite": overwrite, "note": progress.note, "signals": True}
+    with session("evaluate", identity, out, **how) as opened:
+        return Run(settings, opened, progress, device, workers, list(failures)).all(models)
