@@ -9,7 +9,6 @@ import torch
 from freqkit import masks as mask_room
 from freqkit.data.image_set import PUBLISHED_SEED, PUBLISHED_SHARE
 from freqkit.engine import Silent
-from freqkit.engine.forward import model_device
 from freqkit.engine.session import CannotResume
 from freqkit.errors import UsageError
 from freqkit.options import Options, Running, Scoring, flat, option
@@ -156,8 +155,6 @@ class HfssRun(SearchRun):
             "published_batch_size": None, **self.reduction,
         }  # fmt: skip
         super().__init__("hfss", model, images, scoring, identity)
-        if scoring.device is None:
-            self.identity["device"] = model_device(model).type
         self.progress = progress
         self.differs = self._differs_from_published() if options.published else {}
 

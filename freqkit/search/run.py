@@ -7,6 +7,7 @@ import torch
 
 from freqkit import masks as mask_room
 from freqkit.engine import Scorer, Silent, ranks
+from freqkit.engine.forward import model_device
 from freqkit.engine.session import session
 from freqkit.errors import UsageError
 from freqkit.options import Scoring
@@ -76,7 +77,7 @@ class SearchRun:
             "class_index": None if scoring.class_index is None else [int(i) for i in scoring.class_index],
             "batch_size": scoring.batch_size,
             "dtype": None if scoring.dtype is None else str(scoring.dtype).removeprefix("torch."),
-            "device": None if scoring.device is None else torch.device(scoring.device).type,
+            "device": (model_device(model) if scoring.device is None else torch.device(scoring.device)).type,
             "memory": scoring.memory,
             "form": scoring.form,
             "spectra": scoring.spectra,
