@@ -179,7 +179,8 @@ def evaluation_identity(settings, model, images, folder):
 
 CONFIGS = {
     "search": [
-        "--data {images} --model small_convnet --num-classes 4 --stages 1-2 --candidates 4,6 --seed 1 --preset cvpr2025",
+        "--data {images} --model small_convnet --num-classes 4 --stages 1-2 --candidates 4,6 --seed 1"
+        " --preset cvpr2025",
         "--data {images} --model small_convnet --num-classes 4 --steps 3 --objective contrast --memory 2MiB",
         "--data {images} --model small_convnet --num-classes 4 --searcher gradient --rescore 0.1 --coverage 0.1 -b 8",
     ],

@@ -15,7 +15,7 @@ from freqkit.engine.run_directory import forwards_in
 from freqkit.errors import UsageError
 from freqkit.results import SearchResult, StageResult
 from freqkit.results.search_result import unlike_published
-from freqkit.search.plan import Plan
+from freqkit.search.plan import Effort, Plan
 from freqkit.search.run import CLEAN, ask_whole
 
 PRESETS = ("default", "cvpr2025")
@@ -26,6 +26,15 @@ USUAL = {"keep": 0.6, "seed": 0}
 SAVED = (
     "forwards", "forwards_saved", "forwards_saved_twins", "forwards_saved_racing", "forwards_saved_certain",
 )  # fmt: skip
+
+
+def _effort(effort, coverage, seed, size):
+    """It has no budget: the last stage keeps about the coverage. Stopping changes its cost alone."""
+    stages = len(mask_room.stage_cells(size))
+    return {"candidates": effort, "keep": coverage ** (1 / stages), "seed": seed, "stopping": "certain"}
+
+
+EFFORTS = {"hfss": Effort("masks per stage", (50, 500), _effort, slow=True)}
 
 
 def hfss(
