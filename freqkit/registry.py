@@ -5,6 +5,15 @@ A table maps a name to a module, so that a room may offer what stands above it w
 
 import importlib
 
+# Searcher -> the module that holds the function of its name, and its method in words.
+SEARCHERS = {
+    "hfss": ("freqkit.search.hfss", "hierarchical frequency shortcut search"),
+    "removal": ("freqkit.search.removal", "removal of one frequency after the other, ranked"),
+    "gradient": ("freqkit.search.gradient", "ranking by gradients, the most promising measured"),
+    "greedy": ("freqkit.search.greedy", "greedy removal of frequencies"),
+    "evolve": ("freqkit.search.evolve", "evolution of masks, by answers alone"),
+    "learned": ("freqkit.search.learned", "masks learned by gradients"),
+}
 # Modules whose functions, decorated by `freqkit.report.pages.part`, put their kind of result on a page.
 PAGES = (
     "freqkit.search.pages",
@@ -50,3 +59,8 @@ DFM_FILES = {
 def find(table, name):
     """What `table` says stands under `name`; None when it has no such name."""
     return getattr(importlib.import_module(table[name]), name) if name in table else None
+
+
+def module_of(table, name):
+    """The module that `table` (`SEARCHERS`, `MEASURES`) has under `name`, imported."""
+    return importlib.import_module(table[name][0])

@@ -7,14 +7,16 @@ from typing import Any
 import torch
 
 from freqkit import masks as mask_room
+from freqkit.data import ImageSet
 from freqkit.data.image_set import PUBLISHED_SEED, PUBLISHED_SHARE
 from freqkit.engine import Silent
 from freqkit.engine.session import CannotResume
 from freqkit.errors import UsageError
+from freqkit.models import Classifier
 from freqkit.options import Options, Running, Scoring, flat, option
 from freqkit.results import SearchResult, StageResult
 from freqkit.results.search_result import unlike_published
-from freqkit.search.plan import Plan
+from freqkit.search.plan import Effort, Plan
 from freqkit.search.run import COST, SearchRun
 
 PRESETS = ("default", "cvpr2025")
@@ -22,6 +24,15 @@ STOPPING = ("never", "certain")
 # What the released code takes when nothing is said. The paper keeps 0.6 of the cells.
 PUBLISHED = {"candidates": 500, "keep": 0.8, "top": 10, "seed": 42, "published_batch_size": 4000}
 USUAL = {"keep": 0.6, "seed": 0}
+
+
+def _effort(effort, coverage, seed, size):
+    """It has no budget: the last stage keeps about the coverage. Stopping changes its cost alone."""
+    stages = len(mask_room.stage_cells(size))
+    return {"candidates": effort, "keep": coverage ** (1 / stages), "seed": seed, "stopping": "certain"}
+
+
+EFFORTS = {"hfss": Effort("masks per stage", (50, 500), _effort, slow=True)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +52,7 @@ class Hfss(Options):
     )
     parents: str = option(
         "any", "`any`: a candidate's parent class is uniform over the classes; `per_class`: the classes take turns",
-        choices=("any", "per_class"),
+        choices=("any", "per_class"), must="'any' or 'per_class'",
     )  # fmt: skip
     elitism: bool = option(False, "let the parents compete again in the next stage; their scores are reused")
     keep_dc: bool | None = option(None, "None: DC as drawn; True or False: in every mask, or in none")
@@ -62,9 +73,23 @@ class Hfss(Options):
     def published(self) -> bool:
         return self.preset == "cvpr2025"
 
+    def check(self, owner):
+        if self.parents == "per_class" and self.published:
+            raise UsageError(f"{owner}: the published preset draws parents of any class; got parents='per_class'.")
+        if self.risk and self.published:
+            raise UsageError(
+                f"{owner}: the published loss weighs images unequally, so its candidates cannot race; "
+                f"got risk={self.risk}."
+            )
+        if self.risk and self.stopping != "never":
+            raise UsageError(f"{owner}: certain stopping takes no risk; give stopping or risk={self.risk}.")
+        usual = PUBLISHED if self.published else USUAL
+        given = {name: value for name in usual if (value := getattr(self, name)) is not None}
+        return replace(self, **{**usual, **given})
 
-@flat(Hfss, Scoring, Running)
-def hfss(model, images, options: Hfss, scoring: Scoring, running: Running) -> SearchResult | Plan:
+
+@flat
+def hfss(model: Classifier, images: ImageSet, own: Hfss, scoring: Scoring, running: Running) -> SearchResult | Plan:
     """Find, for every class, the few frequencies by which a classifier still recognises it.
 
     Stage s splits the frequency plane into cells (`freqkit.masks.stage_cells`), draws random masks of them,
@@ -111,10 +136,10 @@ def hfss(model, images, options: Hfss, scoring: Scoring, running: Running) -> Se
         >>> result.masks.shape, [row["class"] for row in result.table()]
         (torch.Size([4, 32, 32]), ['C0', 'C1', 'C2', 'C3'])
     """
-    if options.published_order not in (None, False):
-        share = options.published_order
+    if own.published_order not in (None, False):
+        share = own.published_order
         images, _ = images.published_split(PUBLISHED_SHARE if share is True else share)
-    run = HfssRun(model, images, options, scoring, running.progress or Silent())
+    run = HfssRun(model, images, own, scoring, running.progress or Silent())
     if running.dry_run:
         return run.plan()
     return run.execute(HfssRun.search, running.out, running.resume, running.overwrite, running.progress)
@@ -124,21 +149,6 @@ class HfssRun(SearchRun):
     """One search stage by stage."""
 
     def __init__(self, model, images, options: Hfss, scoring: Scoring, progress):
-        usual = PUBLISHED if options.published else USUAL
-        options = replace(
-            options,
-            keep=usual["keep"] if options.keep is None else options.keep,
-            seed=usual["seed"] if options.seed is None else options.seed,
-        )
-        if options.parents == "per_class" and options.published:
-            raise UsageError("hfss: the published preset draws parents of any class; got parents='per_class'.")
-        if options.risk and options.published:
-            raise UsageError(
-                "hfss: the published loss weighs images unequally, so its candidates cannot race; "
-                f"got risk={options.risk}."
-            )
-        if options.risk and options.stopping != "never":
-            raise UsageError(f"hfss: certain stopping takes no risk; give stopping or risk={options.risk}.")
         self.options, self.stops = options, bool(options.risk) or options.stopping != "never"
         try:
             self.cells = mask_room.stage_cells(tuple(images.images.shape[-2:]))

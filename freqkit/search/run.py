@@ -271,18 +271,6 @@ class SearchRun:
         return SearchResult.from_stages([stage], self.record)
 
 
-def whole_number(searcher, name, value, least):
-    """Refuse what is no integer of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise UsageError(f"{searcher}: {name} must be an integer of at least {least}; got {value!r}.")
-
-
-def one_of(searcher, name, value, choices):
-    """Refuse what is none of the `choices`."""
-    if value not in choices:
-        raise UsageError(f"{searcher}: {name} must be one of {', '.join(choices)}; got {value!r}.")
-
-
 def fill(scores, area, bins):
     """The highest scores whose areas together are at most `bins`; ties go to the lower index.
 
