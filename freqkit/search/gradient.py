@@ -29,6 +29,7 @@ from freqkit import masks as mask_room
 from freqkit.data import ImageSet
 from freqkit.engine import Progress, ranks
 from freqkit.engine.forward import Forward
+from freqkit.engine.stimuli import counter_words
 from freqkit.errors import UsageError
 from freqkit.models import Classifier
 from freqkit.options import Options, Running, Scoring, flat, option
@@ -278,23 +279,16 @@ def _vectors(curvature, probability, weight, seed, draw, part):
     count, logits = probability.shape
     if curvature != "sampled":
         words = -(-logits // 64)
-        raw = _random(seed, draw, part.start * words, count * words).view(np.uint8)
+        raw = counter_words(seed, draw, part.start * words, count * words).view(np.uint8)
         bits = np.unpackbits(raw, bitorder="little").reshape(count, words * 64)[:, :logits]
         signs = torch.from_numpy(bits.astype(np.float64) * 2 - 1).to(probability.device)
         root = probability.sqrt()
         vector = root * signs - probability * (root * signs).sum(1, keepdim=True)
         return weight.sqrt()[:, None] * vector
-    uniform = (_random(seed, draw, part.start, count) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    uniform = (counter_words(seed, draw, part.start, count) >> np.uint64(11)).astype(np.float64) * 2.0**-53
     uniform = torch.from_numpy(uniform).to(probability.device)
     drawn = (probability.cumsum(1) < uniform[:, None]).sum(1).clamp_max(logits - 1)
     return F.one_hot(drawn, logits) - probability
-
-
-def _random(seed, draw, start, count):
-    """Numbers start..start+count of the stream of (seed, draw), uint64, the same on every machine."""
-    stream = np.random.Philox(key=np.array([seed, draw], np.uint64))
-    stream.advance(start // 4)  # a step of Philox gives four numbers
-    return stream.random_raw(start % 4 + count)[start % 4 :]
 
 
 def _ignore(sentence):
