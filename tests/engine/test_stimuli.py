@@ -193,7 +193,7 @@ def test_noise_that_leaves_the_range_is_mended():
     made = everything(scorer, BandNoise([(3, 3.0), (3, 0.3), (0, 0.0)]))
     assert 0 <= made.min() and made.max() <= 1
     assert (made[1] == 0.1).any() and (made[1] == 0.9).any() and (made[:, :, 0] == made[:, :, 1]).all()
-    assert made[2].mean((-2, -1)) == pytest.approx(torch.full((3, 3), 0.449).double(), abs=1e-12)
+    assert made[2].mean((-2, -1)) == pytest.approx(torch.full((3, 3), 0.449, dtype=torch.float64), abs=1e-12)
     assert len(BandNoise.levels_of((224, 224))) == 29 and len(BandNoise.levels_of((32, 32))) == 17
     with pytest.raises(UsageError, match=r"band must be in 0\.\.\.3"):
         everything(scorer, BandNoise([(4, 0.1)]))
