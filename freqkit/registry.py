@@ -14,13 +14,17 @@ SEARCHERS = {
     "evolve": ("freqkit.search.evolve", "evolution of masks, by answers alone"),
     "learned": ("freqkit.search.learned", "masks learned by gradients"),
 }
+# Measure, as its command is called -> the module that holds it under its own name, and what it is.
+MEASURES = {
+    "rates": ("freqkit.measures.rates", "How well each class is told apart through its frequency map."),
+    "band-stop": ("freqkit.measures.band_stop", "What classes are taken for when bands are removed."),
+    "adcs": ("freqkit.measures.adcs", "Where each class has more energy than the others (ADCS)."),
+}
 # Modules whose functions, decorated by `freqkit.report.pages.part`, put their kind of result on a page.
 PAGES = (
     "freqkit.search.pages",
     "freqkit.search.comparison_page",
-    "freqkit.measures.rates",
-    "freqkit.measures.adcs",
-    "freqkit.measures.band_stop",
+    *(module for module, _ in MEASURES.values()),
     "freqkit.training.page",
     "freqkit.measures.evaluation.page",
 )
@@ -31,11 +35,9 @@ FIGURES = {
     "learning_curves": "freqkit.results.figures",
     "plot_history": "freqkit.training.figures",
     "plot_comparison": "freqkit.search.figures",
-    "plot_adcs": "freqkit.measures.adcs",
-    "plot_band_stop": "freqkit.measures.band_stop",
     "plot_dfm": "freqkit.results.dfm_files",
     "plot_estimate": "freqkit.search.figures",
-    "plot_rates": "freqkit.measures.rates",
+    **{f"plot_{module.rpartition('.')[2]}": module for module, _ in MEASURES.values()},
     "plot_removal": "freqkit.results.figures",
     "plot_scores": "freqkit.results.figures",
     "plot_search": "freqkit.results.figures",
@@ -59,6 +61,11 @@ DFM_FILES = {
 def find(table, name):
     """What `table` says stands under `name`; None when it has no such name."""
     return getattr(importlib.import_module(table[name]), name) if name in table else None
+
+
+def stem_of(table, name):
+    """The name of the function that `table` has under `name`: that of its file."""
+    return table[name][0].rpartition(".")[2]
 
 
 def module_of(table, name):

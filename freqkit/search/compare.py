@@ -32,7 +32,11 @@ class Comparing(Options):
     """What `compare_searchers` is asked."""
 
     searchers: Sequence[str] = option(
-        tuple(EFFORTS), "some of those that are the default", help="some of them.  [default: all]"
+        tuple(EFFORTS),
+        "some of those that are the default",
+        kind="names",
+        metavar="NAME[,NAME...]",
+        help="some of them.  [default: all]",
     )
     efforts: dict[str, Sequence[int]] | None = option(
         None, "searcher -> efforts to try in place of the default ones (`Effort`)", flag=False

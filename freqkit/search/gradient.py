@@ -100,7 +100,7 @@ class Estimating(Options):
     )  # fmt: skip
     draws: int = option(
         2, "backwards per image for curvature, beside the one for the gradient; 0: none (odds then has its own, the "
-        "others have none)", least=0, help="backwards for curvature",
+        "others have none)", least=0, flag=False, help="backwards for curvature",
     )  # fmt: skip
     curvature: str = option(
         "odds", "see the module; an image's random vectors depend on `seed`, the draw and its place in the set alone",

@@ -3,16 +3,20 @@
 import contextlib
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
 from freqkit import masks as mask_room
+from freqkit.data import ImageSet
 from freqkit.data.image_set import PUBLISHED_SEED, PUBLISHED_SHARE
 from freqkit.engine import RunDirectory, Scorer, Silent, ranks
 from freqkit.engine.forward import model_device
 from freqkit.engine.journal import Interrupted, finish_tile_on_signal
 from freqkit.engine.run_directory import forwards_in
 from freqkit.errors import UsageError
+from freqkit.models import Classifier
+from freqkit.options import Options, Running, Scoring, flat, option
 from freqkit.results import SearchResult, StageResult
 from freqkit.results.search_result import unlike_published
 from freqkit.search.plan import Effort, Plan
@@ -37,37 +41,71 @@ def _effort(effort, coverage, seed, size):
 EFFORTS = {"hfss": Effort("masks per stage", (50, 500), _effort, slow=True)}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Hierarchical(Options):
+    """What `hfss` is asked."""
+
+    preset: str = option(
+        "default", "default: distinct, exactly symmetric masks, per-class mean cross-entropy; cvpr2025: see above",
+        choices=PRESETS, help="default: what is right; cvpr2025: as published, quirks included, with --keep 0.8 and "
+        "--seed 42 unless given",
+    )  # fmt: skip
+    stages: int | Sequence[int] | None = option(
+        None, "how many stages from the first, or their numbers 1, 2, ..., n; None: all that the size has",
+        kind="stages", metavar="1-4", help="stages to run.  [default: all that the size has]",
+    )  # fmt: skip
+    candidates: int | Sequence[int] = option(
+        500, "masks per stage, one number or one for each stage", kind="counts", metavar="N[,N...]",
+        must="a positive integer, or one for each stage", least=1,
+    )  # fmt: skip
+    keep: float | None = option(
+        None, "share of the cells kept by a mask; None: 0.6, as in the paper, but with cvpr2025 0.8, as the released "
+        "code has it", above=0, most=1, usual=USUAL["keep"], help="share of the cells that a mask keeps",
+    )  # fmt: skip
+    top: int = option(10, "masks per class that become parents", least=1, help="masks per class that go on")
+    seed: int | None = option(
+        None, "the same seed gives the same masks everywhere. None: 0, with cvpr2025 42", least=0, usual=USUAL["seed"],
+        help="of the draws",
+    )  # fmt: skip
+    parents: str = option(
+        "any", "any: a candidate's parent class is uniform over the classes; per_class: the classes take turns "
+        "(default preset only)", choices=("any", "per_class"), must="'any' or 'per_class'", flag=False,
+    )  # fmt: skip
+    elitism: bool = option(
+        False, "let the parents compete again in the next stage. Their scores are reused", flag=False
+    )
+    keep_dc: bool | None = option(
+        None, "None: DC as drawn; True or False: in every mask, or in none", must="None, True or False", flag=False
+    )
+    risk: float = option(
+        0.0, "0 scores every candidate on every image. Above 0, candidates race (`freqkit.engine.racing`): one stops "
+        "being shown a class's images when it can no longer be among the class's `top`; each true member of the top is "
+        "lost with at most this probability. FPR is then computed for the maps alone. Not with cvpr2025, whose loss "
+        "weighs images unequally", least=0, below=1,
+        help="above 0, drop losing masks early; the chance to lose a true winner",
+    )  # fmt: skip
+    stopping: str = option(
+        "never", "never, or certain: a candidate stops being shown a class's images once its loss on those seen "
+        "already exceeds what the class's `top` reaches in all (`freqkit.engine.certain`). The same masks go on with "
+        "the same losses (but for the last bits of a network that rounds otherwise in other batches), and the maps are "
+        "the same; FPR is then computed for the maps alone. Excludes `risk`", choices=STOPPING,
+        help="certain: drop masks once they have surely lost; the same maps for fewer forwards",
+    )  # fmt: skip
+    published_batch_size: int = option(
+        4000, "B of the cvpr2025 loss; images are taken in their order", least=1,
+        help="cvpr2025: images per batch of the published loss",
+    )  # fmt: skip
+    published_order: bool | float | None = option(
+        None, "None: `images` as they are. A share, or True for 0.05: that share of them, drawn and ordered as in the "
+        "released code (`ImageSet.published_split`, seed 42). The order decides which images share a batch, and with "
+        "it the cvpr2025 loss", flag=False,
+    )  # fmt: skip
+
+
+@flat
 def hfss(
-    model,
-    images,
-    *,
-    preset="default",
-    stages=None,
-    candidates=500,
-    keep=None,
-    top=10,
-    seed=None,
-    parents="any",
-    elitism=False,
-    keep_dc=None,
-    risk=0.0,
-    stopping="never",
-    domain="normalised",
-    class_index=None,
-    published_batch_size=4000,
-    published_order=None,
-    batch_size="auto",
-    device=None,
-    dtype=None,
-    memory=1 << 30,
-    form="auto",
-    spectra="float32",
-    out=None,
-    resume=False,
-    overwrite=False,
-    progress=None,
-    dry_run=False,
-):
+    model: Classifier, images: ImageSet, own: Hierarchical, scoring: Scoring, running: Running
+) -> SearchResult | Plan:
     """Find, for every class, the few frequencies by which a classifier still recognises it.
 
     Stage s splits the frequency plane into cells (`freqkit.masks.stage_cells`), draws random masks of them,
@@ -86,35 +124,6 @@ def hfss(
             of one without images is the same for all masks, so that the first are its parents. With generator and loss
             come the `keep` and `seed` of the released code where none are given; its images are those of
             `published_order`. What differs from it is noted and on record as "differs_from_published".
-        stages: how many stages from the first, or their numbers 1, 2, ..., n; None: all that the size has.
-        candidates: masks per stage, one number or one for each stage.
-        keep: share of the cells kept by a mask; None: 0.6, as in the paper, but with "cvpr2025" 0.8, as the released
-            code has it.
-        top: masks per class that become parents.
-        seed: integer; the same seed gives the same masks everywhere. None: 0, with "cvpr2025" 42.
-        parents: "any": a candidate's parent class is uniform over the classes; "per_class": the classes take
-            turns ("default" only).
-        elitism: let the parents compete again in the next stage. Their scores are reused.
-        keep_dc: None: DC as drawn; True or False: in every mask, or in none.
-        risk: 0 scores every candidate on every image. Above 0, candidates race (`freqkit.engine.racing`): one
-            stops being shown a class's images when it can no longer be among the class's `top`; each true
-            member of the top is lost with at most this probability. FPR is then computed for the maps alone.
-            Not with "cvpr2025", whose loss weighs images unequally.
-        stopping: "never", or "certain": a candidate stops being shown a class's images once its loss on those seen
-            already exceeds what the class's `top` reaches in all (`freqkit.engine.certain`). The same masks go on
-            with the same losses (but for the last bits of a network that rounds otherwise in other batches), and the
-            maps are the same; FPR is then computed for the maps alone. Excludes `risk`.
-        domain, class_index, batch_size, device, dtype, memory, form, spectra: see `freqkit.engine.score`.
-        published_batch_size: B of the "cvpr2025" loss; images are taken in their order.
-        published_order: None: `images` as they are. A share, or True for 0.05: that share of them, drawn and ordered as
-            in the released code (`ImageSet.published_split`, seed 42). The order decides which images share a
-            batch, and with it the "cvpr2025" loss.
-        out: directory for run.json, journal.bin, stage-*.safetensors, dfm.safetensors, classes.csv.
-        resume: continue the run in `out`: every finished tile is read from the journal, and the result has
-            the same bits as an uninterrupted run. Refused when anything differs on which the result depends.
-        overwrite: replace the run in `out`; only files written by freqkit are removed.
-        progress: a `freqkit.engine.Progress`.
-        dry_run: return a `Plan` and do nothing else.
 
     Returns:
         `freqkit.results.SearchResult`, or a `Plan`.
@@ -136,16 +145,15 @@ def hfss(
         >>> result.masks.shape, [row["class"] for row in result.table()]
         (torch.Size([4, 32, 32]), ['C0', 'C1', 'C2', 'C3'])
     """
-    progress = progress or Silent()
+    progress = running.progress or Silent()
     began = time.monotonic()
-    if published_order is not None and published_order is not False:
-        images, _ = images.published_split(PUBLISHED_SHARE if published_order is True else published_order)
-    search = _Search(
-        model, images, preset, stages, candidates, keep, top, seed, parents, elitism, keep_dc, risk, stopping,
-        domain, class_index, published_batch_size, batch_size, device, dtype, memory, form, spectra, progress,
-    )  # fmt: skip
-    if dry_run:
+    if own.published_order is not None and own.published_order is not False:
+        images, _ = images.published_split(PUBLISHED_SHARE if own.published_order is True else own.published_order)
+    asked = {name: value for name, value in vars(own).items() if name != "published_order"}
+    search = _Search(model, images, **asked, **vars(scoring), progress=progress)
+    if running.dry_run:
         return search.plan()
+    out, resume, overwrite = running.out, running.resume, running.overwrite
     if out is None:
         if resume or overwrite:
             raise UsageError("hfss: resume and overwrite need out, the directory of the run.")
