@@ -109,7 +109,7 @@ class Evaluating(Options):
     )  # fmt: skip
     preset: str = option("default", "default or cvpr2025, see above", choices=PRESETS, help="")
     image_size: int | None = option(
-        None, "side in pixels; None: that of the maps, else the model's", metavar="N",
+        None, "side in pixels; None: that of the maps, else the model's", least=1, metavar="N",
         help="side in pixels.  [default: the maps']",
     )  # fmt: skip
     resize: str | None = option(
