@@ -56,6 +56,24 @@ DFM_FILES = {
     "save_dfm": "freqkit.results.dfm_files",
     "read_pickle": "freqkit.results.mask_pickles",
 }
+# Results, by the format that their file names, or the file of a folder that tells of them.
+RESULTS = {
+    "freqkit-adcs-1": "freqkit.measures.adcs:AdcsResult",
+    "freqkit-band-stop-1": "freqkit.measures.band_stop:BandStopResult",
+    "freqkit-dfm-1": "freqkit.results.dfm_files:DfmFile",
+    "freqkit-estimate-1": "freqkit.search.gradient:GradientEstimate",
+    "freqkit-learning-1": "freqkit.results.learning_curves:LearningCurves",
+    "freqkit-rates-1": "freqkit.measures.rates:RatesResult",
+    "freqkit-stage-1": "freqkit.results.search_result:StageResult",
+    "results.csv": "freqkit.measures.evaluation.result:EvaluationResult",
+    "comparison.json": "freqkit.search.compare:Comparison",
+}
+
+
+def result_class(kind):
+    """The class of a kind in `RESULTS`; None when there is none."""
+    module, _, name = RESULTS.get(kind, "").partition(":")
+    return getattr(importlib.import_module(module), name) if name else None
 
 
 def find(table, name):

@@ -51,6 +51,18 @@ def test_every_public_name_resolves():
     assert done.stderr.strip().splitlines()[-1] == ("AttributeError: module 'freqkit' has no attribute 'nonsense'")
 
 
+def test_every_public_name_of_every_room_resolves():
+    """Names that stand with what they draw or read are found through the registry, and nothing holds them to it."""
+    code = (
+        "import freqkit, importlib\nfrom freqkit import registry\n"
+        "for room in freqkit._MODULES:\n"
+        "    room = getattr(freqkit, room)\n"
+        "    for name in getattr(room, '__all__', ()): getattr(room, name)\n"
+        "for module in registry.PAGES: importlib.import_module(module)\n"
+    )
+    python(code)
+
+
 @pytest.fixture
 def broken(tmp_path):
     """A folder with a torchvision and a timm that cannot be imported."""

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from freqkit.errors import Interrupted, UsageError
-from freqkit.files.reading import fit, parse_json, regular, shown
+from freqkit.files.reading import Row, fit, parse_json, regular, shown
 
 _HEADER = b'{"format": "freqkit-journal-1"}\n'
 _FRAME = struct.Struct("<II")
@@ -297,12 +297,10 @@ def _head(line, path):
         head = parse_json(line.decode(), where)
     except UnicodeDecodeError:
         raise UsageError(f"{where} must begin with a line of JSON; it does not.") from None
-    fit(head, {"key": str, "arrays": [list]}, where)
-    for one in head["arrays"]:
-        plain = len(one) == 3 and isinstance(one[0], str) and isinstance(one[1], str) and _ARRAY.fullmatch(one[1])
-        if not plain or not isinstance(one[2], list) or len(one[2]) > 8:
+    fit(head, {"key": str, "arrays": [Row(str, str, [range(2**48)])]}, where)
+    for _, kind, shape in head["arrays"]:
+        if not _ARRAY.fullmatch(kind) or len(shape) > 8:
             raise UsageError(f"{where} must tell of each array its name, its dtype, and its shape.")
-        fit(one[2], [range(2**48)], where, "a shape")
     return head
 
 

@@ -4,7 +4,6 @@ Source: Wang, Veldhuis, Brune, Strisciuglio, "What do neural networks learn in i
 frequency shortcut perspective", ICCV 2023 (arXiv 2307.09829).
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -14,7 +13,7 @@ import torch
 from freqkit.data import ImageSet
 from freqkit.engine import Progress, Silent, ranks
 from freqkit.errors import UsageError
-from freqkit.files.reading import in_range, read_tensors
+from freqkit.files.reading import in_range
 from freqkit.files.whole import RECORD
 from freqkit.measures.printed import Printed
 from freqkit.models.classifier import channel_triple
@@ -27,6 +26,8 @@ from freqkit.report.planes import index_of, on_axis, plane_maps
 from freqkit.report.provenance import provenance_rows
 from freqkit.report.sections import NAMED_LINES, gallery
 from freqkit.report.svg import Axes, signed
+from freqkit.results import rows
+from freqkit.results.result import Result, TensorFile, versions
 
 __all__ = ["AdcsResult", "ClassSpectra", "adcs"]
 PRESETS = ("default", "iccv2023")
@@ -123,7 +124,7 @@ class ClassSpectra:
 
 
 @dataclass
-class AdcsResult:
+class AdcsResult(Result):
     """ADCS maps of C classes.
 
     Attributes:
@@ -140,6 +141,18 @@ class AdcsResult:
     counts: torch.Tensor
     definition: dict
     record: dict = field(default_factory=dict)
+
+    FILE = TensorFile(
+        FORMAT, "an ADCS file", {"maps": "int16|int32 *", "counts": "int64 C"},
+        {
+            "classes": [str], "definition": dict.fromkeys(("channel", "preset", "formula", "energy"), str),
+            "record": RECORD,
+        },
+        more={"layout": "centred"},
+    )  # fmt: skip
+    COLUMNS = ("class", "images", "mean", "least", "most", *(f"band {b + 1}" for b in range(BANDS)))
+    CSV = False
+    FIGURE = "plot_adcs"
 
     @property
     def share(self):
@@ -167,27 +180,32 @@ class AdcsResult:
         values.index_add_(-1, ring, self.maps.flatten(-2).double())
         return torch.arange(rings, dtype=torch.float64), values / torch.bincount(ring, minlength=rings)
 
-    def table(self):
-        """One dict per class: class, images, mean, least, most, and the mean over four radial bands of equal
+    def cells(self):
+        """One line per class: class, images, mean, least, most, and the mean over four radial bands of equal
         width up to half the shorter side, the last with the corners ("band 1" holds DC)."""
         from freqkit.masks import radius
 
         size = tuple(self.maps.shape[-2:])
         band = (radius(size) / (min(size) / 2 / BANDS)).long().clamp_max(BANDS - 1)
-        rows = []
-        for name, images, plane in zip(self.classes, self.counts.tolist(), self.maps.double(), strict=True):
-            bands = {f"band {b + 1}": plane[..., band == b].mean().item() for b in range(BANDS)}
-            rows.append(
-                {
-                    "class": name,
-                    "images": images,
-                    "mean": plane.mean().item(),
-                    "least": int(plane.min()),
-                    "most": int(plane.max()),
-                    **bands,
-                }
-            )
-        return rows
+        planes = self.maps.double()
+        bands = [[plane[..., band == b].mean().item() for plane in planes] for b in range(BANDS)]
+        least, most = (pick(planes.flatten(1), 1).long() for pick in (torch.amin, torch.amax))
+        return [self.classes, self.counts, [plane.mean().item() for plane in planes], least, most, *bands]
+
+    def rows(self):
+        """The mean of each map over rings of one cycle/image, and (radius None) over the plane."""
+        about = rows.of_record(self.record, definition=self.definition.get("formula", ""))
+        about["set"] = about["set"] or rows.of_record({"data": self.record})["set"]
+        planes = self.maps.unsqueeze(1) if self.maps.ndim == 3 else self.maps
+        radii, rings = self.radial()
+        found = []
+        for k, (plane, ring) in enumerate(zip(planes.unbind(1), rings.view(len(planes), -1, len(radii)).unbind(1),
+                                              strict=True)):  # fmt: skip
+            where = about if self.maps.ndim == 3 else {**about, "condition": f"channel {'RGB'[k]}"}
+            found += rows.values(self.classes, "ADCS", plane.double().mean((1, 2)), self.counts, **where)
+            for r, column in zip(radii.tolist(), ring.T, strict=True):
+                found += rows.values(self.classes, "ADCS", column, self.counts, radius=r, **where)
+        return found
 
     def cautions(self):
         """What speaks against reading the maps as statements of the classes: a list of sentences.
@@ -204,49 +222,15 @@ class AdcsResult:
             f" {FEW} of each at least before concluding anything of the classes."
         ]
 
-    def plot(self, *args, **kwargs):
-        """The maps as pictures; see `freqkit.report.plot_adcs`."""
-        from freqkit.report import plot_adcs
-
-        return plot_adcs(self, *args, **kwargs)
-
-    def save(self, path):
-        """Write one safetensors file, atomically: "maps", "counts", and the rest as JSON in its header."""
-        from freqkit.files.whole import write_safetensors
-
-        about = {
-            "format": FORMAT,
-            "layout": "centred",
-            "classes": self.classes,
-            "definition": self.definition,
-            "record": self.record,
-        }
-        header = {key: value if isinstance(value, str) else json.dumps(value) for key, value in about.items()}
-        write_safetensors(path, {"maps": self.maps, "counts": self.counts}, header)
-
     @classmethod
-    def load(cls, path):
-        """Read what `save` wrote.
-
-        Raises:
-            UsageError: the file is no ADCS file.
-        """
-        facts = {
-            "classes": [str],
-            "definition": dict.fromkeys(("channel", "preset", "formula", "energy"), str),
-            "record": RECORD,
-        }
-        layout = {"maps": "int16|int32 *", "counts": "int64 C"}
-        tensors, about = read_tensors(
-            path, "an ADCS file", format=FORMAT, tensors=layout, facts=facts, sizes={"C": "classes"}
-        )
-        maps, counts = tensors["maps"], tensors["counts"]
-        classes, shape = len(about["classes"]), list(maps.shape)
+    def checked(cls, values, path):
+        maps, classes = values["maps"], len(values["classes"])
+        shape = list(maps.shape)
         if len(shape) not in (3, 4) or shape[0] != classes or 0 in shape or shape[1:-2] not in ([], [3]):
             raise UsageError(f"{path}: maps must have shape [C, H, W] or [C, 3, H, W] with C={classes}; got {shape}.")
         in_range(maps, -classes, classes, path, "maps")
-        in_range(counts, 0, 2**53, path, "counts")
-        return cls(maps, about["classes"], counts, about["definition"], about["record"])
+        in_range(values["counts"], 0, 2**53, path, "counts")
+        return values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -401,8 +385,6 @@ def _of_classes(images, batch_size, how, progress):
 
 
 def _compare(spectra, channel, preset, data):
-    import freqkit
-
     published, classes = preset == "iccv2023", spectra.classes
     if len(classes) < 2:
         raise UsageError(f"adcs: at least two classes must be compared; got {classes}.")
@@ -429,7 +411,7 @@ def _compare(spectra, channel, preset, data):
         "data": data,
         "transform_dtype": str(spectra.dtype).removeprefix("torch."),
         "sum_dtype": "float64",
-        "versions": {"freqkit": freqkit.__version__, "torch": torch.__version__},
+        "versions": versions(),
     }
     return AdcsResult(maps if channel == "per" else maps[:, 0], classes, spectra.counts, definition, record)
 

@@ -9,7 +9,6 @@ P images of class c, N of the others. A high TPR alone says little: a model that
 too. The difference TPR - FPR is 0 for it, and for any answer that does not depend on the image.
 """
 
-import json
 import math
 import warnings
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ import torch
 from freqkit.data import ImageSet
 from freqkit.engine import Progress, Scorer
 from freqkit.errors import UsageError
-from freqkit.files.reading import Number, in_range, read_tensors
+from freqkit.files.reading import Number, in_range
 from freqkit.files.whole import RECORD
 from freqkit.masks import DfmFile, uncentred
 from freqkit.measures.printed import Printed
@@ -35,8 +34,10 @@ from freqkit.report.readings import CONFIDENCE, READINGS, readings, shortcuts_se
 from freqkit.report.sections import class_table, rates_figure
 from freqkit.report.svg import matrix
 from freqkit.report.words import clean_cautions, clean_rows, headline, verdict, weights_cautions
-from freqkit.results import RemovalResult, SearchResult
+from freqkit.results import RemovalResult, SearchResult, rows
 from freqkit.results.clean import CleanRates
+from freqkit.results.confusion import Confusion
+from freqkit.results.result import Result, TensorFile, versions
 from freqkit.statistics import _bootstrap, newcombe, wilson
 from freqkit.text import shorten
 
@@ -52,7 +53,7 @@ COLUMNS = (
 
 
 @dataclass
-class RatesResult:
+class RatesResult(Result):
     """Rates of M masks, each of one class, on a test set.
 
     Attributes:
@@ -92,6 +93,21 @@ class RatesResult:
     class_index: torch.Tensor | None = None
     definition: dict = field(default_factory=dict)
     record: dict = field(default_factory=dict)
+
+    FILE = TensorFile(
+        FORMAT, "a rates file",
+        {
+            **dict.fromkeys("positives negatives tp fp clean_tp clean_fp".split(), "int64 M"),
+            "clean_confusion": "int64 C L", "own_row": "int64 M L", "own_column": "int64 M C",
+            **dict.fromkeys(("coverage", "power"), "float64 M"),
+            **dict.fromkeys(("tpr_interval", "fpr_interval", "difference_interval"), "float64 M 2"),
+            "confusion?": "int64 M C L", "still?": "int64 M", "class_index?": "int64 C",
+        },
+        {"classes": [str], "definition": {"interval": str, "confidence": Number(0, 1)}, "record": RECORD},
+        {"M": "classes"},
+    )  # fmt: skip
+    COLUMNS = COLUMNS
+    FIGURE = "plot_rates"
 
     @property
     def tpr(self):
@@ -133,75 +149,52 @@ class RatesResult:
         confusion matrices."""
         if self.confusion is None:
             raise UsageError("relative_confusion: the confusion matrices were not kept; give rates confusion=True.")
-        counts = self.clean_confusion.sum(1)[:, None].double()
-        return 100 * (self.confusion - self.clean_confusion).double() / counts
+        return Confusion(self.clean_confusion).change(self.confusion)
 
-    def table(self):
-        """One dict per mask: class, images, others, TPR, FPR, TPR-FPR each with low and high, clean TPR and
+    def cells(self):
+        """One line per mask: class, images, others, TPR, FPR, TPR-FPR each with low and high, clean TPR and
         FPR, coverage, power; of those recognised whole how many there are, and the share still recognised."""
-        columns = [self.classes, self.positives.tolist(), self.negatives.tolist()]
-        for value, interval in (
-            (self.tpr, self.tpr_interval),
-            (self.fpr, self.fpr_interval),
-            (self.tpr_minus_fpr, self.difference_interval),
-        ):
-            columns += [value.tolist(), *interval.T.tolist()]
-        columns += [(self.clean_tp.double() / self.positives).tolist()]
-        columns += [(self.clean_fp.double() / self.negatives).tolist()]
-        columns += [self.coverage.tolist(), self.power.tolist(), self.clean_tp.tolist()]
-        columns += [[None if value != value else value for value in self.still_recognised.tolist()]]
-        return [dict(zip(COLUMNS, row, strict=True)) for row in zip(*columns, strict=True)]
+        return [
+            self.classes, self.positives, self.negatives,
+            self.tpr, *self.tpr_interval.T, self.fpr, *self.fpr_interval.T,
+            self.tpr_minus_fpr, *self.difference_interval.T,
+            self.clean_tp.double() / self.positives, self.clean_fp.double() / self.negatives,
+            self.coverage, self.power, self.clean_tp,
+            [None if value != value else value for value in self.still_recognised.tolist()],
+        ]  # fmt: skip
 
-    def plot(self, *args, **kwargs):
-        """TPR and FPR with their intervals; see `freqkit.report.plot_rates`."""
-        from freqkit.report import plot_rates
-
-        return plot_rates(self, *args, **kwargs)
-
-    def save(self, path):
-        """Write one safetensors file, atomically, and beside it the table as .csv."""
-        from freqkit.files.whole import write_csv, write_safetensors
-
-        path = Path(path)
-        tensors = {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
-        about = {"classes": self.classes, "definition": self.definition, "record": self.record}
-        header = {"format": FORMAT, **{name: json.dumps(value) for name, value in about.items()}}
-        write_safetensors(path, tensors, header)
-        write_csv(path.with_suffix(".csv"), COLUMNS, self.table())
+    def rows(self):
+        names, confidence, about = self.classes, self.definition.get("confidence", 0.95), rows.of_record(self.record)
+        words = f"{self.definition.get('interval', 'wilson')} interval, {100 * confidence:g}%"
+        through = {**about, "filter": "map", "definition": f"images filtered by the class's map; {words}"}
+        found = rows.values(names, "TPR", self.tpr, self.positives, self.tpr_interval, **through)
+        found += rows.values(names, "FPR", self.fpr, self.negatives, self.fpr_interval, **through)
+        found += rows.values(names, "TPR-FPR", self.tpr_minus_fpr, self.positives, self.difference_interval, **through)
+        if self.still is not None:
+            found += rows.shares(names, "TPR of recognised", self.still, self.clean_tp, confidence, **through)
+        for metric, share in (("coverage", self.coverage), ("power", self.power)):
+            found += rows.values(names, metric, share, **about)
+        if (clean := self.clean) is not None:
+            return found + rows.rates(clean.classes, clean, confidence, **about)
+        found += rows.shares(names, "TPR", self.clean_tp, self.positives, confidence, **about)
+        return found + rows.shares(names, "FPR", self.clean_fp, self.negatives, confidence, **about)
 
     @classmethod
-    def load(cls, path):
-        """Read what `save` wrote.
-
-        Raises:
-            UsageError: the file is no rates file.
-        """
-        counts = "positives negatives tp fp clean_tp clean_fp".split()
-        tensors = {
-            **dict.fromkeys(counts, "int64 M"), "clean_confusion": "int64 C L", "own_row": "int64 M L",
-            "own_column": "int64 M C", "coverage": "float64 M", "power": "float64 M", "tpr_interval": "float64 M 2",
-            "fpr_interval": "float64 M 2", "difference_interval": "float64 M 2", "confusion?": "int64 M C L",
-            "still?": "int64 M", "class_index?": "int64 C",
-        }  # fmt: skip
-        definition = {"interval": str, "confidence": Number(0, 1)}
-        facts = {"classes": [str], "definition": definition, "record": RECORD}
-        tensors, about = read_tensors(
-            path, "a rates file", format=FORMAT, tensors=tensors, facts=facts, sizes={"M": "classes"}
-        )
-        for name in [name for name, value in tensors.items() if value.dtype == torch.int64]:
-            in_range(tensors[name], 0, 2**53, path, name)
-        for name, most in zip(counts[2:], (counts[:2] * 2), strict=True):
-            in_range(tensors[most] - tensors[name], 0, 2**53, path, name)
-        if "still" in tensors:
-            in_range(tensors["clean_tp"] - tensors["still"], 0, 2**53, path, "still")
-        if "class_index" in tensors:
-            in_range(tensors["class_index"], 0, tensors["clean_confusion"].shape[1] - 1, path, "class_index")
+    def checked(cls, values, path):
+        for name, value in values.items():
+            if getattr(value, "dtype", None) == torch.int64:
+                in_range(value, 0, 2**53, path, name)
+        for name, whole in (("tp", "positives"), ("fp", "negatives"), ("clean_tp", "positives"),
+                            ("clean_fp", "negatives"), ("still", "clean_tp")):  # fmt: skip
+            if name in values:
+                in_range(values[whole] - values[name], 0, 2**53, path, name)
+        if "class_index" in values:
+            in_range(values["class_index"], 0, values["clean_confusion"].shape[1] - 1, path, "class_index")
         for name in ("coverage", "power"):
-            in_range(tensors[name], 0, 1, path, name)
+            in_range(values[name], 0, 1, path, name)
         for name in ("tpr_interval", "fpr_interval", "difference_interval"):
-            known = tensors[name][~tensors[name].isnan()]
-            in_range(known, -1, 1, path, name)
-        return cls(**tensors, **about)
+            in_range(values[name][~values[name].isnan()], -1, 1, path, name)
+        return values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -362,7 +355,7 @@ class _Matrices:
         labels = self.labels[images.start : images.stop]
         for mask, won in zip(masks, answers, strict=True):
             if mask == 0:
-                self.clean += self.count(labels, won)
+                self.clean += Confusion.count(labels, won, *self.shape)
                 self.before = won == self.logit[labels]  # of the block whose masks follow
                 continue
             c = self.own[mask - 1]
@@ -370,15 +363,10 @@ class _Matrices:
             self.row[mask - 1] += torch.bincount(won[labels == c], minlength=self.shape[1])
             self.column[mask - 1] += torch.bincount(labels[won == self.logit[c]], minlength=self.shape[0])
             if self.whole is not None:
-                self.whole[mask - 1] += self.count(labels, won)
-
-    def count(self, labels, won):
-        classes, logits = self.shape
-        return torch.bincount(labels * logits + won, minlength=classes * logits).view(classes, logits)
+                self.whole[mask - 1] += Confusion.count(labels, won, *self.shape)
 
 
 def _result(dfm, own, matrices, same, asked, scorer, about):
-    import freqkit
     from freqkit.masks import coverage
 
     counts = scorer.counts
@@ -418,7 +406,7 @@ def _result(dfm, own, matrices, same, asked, scorer, about):
             "data_hash": dfm.data_hash,
             "extra": dfm.extra,
         },
-        "versions": {"freqkit": freqkit.__version__, "torch": torch.__version__},
+        "versions": versions(),
     }
     return RatesResult(
         list(dfm.classes), positives, negatives, tp, fp, clean_tp, clean_column.sum(0) - clean_tp,

@@ -18,6 +18,7 @@ from freqkit.errors import UsageError
 from freqkit.models import Classifier
 from freqkit.options import Options, Running, Scoring, flat, option
 from freqkit.results import SearchResult, StageResult
+from freqkit.results.result import versions
 from freqkit.results.search_result import unlike_published
 from freqkit.search.plan import Effort, Plan
 from freqkit.search.run import CLEAN, ask_whole
@@ -255,7 +256,7 @@ class _Search:
             # What the answer depends on, and not where the files lay.
             "model": {key: model.record.get(key) for key in ("name", "state_sha256", "mean", "std", "num_classes")},
             "data": {"fingerprint": images.fingerprint, "images": len(images.labels)},
-            "versions": _versions(),
+            "versions": versions(),
         }
         self.differs = self._differs_from_published() if self.published else {}
 
@@ -604,9 +605,3 @@ def _numbers(candidates, stages):
             f"hfss: candidates must be a positive integer, or one for each of the {stages} stages; got {candidates!r}."
         )
     return numbers
-
-
-def _versions():
-    import freqkit
-
-    return {"freqkit": freqkit.__version__, "torch": torch.__version__}

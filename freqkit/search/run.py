@@ -12,6 +12,7 @@ from freqkit.engine.run_directory import forwards_in
 from freqkit.errors import UsageError
 from freqkit.results import SearchResult, StageResult
 from freqkit.results.clean import CleanRates
+from freqkit.results.result import versions
 from freqkit.search.cells import removal_cells
 from freqkit.search.plan import Plan
 
@@ -55,7 +56,6 @@ class SearchRun:
         self, name, model, images, *, domain, class_index, batch_size, device, dtype, memory, identity,
         form="auto", spectra="float32",
     ):  # fmt: skip
-        import freqkit
 
         self.name, self.model, self.images = name, model, images
         self.size = tuple(images.images.shape[-2:])
@@ -85,7 +85,7 @@ class SearchRun:
             # What the answer depends on, and not where the files lay.
             "model": {key: model.record.get(key) for key in ("name", "state_sha256", "mean", "std", "num_classes")},
             "data": {"fingerprint": images.fingerprint, "images": len(images)},
-            "versions": {"freqkit": freqkit.__version__, "torch": torch.__version__},
+            "versions": versions(),
         }
         self.record = {
             "model": dict(model.record), "data": dict(images.record),

@@ -17,6 +17,7 @@ from freqkit.masks import DfmFile, load_dfm
 from freqkit.measures.evaluation.groups import THRESHOLDS
 from freqkit.measures.evaluation.result import FORMAT
 from freqkit.options import Options, option
+from freqkit.results.result import versions
 
 PRESETS = ("default", "cvpr2025")
 CROSS = 0.2  # share of images that are asked through another class's map
@@ -235,7 +236,7 @@ class Settings:
             "batch_size": own.batch_size,
             "dtype": None if own.dtype is None else str(own.dtype).removeprefix("torch."),
             "form": own.form,
-            "versions": _versions(),
+            "versions": versions(),
         }
         if self.published and self.asked:  # else the preset's own values are what runs
             self.identity["asked"] = sorted(self.asked)
@@ -323,9 +324,3 @@ def _dfm_hash(dfm):
     digest = hashlib.sha256(repr([list(dfm.masks.shape), list(dfm.classes)]).encode())
     digest.update(dfm.masks.float().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _versions():
-    import freqkit
-
-    return {"freqkit": freqkit.__version__, "torch": torch.__version__}
