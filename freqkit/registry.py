@@ -14,7 +14,8 @@ SEARCHERS = {
     "evolve": ("freqkit.search.evolve", "evolution of masks, by answers alone"),
     "learned": ("freqkit.search.learned", "masks learned by gradients"),
 }
-# Measure, as its command is called -> the module that holds it under its own name, and what it is.
+# Measure, as its command is called -> the module that holds it under its own name, and what it is. The module has
+# `__all__` (its result first), `HELP`, `printed`, `plot_NAME`, a page, and maybe `TERMS` and `SHARED`.
 MEASURES = {
     "rates": ("freqkit.measures.rates", "How well each class is told apart through its frequency map."),
     "band-stop": ("freqkit.measures.band_stop", "What classes are taken for when bands are removed."),
@@ -56,14 +57,11 @@ DFM_FILES = {
     "save_dfm": "freqkit.results.dfm_files",
     "read_pickle": "freqkit.results.mask_pickles",
 }
-# Results, by the format that their file names, or the file of a folder that tells of them.
+# Results, by the format that their file names, or the file of a folder that tells of them; see `result_class`.
 RESULTS = {
-    "freqkit-adcs-1": "freqkit.measures.adcs:AdcsResult",
-    "freqkit-band-stop-1": "freqkit.measures.band_stop:BandStopResult",
     "freqkit-dfm-1": "freqkit.results.dfm_files:DfmFile",
     "freqkit-estimate-1": "freqkit.search.gradient:GradientEstimate",
     "freqkit-learning-1": "freqkit.results.learning_curves:LearningCurves",
-    "freqkit-rates-1": "freqkit.measures.rates:RatesResult",
     "freqkit-stage-1": "freqkit.results.search_result:StageResult",
     "results.csv": "freqkit.measures.evaluation.result:EvaluationResult",
     "comparison.json": "freqkit.search.compare:Comparison",
@@ -71,9 +69,17 @@ RESULTS = {
 
 
 def result_class(kind):
-    """The class of a kind in `RESULTS`; None when there is none."""
+    """The class of a kind in `RESULTS`, or of a measure's; None when there is none."""
     module, _, name = RESULTS.get(kind, "").partition(":")
-    return getattr(importlib.import_module(module), name) if name else None
+    if name:
+        return getattr(importlib.import_module(module), name)
+    return next((found for found in measured() if found.FILE.format == kind), None)
+
+
+def measured():
+    """The result classes of all measures: the first name that each file offers."""
+    modules = (module_of(MEASURES, name) for name in MEASURES)
+    return [getattr(module, module.__all__[0]) for module in modules]
 
 
 def find(table, name):

@@ -31,7 +31,7 @@ def _room(package):
     imports, plain, functions = {"from typing import Any"}, [], []
     for name in sorted(package.__all__):
         found = getattr(package, name)
-        if hasattr(found, "groups"):
+        if inspect.isfunction(found) and hasattr(found, "groups"):
             functions.append(_function(name, found, imports))
         elif inspect.isclass(found) or inspect.isfunction(found):
             plain.append(f"from {found.__module__} import {found.__name__} as {name}")

@@ -142,6 +142,8 @@ class RunDirectory:
         return None
 
     def _compare(self, known):
+        if known.get("device", "") is None:  # of a run begun before the model's own device was put on record
+            known = {**known, "device": self.identity.get("device")}
         differing = differences(known, self.identity, "there", "now")
         if differing:
             raise UsageError(f"{self.path}: cannot resume, for the run differs in {differing}.")

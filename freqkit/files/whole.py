@@ -269,8 +269,8 @@ _RUN = {
     "forwards_before?": COUNT, "seconds?": SECONDS, "seconds_in_model?": SECONDS, "session_began?": SECONDS,
     "sessions?": COUNT, "device?": _TEXT, "threads?": _COUNTED, "batch_size?": _COUNTED,
     "batch_size_timings?": ({str: SECONDS}, None), "best?": (_BEST, None), "ranks?": ([_RANK], None),
-    "epochs_done?": COUNT, "clean?": (CLEAN, None), "differs_from_published?": {str: {"here": object, "published": object}},
-    "notes?": ([str], None),
+    "epochs_done?": COUNT, "clean?": (CLEAN, None), "notes?": ([str], None),
+    "differs_from_published?": {str: {"here": object, "published": object}},
 }  # fmt: skip
 _CLASS = {"images?": COUNT, **{f"{name}?": (Number(0, 1), None) for name in ("accuracy", "precision", "f1")}}
 _REPORT = ({"classes?": {str: _CLASS}}, None)

@@ -236,6 +236,14 @@ def band_stop(
     )  # fmt: skip
 
 
+TERMS = {
+    "band-stop": {
+        "short": "Bands of frequencies removed from all images, and what the classes are then taken for.",
+        "formula": "relative confusion = 100 (M_without - M) / n_i, in percent points of a class's n_i images",
+        "source": "Wang, Veldhuis, Brune, Strisciuglio, ICCV 2023 (arXiv 2307.09829)",
+        "aliases": ["edges", "remove", "remove-dc", "relative confusion", "change"],
+    }
+}
 HELP = """Remove every choice of two (of four) frequency bands from all images, and count what they are taken for.
 
 \b

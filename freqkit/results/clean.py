@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from freqkit.errors import UsageError
 from freqkit.results.confusion import Confusion, Tally
 from freqkit.statistics import wilson
 
@@ -76,10 +77,24 @@ class CleanRates(Tally):
 
     @classmethod
     def of_record(cls, record, classes, counts):
-        """What a run's record says of `classes` with `counts` images; None of a run that was not asked."""
+        """What a run's record says of `classes` with `counts` images; None of a run that was not asked.
+
+        Raises:
+            UsageError: it does not say one number of each class, or more images are recognised than there are.
+        """
         known = (record or {}).get("clean")
         if not known:
             return None
+        for name in ("correct", "called", "mostly", "still"):
+            if known.get(name) is not None and len(known[name]) != len(classes):
+                raise UsageError(
+                    f"run.json: clean.{name} must hold one of each of the {len(classes)} classes; got"
+                    f" {len(known[name])}."
+                )
+        given = torch.as_tensor(counts).tolist()
+        for least, most in ((known.get("still"), known["correct"]), (known["correct"], given)):
+            if least is not None and any(low > high for low, high in zip(least, most, strict=True)):
+                raise UsageError("run.json: clean counts more images as recognised than there are of a class.")
         whole = {name: torch.tensor(known[name], dtype=torch.int64) for name in ("correct", "called")}
         still = known.get("still")
         return cls(

@@ -89,7 +89,7 @@ def evolve(
         (True, 240)
     """
     bins = budget("evolve", own.coverage, tuple(images.images.shape[-2:]))
-    run = SearchRun("evolve", model, images, identity=own.identity(), **vars(scoring))
+    run = SearchRun("evolve", model, images, scoring, own.identity())
     by_loss = own.objective == "class-loss"
     if len(run.searched) < 2 and not by_loss:
         raise UsageError(f"evolve: objective {own.objective} needs images of two classes at least.")

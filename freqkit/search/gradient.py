@@ -422,7 +422,7 @@ def ranking(run, progress):
     """How promising every pair is to every class of a `SearchRun`, by gradients: float64 [K, classes], centred ranks of
     standard deviation 1. Ranks share blocks of images; the cost goes on record, the journal keeps them."""
     images, draws = run.images, 2
-    how = {name: run.scoring[name] for name in ("domain", "class_index", "device")}
+    how = {name: getattr(run.scoring, name) for name in ("domain", "class_index", "device")}
     asked = Estimated(patch=1, draws=draws, curvature="odds", seed=0)
     estimator = _Estimator(run.model, images, asked, progress, **how)
     tiles = [

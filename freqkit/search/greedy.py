@@ -87,7 +87,7 @@ def greedy(
     """
     size = tuple(images.images.shape[-2:])
     bins = None if own.coverage is None else budget("greedy", own.coverage, size)
-    run = SearchRun("greedy", model, images, identity=own.identity(), **vars(scoring))
+    run = SearchRun("greedy", model, images, scoring, own.identity())
 
     def work(run, progress):
         scorer = run.scorer()

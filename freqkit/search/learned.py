@@ -137,7 +137,7 @@ def learned(
         (True, 228)
     """
     bins = budget("learned", own.coverage, tuple(images.images.shape[-2:]))
-    run = SearchRun("learned", model, images, identity=own.identity(), **vars(scoring))
+    run = SearchRun("learned", model, images, scoring, own.identity())
     by_loss, starts = own.objective == "class-loss", own.starts
     if len(run.searched) < 2 and not by_loss:
         raise UsageError(f"learned: objective {own.objective} needs images of two classes at least.")
@@ -204,7 +204,7 @@ class _Learner:
         self.area = torch.bincount(self.owner.flatten())
         self.cells = cells_of_pairs(self.owner)[: asked.levels]
         self.width = sum(int(cell.max()) + 1 for cell in self.cells)
-        self.forward = Forward(run.model, device=run.scoring["device"], domain=run.scoring["domain"])
+        self.forward = Forward(run.model, device=run.scoring.device, domain=run.scoring.domain)
         self.uncentred = mask_room.uncentred(self.owner).to(self.forward.device)
         self.optimised = False
         self.ranking = None  # real [K, classes], of wide starts

@@ -133,7 +133,7 @@ def removal(
 
     def work(run, progress):
         scorer = run.scorer()
-        run.note_down("running", forwards_total=scorer.forwards(len(cells) + 1 + len(run.searched)))
+        run.note_down(forwards_total=scorer.forwards(len(cells) + 1 + len(run.searched)))
         baseline = run.whole(scorer, progress, **reduction).loss[0]
         progress.start("removal", scorer.forwards(len(cells)))
         try:
@@ -171,7 +171,7 @@ class RemovalRun(SearchRun):
         self.kept = kept
         for share in (*kept.levels, kept.level):
             bins_of(share, tuple(images.images.shape[-2:]))
-        super().__init__(name, model, images, identity={**identity, **kept.identity()}, **vars(scoring))
+        super().__init__(name, model, images, scoring, {**identity, **kept.identity()})
 
     def result(self, scorer, owner, loss, baseline, estimate, progress, **reduction):
         """The `RemovalResult` of losses [K, all classes], after its masks at `level` are asked; their loss is reduced
@@ -189,7 +189,7 @@ class RemovalRun(SearchRun):
         finally:
             progress.finish()
         self.still(None if scores.still is None else scores.still.diagonal())
-        self.note_down("running", economies=scorer.economies())
+        self.note_down(economies=scorer.economies())
         result.mask_loss, result.tpr, result.fpr = (
             value.diagonal().clone() for value in (scores.loss, scores.tpr, scores.fpr)
         )

@@ -6,13 +6,13 @@ Class c's images are filtered with class c's map alone, `y = Re IDFT2(m_c DFT2(x
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 
 from freqkit.data import TestSet
-from freqkit.engine import RunDirectory, Silent
+from freqkit.engine import Silent
+from freqkit.engine.session import session
 from freqkit.errors import UsageError
 from freqkit.masks import DfmFile
 from freqkit.measures.evaluation.protocol import PRESETS, Condition, Evaluating, Settings, parse_on, preprocessing_for
@@ -104,15 +104,6 @@ def evaluate(
         raise UsageError(f"evaluate: models must be distinct names with their classifiers; got {names}.")
     progress = running.progress or Silent()
     identity = {**settings.identity, "models": names}
-    with _directory(running, identity) as directory:
-        run = Run(settings, identity, directory, progress, device, workers, list(failures))
-        return run.all(models)
-
-
-def _directory(running, identity):
-    """The run directory, or nothing."""
-    if running.out is None:
-        if running.resume or running.overwrite:
-            raise UsageError("evaluate: resume and overwrite need out, the run directory.")
-        return nullcontext(None)
-    return RunDirectory(running.out, identity, resume=running.resume, overwrite=running.overwrite)
+    how = {"resume": running.resume, "overwrite": running.overwrite, "note": progress.note, "signals": True}
+    with session("evaluate", identity, running.out, **how) as opened:
+        return Run(settings, opened, progress, device, workers, list(failures)).all(models)
