@@ -179,7 +179,11 @@ class Scoring(Options):
     )  # fmt: skip
     device: str | torch.device | None = option(None, "where the model is asked; None: where it is", identity=False)
     dtype: str | torch.dtype | None = option(None, "what the network computes in; None: its own")
-    memory: int = option(1 << 30, "bytes that kept spectra may take; beyond, they are computed anew for every use")
+    memory: int = option(
+        1 << 30, "bytes that kept spectra may take; beyond, they are computed anew for every use, and one block of "
+        "images is held alone, which changes how images are cut into tiles, and so last bits", least=1,
+        must="a positive number of bytes",
+    )  # fmt: skip
     form: str = option(
         "auto", "the network as it is (eager), with batch norms folded, or compiled; auto compiles for long runs"
     )

@@ -8,15 +8,17 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from freqkit.data import ImageSet
 from freqkit.engine import certain, racing, ranks
 from freqkit.engine.batches import calibrate, sums, tiling
 from freqkit.engine.forward import Forward
-from freqkit.engine.progress import Silent
+from freqkit.engine.progress import Progress, Silent
 from freqkit.engine.spectra import Spectra
 from freqkit.errors import UsageError
 from freqkit.masks import select, unique
 from freqkit.masks.bits import pick
 from freqkit.ops import BitMasks, spectral_filter
+from freqkit.options import Scoring, flat
 from freqkit.results import Scores
 
 # The two published ones: of the CVPR 2025 code over all batches, of the ICCV 2023 code over those that hold the class.
@@ -78,24 +80,8 @@ class Scorer:
         [2, 2]
     """
 
-    def __init__(
-        self,
-        model,
-        images,
-        *,
-        batch_size="auto",
-        device=None,
-        dtype=None,
-        domain="normalised",
-        class_index=None,
-        memory=1 << 30,
-        form="auto",
-        spectra="float32",
-        expected=0,
-        progress=None,
-    ):
-        if isinstance(memory, bool) or not isinstance(memory, int) or memory < 1:
-            raise UsageError(f"score: memory must be a positive number of bytes; got {memory!r}.")
+    @flat(owner="score")
+    def __init__(self, model, images, *, expected: int = 0, progress: Progress | None = None, scoring: Scoring):
         self.progress = progress or Silent()
         self.pairs_limit = None
         self.images = images
@@ -112,10 +98,11 @@ class Scorer:
             )
         self.counts = torch.bincount(self.labels, minlength=len(self.classes))
         self.logits = int(model.num_classes)
-        self.class_index = self._class_index(class_index)
-        self.forward = Forward(model, device=device, dtype=dtype, domain=domain)
+        self.class_index = self._class_index(scoring.class_index)
+        self.forward = Forward(model, device=scoring.device, dtype=scoring.dtype, domain=scoring.domain)
         self.forward.compares = True
         self.calibration = None
+        batch_size, memory = scoring.batch_size, scoring.memory
         if batch_size == "auto":
             shape, limit = tuple(images.images.shape[1:]), 64 * len(self.labels)
             batch_size, timings = ranks.on_first(lambda: calibrate(self.forward, shape, limit=limit))
@@ -124,12 +111,12 @@ class Scorer:
             raise UsageError(f'score: batch_size must be "auto" or a positive integer; got {batch_size!r}.')
         self.batch_size = batch_size
         self.memory_limit = memory
-        self.spectra = Spectra(images.images, self.forward, memory, spectra)
+        self.spectra = Spectra(images.images, self.forward, memory, scoring.spectra)
         self.tiling = tiling(len(self.labels), batch_size, max_block=self.spectra.most)
         self.spectra.blocks = self.tiling.blocks()
         self.invariance = certain.BatchInvariance(self.forward, self.tiling, images.images.shape[1:])
         sample = self.spectra.pixels(images.images[: min(32, self.tiling.block)])
-        if domain == "normalised":
+        if scoring.domain == "normalised":
             mean, std = (torch.tensor(v, device=sample.device).view(1, 3, 1, 1) for v in (model.mean, model.std))
             sample = (sample - mean.to(sample.dtype)) / std.to(sample.dtype)
         sample = sample.contiguous(memory_format=torch.channels_last)
@@ -142,7 +129,7 @@ class Scorer:
             if optimise(decided["form"])["form"] != decided["form"]:
                 raise RuntimeError(f"the {decided['form']} network of rank 0 cannot be had on every rank.")
 
-        self.form = ranks.on_first(lambda: optimise(form), follow)
+        self.form = ranks.on_first(lambda: optimise(scoring.form), follow)
         # Only what scores masks counts as work.
         self.spectra.transforms = self.forward.images = self.forward.batches = 0
         self.forward.seconds = 0.0
@@ -615,23 +602,11 @@ class Scorer:
         return each.view(number, images), logits.argmax(1).view(number, images)
 
 
+@flat
 def score(
-    model,
-    images,
-    masks,
-    *,
-    batch_size="auto",
-    device=None,
-    dtype=None,
-    domain="normalised",
-    reduction="class-mean",
-    published_batch_size=None,
-    class_index=None,
-    progress=None,
-    memory=1 << 30,
-    form="auto",
-    spectra="float32",
-):
+    model: torch.nn.Module, images: ImageSet, masks: BitMasks | torch.Tensor, *, reduction: str = "class-mean",
+    published_batch_size: int | None = None, progress: Progress | None = None, scoring: Scoring,
+) -> Scores:  # fmt: skip
     """Filter every image by every mask, ask the model, and sum per mask and class.
 
     `y[k, b] = Re IDFT2(m_k DFT2(x[b]))`, losses from per-image cross-entropies, summed in float64 in a fixed
@@ -650,18 +625,8 @@ def score(
         model: a `freqkit.models.Classifier` ([0, 1] RGB in, logits out); copied, never changed.
         images: a `freqkit.data.ImageSet` of n images, C classes.
         masks: `BitMasks` of K masks, or real dense masks in torch's layout, [K, H, W] or [K, H, W//2+1].
-        batch_size: pairs of (mask, image) per forward, or "auto": the fastest in a short calibration, on
-            record.
-        device: where to compute; None: where the model is.
-        dtype: None or float32, float64, or bfloat16/float16 (autocast of the model).
-        domain: "normalised" filters (x - mean)/std, as the papers do; "pixels" filters x in [0, 1].
         reduction: "class-mean" (NaN for a class without images), or a published one (needs `published_batch_size`).
-        class_index: C logit indices, one per class; None: class c is logit c.
         progress: a `freqkit.engine.Progress`.
-        memory: bytes that kept spectra may take; when they need more, they are computed anew for every use, and only
-            one block of images is held. That changes how images are cut into tiles, and so last bits.
-        spectra: "float32" keeps them as computed; "float16" in half the memory (11 bits of every coefficient).
-        form: the network's form, "auto", "eager", "folded" or "compiled"; see `Forward.optimise`.
 
     Returns:
         Scores.
@@ -674,20 +639,8 @@ def score(
 
     Example: see `Scorer`.
     """
-    scorer = Scorer(
-        model,
-        images,
-        batch_size=batch_size,
-        device=device,
-        dtype=dtype,
-        domain=domain,
-        class_index=class_index,
-        memory=memory,
-        form=form,
-        spectra=spectra,
-        expected=len(images.images) * len(masks.bits if isinstance(masks, BitMasks) else masks),
-        progress=progress,
-    )
+    expected = len(images.images) * len(masks.bits if isinstance(masks, BitMasks) else masks)
+    scorer = Scorer(model, images, expected=expected, progress=progress, **vars(scoring))
     progress = scorer.progress
     progress.start("score", scorer.forwards(scorer._check_masks(masks)))
     try:

@@ -186,10 +186,15 @@ class HfssRun(SearchRun):
             batch = options.published_batch_size
             self.reduction = {"reduction": "published-batches", "published_batch_size": batch}
         identity = {
-            **options.identity(), "stages": self.stages, "candidates": self.numbers, "risk": float(options.risk),
-            "published_batch_size": None, **self.reduction,
-        }  # fmt: skip
-        super().__init__("hfss", model, images, scoring, identity)
+            **options.identity(),
+            "stages": self.stages,
+            "candidates": self.numbers,
+            "risk": float(options.risk),
+        }
+        # In the order in which run.json has always had them; scoring fills the first two.
+        order = {"domain": None, "class_index": None, "reduction": None, "published_batch_size": None}
+        del identity["published_batch_size"]
+        super().__init__("hfss", model, images, scoring, {**identity, **order, **self.reduction})
         self.progress = progress
         self.differs = self._differs_from_published() if options.published else {}
 
