@@ -57,6 +57,20 @@ DFM_FILES = {
     "save_dfm": "freqkit.results.dfm_files",
     "read_pickle": "freqkit.results.mask_pickles",
 }
+# Published test sets, in the order in which they are listed; each is one of `KNOWN` of its module.
+TEST_SETS = {
+    "imagenet": "freqkit.data.test_sets.imagenet",
+    "v2": "freqkit.data.test_sets.imagenet",
+    "c": "freqkit.data.test_sets.corrupted",
+    "c-bar": "freqkit.data.test_sets.corrupted",
+    "r": "freqkit.data.test_sets.imagenet",
+    "a": "freqkit.data.test_sets.imagenet",
+    "sketch": "freqkit.data.test_sets.imagenet",
+    "stylized": "freqkit.data.test_sets.imagenet",
+    "sct": "freqkit.data.test_sets.counterparts",
+    "cifar10-c": "freqkit.data.test_sets.corrupted",
+    "cifar100-c": "freqkit.data.test_sets.corrupted",
+}
 # Results, by the format that their file names, or the file of a folder that tells of them; see `result_class`.
 RESULTS = {
     "freqkit-dfm-1": "freqkit.results.dfm_files:DfmFile",

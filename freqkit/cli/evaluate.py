@@ -14,6 +14,7 @@ from freqkit.cli.values import Device, resolve_device
 from freqkit.cli.voice import say, say_json, tell
 from freqkit.files.whole import slug
 from freqkit.measures.evaluation.protocol import Evaluating
+from freqkit.registry import TEST_SETS
 
 NOTES = 6  # how many notes of sets are said
 SETS = (
@@ -51,8 +52,8 @@ SETS = (
     "--on",
     required=True,
     metavar="LIST",
-    help="imagenet, v2, c, c-bar, r, a, sketch, stylized, sct, cifar10-c, cifar100-c, NAME=PATH; fgsm, pgd, pgd-l2 "
-    "(pgd:eps=4:steps=20:band=low-16), fgsm-cvpr2025; generated, generated/fog/3.",
+    help=f"{', '.join(TEST_SETS)}, NAME=PATH; fgsm, pgd, pgd-l2 (pgd:eps=4:steps=20:band=low-16), "
+    "fgsm-cvpr2025; generated, generated/fog/3.",
 )
 @options(SETS)
 @options(of_fields(Evaluating, "base", "preset", "image_size", "resize"))

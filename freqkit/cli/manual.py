@@ -1,4 +1,4 @@
-"""One page of Markdown per command, one of all terms, and the stub files, written from the code: `make docs`.
+"""One page of Markdown per command, one of all terms, one of the known test sets, and the stub files: `make docs`.
 
 python -m freqkit.cli.manual docs
 """
@@ -12,13 +12,13 @@ from freqkit.cli.app import COMMANDS, app
 
 
 def pages():
-    """File name below docs/ -> text, of every command and of the terms.
+    """File name below docs/ -> text, of every command, of the terms and of the known test sets.
 
     Example:
         >>> "--candidates" in pages()["commands/search.md"]
         True
     """
-    made = {"commands/README.md": _index(), "terms.md": _terms()}
+    made = {"commands/README.md": _index(), "terms.md": _terms(), "known-sets.md": _known_sets()}
     context = click.Context(app, info_name="freqkit")
     for name in app.list_commands(context):
         command = app.get_command(context, name)
@@ -79,6 +79,18 @@ def _row(option):
     default = "needed" if option.required else f"`{shown}`" if known and not option.is_flag else ""
     cells = (names, f"`{value}`" if value else "", default, " ".join((option.help or "").split()))
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _known_sets():
+    from freqkit.data.test_sets.known import known_set
+    from freqkit.registry import TEST_SETS
+
+    lines = ["# Known test sets", "", "Written by `make docs` from the code; [test sets](test-sets.md) says more.", ""]
+    lines += ["| `--on` | layout | checked | published by | looked for in |", "|---|---|---|---|---|"]
+    for known in map(known_set, TEST_SETS):
+        places = ", ".join(f"`{place}`" for place in known.places)
+        lines.append(f"| `{known.name}` | {known.tree} | {known.whole} | {known.source} | {places} |")
+    return "\n".join(lines) + "\n"
 
 
 def _terms():

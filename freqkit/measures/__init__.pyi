@@ -3,7 +3,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
 from freqkit.data.image_set import ImageSet
-from freqkit.data.published_sets import TestSet
+from freqkit.data.test_set import TestSet
 from freqkit.engine.attacks import Attack
 from freqkit.engine.progress import Progress
 from freqkit.measures.adcs import AdcsResult

@@ -258,7 +258,8 @@ def plot_gallery(result, model, test_set, dfm, *, preprocessing, name=None, coun
         A matplotlib Figure.
     """
     from freqkit.data import ImageSet
-    from freqkit.data.published_sets import Reader, class_list
+    from freqkit.data.class_lists import class_list
+    from freqkit.data.test_set import Reader
     from freqkit.engine.examples import examples_of
     from freqkit.report.examples import filtered_examples
 

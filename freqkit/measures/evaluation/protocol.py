@@ -8,9 +8,10 @@ from pathlib import Path
 
 import torch
 
+from freqkit.data.class_lists import class_list
 from freqkit.data.corruptions import check as check_corruption
 from freqkit.data.preprocessing import Preprocessing, of_model
-from freqkit.data.published_sets import TestSet, class_list
+from freqkit.data.test_set import TestSet
 from freqkit.engine.attacks import Attack
 from freqkit.errors import UsageError
 from freqkit.masks import DfmFile, load_dfm

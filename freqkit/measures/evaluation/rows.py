@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from freqkit.data.published_sets import BENCHMARK, EXTRA, alexnet_errors
+from freqkit.data.test_sets.corrupted import BENCHMARK, EXTRA, alexnet_errors
 from freqkit.measures.evaluation.groups import curves, mean_corruption_error
 from freqkit.measures.evaluation.work import cross_name
 from freqkit.results.confusion import Counts as Tally
