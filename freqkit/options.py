@@ -255,16 +255,17 @@ def flat(function: Callable | None = None, *, owner: str | None = None) -> Calla
             raise TypeError(f"{function.__name__}() {error}") from None
         given.apply_defaults()
         given = given.arguments
-        made = {
+        options = {
             name: group.of(owner or function.__name__, **{f.name: given[f.name] for f in dataclasses.fields(group)})
             for name, group in groups.items()
         }
-        return function(**{one.name: given[one.name] for one in others}, **made)
+        return function(**{one.name: given[one.name] for one in others}, **options)
 
-    call.__signature__ = signature
-    call.groups = tuple(groups.values())
-    call.__doc__ = documented(function.__doc__, call.groups)
-    return call
+    made: Any = call
+    made.__signature__ = signature
+    made.groups = tuple(groups.values())
+    made.__doc__ = documented(function.__doc__, made.groups)
+    return made
 
 
 def documented(text: str | None, groups: Sequence[type[Options]]) -> str | None:

@@ -10,7 +10,7 @@ import freqkit
 from freqkit.options import rule_of
 
 HEAD = "# Written by `make docs` from the code: signatures that are made from options (freqkit/options.py).\n"
-ROOMS = ("search", "measures", "models")  # whose packages offer such functions
+ROOMS = ("data", "engine", "measures", "models", "search")  # whose packages offer such functions
 
 
 def stubs() -> dict[str, str]:
@@ -87,6 +87,6 @@ def _named(kind, imports):
     if kind in vars(collections.abc).values() or room.startswith("freqkit."):
         imports.add(f"from {'collections.abc' if not room.startswith('freqkit.') else room} import {kind.__name__}")
         return kind.__name__
-    package = room.partition(".")[0]
-    imports.add(f"import {package}")
-    return f"{package}.{kind.__name__}"
+    room = "pathlib" if room.startswith("pathlib.") else room
+    imports.add(f"import {room}")
+    return f"{room}.{kind.__name__}"
