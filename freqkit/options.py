@@ -38,6 +38,9 @@ class Rule:
         flag: whether commands have a flag for it.
         help: what --help says in place of `says`.
         metavar: how --help shows the value.
+        kind: how the flag is written, a name in `freqkit.cli.values.KINDS`, where type and bounds do not say it.
+        usual: the flag's default, where that of the field is None.
+        switch: (name, value) of a flag without a value that sets the field to `value`.
     """
 
     says: str = ""
@@ -51,6 +54,9 @@ class Rule:
     flag: bool = True
     help: str | None = None
     metavar: str | None = None
+    kind: str | None = None
+    usual: Any = None
+    switch: tuple[str, Any] | None = None
 
 
 def option(default: Any, says: str = "", **rule: Any) -> Any:
@@ -90,6 +96,11 @@ class Options:
                 _check(owner, field.name, values[field.name], hints[field.name], rule_of(field))
         return cls(**values).check(owner)
 
+    @classmethod
+    def fields(cls) -> "dict[str, dataclasses.Field]":
+        """Name -> field."""
+        return {field.name: field for field in dataclasses.fields(cls)}
+
     def check(self, owner: str) -> "Self":
         """The options as they are used, after rules that concern several of them, or more than a bound; see `of`."""
         return self
@@ -118,14 +129,16 @@ def _check(owner, name, value, hint, rule):
     if rule.choices is not None:
         fits = any(value is one or (type(value) is type(one) and value == one) for one in rule.choices)
         must = f"one of {', '.join(map(str, rule.choices))}"
-    elif bool in kinds:
-        fits, must = isinstance(value, bool), "True or False"
+    elif isinstance(value, bool) and bool in kinds:
+        return
     elif float in kinds or int in kinds:
-        if isinstance(value, str) and str in kinds:
-            return
+        if not isinstance(value, (int, float)) and set(kinds) - {int, float, type(None)}:
+            return  # a list, or a word, of which the field's owner knows more
         number = (int, float) if float in kinds else int
         fits = isinstance(value, number) and not isinstance(value, bool) and _within(value, rule)
         must = _in_words(name, rule, float in kinds)
+    elif bool in kinds:
+        fits, must = False, "True or False"
     else:
         return
     if not fits:
@@ -178,7 +191,7 @@ class Scoring(Options):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Running(Options):
+class Directory(Options):
     """Where a run stands, and how it goes on."""
 
     out: str | os.PathLike | None = option(
@@ -190,6 +203,12 @@ class Running(Options):
     )  # fmt: skip
     overwrite: bool = option(False, "replace the run in `out`; only files written by freqkit go", identity=False)
     progress: Any = option(None, "a `freqkit.engine.Progress`", identity=False)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Running(Directory):
+    """The same of a run that can be planned."""
+
     dry_run: bool = option(False, "return a `Plan` and do nothing else", identity=False)
 
 
@@ -236,16 +255,17 @@ def flat(function: Callable | None = None, *, owner: str | None = None) -> Calla
             raise TypeError(f"{function.__name__}() {error}") from None
         given.apply_defaults()
         given = given.arguments
-        made = {
+        options = {
             name: group.of(owner or function.__name__, **{f.name: given[f.name] for f in dataclasses.fields(group)})
             for name, group in groups.items()
         }
-        return function(**{one.name: given[one.name] for one in others}, **made)
+        return function(**{one.name: given[one.name] for one in others}, **options)
 
-    call.__signature__ = signature
-    call.groups = tuple(groups.values())
-    call.__doc__ = documented(function.__doc__, call.groups)
-    return call
+    made: Any = call
+    made.__signature__ = signature
+    made.groups = tuple(groups.values())
+    made.__doc__ = documented(function.__doc__, made.groups)
+    return made
 
 
 def documented(text: str | None, groups: Sequence[type[Options]]) -> str | None:

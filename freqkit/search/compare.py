@@ -16,7 +16,9 @@ from freqkit.files.whole import CLEAN, DATA, MODEL, write_csv, write_json
 from freqkit.models import Classifier
 from freqkit.options import Options, flat, option
 from freqkit.registry import SEARCHERS, module_of
+from freqkit.results import rows as tidy_rows
 from freqkit.results.clean import CleanRates
+from freqkit.results.result import Result, Told
 from freqkit.search.plan import efforts
 from freqkit.search.run import ask_whole
 
@@ -32,7 +34,11 @@ class Comparing(Options):
     """What `compare_searchers` is asked."""
 
     searchers: Sequence[str] = option(
-        tuple(EFFORTS), "some of those that are the default", help="some of them.  [default: all]"
+        tuple(EFFORTS),
+        "some of those that are the default",
+        kind="names",
+        metavar="NAME[,NAME...]",
+        help="some of them.  [default: all]",
     )
     efforts: dict[str, Sequence[int]] | None = option(
         None, "searcher -> efforts to try in place of the default ones (`Effort`)", flag=False
@@ -53,7 +59,7 @@ class Comparing(Options):
 
 
 @dataclass
-class Comparison:
+class Comparison(Result):
     """What `compare_searchers` measured.
 
     Attributes:
@@ -63,8 +69,30 @@ class Comparison:
         facts: model, images, coverage, seeds, what effort counts, what whole held-out images say.
     """
 
-    rows: list
+    rows: list = field()  # type: ignore[assignment]
     facts: dict = field(default_factory=dict)
+
+    FIGURE = "plot_comparison"
+
+    def __post_init__(self):
+        self.rows = Told(self.rows, self._told)
+
+    def _told(self, runs):
+        """Tidy rows of runs: means over the classes of what held-out and selection images say, and the cost."""
+        about = tidy_rows.of_record({"model": self.facts.get("model"), "data": self.facts.get("held out")})
+        found = [] if self.clean is None else tidy_rows.rates(self.clean.classes, self.clean, **about)
+        for run in runs:
+            where = {**about, **{name: run[name] for name in ("searcher", "effort", "seed")}}
+            through = {**where, "filter": "map", "definition": "mean over the classes, each through its own map"}
+            chosen = {**through, "condition": "images of the selection"}
+            for metric, name, place in (
+                *((f"mean {name}", name, through) for name in ("loss", "TPR", "FPR", "TPR-FPR")),
+                *((f"mean {name}", f"selection {name}", chosen) for name in ("loss", "TPR-FPR")),
+                *((f"mean {name}", key, where) for name, key in (("power", "power"), ("coverage", "touched"))),
+                *((name, name, where) for name in ("forwards", "backwards", "forward equivalents", "seconds")),
+            ):
+                found.append(tidy_rows.tidy(metric=metric, value=float(run[name]), **place))
+        return found
 
     @property
     def clean(self):
@@ -100,6 +128,10 @@ class Comparison:
             )
         return table
 
+    @property
+    def columns(self):
+        return tuple(self.table()[0]) if self.rows else ()
+
     def save(self, directory):
         """Write comparison.csv (every run) and comparison.json (facts and means), atomically."""
         directory = Path(directory)
@@ -134,12 +166,6 @@ class Comparison:
             for row in found.pop("rows")
         ]
         return cls(rows, {key: value for key, value in found.items() if key != "means"})
-
-    def plot(self, *args, **kwargs):
-        """Held-out TPR - FPR and class loss against the cost; see `freqkit.report.plot_comparison`."""
-        from freqkit.report import plot_comparison
-
-        return plot_comparison(self, *args, **kwargs)
 
 
 @flat(owner="compare-searchers")

@@ -53,6 +53,7 @@ class Evolving(Budget):
     objective: str = option(
         "tpr-fpr", "what is sought; class-loss is the papers', low for masks under which everything is called that "
         "class, too", choices=OBJECTIVES,
+        help="what is sought; class-loss is the papers'",
     )  # fmt: skip
     generations: int = option(12, "generations of `candidates` new masks per class", least=1, help="how many")
     candidates: int = option(16, "new masks per class in a generation", least=2, flag=False)

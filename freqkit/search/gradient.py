@@ -31,9 +31,12 @@ from freqkit.engine import Progress, ranks
 from freqkit.engine.forward import Forward
 from freqkit.engine.stimuli import counter_words
 from freqkit.errors import UsageError
+from freqkit.files.reading import COUNT, in_range
 from freqkit.models import Classifier
 from freqkit.options import Options, Running, Scoring, flat, option
+from freqkit.results import rows
 from freqkit.results.removal_result import RemovalResult
+from freqkit.results.result import Result, TensorFile
 from freqkit.search.cells import removal_cells, removal_masks
 from freqkit.search.plan import Effort, Plan
 from freqkit.search.removal import MASKS_AT_ONCE, Levels, RemovalRun
@@ -52,7 +55,7 @@ EFFORTS = {
 
 
 @dataclass
-class GradientEstimate:
+class GradientEstimate(Result):
     """Estimated increase of each class's mean cross-entropy when a candidate is removed.
 
     Attributes:
@@ -75,6 +78,32 @@ class GradientEstimate:
     record: dict = field(default_factory=dict)
     classes: list = field(default_factory=list)
 
+    FILE = TensorFile(
+        "freqkit-estimate-1", "a file of estimated losses",
+        {
+            "first_order": "float64 K C", "second_order": "float64 K C", "baseline": "float64 C",
+            "owner": "int64 H W", "counts": "int64 C",
+        },
+        {"classes": [str], "forwards": COUNT, "backwards": COUNT, "record": dict},
+    )  # fmt: skip
+    COLUMNS = ("class", "images", "unfiltered loss", "largest increase")
+    FIGURE = "plot_estimate"
+
+    def cells(self):
+        """One line per class: class, images, unfiltered loss, and the largest increase by any candidate."""
+        return [self.classes, self.counts, self.baseline, self.total.max(0).values]
+
+    def rows(self):
+        about = {"condition": "all", "searcher": "gradient", "seed": self.record.get("seed")}
+        found = rows.values(self.classes, "loss", self.baseline, self.counts, **about)
+        return found + rows.values(self.classes, "largest increase", self.total.max(0).values, self.counts, **about)
+
+    @classmethod
+    def checked(cls, values, path):
+        in_range(values["owner"], -1, len(values["first_order"]) - 1, path, "owner")
+        in_range(values["counts"], 0, 2**53, path, "counts")
+        return values
+
     @property
     def total(self):
         return self.first_order + self.second_order
@@ -83,12 +112,6 @@ class GradientEstimate:
         """`total` of each bin's candidate: float64 [C, H, W], centred, nats; NaN for bins without a candidate."""
         planes = self.total.T[:, self.owner.clamp_min(0)]
         return torch.where(self.owner >= 0, planes, torch.nan)
-
-    def plot(self, *args, **kwargs):
-        """The maps of `total`; see `freqkit.report.plot_estimate`."""
-        from freqkit.report import plot_estimate
-
-        return plot_estimate(self, *args, **kwargs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +124,7 @@ class Estimating(Options):
     )  # fmt: skip
     draws: int = option(
         2, "backwards per image for curvature, beside the one for the gradient; 0: none (odds then has its own, the "
-        "others have none)", least=0, help="backwards for curvature",
+        "others have none)", least=0, flag=False, help="backwards for curvature",
     )  # fmt: skip
     curvature: str = option(
         "odds", "see the module; an image's random vectors depend on `seed`, the draw and its place in the set alone",

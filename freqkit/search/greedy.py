@@ -50,7 +50,8 @@ class Culling(Options):
     coverage: float | None = option(
         None, "None: one pass, and what is left is the map, as published. Else a share of the bins: a class that keeps "
         "more after a pass goes through another one with twice the tolerance (1 after 0), until it keeps no more",
-        above=0, most=1, help="share of the bins to keep",
+        above=0, most=1, usual=0.05,
+        help="share of the bins to keep",
     )  # fmt: skip
     order: str = option("inner-first", "of the frequencies", choices=ORDERS, flag=False)
     passes: int = option(

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 
@@ -39,35 +38,61 @@ EFFORTS = {"hfss": Effort("masks per stage", (50, 500), _effort, slow=True)}
 class Hfss(Options):
     """What `hfss` draws, keeps and stops."""
 
-    preset: str = option("default", "`default`, or `cvpr2025` for the published generator and loss", choices=PRESETS)
-    stages: Any = option(None, "how many stages from the first, or their numbers 1, 2, ..., n; None: all of the size")
-    candidates: Any = option(500, "masks per stage, one number or one for each stage")
+    preset: str = option(
+        "default", "default: distinct, exactly symmetric masks, per-class mean cross-entropy; cvpr2025: see above",
+        choices=PRESETS, help="default: what is right; cvpr2025: as published, quirks included, with --keep 0.8 and "
+        "--seed 42 unless given",
+    )  # fmt: skip
+    stages: int | Sequence[int] | None = option(
+        None, "how many stages from the first, or their numbers 1, 2, ..., n; None: all that the size has",
+        kind="stages", metavar="1-4", help="stages to run.  [default: all that the size has]",
+    )  # fmt: skip
+    candidates: int | Sequence[int] = option(
+        500, "masks per stage, one number or one for each stage", kind="counts", metavar="N[,N...]",
+        must="a positive integer, or one for each stage", least=1,
+    )  # fmt: skip
     keep: float | None = option(
-        None, "share of the cells kept by a mask; None: 0.6, as in the paper, but 0.8 with `cvpr2025`, as in its code",
-        above=0, most=1,
+        None, "share of the cells kept by a mask; None: 0.6, as in the paper, but with cvpr2025 0.8, as the released "
+        "code has it", above=0, most=1, usual=USUAL["keep"], help="share of the cells that a mask keeps",
     )  # fmt: skip
-    top: int = option(10, "masks per class that become parents", least=1)
+    top: int = option(10, "masks per class that become parents", least=1, help="masks per class that go on")
     seed: int | None = option(
-        None, "the same seed gives the same masks everywhere; None: 0, with `cvpr2025` 42", least=0
-    )
-    parents: str = option(
-        "any", "`any`: a candidate's parent class is uniform over the classes; `per_class`: the classes take turns",
-        choices=("any", "per_class"), must="'any' or 'per_class'",
+        None, "the same seed gives the same masks everywhere. None: 0, with cvpr2025 42", least=0, usual=USUAL["seed"],
+        help="of the draws",
     )  # fmt: skip
-    elitism: bool = option(False, "let the parents compete again in the next stage; their scores are reused")
-    keep_dc: bool | None = option(None, "None: DC as drawn; True or False: in every mask, or in none")
+    parents: str = option(
+        "any", "any: a candidate's parent class is uniform over the classes; per_class: the classes take turns "
+        "(default preset only)", choices=("any", "per_class"), must="'any' or 'per_class'", flag=False,
+    )  # fmt: skip
+    elitism: bool = option(
+        False, "let the parents compete again in the next stage. Their scores are reused", flag=False
+    )
+    keep_dc: bool | None = option(
+        None, "None: DC as drawn; True or False: in every mask, or in none", must="None, True or False", flag=False
+    )
     risk: float = option(
-        0.0, "above 0, candidates race, and each true member of the top is lost with at most this probability",
-        least=0, below=1,
+        0.0, "0 scores every candidate on every image. Above 0, candidates race (`freqkit.engine.racing`): one stops "
+        "being shown a class's images when it can no longer be among the class's `top`; each true member of the top is "
+        "lost with at most this probability. FPR is then computed for the maps alone. Not with cvpr2025, whose loss "
+        "weighs images unequally", least=0, below=1,
+        help="above 0, drop losing masks early; the chance to lose a true winner",
     )  # fmt: skip
     stopping: str = option(
-        "never", "`certain` stops showing a candidate a class's images once it can no longer be among its top",
-        choices=STOPPING,
+        "never", "never, or certain: a candidate stops being shown a class's images once its loss on those seen "
+        "already exceeds what the class's `top` reaches in all (`freqkit.engine.certain`). The same masks go on with "
+        "the same losses (but for the last bits of a network that rounds otherwise in other batches), and the maps are "
+        "the same; FPR is then computed for the maps alone. Excludes `risk`", choices=STOPPING,
+        help="certain: drop masks once they have surely lost; the same maps for fewer forwards",
     )  # fmt: skip
-    published_batch_size: int = option(4000, "B of the published loss; images are taken in their order", least=1)
-    published_order: Any = option(
-        None, "None: images as they are; a share, or True for 0.05: as in the released code", identity=False
-    )
+    published_batch_size: int = option(
+        4000, "B of the cvpr2025 loss; images are taken in their order", least=1,
+        help="cvpr2025: images per batch of the published loss",
+    )  # fmt: skip
+    published_order: bool | float | None = option(
+        None, "None: `images` as they are. A share, or True for 0.05: that share of them, drawn and ordered as in the "
+        "released code (`ImageSet.published_split`, seed 42). The order decides which images share a batch, and with "
+        "it the cvpr2025 loss", flag=False, identity=False,
+    )  # fmt: skip
 
     @property
     def published(self) -> bool:

@@ -74,7 +74,12 @@ EFFORTS = {
 class Learning(Budget):
     """What `learned` is asked."""
 
-    objective: str = option("tpr-fpr", "what is sought, see the module; class-loss is the papers'", choices=OBJECTIVES)
+    objective: str = option(
+        "tpr-fpr",
+        "what is sought, see the module; class-loss is the papers'",
+        choices=OBJECTIVES,
+        help="what is sought; class-loss is the papers'",
+    )
     steps: int = option(120, "gradient steps per class and start", least=1, help="gradient steps")
     own: int = option(
         16, "images per step, of the class, drawn anew for each step without repetition; all there are when they are "

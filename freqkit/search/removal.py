@@ -31,11 +31,25 @@ EFFORTS = {
 class Levels(Options):
     """What `removal` and `gradient` make of the order of the frequencies."""
 
-    levels: Sequence[float] = option(LEVELS, "shares of the bins for which DFM files are written")
-    level: float = option(0.05, "the one whose masks are the result's")
+    levels: Sequence[float] = option(
+        LEVELS,
+        "shares of the bins for which DFM files are written",
+        kind="shares",
+        flag=False,
+        help="shares of the bins to keep",
+    )
+    level: float = option(
+        0.05,
+        "the one whose masks are the result's",
+        above=0,
+        most=1,
+        flag=False,
+        help="the one that is asked and shown",
+    )
     ties: str = option(
         "include", "bins as high as the last one, all kept (as published) or none, see `RemovalResult.selected`",
-        choices=TIES, must="'include' or 'exclude'",
+        choices=TIES, must="'include' or 'exclude'", flag=False,
+        help="bins as high as the last one: keep all (as published) or none",
     )  # fmt: skip
 
     def check(self, owner):
@@ -51,12 +65,12 @@ class Removing(Options):
         least=1, must="a positive integer", help="bins per side removed at once",
     )  # fmt: skip
     preset: str = option(
-        "default", "default: what is right; the others as published, see above", choices=PRESETS,
+        "default", "default: what is right; the others as published, see above", choices=PRESETS, flag=False,
         help="default: what is right; the others: as published, with and without the strip of 2023",
     )  # fmt: skip
     published_batch_size: int = option(
         100, "B, images per batch of the published losses", least=1, must="a positive integer",
-        help="of the published loss",
+        flag=False, help="of the published loss",
     )  # fmt: skip
 
 

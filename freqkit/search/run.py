@@ -6,13 +6,16 @@ import numpy as np
 import torch
 
 from freqkit import masks as mask_room
+from freqkit.data import ImageSet
 from freqkit.engine import Scorer, Silent, ranks
 from freqkit.engine.forward import model_device
 from freqkit.engine.session import session
 from freqkit.errors import UsageError
+from freqkit.models import Classifier
 from freqkit.options import Scoring
 from freqkit.results import SearchResult, StageResult
 from freqkit.results.clean import CleanRates
+from freqkit.results.result import versions
 from freqkit.search.cells import removal_cells
 from freqkit.search.plan import Plan
 
@@ -57,9 +60,7 @@ class SearchRun:
         recognised: bool [n], the images that are recognised whole; None before `whole` asked.
     """
 
-    def __init__(self, name: str, model, images, scoring: Scoring, identity: dict):
-        import freqkit
-
+    def __init__(self, name: str, model: Classifier, images: ImageSet, scoring: Scoring, identity: dict):
         self.name, self.model, self.images, self.scoring = name, model, images, scoring
         self.size = tuple(images.images.shape[-2:])
         self.progress = Silent()
@@ -84,7 +85,7 @@ class SearchRun:
             # What the answer depends on, and not where the files lay.
             "model": {key: model.record.get(key) for key in ("name", "state_sha256", "mean", "std", "num_classes")},
             "data": {"fingerprint": images.fingerprint, "images": len(images)},
-            "versions": {"freqkit": freqkit.__version__, "torch": torch.__version__},
+            "versions": versions(),
         }
         self.record = {
             "model": dict(model.record), "data": dict(images.record),

@@ -15,6 +15,7 @@ from freqkit.errors import UsageError
 from freqkit.files.reading import COUNT
 from freqkit.models.weights import save_weights
 from freqkit.results.learning_curves import LearningCurves
+from freqkit.results.result import versions
 from freqkit.training.checkpoint import (
     optimizer_state,
     read_checkpoint,
@@ -483,15 +484,13 @@ def _run_in(state, out, resume, overwrite, keep_every, tensorboard, progress):
 def _facts(state):
     import platform
 
-    import freqkit
-
     val = None if state.val_set is None else state.val_set.record
     return {
         "kind": "training",
         "data": {"train": state.train_set.record, "val": val},
         "device": str(state.device),
         "threads": torch.get_num_threads(),
-        "versions": {"freqkit": freqkit.__version__, "torch": torch.__version__, "python": platform.python_version()},
+        "versions": versions(python=platform.python_version()),
     }
 
 

@@ -9,7 +9,7 @@ from oracle import SIDE, no_mean, oracle, put
 from PIL import Image
 
 from freqkit.data import class_list, open_sets
-from freqkit.data.published_sets import BENCHMARK, EXTRA
+from freqkit.data.test_sets.corrupted import BENCHMARK, EXTRA
 from freqkit.errors import UsageError
 from freqkit.masks import DfmFile
 from freqkit.measures import Attack, curves, evaluate

@@ -45,7 +45,7 @@ def evaluation_part(path, record):
             sentences.append(f"{_brief(model)} names {_share(best)} of the images rightly on {_where(_place(best))}"
                              + (f", {_share(worst)} on {_where(_place(worst))}, its worst."
                                 if worst is not best else "."))  # fmt: skip
-    groups = _groups(result, models[0]) if models else {}
+    groups = result.groups(models[0]) if models else {}
     pairs = []
     for place, lines in groups.items():
         two = [dict((t, (value, n)) for t, value, n in lines.get((kind, False), [])).get(0.5, (None, 0))
@@ -229,18 +229,6 @@ def _versions(record):
 def _where(place):
     name, condition = place
     return name if condition in ("all", "") else f"{name}, {condition}"
-
-
-def _groups(result, model):
-    """(set, condition) -> (group, filtered) -> sorted list of (t, mean TPR, classes)."""
-    found = {}
-    for row in result.rows:
-        match = re.fullmatch(r"(filtered )?AvgTPR (shortcut|other)@([\d.]+)", row["metric"])
-        if match and row["model"] == model:
-            lines = found.setdefault((row["set"], row["condition"]), {})
-            lines.setdefault((match[2], bool(match[1])), []).append((float(match[3]), row["value"], row["n"]))
-    return {place: {key: sorted(points, key=lambda p: p[0]) for key, points in lines.items()}
-            for place, lines in found.items()}  # fmt: skip
 
 
 def _panel(place, lines):

@@ -11,7 +11,7 @@ import torch
 
 from freqkit.data.corruptions import check as check_corruption
 from freqkit.data.corruptions import corrupt
-from freqkit.data.published_sets import Reader, TestSet, refuse_bad
+from freqkit.data.test_set import Reader, TestSet, refuse_bad
 from freqkit.engine.attacks import attack
 from freqkit.engine.forward import Forward
 from freqkit.engine.session import CannotResume

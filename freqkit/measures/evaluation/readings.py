@@ -30,8 +30,4 @@ def readings_of_evaluation(result, model, *, set=None, condition=None):
 
 def base_of(result):
     """(set, condition) of an evaluation's in-distribution images, as its rows name them; ("", "") for none."""
-    identity = result.record.get("identity", {})
-    for one in identity.get("sets", []):
-        if f"{one['set']} {one['condition']}".strip() == identity.get("base"):
-            return one["set"], one["condition"] or "all"
-    return "", ""
+    return result.base

@@ -4,7 +4,7 @@ import warnings
 
 import torch
 
-from freqkit.data.published_sets import decoding_pool
+from freqkit.data.pictures import decoding_pool
 from freqkit.engine.session import CannotResume
 from freqkit.errors import UsageError
 from freqkit.files.whole import slug
