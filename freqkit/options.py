@@ -243,9 +243,11 @@ def flat(function: Callable | None = None, *, owner: str | None = None) -> Calla
         for group in groups.values()
         for field in dataclasses.fields(group)
     ]
+    more = [one.name for one in others if one.kind is inspect.Parameter.VAR_KEYWORD]
+    # Sorting keeps the order within a kind.
+    first = [one for one in others if one.kind is not inspect.Parameter.KEYWORD_ONLY]
     own = [one for one in others if one.kind is inspect.Parameter.KEYWORD_ONLY]
-    heads = [one for one in others if one not in own]
-    signature = written.replace(parameters=[*heads, *keywords, *own])
+    signature = written.replace(parameters=sorted([*first, *keywords, *own], key=lambda one: one.kind))
 
     @functools.wraps(function)
     def call(*args, **values):
@@ -259,7 +261,9 @@ def flat(function: Callable | None = None, *, owner: str | None = None) -> Calla
             name: group.of(owner or function.__name__, **{f.name: given[f.name] for f in dataclasses.fields(group)})
             for name, group in groups.items()
         }
-        return function(**{one.name: given[one.name] for one in others}, **options)
+        plain = {one.name: given[one.name] for one in others if one.name not in more}
+        rest = {key: value for name in more for key, value in given[name].items()}
+        return function(**plain, **options, **rest)
 
     made: Any = call
     made.__signature__ = signature

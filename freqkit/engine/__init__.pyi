@@ -7,6 +7,8 @@ from freqkit.results.scores import Scores
 from typing import Any
 import torch
 import torch.nn.modules.module
+from freqkit.engine.attacks import Attack as Attack
+from freqkit.engine.attacks import Attacked as Attacked
 from freqkit.engine.projection import Costs as Costs
 from freqkit.errors import Interrupted as Interrupted
 from freqkit.engine.journal import Journal as Journal
@@ -15,6 +17,7 @@ from freqkit.engine.run_directory import RunDirectory as RunDirectory
 from freqkit.engine.scores import Scorer as Scorer
 from freqkit.results.scores import Scores as Scores
 from freqkit.engine.progress import Silent as Silent
+from freqkit.engine.attacks import attack as attack
 from freqkit.engine.projection import project as project
 from freqkit.engine.run_directory import status as status
 
