@@ -10,15 +10,20 @@ is the relative confusion matrix: the change, in percent of the n_i images of cl
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 
-from freqkit.engine import Scorer
+from freqkit.data import ImageSet
+from freqkit.engine import Progress, Scorer
 from freqkit.errors import UsageError
 from freqkit.files.reading import COUNT, in_range
 from freqkit.files.whole import RECORD
-from freqkit.models import as_classifier
+from freqkit.masks import uncentred
+from freqkit.measures.printed import Printed
+from freqkit.models import Classifier, as_classifier
+from freqkit.options import Options, Scoring, flat, option
 from freqkit.report import figures
 from freqkit.report.blocks import Cell, Panels, Part, Section, Table
 from freqkit.report.pages import files_of, part
@@ -32,6 +37,7 @@ from freqkit.results.confusion import Confusion
 from freqkit.results.result import Result, TensorFile, versions
 from freqkit.text import shorten
 
+__all__ = ["BandStopResult", "band_stop"]
 FORMAT = "freqkit-band-stop-1"
 COLUMNS = ("removed", "class", "images", "clean TPR", "TPR", "change", "clean FPR", "FPR")
 
@@ -137,21 +143,34 @@ class BandStopResult(Result):
         return {**values, "removed": [tuple(bands) for bands in values["removed"]]}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Stopping(Options):
+    """What `band_stop` is asked."""
+
+    edges: Sequence[float] | None = option(
+        None, "rising radii where bands 2, 3, ... begin; None: S/8, S/4, 3S/8 with S the shorter side: four bands, as "
+        "those of `freqkit.data.synthetic`", metavar="R,R,...", kind="numbers",
+        help="where bands 2, 3, ... begin, cycles/image.  [default: N/8,N/4,3N/8]",
+    )  # fmt: skip
+    remove: int | Sequence[Sequence[int]] = option(
+        2, "how many bands are removed at a time (all choices), or a list of tuples of band numbers from 1",
+        kind="whole", help="bands removed at a time",
+    )  # fmt: skip
+    keep_dc: bool = option(
+        True, "the mean of each channel stays, also when the first band goes", switch=("remove-dc", False),
+        help="band 1 takes the mean of the image with it",
+    )  # fmt: skip
+
+
+@flat
 def band_stop(
-    model,
-    images,
+    model: Classifier,
+    images: ImageSet,
+    own: Stopping,
+    scoring: Scoring,
     *,
-    edges=None,
-    remove=2,
-    keep_dc=True,
-    domain="normalised",
-    class_index=None,
-    batch_size="auto",
-    device=None,
-    dtype=None,
-    memory=1 << 30,
-    progress=None,
-):
+    progress: Progress | None = None,
+) -> BandStopResult:
     """Ask the model about all images without a filter, and with every choice of bands removed.
 
     Band k holds the bins with edge_{k-1} <= r < edge_k, r the distance from DC in cycles/image (of the shorter side);
@@ -159,11 +178,6 @@ def band_stop(
 
     Args:
         model: a `Classifier`. images: the test `ImageSet`.
-        edges: rising radii where bands 2, 3, ... begin; default S/8, S/4, 3S/8 with S the shorter side: four bands, as
-            those of `freqkit.data.synthetic`.
-        remove: how many bands are removed at a time (all choices), or a list of tuples of band numbers from 1.
-        keep_dc: the mean of each channel stays, also when the first band goes.
-        domain, class_index, batch_size, device, dtype, memory: see `freqkit.engine.score`.
         progress: a `freqkit.engine.Progress`.
 
     Returns:
@@ -181,17 +195,13 @@ def band_stop(
         >>> tuple(result.relative_confusion.shape), float(result.relative_confusion.sum().abs()) < 1e-9
         ((6, 4, 4), True)
     """
-    from freqkit.masks import uncentred
 
     size = tuple(images.images.shape[-2:])
-    edges = _edges(edges, size)
-    removed = _choices(remove, len(edges) + 1)
-    masks = stop_masks(size, edges, removed, keep_dc=keep_dc)
+    edges = _edges(own.edges, size)
+    removed = _choices(own.remove, len(edges) + 1)
+    masks = stop_masks(size, edges, removed, keep_dc=own.keep_dc)
     model = as_classifier(model, "band_stop", images)
-    scorer = Scorer(
-        model, images, batch_size=batch_size, device=device, dtype=dtype, domain=domain, class_index=class_index,
-        memory=memory, progress=progress,
-    )  # fmt: skip
+    scorer = Scorer(model, images, progress=progress, **vars(scoring))
     classes, logits = len(scorer.classes), scorer.logits
     confusion = torch.zeros(len(removed) + 1, classes, logits, dtype=torch.int64)
 
@@ -212,8 +222,8 @@ def band_stop(
         "quantity": "relative confusion under band-stop filters",
         "edges": edges,
         "removed": [list(bands) for bands in removed],
-        "keep_dc": bool(keep_dc),
-        "domain": domain,
+        "keep_dc": own.keep_dc,
+        "domain": scoring.domain,
     }
     record = {
         "model": dict(model.record),
@@ -225,6 +235,39 @@ def band_stop(
         list(scorer.classes), removed, edges, confusion, torch.as_tensor(scorer.class_index).cpu().clone(), masks,
         definition, record,
     )  # fmt: skip
+
+
+TERMS = {
+    "band-stop": {
+        "short": "Bands of frequencies removed from all images, and what the classes are then taken for.",
+        "formula": "relative confusion = 100 (M_without - M) / n_i, in percent points of a class's n_i images",
+        "source": "Wang, Veldhuis, Brune, Strisciuglio, ICCV 2023 (arXiv 2307.09829)",
+        "aliases": ["edges", "remove", "remove-dc", "relative confusion", "change"],
+    }
+}
+HELP = """Remove every choice of two (of four) frequency bands from all images, and count what they are taken for.
+
+\b
+freqkit band-stop --model cifar_resnet20 --weights resnet20.safetensors \\
+                  --data cifar10/test --out stop.safetensors
+"""
+
+
+def printed(result: BandStopResult) -> Printed:
+    """What `freqkit band-stop` prints: the share recognised of every class."""
+    return Printed(
+        {
+            "accuracy": dict(zip(["all", *result.names], result.accuracy.tolist(), strict=True)),
+            "classes": result.classes,
+            "relative_confusion": dict(zip(result.names, result.relative_confusion.tolist(), strict=True)),
+            "definition": result.definition,
+            "forwards": result.record["forwards"],
+        },
+        [("class", "text"), ("clean TPR", "0%"), *((f"-{name}", "0%") for name in result.names)],
+        [[name, *tpr] for name, tpr in zip(result.classes, result.tpr.T.tolist(), strict=True)],
+        f"{int(result.confusion[0].sum())} images: share recognised when bands are removed",
+        last=["all", *result.accuracy.tolist()],
+    )
 
 
 def stop_masks(size, edges, removed, *, keep_dc=True):

@@ -4,7 +4,6 @@ import copy
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -43,7 +42,7 @@ class TrainingRun(Running):
         """
         if self.follow_until is not None and self.follow is None:
             raise UsageError("train: follow_until needs follow, the number of iterations between two looks.")
-        for name in ("keep_every", "tensorboard", "resume"):
+        for name in ("keep_every", "tensorboard"):
             if getattr(self, name) and self.out is None:
                 raise UsageError(f"train: {name} needs out, the folder of the run.")
         return [
@@ -53,7 +52,7 @@ class TrainingRun(Running):
         ]
 
 
-@flat(TrainingRun)
+@flat
 def train(
     model: Classifier,
     train_set: ImageSet,
@@ -140,9 +139,7 @@ def train(
         run = Run(model, train_set, val_set, chosen, spectral, observers, seed, device, ranks)
         if where.dry_run:
             return _plan(run)
-        if where.out is None:
-            return run.run(where.progress)
-        return run_in(run, Path(where.out), where.resume, where.overwrite, where.progress)
+        return run_in(run, where)
 
 
 def _plan(run, budget=2.0):
