@@ -1,6 +1,5 @@
 # Written by `make docs` from the code: signatures that are made from options (freqkit/options.py).
 from collections.abc import Sequence
-from freqkit.models.classifier import Classifier
 from typing import Any
 import os
 import torch
