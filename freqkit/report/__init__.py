@@ -17,7 +17,7 @@ _PUBLIC = {
     "plane_maps": "freqkit.report.planes",
     "write_summary": "freqkit.report.summary",
     "write_comparison": "freqkit.report.side_by_side",
-    "write_report": "freqkit.report.blocks",
+    "write_report": "freqkit.report.page",
     "save_figure": "freqkit.report.figures",
 }
 
