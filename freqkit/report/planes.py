@@ -73,6 +73,44 @@ def colours(signed):
     return LinearSegmentedColormap.from_list("signed" if signed else "kept", stops)
 
 
+def matrix(axis, values, rows, columns, *, reach, shown, words, letters=22):
+    """Numbers as a grid of shaded squares, orange below nought and blue above; the picture.
+
+    Args:
+        axis: a matplotlib axis.
+        values: real `[R, C]`, the shades: full at `reach` and -`reach`.
+        rows, columns: names.
+        shown: R lists of C str, written into the squares; None: nothing is.
+        words: function of (row, column) -> what a page shows when the square is pointed at.
+        letters: of a name; the whole name is shown when it is pointed at.
+    """
+    import numpy as np
+
+    picture = axis.imshow(values, cmap=colours(True), vmin=-reach, vmax=reach, aspect="auto")
+    figures.note(picture, [[words(i, j) for j in range(len(columns))] for i in range(len(rows))])
+    for side in axis.spines.values():
+        side.set(color=figures.RULE, linewidth=0.7)
+    for side, names in ((axis.xaxis, columns), (axis.yaxis, rows)):
+        side.set_ticks(range(len(names)), [shorten(name, letters) for name in names], fontsize=7.5)
+        for label, name in zip(side.get_ticklabels(), names, strict=False):
+            figures.note(label, "" if label.get_text() == name else name)
+    for label in axis.get_xticklabels():
+        label.set(rotation=90, rotation_mode="anchor", ha="right", va="center")
+    axis.tick_params(length=0)
+    for (i, j), value in np.ndenumerate(values) if shown else ():
+        if shown[i][j]:
+            colour = "white" if abs(value) > 0.6 * reach else figures.INK
+            axis.text(j, i, shown[i][j], ha="center", va="center_baseline", fontsize=7, color=colour, gid="count")
+    return picture
+
+
+def side_of(rows: list, columns: list, letters: int = 22) -> tuple[float, float]:
+    """(width, height) in inches of a figure on which `matrix` has room for its names and, to 16 columns, numbers."""
+    side = 0.33 if len(columns) <= 16 else max(0.17, 4.2 / len(columns))
+    across, down = (0.45 + 0.075 * min(letters, max(map(len, names))) for names in (rows, columns))
+    return across + side * len(columns), down + side * len(rows)
+
+
 def draw_plane(axis, values, paint, limits):
     """Values `[H, W]`, centred, on the frequency plane of an axis, with ticks in cycles/image; the picture."""
     height, width = values.shape
@@ -89,7 +127,7 @@ def draw_plane(axis, values, paint, limits):
     axis.set_yticks(_ticks(height))
     axis.tick_params(labelsize=7.5, length=2.5, colors=figures.FAINT)
     for side in axis.spines.values():
-        side.set_color("#B0B0B0")
+        side.set_color(figures.RULE)
     return picture
 
 
