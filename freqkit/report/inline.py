@@ -43,22 +43,9 @@ def drawing(draw: Callable, width: float, height: float, alt: str, *, narrow: fl
 def chart(draw: Callable, width: float, height: float, alt: str, kind: str = "chart") -> str:
     """The markup of one chart; `kind`: its CSS classes; see `drawing`."""
     figure = figures.new_figure(width, height)
+    figure.set_dpi(DPI)
     figure.get_layout_engine().set(w_pad=0.07, h_pad=0.06)  # letters of the page are taller than those measured
     draw(figure.subplots())
-    return inline(figure, alt, kind)
-
-
-def inline(figure, alt: str, kind: str = "chart") -> str:
-    """The markup of a figure of `figures.new_figure`.
-
-    Args:
-        alt: what it shows, in words.
-        kind: CSS classes.
-
-    Returns:
-        str, an `<svg>`.
-    """
-    figure.set_dpi(DPI)
     width, height = figure.bbox.size
     noted = {}
     for place, artist in enumerate(figure.findobj(lambda artist: hasattr(artist, "on_page"))):

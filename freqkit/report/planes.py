@@ -38,30 +38,40 @@ def plane_maps(maps, classes, *, limits, label, headings=None, signed=True, titl
         raise ValueError(
             f"plane_maps: maps must have shape [C, H, W] with C={len(classes)} classes; got {list(maps.shape)}."
         )
-    paint = colours(signed)
     count = min(len(classes), limit)
-    columns = 4 if count == 4 else min(5, count)
-    rows = math.ceil(count / columns)
-    figure = figures.new_figure(2.55 * columns + 0.9, 2.62 * rows + 0.55 + (0.3 if title else 0))
+    names = [shorten(name) + (f"\n{headings[i]}" if headings else "") for i, name in enumerate(classes[:count])]
+    lines = [title, f"the first {count} of {len(classes)} classes" if count < len(classes) else None]
+    return grid(maps[:count], names, limits=limits, label=label, signed=signed, lines=lines)
+
+
+def grid(maps, headings, *, limits, label, signed, lines, ticks=None, mark=None):
+    """A figure of maps [M, H, W] in rows, with one colour bar.
+
+    Args:
+        headings: M str. lines: str above all, or None.
+        limits, label, ticks: of the colours.
+        mark: called with (axis, number of the map), to draw more.
+    """
+    columns = 4 if len(maps) == 4 else min(5, len(maps))
+    rows = math.ceil(len(maps) / columns)
+    figure = figures.new_figure(2.55 * columns + 0.9, 2.62 * rows + 0.55 + (0.3 if lines[0] else 0))
     axes = figure.subplots(rows, columns, squeeze=False)
     for place, axis in enumerate(axes.flat):
-        if place >= count:
+        if place >= len(maps):
             axis.set_visible(False)
             continue
-        picture = draw_plane(axis, maps[place], paint, limits)
-        heading = shorten(classes[place]) + (f"\n{headings[place]}" if headings else "")
-        axis.set_title(heading, fontsize=8.5, loc="left")
-        axis.tick_params(labelleft=place % columns == 0, labelbottom=place + columns >= count)
+        picture = draw_plane(axis, maps[place], colours(signed), limits)
+        if mark is not None:
+            mark(axis, place)
+        axis.set_title(headings[place], fontsize=8.5, loc="left")
+        axis.tick_params(labelleft=place % columns == 0, labelbottom=place + columns >= len(maps))
     figure.supxlabel("horizontal frequency (cycles/image)", fontsize=9, color=figures.FAINT)
     figure.supylabel("vertical frequency (cycles/image)", fontsize=9, color=figures.FAINT)
-    bar = figure.colorbar(picture, ax=axes, shrink=0.7, aspect=30, pad=0.01)
+    bar = figure.colorbar(picture, ax=axes, shrink=0.7, aspect=30, pad=0.01, ticks=ticks)
     bar.ax.tick_params(labelsize=8)
     bar.set_label(label, fontsize=8.5, color=figures.FAINT)
-    lines = [title] if title else []
-    if count < len(classes):
-        lines.append(f"the first {count} of {len(classes)} classes")
-    if lines:
-        figure.suptitle("\n".join(lines), fontsize=10.5)
+    if any(lines):
+        figure.suptitle("\n".join(filter(None, lines)), fontsize=10.5)
     return figure
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from freqkit.report import figures, planes
-from freqkit.report.inline import chart, drawing, inline
+from freqkit.report.inline import chart, drawing
 
 HOSTILE = '</title><script>nothing.at.all</script>"\x1b[31m$\\frac{$'
 
@@ -87,13 +87,14 @@ def test_a_broad_chart_is_drawn_for_narrow_screens_too():
 
 
 def test_names_of_lines_do_not_meet():
-    figure = figures.new_figure(7, 3)
-    axis = figure.subplots()
-    for name, end in (("a", 1.0), ("b", 1.0), ("c", 0.99), ("d", 0.0)):
-        axis.plot([0, 1], [0.5, end], label=name)
-    axis.set_ylim(0, 1)
-    figures.name_lines(axis)
-    places = {e.text: float(e.get("y")) for e in elements(inline(figure, "words"), "text") if e.text in "abcd"}
+    def draw(axis):
+        for name, end in (("a", 1.0), ("b", 1.0), ("c", 0.99), ("d", 0.0)):
+            axis.plot([0, 1], [0.5, end], label=name)
+        axis.set_ylim(0, 1)
+        figures.name_lines(axis)
+
+    texts = elements(chart(draw, 7, 3, "words"), "text")
+    places = {e.text: float(e.get("y")) for e in texts if e.text in "abcd"}
     heights = sorted(places.values())
     assert len(places) == 4 and min(np.diff(heights)) > 11 and max(places, key=places.get) == "d"
 
