@@ -63,7 +63,7 @@ else
 endif
 
 # One or two files of every room; tests/test_package.py asks that none is forgotten.
-QUICK := test_structure.py ops/test_arguments.py ops/test_band_bank.py masks/test_mask_symmetry.py masks/test_mask_shapes.py \
+QUICK := test_structure.py ops/test_spectral_filter.py ops/test_band_bank.py masks/test_mask_symmetry.py masks/test_mask_shapes.py \
 models/test_normalisation.py data/test_image_set.py data/test_synthetic.py engine/test_scores.py engine/test_certain.py \
 engine/test_journal.py engine/test_run_directory.py search/test_gradient.py measures/test_band_stop.py measures/test_rates.py \
 training/test_observers.py results/test_files.py results/test_store.py report/test_html.py report/test_numbers.py \
