@@ -113,6 +113,13 @@ class Number:
     most: float
 
 
+class Row:
+    """A kind of value (see `fit`): a list of as many values as `kinds`, each of its own kind."""
+
+    def __init__(self, *kinds):
+        self.kinds = kinds
+
+
 COUNT = range(2**53)  # a kind of value: how many of something there are
 SECONDS = Number(0, 1e12)
 
@@ -262,9 +269,9 @@ def fit(value, kind, path, where=""):
 
     Args:
         kind: str, bool, int, float (any number), dict, list, None, or object (anything); a range or a `Number`, whole
-            numbers or numbers within it; a tuple of kinds, any of which will do; [kind], a list of such; {"name": kind,
-            "name?": kind}, an object with these names, the second of which may be missing; {str: kind}, an object of
-            any names.
+            numbers or numbers within it; a tuple of kinds, any of which will do; [kind], a list of such; a `Row`;
+            {"name": kind, "name?": kind}, an object with these names, the second of which may be missing; {str: kind},
+            an object of any names.
 
     Example:
         >>> fit({"a": [1, None]}, {"a": [(int, None)], "b?": str}, "x.json")
@@ -288,6 +295,9 @@ def fit(value, kind, path, where=""):
 
 
 def _is(value, kind):
+    if isinstance(kind, Row):
+        same = isinstance(value, list) and len(value) == len(kind.kinds)
+        return same and all(map(_is, value, kind.kinds))
     if isinstance(kind, tuple):
         return any(_is(value, one) for one in kind)
     if isinstance(kind, list):
@@ -339,6 +349,8 @@ def _words(kind):
         return f"a whole number in {kind.start}..{kind.stop - 1}"
     if isinstance(kind, Number):
         return f"a number in {kind.least:g}..{kind.most:g}"
+    if isinstance(kind, Row):
+        return f"a list of {', '.join(_words(one) for one in kind.kinds)}"
     return "null" if kind is None else _WORDS.get(type(kind) if isinstance(kind, (dict, list)) else kind, "a value")
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from freqkit.errors import UsageError
-from freqkit.files.reading import COUNT, SECONDS, Number, fit, read_json
+from freqkit.files.reading import COUNT, SECONDS, Number, Row, fit, read_json
 
 
 @contextmanager
@@ -246,7 +246,7 @@ MODEL = {
     "mean?": ([float], None), "std?": ([float], None), "doubts?": [str],
 }  # fmt: skip
 CLEAN = {
-    "correct": [COUNT], "called": [COUNT], "mostly": [list], "logits": _COUNTED, "still?": ([COUNT], None),
+    "correct": [COUNT], "called": [COUNT], "mostly": [Row(str, COUNT)], "logits": _COUNTED, "still?": ([COUNT], None),
     "classes?": [str], "counts?": [COUNT],
 }  # fmt: skip
 DATA = {
@@ -255,7 +255,7 @@ DATA = {
     "subset?": (dict, str, None), "seed?": _COUNTED, "resize?": _TEXT, "resized_side?": _COUNTED,
 }  # fmt: skip
 _IDENTITY = {
-    "search?": _TEXT, "preset?": _TEXT, "seed?": _COUNTED, "model?": MODEL, "data?": DATA, "stages?": (list, None),
+    "search?": _TEXT, "preset?": _TEXT, "seed?": _COUNTED, "model?": MODEL, "data?": DATA, "stages?": ([COUNT], None),
     "versions?": {str: _TEXT}, "recipe?": {"epochs?": _COUNTED}, "evaluation?": _TEXT, "base?": _TEXT,
 }  # fmt: skip
 _RANK = {"host?": _TEXT, "pid?": COUNT, "device?": _TEXT, "threads?": COUNT}
@@ -268,9 +268,9 @@ _RUN = {
     "forwards?": COUNT, "backwards?": COUNT, "forwards_total?": _COUNTED, "forwards_saved?": _COUNTED,
     "forwards_before?": COUNT, "seconds?": SECONDS, "seconds_in_model?": SECONDS, "session_began?": SECONDS,
     "sessions?": COUNT, "device?": _TEXT, "threads?": _COUNTED, "batch_size?": _COUNTED,
-    "batch_size_timings?": (dict, None), "best?": (_BEST, None), "ranks?": ([_RANK], None), "epochs_done?": COUNT,
-    "clean?": (CLEAN, None), "differs_from_published?": {str: {"here": object, "published": object}},
-    "notes?": ([str], None),
+    "batch_size_timings?": ({str: SECONDS}, None), "best?": (_BEST, None), "ranks?": ([_RANK], None),
+    "epochs_done?": COUNT, "clean?": (CLEAN, None), "notes?": ([str], None),
+    "differs_from_published?": {str: {"here": object, "published": object}},
 }  # fmt: skip
 _CLASS = {"images?": COUNT, **{f"{name}?": (Number(0, 1), None) for name in ("accuracy", "precision", "f1")}}
 _REPORT = ({"classes?": {str: _CLASS}}, None)
@@ -282,14 +282,15 @@ _EVALUATION = {
     "model?": _TEXT,
     "models?": {str: {"record?": (MODEL, None)}},
     "of_all_sessions?": {str: COUNT},
-    "failures?": list,
+    "failures?": [{str: str}],
+    "coverage?": {str: Number(0, 1)},
     "selected_on?": {str: COUNT},
     "identity?": {
         **_IDENTITY, "data?": object, "model?": object, "dfm?": object, "image_size?": (COUNT, [COUNT], None),
         "resize?": _TEXT,
         "sets?": [{"set": str, "condition": str, "images": COUNT, "classes": COUNT, "notes?": [str]}],
         "attacks?": [{"kind": str, "eps": float, "band": _TEXT}],
-        "generated?": [list],
+        "generated?": [Row(str, COUNT)],
     },
 }  # fmt: skip
 # What a single file of a measure says of where it comes from

@@ -9,7 +9,7 @@ from freqkit.report.provenance import duration, model_rows, provenance_rows
 from freqkit.report.svg import data_uri, number, percent, plane, plane_png
 from freqkit.report.words import clean_cautions, clean_rows, listed, weights_cautions
 from freqkit.search.figures import QUANTITIES, plot_comparison
-from freqkit.search.pages import METHODS
+from freqkit.search.plan import method_of
 
 CLASSES = 6  # of which the maps of the searchers stand beside each other
 
@@ -245,7 +245,7 @@ def _asked(facts, searchers, effort):
         ("Share of the bins to keep", percent(facts["coverage"], 1)),
         ("Seeds", f"{facts['seeds']}" + (f"; {facts['slow seeds']} of hfss, removal and greedy"
                                          if facts["slow seeds"] != facts["seeds"] else "")),
-        *((name, METHODS.get(name, name)) for name in searchers),
+        *((name, method_of(name)) for name in searchers),
     ]  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from freqkit.report.words import (
 )
 from freqkit.results.clean import CleanRates
 from freqkit.results.figures import search_curves
+from freqkit.search.plan import method_of
 
 
 @part(named("stage-1.safetensors"))
@@ -221,15 +222,6 @@ def _demo_readings(rows):
 
 
 DEMO_IMAGES = 250  # unseen images of each class in demonstrations that do not count them
-METHODS = {
-    "hfss": "hierarchical frequency shortcut search",
-    "learned": "masks learned by gradients",
-    "evolve": "evolution of masks, by answers alone",
-    "greedy": "greedy removal of frequencies",
-    "removal": "removal of one frequency after the other, ranked",
-    "gradient": "ranking by gradients, the most promising measured",
-    "learned-class-loss": "masks learned by gradients of the papers' class loss",
-}
 WORDS = {
     "candidates": "masks drawn per stage", "keep": "share of the cells kept", "top": "masks per class that go on",
     "risk": "risk to lose a true winner", "stopping": "when losing masks are stopped",
@@ -242,7 +234,7 @@ UNSHOWN = {"search", "model", "data", "versions", "memory", "device", "class_ind
 def settings_rows(identity):
     """What a search was asked, from the part of run.json that names everything its result depends on."""
     method = identity.get("search", "hfss")
-    rows = [("Method", METHODS.get(method, method))]
+    rows = [("Method", method_of(method))]
     for name, value in identity.items():
         unused = (name == "risk" and not value) or (name == "stopping" and value == "never")
         if name in UNSHOWN or value is None or isinstance(value, (bool, dict)) or unused:

@@ -4,6 +4,10 @@ import torch
 import torch.nn.functional as F
 
 from freqkit.errors import UsageError
+from freqkit.models import as_classifier
+from freqkit.models.normalisation import evaluating
+from freqkit.models.wrap import check_order
+from freqkit.results.confusion import Confusion
 
 
 def evaluate(model, images, *, batch_size=256, device=None, ranks=None):
@@ -31,6 +35,7 @@ def evaluate(model, images, *, batch_size=256, device=None, ranks=None):
         >>> report["images"], list(report["classes"])
         (8, ['C0', 'C1', 'C2', 'C3'])
     """
+    model = as_classifier(model, "evaluate", images)
     check_fit(model, images, "evaluate")
     confusion, loss = count(model, images, batch_size=batch_size, device=device, ranks=ranks)
     return {"loss": loss, **rates(confusion, images.classes)}
@@ -40,21 +45,16 @@ def evaluate(model, images, *, batch_size=256, device=None, ranks=None):
 def count(model, images, *, batch_size=256, device=None, ranks=None):
     """(confusion int64 [C, L], mean cross-entropy) of all images."""
     device = model._mean.device if device is None else torch.device(device)
-    was_training = model.training
-    model.eval()
     confusion = torch.zeros(len(images.classes), model.num_classes, dtype=torch.int64)
     loss = torch.zeros((), dtype=torch.float64)
     mine = range(len(images)) if ranks is None else ranks.share(range(len(images)))
-    try:
+    with evaluating(model):
         for start in range(mine.start, mine.stop, batch_size):
             part = slice(start, min(start + batch_size, mine.stop))
             labels = images.labels[part]
             logits = model(to_input(images.images[part], device)).float().cpu()
             loss += float(F.cross_entropy(logits, labels, reduction="sum"))
-            flat = labels * model.num_classes + logits.argmax(1)
-            confusion += torch.bincount(flat, minlength=confusion.numel()).view_as(confusion)
-    finally:
-        model.train(was_training)
+            confusion += Confusion.count(labels, logits.argmax(1), *confusion.shape)
     if ranks is not None and ranks.world > 1:
         both = [confusion.to(device), loss.to(device)]
         confusion, loss = (ranks.add_(value).cpu() for value in both)
@@ -63,28 +63,24 @@ def count(model, images, *, batch_size=256, device=None, ranks=None):
 
 def rates(confusion, classes):
     """Rates from counts [true][predicted], where class i is column i."""
-    per_class = {}
-    for i, name in enumerate(classes):
-        hits, actual, predicted = (
-            int(confusion[i, i]),
-            int(confusion[i].sum()),
-            int(confusion[:, i].sum()),
-        )
-        per_class[name] = {
-            "images": actual,
-            "accuracy": hits / actual if actual else None,
-            "precision": hits / predicted if predicted else None,
-            "f1": 2 * hits / (actual + predicted) if actual else None,
-        }
+    found = Confusion(confusion)
+    columns = [found.counts, found.tpr, found.precision, found.f1]
+    per_class = {
+        name: dict(zip(("images", "accuracy", "precision", "f1"), (_defined(v.item()) for v in line), strict=True))
+        for name, *line in zip(classes, *columns, strict=True)
+    }
     f1 = [entry["f1"] for entry in per_class.values() if entry["f1"] is not None]
-    total = int(confusion.sum())
     return {
-        "images": total,
-        "accuracy": int(confusion.diagonal().sum()) / total,
+        "images": int(confusion.sum()),
+        "accuracy": found.accuracy.item(),
         "macro_f1": sum(f1) / len(f1),
         "classes": per_class,
         "confusion": confusion.tolist(),
     }
+
+
+def _defined(value):
+    return None if value != value else value
 
 
 def to_input(images, device):
@@ -100,3 +96,4 @@ def check_fit(model, images, caller):
             f"{caller}: the model must have a logit for each class; "
             f"the images have {len(images.classes)} classes, the model {model.num_classes}."
         )
+    check_order(caller, model, images.classes, "load them with classes=model.class_names")

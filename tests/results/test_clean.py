@@ -8,6 +8,7 @@ from torch import nn
 
 from freqkit.data import synthetic
 from freqkit.engine import Journal
+from freqkit.errors import UsageError
 from freqkit.masks import DfmFile
 from freqkit.measures import band_stop, rates
 from freqkit.models import Classifier, load_model
@@ -197,3 +198,20 @@ def test_labels_fewer_than_logits(images):
     model = Classifier(network, mean=(0.5,) * 3, std=(0.25,) * 3, num_classes=50)
     result = removal(model, images, patch=16, batch_size=8, class_index=[3, 30, 7, 9])
     assert result.clean.chance == 1 / 50 and result.clean.logits == 50
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"called": [1]}, "clean.called must hold one of each of the 2 classes; got 1"),
+        ({"mostly": []}, "clean.mostly must hold one"),
+        ({"still": [1, 1, 1]}, "clean.still must hold one"),
+        ({"correct": [9, 0]}, "more images as recognised than there are"),
+        ({"still": [0, 2]}, "more images as recognised"),
+    ],
+)
+def test_a_record_that_does_not_fit_its_classes(change, words):
+    record = {"correct": [2, 1], "called": [3, 1], "mostly": [["a", 2], ["b", 1]], "logits": 2, "still": [1, 1]}
+    assert CleanRates.of_record({"clean": record}, ["a", "b"], [2, 2]).correct.tolist() == [2, 1]
+    with pytest.raises(UsageError, match=words):
+        CleanRates.of_record({"clean": {**record, **change}}, ["a", "b"], [2, 2])

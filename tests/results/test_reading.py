@@ -16,8 +16,9 @@ import pytest
 import torch
 
 from freqkit.errors import MissingFile, UsageError, stopped_by_sigterm, torchrun
+from freqkit.files import whole
 from freqkit.files.pickles import load_plain
-from freqkit.files.reading import fit, parse_json, read_csv, read_json, read_text, read_yaml, shown
+from freqkit.files.reading import Row, fit, parse_json, read_csv, read_json, read_text, read_yaml, shown
 from freqkit.files.whole import atomic_write
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 12\n"
@@ -71,9 +72,35 @@ def test_kinds():
         (7, range(5), r"in 0\.\.4"),
         ({"a": 1}, {str: str}, "a must be a text"),
         ({}, {"a": str}, "a is missing"),
+        ([["a", {}]], [Row(str, int)], r"\[0\] must be a list of a text, a whole number"),
+        ([["a"]], [Row(str, int)], "must be a list of"),
+        ("ab", (Row(str, str), None), "must be a list of a text, a text or null"),
     ):
         with pytest.raises(UsageError, match=words):
             fit(value, kind, "f")
+
+
+def test_no_kind_of_a_run_is_left_open():
+    """A list or an object of anything passes, and a page stumbles over what is in it."""
+
+    def loose(kind, where):
+        if kind in (list, dict) or isinstance(kind, list | tuple):
+            if kind in (list, dict):
+                yield where
+            else:
+                for one in kind:
+                    yield from loose(one, where)
+        elif isinstance(kind, Row):
+            for one in kind.kinds:
+                yield from loose(one, where)
+        elif isinstance(kind, dict):
+            for name, one in kind.items():
+                yield from loose(one, f"{where} {name}".strip() if isinstance(name, str) else where)
+
+    kinds = {"run": whole._RUN, "training": whole._TRAINING, "evaluation": whole._EVALUATION, "file": whole.RECORD}
+    found = {place.split(" ", 1)[1] for name, kind in kinds.items() for place in loose(kind, name)}
+    # what stands in "subset" is shown as it is, name by name
+    assert {place for place in found if not place.endswith("subset?")} == set()
 
 
 def test_nothing_of_a_file_steers_the_terminal_or_is_looked_into():

@@ -2,12 +2,11 @@
 best through their maps."""
 
 import math
-import re
 from pathlib import Path
 
 from freqkit.errors import UsageError
 from freqkit.files.whole import slug
-from freqkit.measures.evaluation.readings import base_of
+from freqkit.models import as_classifier
 from freqkit.report import figures
 from freqkit.text import shorten
 
@@ -54,13 +53,10 @@ def plot_groups(result, ax=None, *, model=None, of=None):
         UsageError: the result has no groups (no maps, no in-distribution set), or none of that name.
     """
     model = _model(result, model)
-    panels = {}
-    for row in result.rows:
-        match = re.fullmatch(r"(filtered )?AvgTPR (shortcut|other)@([\d.]+)", row["metric"])
-        if match and row["model"] == model and ", " + "200 logits of" not in row["condition"]:
-            lines = panels.setdefault((row["set"], row["condition"]), {})
-            point = (float(match[3]), _number(row["value"]), row["n"])
-            lines.setdefault((match[2], bool(match[1])), []).append(point)
+    panels = {
+        place: {key: [(t, _number(value), n) for t, value, n in points] for key, points in lines.items()}
+        for place, lines in result.groups(model, others=False).items()
+    }
     if not panels:
         raise UsageError(f"plot_groups: there are no groups of {model!r}: they need maps and an in-distribution set.")
     classes = max(p[2] for lines in panels.values() for points in lines.values() for p in points) or 1
@@ -135,11 +131,11 @@ def plot_corruptions(result, model=None):
     """
     model = _model(result, model)
     errors = {}
-    for row in result.rows:
-        match = re.fullmatch(r"(\w+)/([1-5])", row["condition"])
-        if match and row["model"] == model and row["class"] == "" and row["metric"] in ("top-1", "filtered top-1"):
-            own = errors.setdefault(row["set"], {}).setdefault(match[1], {})
-            own.setdefault(row["metric"], []).append(1 - _number(row["value"]))
+    for row in result.rows():
+        corrupted = row["severity"] and row["part"] is None
+        if corrupted and row["model"] == model and row["class"] == "" and row["metric"] == "top-1":
+            own = errors.setdefault(row["set"], {}).setdefault(row["condition"], {})
+            own.setdefault("filtered top-1" if row["filter"] else "top-1", []).append(1 - _number(row["value"]))
     if not errors:
         raise UsageError(f"plot_corruptions: the result of {model!r} holds no corrupted set.")
     bars = sum(map(len, errors.values()))
@@ -177,15 +173,14 @@ def plot_scatter(result, model=None, *, named=5):
     Args, returns, raises: see `plot_groups`; UsageError when there is nothing to compare.
     """
     model = _model(result, model)
-    base = base_of(result)
-    base = base if base[0] else _first(result, model)
+    base = result.base if result.base[0] else _first(result, model)
     rates = {
         metric: result.rates(metric, model=model, set=base[0], condition=base[1]) for metric in ("TPR", "filtered TPR")
     }
     others = {}
-    for row in result.rows:
+    for row, fields in zip(result.rows, result.rows(), strict=True):
         if row["model"] == model and row["class"] and row["metric"] == "TPR" and (row["set"], row["condition"]) != base:
-            if "logits" not in row["condition"]:
+            if fields["part"] is None:
                 others.setdefault(row["class"], []).append(_number(row["value"]))
     pairs = []
     if rates["filtered TPR"]:
@@ -250,10 +245,12 @@ def plot_gallery(result, model, test_set, dfm, *, preprocessing, name=None, coun
         A matplotlib Figure.
     """
     from freqkit.data import ImageSet
-    from freqkit.data.published_sets import Reader, class_list
+    from freqkit.data.class_lists import class_list
+    from freqkit.data.test_set import Reader
     from freqkit.engine.examples import examples_of
     from freqkit.report.examples import filtered_examples
 
+    model = as_classifier(model, "plot_gallery")
     rates = result.rates(
         "filtered TPR", model=_model(result, name), set=test_set.name, condition=test_set.condition or "all"
     )

@@ -6,7 +6,7 @@ import re
 
 from freqkit.engine.attacks import Attack
 from freqkit.measures.evaluation.figures import keys, plot_panel
-from freqkit.measures.evaluation.readings import base_of, readings_of_evaluation
+from freqkit.measures.evaluation.readings import readings_of_evaluation
 from freqkit.report import figures
 from freqkit.report.blocks import Cell, Panels, Part, Section, Table
 from freqkit.report.inline import chart, drawing
@@ -44,7 +44,7 @@ def evaluation_part(path, record):
             sentences.append(f"{_brief(model)} names {_share(best)} of the images rightly on {_where(_place(best))}"
                              + (f", {_share(worst)} on {_where(_place(worst))}, its worst."
                                 if worst is not best else "."))  # fmt: skip
-    groups = _groups(result, models[0]) if models else {}
+    groups = result.groups(models[0]) if models else {}
     pairs = []
     for place, lines in groups.items():
         two = [dict((t, (value, n)) for t, value, n in lines.get((kind, False), [])).get(0.5, (None, 0))
@@ -54,7 +54,7 @@ def evaluation_part(path, record):
     rated = {model: readings_of_evaluation(result, model) for model in models[:TABLES]}
     rated = {model: found for model, found in rated.items() if found}
     for model, found in rated.items():
-        sentences += _shortcuts(model, found, base_of(result), len(rated) > 1)
+        sentences += _shortcuts(model, found, result.base, len(rated) > 1)
     if pairs:
         _, (_, count), (_, others) = pairs[0]
         sentences.append(
@@ -79,7 +79,7 @@ def evaluation_part(path, record):
                         "One line per test set and condition, one column per model; in brackets 95% intervals.",
                         key="accuracy")]  # fmt: skip
     for model, found in rated.items():
-        sections.append(_classes(result, model, found, base_of(result), "classes" if not len(rated) > 1 else
+        sections.append(_classes(result, model, found, result.base, "classes" if not len(rated) > 1 else
                                  f"classes-{list(rated).index(model)}"))  # fmt: skip
     if groups:
         count = max(n for lines in groups.values() for points in lines.values() for *_, n in points) or 1
@@ -225,18 +225,6 @@ def _versions(record):
 def _where(place):
     name, condition = place
     return name if condition in ("all", "") else f"{name}, {condition}"
-
-
-def _groups(result, model):
-    """(set, condition) -> (group, filtered) -> sorted list of (t, mean TPR, classes)."""
-    found = {}
-    for row in result.rows:
-        match = re.fullmatch(r"(filtered )?AvgTPR (shortcut|other)@([\d.]+)", row["metric"])
-        if match and row["model"] == model:
-            lines = found.setdefault((row["set"], row["condition"]), {})
-            lines.setdefault((match[2], bool(match[1])), []).append((float(match[3]), row["value"], row["n"]))
-    return {place: {key: sorted(points, key=lambda p: p[0]) for key, points in lines.items()}
-            for place, lines in found.items()}  # fmt: skip
 
 
 def _panel(place, lines, count):
