@@ -151,13 +151,15 @@ class Running(Options):
 def flat(*groups: type[Options]) -> Callable:
     """A decorator that gives `function(model, ..., *, own, scoring, ...)` the fields of `groups` as flat keywords.
 
-    The function is written with one positional parameter for each group behind its own; it is called with the fields as
-    keywords, which its signature, `help` and editors show. What the fields say is added to the docstring under Args.
+    The function is written with one positional parameter for each group behind its own; keywords that only it has, and
+    `**more`, stay as they are. It is called with the fields as keywords, which its signature, `help` and editors show.
+    What the fields say is added to the docstring under Args.
     """
 
     def wrap(function):
-        own = list(inspect.signature(function).parameters.values())
-        heads, name = own[: len(own) - len(groups)], function.__name__
+        own, name = list(inspect.signature(function).parameters.values()), function.__name__
+        plain = [one for one in own if one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+        heads, behind = plain[: len(plain) - len(groups)], own[len(plain) :]
         keywords = [
             inspect.Parameter(
                 field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=_hints(group)[field.name]
@@ -165,7 +167,9 @@ def flat(*groups: type[Options]) -> Callable:
             for group in groups
             for field in dataclasses.fields(group)
         ]
-        signature = inspect.Signature([*heads, *keywords])
+        signature = inspect.Signature(sorted([*heads, *behind, *keywords], key=lambda one: one.kind))
+        named = [one.name for one in behind if one.kind is inspect.Parameter.KEYWORD_ONLY]
+        more = [one.name for one in behind if one.kind is inspect.Parameter.VAR_KEYWORD]
 
         @functools.wraps(function)
         def call(*args, **values):
@@ -178,7 +182,10 @@ def flat(*groups: type[Options]) -> Callable:
                 group.of(name, **{field.name: given.arguments[field.name] for field in dataclasses.fields(group)})
                 for group in groups
             ]
-            return function(*(given.arguments[head.name] for head in heads), *chosen)
+            rest = {name: given.arguments[name] for name in named}
+            for name_of_rest in more:
+                rest.update(given.arguments[name_of_rest])
+            return function(*(given.arguments[head.name] for head in heads), *chosen, **rest)
 
         call.__signature__ = signature
         call.groups = groups
