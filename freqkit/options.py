@@ -217,6 +217,7 @@ def flat(function: Callable | None = None, *, owner: str | None = None) -> Calla
 
     Parameters that are annotated as `Options` are filled with checked ones, made of the keywords that the function is
     called with, which its signature, `help` and editors show. What the fields say is added to the docstring under Args.
+    All other parameters, and `**more`, stay as they are.
 
     Args:
         owner: the name in its errors; None: the function's.
@@ -243,9 +244,7 @@ def flat(function: Callable | None = None, *, owner: str | None = None) -> Calla
         for group in groups.values()
         for field in dataclasses.fields(group)
     ]
-    own = [one for one in others if one.kind is inspect.Parameter.KEYWORD_ONLY]
-    heads = [one for one in others if one not in own]
-    signature = written.replace(parameters=[*heads, *keywords, *own])
+    signature = written.replace(parameters=sorted([*others, *keywords], key=lambda one: one.kind))
 
     @functools.wraps(function)
     def call(*args, **values):
@@ -259,7 +258,9 @@ def flat(function: Callable | None = None, *, owner: str | None = None) -> Calla
             name: group.of(owner or function.__name__, **{f.name: given[f.name] for f in dataclasses.fields(group)})
             for name, group in groups.items()
         }
-        return function(**{one.name: given[one.name] for one in others}, **options)
+        rest = {one.name: given[one.name] for one in others if one.kind is not inspect.Parameter.VAR_KEYWORD}
+        more = (given[one.name] for one in others if one.kind is inspect.Parameter.VAR_KEYWORD)
+        return function(**rest, **options, **next(more, {}))
 
     made: Any = call
     made.__signature__ = signature

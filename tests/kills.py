@@ -386,9 +386,9 @@ class Killer:
         """Begin, or go on, and kill; whether it was still at work."""
         how = self.chance.choice(["clock", "clock", "file", "cut", "TERM", "INT"])
         by_file = how in ("file", "cut")
-        at = self.chance.randint(1, self.events) if by_file else 0
         record = where / "out" / "run" / "run.json"
         before = record.read_bytes() if record.exists() else None
+        at = self.chance.randint(1, self.events) if by_file else 0
         children = start(self.case, where, self.shared, self.case.again or (), at, how == "cut")
         if not by_file:
             time.sleep(self.chance.uniform(0, self.took))

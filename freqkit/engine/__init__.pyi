@@ -5,6 +5,8 @@ from freqkit.ops.spectral_filter import BitMasks
 from typing import Any
 import torch
 import torch.nn.modules.module
+from freqkit.engine.attacks import Attack as Attack
+from freqkit.engine.attacks import Attacked as Attacked
 from freqkit.engine.projection import Costs as Costs
 from freqkit.errors import Interrupted as Interrupted
 from freqkit.engine.journal import Journal as Journal
@@ -16,11 +18,29 @@ from freqkit.engine.progress import Silent as Silent
 from freqkit.engine.projection import project as project
 from freqkit.engine.run_directory import status as status
 
+def attack(
+    network: torch.nn.modules.module.Module,
+    pixels: torch.Tensor,
+    targets: torch.Tensor,
+    spec: Attack,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    answers: torch.Tensor,
+    keys: Sequence[str],
+    masks: torch.Tensor | None = None,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    batch_size: int = 64,
+) -> Attacked: ...
+
 def score(
     model: torch.nn.modules.module.Module,
     images: ImageSet,
     masks: BitMasks | torch.Tensor,
     *,
+    reduction: str = 'class-mean',
+    published_batch_size: int | None = None,
+    progress: Progress | None = None,
     domain: str = 'normalised',
     class_index: Sequence[int] | torch.Tensor | None = None,
     batch_size: int | str = 'auto',
@@ -29,8 +49,5 @@ def score(
     memory: int = 1073741824,
     form: str = 'auto',
     spectra: str = 'float32',
-    reduction: str = 'class-mean',
-    published_batch_size: int | None = None,
-    progress: Progress | None = None,
 ) -> Scores: ...
 

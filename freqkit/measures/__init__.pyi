@@ -14,6 +14,7 @@ from typing import Literal
 import os
 import pathlib
 import torch
+import torch.nn.modules.module
 from freqkit.measures.adcs import AdcsResult as AdcsResult
 from freqkit.engine.attacks import Attack as Attack
 from freqkit.engine.attacks import Attacked as Attacked
@@ -23,7 +24,6 @@ from freqkit.measures.evaluation.result import EvaluationResult as EvaluationRes
 from freqkit.measures.rates import RatesResult as RatesResult
 from freqkit.measures.recovery import Recovery as Recovery
 from freqkit.measures.selection import SelectedOnTestSet as SelectedOnTestSet
-from freqkit.engine.attacks import attack as attack
 from freqkit.measures.evaluation.groups import curves as curves
 from freqkit.measures.evaluation.groups import mean_corruption_error as mean_corruption_error
 from freqkit.statistics import newcombe as newcombe
@@ -33,6 +33,7 @@ from freqkit.statistics import wilson as wilson
 def adcs(
     images: ImageSet | Iterable[tuple[torch.Tensor, torch.Tensor]],
     *,
+    progress: Progress | None = None,
     classes: Sequence[str] | None = None,
     preset: Literal['default', 'iccv2023'] = 'default',
     channel: Literal['grey', 'mean', 'per'] = 'grey',
@@ -40,13 +41,28 @@ def adcs(
     std: Sequence[float] | None = None,
     dtype: torch.dtype = torch.float32,
     batch_size: int = 64,
-    progress: Progress | None = None,
 ) -> AdcsResult: ...
+
+def attack(
+    network: torch.nn.modules.module.Module,
+    pixels: torch.Tensor,
+    targets: torch.Tensor,
+    spec: Attack,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    answers: torch.Tensor,
+    keys: Sequence[str],
+    masks: torch.Tensor | None = None,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    batch_size: int = 64,
+) -> Attacked: ...
 
 def band_stop(
     model: Classifier,
     images: ImageSet,
     *,
+    progress: Progress | None = None,
     edges: Sequence[float] | None = None,
     remove: int | Sequence[Sequence[int]] = 2,
     keep_dc: bool = True,
@@ -58,7 +74,6 @@ def band_stop(
     memory: int = 1073741824,
     form: str = 'auto',
     spectra: str = 'float32',
-    progress: Progress | None = None,
 ) -> BandStopResult: ...
 
 def evaluate(
@@ -66,6 +81,9 @@ def evaluate(
     sets: Sequence[TestSet],
     dfm: DfmFile | str | pathlib.Path | None = None,
     *,
+    device: str | torch.device | None = None,
+    workers: int | None = None,
+    failures: Sequence[dict] = (),
     attacks: Sequence[Attack] = (),
     generated: Sequence[tuple[str, int]] = (),
     base: str | None = None,
@@ -86,9 +104,6 @@ def evaluate(
     resume: bool = False,
     overwrite: bool = False,
     progress: Any = None,
-    device: str | torch.device | None = None,
-    workers: int | None = None,
-    failures: Sequence[dict] = (),
 ) -> EvaluationResult: ...
 
 def rates(
@@ -96,6 +111,7 @@ def rates(
     images: ImageSet,
     dfm: DfmFile | SearchResult | RemovalResult | str | pathlib.Path,
     *,
+    progress: Progress | None = None,
     interval: Literal['wilson', 'bootstrap'] = 'wilson',
     confidence: float = 0.95,
     resamples: int = 2000,
@@ -109,6 +125,5 @@ def rates(
     memory: int = 1073741824,
     form: str = 'auto',
     spectra: str = 'float32',
-    progress: Progress | None = None,
 ) -> RatesResult: ...
 

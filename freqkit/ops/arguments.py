@@ -19,6 +19,7 @@ _KINDS = {"average": 2, "hermitian": 3}  # the native mask kinds; 0 is a full de
 _LAYOUTS = (None, torch.contiguous_format, torch.channels_last)
 _MOST_SIDE = 1 << 24  # positions in a row are 32-bit numbers
 _MOST_BYTES = 1 << 47  # what a process can address
+MOST_NUMBERS = _MOST_BYTES // 16  # of images to be transformed
 
 
 def whole(value):
@@ -297,6 +298,12 @@ def apart(out, name, tensor):
     )
     if _touches(tensor.data_ptr(), steps, item, first, end):
         raise ValueError(f"spectral_filter: out must not share memory with {name}.")
+
+
+def far(out, tensor):
+    """Whether plain tensors without gaps lie apart; False also where only a closer look (`apart`) can tell."""
+    first, at = out.data_ptr(), tensor.data_ptr()
+    return tensor.is_contiguous() and (at >= first + out.nbytes or first >= at + tensor.nbytes)
 
 
 def _touches(at, steps, item, first, end):

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from small_world import Images, Listener, Small, Watcher, random_masks
 from torch import nn
 
 from freqkit.engine import Scorer, forward, score
@@ -15,6 +14,7 @@ from freqkit.engine.batches import tiling
 from freqkit.errors import UsageError
 from freqkit.masks import pack
 from freqkit.ops import BitMasks
+from tests.engine.small_world import Images, Listener, Small, Watcher, random_masks
 
 
 def plain(model, images, masks, domain="normalised", class_index=None):

@@ -343,8 +343,7 @@ def formats(root):
 
 def _data_formats(root):
     """Formats of image sets and lists; their samples are made when they are first asked for."""
-    sys.path.insert(0, str(Path(__file__).parent))
-    from data_formats import FORMATS
+    from tests.fuzz.data_formats import FORMATS
 
     found = {}
     for name, (write, read) in FORMATS.items():

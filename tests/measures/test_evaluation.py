@@ -6,7 +6,6 @@ import warnings
 
 import pytest
 import torch
-from oracle import SIDE, Oracle, no_mean, oracle, put
 
 from freqkit.data import class_list, load_images, open_sets
 from freqkit.engine import Silent
@@ -16,6 +15,7 @@ from freqkit.masks import DfmFile, dfm_of_run, save_dfm
 from freqkit.measures import Attack, SelectedOnTestSet, evaluate
 from freqkit.measures.evaluation import parse_on
 from freqkit.models import Classifier
+from tests.measures.oracle import SIDE, Oracle, no_mean, oracle, put
 
 WNIDS = class_list("imagenet")
 ROBUST = class_list("imagenet-r")

@@ -3,9 +3,8 @@
 import pytest
 
 from freqkit.report import write_report
-
-from .browser import CHROMIUM, Browser
-from .conftest import made_up
+from tests.report.browser import CHROMIUM, Browser
+from tests.report.conftest import made_up
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)")
 

@@ -297,8 +297,7 @@ def test_no_text_of_a_figure_is_parsed(tmp_path, settings, own):
     from matplotlib.figure import Figure
 
     from freqkit.masks import DfmFile
-
-    from .gallery import Case, measured
+    from tests.report.gallery import Case, measured
 
     case = Case(tmp_path, len(HOSTILE), names=HOSTILE)
     dfm = DfmFile(case.maps(), HOSTILE)
@@ -324,8 +323,7 @@ def test_no_text_of_a_figure_is_parsed(tmp_path, settings, own):
 
 def test_a_summary_says_which_maps_it_shows(tmp_path, monkeypatch):
     from freqkit.report import summary
-
-    from .gallery import Case, searched
+    from tests.report.gallery import Case, searched
 
     searched(Case(tmp_path / "run", 10, names=[f"c{i}" for i in range(10)]), "learned")
     seen = []

@@ -13,8 +13,7 @@ from freqkit.errors import UsageError
 from freqkit.report import write_comparison, write_report
 from freqkit.report.readings import readings
 from freqkit.report.svg import Axes, percent, plane_png
-
-from .conftest import AWKWARD, made_up
+from tests.report.conftest import AWKWARD, made_up
 
 
 class Page(HTMLParser):

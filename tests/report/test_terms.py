@@ -34,7 +34,7 @@ def columns():
     from freqkit.measures.adcs import AdcsResult
     from freqkit.measures.evaluation.doctor import Finding
     from freqkit.results import removal_result, search_result, store
-    from freqkit.training.train import HISTORY
+    from freqkit.training.schedules import HISTORY
 
     flat = AdcsResult(torch.ones(2, 8, 8, dtype=torch.int16), ["a", "b"], torch.ones(2), {})
     measures = [module_of(MEASURES, name) for name in MEASURES]

@@ -23,8 +23,8 @@ from freqkit.cli.app import guarded
 from freqkit.data import synthetic
 from freqkit.engine import ranks, status
 from freqkit.measures import adcs
-from freqkit.models import Classifier
 from freqkit.search import evolve, gradient, greedy, hfss, learned, removal
+from tests.tiny import tiny_model
 
 LINEAGES = ("classes.csv", "dfm.safetensors", "stage-1.safetensors")
 HFSS = ("classes.csv", "dfm.safetensors", "stage-1.safetensors", "stage-2.safetensors")
@@ -47,13 +47,7 @@ class Slow(torch.nn.Module):
 
 
 def model(**slow):
-    torch.manual_seed(0)
-    network = torch.nn.Sequential(
-        Slow(**slow), torch.nn.Conv2d(3, 6, 5, stride=3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(600, 4)
-    )
-    with torch.no_grad():  # untrained, it has nearly the same loss under all masks
-        network[-1].weight *= 30
-    return Classifier(network, mean=(0.5,) * 3, std=(0.2,) * 3, num_classes=4)
+    return tiny_model(Slow(**slow), scale=30)
 
 
 def searching(out, *, risk=0.0, stopping="never", resume=False, **slow):

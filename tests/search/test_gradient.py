@@ -10,17 +10,11 @@ from freqkit.data import synthetic
 from freqkit.engine import Silent
 from freqkit.errors import UsageError
 from freqkit.masks import effective, uncentred
-from freqkit.models import load_model
 from freqkit.options import Scoring
 from freqkit.results import RemovalResult
 from freqkit.search import removal, removal_masks
 from freqkit.search.gradient import estimate_removal, gradient, ranking
 from freqkit.search.run import SearchRun
-
-
-@pytest.fixture(scope="module")
-def model():
-    return load_model("small_convnet", num_classes=4, seed=3)
 
 
 @pytest.fixture(scope="module")

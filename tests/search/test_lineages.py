@@ -22,11 +22,6 @@ from freqkit.training import train
 
 
 @pytest.fixture(scope="module")
-def model():
-    return load_model("small_convnet", num_classes=4, seed=3)
-
-
-@pytest.fixture(scope="module")
 def images():
     return synthetic(1, images_per_class=4, size=16).subset([7, 0, 15, 1, 5, 10, 2, 12, 11, 3, 4, 13])
 

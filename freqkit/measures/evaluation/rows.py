@@ -266,6 +266,7 @@ class Counts:
             if cross_name(k) not in self.answers:
                 continue
             answers, keep = self._kept(cross_name(k), scoring, of_round)
+            keep &= self._kept("clean", scoring, self.labels)[1]  # an image of no scored class has no right answer
             answers, through = answers[keep], of_round[keep]
             found = [sum(both) for both in zip(found, self.tally(through[answers == through], through), strict=True)]
         return found
