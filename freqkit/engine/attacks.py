@@ -462,7 +462,7 @@ def _foreign(network, pixels, targets, spec, mean, std, answers, bounds, batch_s
     result = Attacked(answers.clone(), pixels.clone(), 0, 0, math.nan)
     todo = (answers == targets).nonzero().flatten()
     radius = spec.radius
-    for some in todo.split(own.batch_size):
+    for some in todo.split(batch_size):
         x, y = pixels[some], targets[some]
         if spec.kind == "autoattack":
             images = _autoattack(network, x, y, spec, batch_size)
