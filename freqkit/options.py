@@ -39,7 +39,7 @@ class Rule:
         help: what --help says in place of `says`.
         metavar: how --help shows the value.
         kind: how the flag is written, a name in `freqkit.cli.values.KINDS`, where type and bounds do not say it.
-        usual: the flag's default, where that of the field is None.
+        usual: the flag's default, where it is another than the field's, or written otherwise.
         switch: (name, value) of a flag without a value that sets the field to `value`.
     """
 
@@ -169,7 +169,9 @@ def _in_words(name, rule, real):
 class Scoring(Options):
     """How a model is asked; what `freqkit.engine.score` says of each holds everywhere."""
 
-    domain: str = option("normalised", "where filters act: the normalised tensor, or pixels in [0, 1]")
+    domain: str = option(
+        "normalised", "where filters act: the normalised tensor, or pixels in [0, 1]", choices=("normalised", "pixels")
+    )
     class_index: Sequence[int] | torch.Tensor | None = option(
         None, "the logit of each class of the images; None: in their order"
     )
@@ -182,12 +184,17 @@ class Scoring(Options):
     memory: int = option(
         1 << 30, "bytes that kept spectra may take; beyond, they are computed anew for every use, and one block of "
         "images is held alone, which changes how images are cut into tiles, and so last bits", least=1,
-        must="a positive number of bytes",
+        must="a positive number of bytes", kind="size", metavar="SIZE", usual="1GiB",
+        help="what kept spectra may take; when they need more, they are computed anew for every use",
     )  # fmt: skip
     form: str = option(
-        "auto", "the network as it is (eager), with batch norms folded, or compiled; auto compiles for long runs"
-    )
-    spectra: str = option("float32", "how spectra are kept; float16 takes half the memory")
+        "auto", "the network as it is (eager), with batch norms folded, or compiled; auto compiles for long runs",
+        choices=("auto", "eager", "folded", "compiled"),
+    )  # fmt: skip
+    spectra: str = option(
+        "float32", "how spectra are kept; float16 takes half the memory and 11 bits of every coefficient",
+        choices=("float32", "float16"),
+    )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@ from collections.abc import Sequence
 from freqkit.data.image_set import ImageSet
 from freqkit.ops.spectral_filter import BitMasks
 from typing import Any
+from typing import Literal
 import torch
 import torch.nn.modules.module
 from freqkit.engine.attacks import Attack as Attack
@@ -41,13 +42,13 @@ def score(
     reduction: str = 'class-mean',
     published_batch_size: int | None = None,
     progress: Progress | None = None,
-    domain: str = 'normalised',
+    domain: Literal['normalised', 'pixels'] = 'normalised',
     class_index: Sequence[int] | torch.Tensor | None = None,
     batch_size: int | str = 'auto',
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     memory: int = 1073741824,
-    form: str = 'auto',
-    spectra: str = 'float32',
+    form: Literal['auto', 'eager', 'folded', 'compiled'] = 'auto',
+    spectra: Literal['float32', 'float16'] = 'float32',
 ) -> Scores: ...
 

@@ -66,14 +66,14 @@ def band_stop(
     edges: Sequence[float] | None = None,
     remove: int | Sequence[Sequence[int]] = 2,
     keep_dc: bool = True,
-    domain: str = 'normalised',
+    domain: Literal['normalised', 'pixels'] = 'normalised',
     class_index: Sequence[int] | torch.Tensor | None = None,
     batch_size: int | str = 'auto',
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     memory: int = 1073741824,
-    form: str = 'auto',
-    spectra: str = 'float32',
+    form: Literal['auto', 'eager', 'folded', 'compiled'] = 'auto',
+    spectra: Literal['float32', 'float16'] = 'float32',
 ) -> BandStopResult: ...
 
 def evaluate(
@@ -117,13 +117,13 @@ def rates(
     resamples: int = 2000,
     seed: int = 0,
     confusion: Literal['auto', True, False] = 'auto',
-    domain: str = 'normalised',
+    domain: Literal['normalised', 'pixels'] = 'normalised',
     class_index: Sequence[int] | torch.Tensor | None = None,
     batch_size: int | str = 'auto',
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     memory: int = 1073741824,
-    form: str = 'auto',
-    spectra: str = 'float32',
+    form: Literal['auto', 'eager', 'folded', 'compiled'] = 'auto',
+    spectra: Literal['float32', 'float16'] = 'float32',
 ) -> RatesResult: ...
 
