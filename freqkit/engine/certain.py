@@ -21,6 +21,7 @@ import torch
 
 from freqkit.engine import racing, ranks
 from freqkit.engine.batches import BATCHES_PER_TILE, sums
+from freqkit.engine.stimuli import filtered
 from freqkit.masks.bits import pick
 
 FIRST_LOOK = 12  # images, or a quarter of the class's: before there is a bound
@@ -238,7 +239,8 @@ def _pairs(scorer, masks, some, images, weights):
         labels, names = scorer.labels[where], masks.names[who.numpy()]
         rows = next(rows for rows in _ladder(scorer.tiling) if rows >= len(who))
         with scorer.forward.padded(None if scorer.pairs_limit else rows):
-            loss, answers = scorer.predict(chosen, scorer.spectra.of(where), labels, names, where, size, "each")
+            shown = filtered(chosen, scorer.spectra.of(where), "each")
+            loss, answers = scorer.predict(shown, labels, names, where, size)
         losses.append(loss[0] if weights is None else loss[0] * weights[where.numpy()])
         right.append((answers[0] == scorer.class_index[labels]).numpy())
     return {"loss": np.concatenate(losses), "correct": np.concatenate(right)}

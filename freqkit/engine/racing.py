@@ -21,6 +21,7 @@ import torch
 
 from freqkit.engine import ranks
 from freqkit.engine.batches import sums, tiling
+from freqkit.engine.stimuli import filtered
 from freqkit.masks.bits import pick
 
 FIRST_LOOK = 24  # below this, means of losses are too far from normal
@@ -259,8 +260,8 @@ def _tile(scorer, masks, heat, low, high, begin, end, size):
     """Some masks, images of one class: float32 losses [k, b], their sums, correct answers [k]."""
     some, members = heat.alive[low:high], heat.members[begin:end]
     chosen = pick(masks.masks, torch.from_numpy(some), scorer.forward.device)
-    spectra, labels = scorer.spectra.again(members), scorer.labels[members]
-    loss, answers = scorer.predict(chosen, spectra, labels, masks.names[some], members, size)
+    shown = filtered(chosen, scorer.spectra.again(members))
+    loss, answers = scorer.predict(shown, scorer.labels[members], masks.names[some], members, size)
     return {
         "each": loss.astype(np.float32),
         "loss": sums(np.zeros(len(members), np.int64), loss, 1, np.float64)[:, 0],

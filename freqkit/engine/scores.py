@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,14 +11,19 @@ import torch.nn.functional as F
 
 from freqkit.data import ImageSet
 from freqkit.engine import certain, racing, ranks
+from freqkit.engine.accumulators import Accumulator, Outputs
 from freqkit.engine.batches import calibrate, sums, tiling
 from freqkit.engine.forward import Forward
+from freqkit.engine.journal import Journal
 from freqkit.engine.progress import Progress, Silent
 from freqkit.engine.spectra import Spectra
+from freqkit.engine.stimuli import Filter, Stimulus, filtered
 from freqkit.errors import UsageError
 from freqkit.masks import select, unique
 from freqkit.masks.bits import pick
-from freqkit.ops import BitMasks, spectral_filter
+from freqkit.models import as_classifier
+from freqkit.models.wrap import BY_NAME, check_order
+from freqkit.ops import BitMasks
 from freqkit.options import Scoring, flat
 from freqkit.results import Scores
 
@@ -48,9 +54,9 @@ class Call(NamedTuple):
     journal: Any
     check: Any
 
-    def share(self, tiles, compute, layout):
+    def share(self, tiles, compute, layout, counted=False):
         """See `freqkit.engine.ranks.share`."""
-        how = {"journal": self.journal, "progress": self.progress, "check": self.check}
+        how = {"journal": self.journal, "progress": self.progress, "check": self.check, "counted": counted}
         return ranks.share(tiles, compute, layout=layout, **how)
 
 
@@ -97,6 +103,9 @@ class Scorer:
                 f"score: labels must lie in 0...{len(self.classes) - 1}; got {self.labels.min()}...{self.labels.max()}."
             )
         self.counts = torch.bincount(self.labels, minlength=len(self.classes))
+        model = as_classifier(model, "score", images)
+        if scoring.class_index is None:
+            check_order("score", model, self.classes, BY_NAME)
         self.logits = int(model.num_classes)
         self.class_index = self._class_index(scoring.class_index)
         self.forward = Forward(model, device=scoring.device, dtype=scoring.dtype, domain=scoring.domain)
@@ -115,10 +124,7 @@ class Scorer:
         self.tiling = tiling(len(self.labels), batch_size, max_block=self.spectra.most)
         self.spectra.blocks = self.tiling.blocks()
         self.invariance = certain.BatchInvariance(self.forward, self.tiling, images.images.shape[1:])
-        sample = self.spectra.pixels(images.images[: min(32, self.tiling.block)])
-        if scoring.domain == "normalised":
-            mean, std = (torch.tensor(v, device=sample.device).view(1, 3, 1, 1) for v in (model.mean, model.std))
-            sample = (sample - mean.to(sample.dtype)) / std.to(sample.dtype)
+        sample = self.spectra.inputs(self.spectra.pixels(images.images[: min(32, self.tiling.block)]))
         sample = sample.contiguous(memory_format=torch.channels_last)
         rows = self.tiling.part * self.tiling.group
 
@@ -341,9 +347,8 @@ class Scorer:
             part = slice(begin, begin + self.batch_size)
             some, which = images[part], assignment[part]
             own = pick(masks, which, self.forward.device)
-            loss, answers[part] = self.predict(
-                own, self.spectra.near(some), self.labels[some], which, some, len(some), "each"
-            )
+            shown = filtered(own, self.spectra.near(some), "each")
+            loss, answers[part] = self.predict(shown, self.labels[some], which, some, len(some))
             losses[part] = torch.from_numpy(loss[0])
             if progress is not None:
                 progress.advance(len(some))
@@ -448,6 +453,61 @@ class Scorer:
         samples = {name: some.as_given(each) for name, each in samples.items()} if samples else None
         return Scores(loss, correct, predicted, self.counts, self.classes, reduction, record, samples=samples)
 
+    def show(
+        self, stimulus: Stimulus, into: Sequence[Accumulator], *, key: str = "shown", progress: Progress | None = None,
+        journal: Journal | None = None, check: Callable[[], None] | None = None,
+    ) -> dict:  # fmt: skip
+        """Show every version of every image to the model.
+
+        Args:
+            stimulus: what makes the versions, see `freqkit.engine.stimuli`.
+            into: what is kept of the outputs, see `freqkit.engine.accumulators`; each has its `value` afterwards.
+            key, progress, journal, check: see `score`.
+
+        Returns:
+            dict: batch_size, form, forwards, forwards_resumed.
+        """
+        call, versions, resumed = Call(key, progress or self.progress, journal, check), len(stimulus), 0
+        logits = any(one.wants_logits for one in into)
+        for one in into:
+            one.begin(self, versions)
+        tiles = [
+            (
+                f"{key}/images-{first}-{last}/versions-{low}-{high}",
+                (high - low) * (last - first),
+                (low, high, first, last),
+            )
+            for first, last in self.tiling.blocks()
+            for low, high in self.tiling.groups(versions)
+        ]
+
+        def compute(tile):
+            low, high, first, last = tile
+            shown, where = stimulus.tile(self.spectra, slice(low, high), slice(first, last)), range(first, last)
+            found = self.predict(
+                shown, self.labels[first:last], range(low, high), where, self.tiling.part, logits=logits
+            )
+            loss, predicted, *rest = found
+            outputs = Outputs(loss, predicted.numpy(), rest[0].numpy() if rest else None)
+            return {one.name: one.keep(outputs, where) for one in into}
+
+        def layout(tile):
+            low, high, first, last = tile
+            return {one.name: one.layout(high - low, range(first, last)) for one in into}
+
+        for (low, high, first, last), found, known in call.share(tiles, compute, layout, counted=True):
+            for one in into:
+                one.add(found[one.name], slice(low, high), range(first, last))
+            resumed += (high - low) * (last - first) * known
+        agreed = ranks.current().agree_arrays({"": np.array([resumed]), **{one.name: one.sums for one in into}})
+        for one in into:
+            one.end(agreed[one.name])
+        resumed = int(agreed[""][0])
+        return {
+            "batch_size": self.batch_size, "form": self.form["form"], "forwards": self.forwards(versions),
+            "forwards_resumed": resumed,
+        }  # fmt: skip
+
     def answers(self, masks, take, *, progress=None):
         """Which logit won, for every mask and image, handed over tile by tile.
 
@@ -456,13 +516,12 @@ class Scorer:
             take: called as `take(range of masks, range of images, answers)`, answers int64 [k, b].
             progress: a `freqkit.engine.Progress`.
         """
-        names = np.arange(self._check_masks(masks))
+        names, stimulus = np.arange(self._check_masks(masks)), Filter(masks)
         progress = progress or self.progress
         for first, last in self.tiling.blocks():
             for low, high in self.tiling.groups(len(names)):
-                some = pick(masks, slice(low, high), self.forward.device)
-                spectra, labels, where = self.spectra.block(first, last), self.labels[first:last], range(first, last)
-                _, won = self.predict(some, spectra, labels, names[low:high], where, self.tiling.part)
+                shown, where = stimulus.tile(self.spectra, slice(low, high), slice(first, last)), range(first, last)
+                _, won = self.predict(shown, self.labels[first:last], names[low:high], where, self.tiling.part)
                 take(range(low, high), where, won)
                 progress.advance((high - low) * (last - first))
 
@@ -504,11 +563,9 @@ class Scorer:
 
     def _tile(self, masks, names, low, high, first, last, weights, per_sample=False, among=None):
         """Sums of one tile: float64 loss (weighted) and int32 correct, of the classes present, and int32 predicted."""
-        some = pick(masks, slice(low, high), self.forward.device)
         labels, classes = self.labels[first:last], len(self.classes)
-        loss, answers = self.predict(
-            some, self.spectra.block(first, last), labels, names[low:high], range(first, last), self.tiling.part
-        )
+        shown = Filter(masks).tile(self.spectra, slice(low, high), slice(first, last))
+        loss, answers = self.predict(shown, labels, names[low:high], range(first, last), self.tiling.part)
         weighted = loss if weights is None else loss * weights[first:last]
         column = self._columns()
         each = {"each loss": loss.astype(np.float32), "each answer": answers.int().numpy()} if per_sample else {}
@@ -533,73 +590,72 @@ class Scorer:
         column[self.class_index] = torch.arange(len(self.classes))
         return column
 
-    def predict(self, masks, spectra, labels, mask_names, image_names, size, pairing="all"):
-        """Losses (float64) and answers (int64), [k, b] on the CPU, of every mask with every image."""
+    def predict(self, shown, labels, names, images, size, logits=False):
+        """What the model makes of all that is `Shown`.
+
+        Args:
+            labels, names, images: of the images their labels, of the versions and of the images the numbers.
+            size: images of a batch.
+
+        Returns:
+            (losses float64, winning logits int64), [k, b] on the CPU; with `logits` also these, float64 [k, b, L].
+        """
         targets = self.class_index[labels].to(self.forward.device)
         done = []
-        for begin in range(0, len(spectra), size):
-            end = min(begin + size, len(spectra))
-            part = spectra if end - begin == len(spectra) else spectra[begin:end]
+        for begin in range(0, shown.images, size):
+            part = slice(begin, min(begin + size, shown.images))
             try:
-                done.append(self._batch(masks, part, targets[begin:end], pairing))
+                done.append(self._batch(shown, slice(0, shown.versions), part, targets, logits))
             except (torch.OutOfMemoryError, TypeError, UsageError):
                 raise
             except Exception as error:
                 raise RuntimeError(
-                    f"score: the model raised {type(error).__name__} on masks {_span(mask_names)}, "
-                    f"images {_span(image_names[begin:end])}: {error}"
+                    f"score: the model raised {type(error).__name__} on {shown.what}s {_span(names)}, "
+                    f"images {_span(images[part])}: {error}"
                 ) from error
-        loss = torch.cat([each for each, _ in done], 1).cpu().numpy()
+        loss, *rest = (torch.cat(parts, 1).cpu() for parts in zip(*done, strict=True))
+        loss = loss.numpy()
         if not np.isfinite(loss).all():
-            mask, image = (int(i) for i in np.argwhere(~np.isfinite(loss))[0])
-            mask = mask_names[image if pairing == "each" else mask]
-            mask, image = int(mask), int(image_names[image])
+            version, image = (int(i) for i in np.argwhere(~np.isfinite(loss))[0])
+            version, image = int(names[image if shown.each else version]), int(images[image])
             paths = getattr(self.images, "paths", None)
             raise FloatingPointError(
                 "score: the model gave a NaN or infinite logit "
-                f"for mask {mask} and image {image}{f' ({paths[image]})' if paths else ''}."
+                f"for {shown.what} {version} and image {image}{f' ({paths[image]})' if paths else ''}."
             )
-        return loss, torch.cat([answers for _, answers in done], 1).cpu()
+        return loss, *rest
 
-    def _batch(self, masks, spectra, targets, pairing):
-        """One forward: losses and answers [k, b] on the device. In halves once memory has run out."""
-        images = len(spectra)
-        number = 1 if pairing == "each" else len(masks.bits if isinstance(masks, BitMasks) else masks)
-        if self.pairs_limit is not None and number * images > max(1, self.pairs_limit):
-            half, axis = (images // 2, 1) if images > 1 else (number // 2, 0)
-            cuts = ((0, half), (half, images if axis else number))
-            parts = [
-                self._batch(
-                    masks if axis and pairing == "all" else pick(masks, slice(a, b), self.forward.device),
-                    spectra[a:b] if axis else spectra,
-                    targets[a:b] if axis else targets,
-                    pairing,
-                )
-                for a, b in cuts
-            ]
+    def _batch(self, shown, versions, images, targets, with_logits):
+        """One forward: what `predict` gives, on the device. In halves once memory has run out."""
+        number, count = versions.stop - versions.start, images.stop - images.start
+        if self.pairs_limit is not None and number * count > max(1, self.pairs_limit):
+            axis, whole = (1, images) if count > 1 else (0, versions)
+            middle = whole.start + (count if axis else number) // 2
+            halves = slice(whole.start, middle), slice(middle, whole.stop)
+            pairs = [(versions, half) if axis else (half, images) for half in halves]
+            parts = [self._batch(shown, *pair, targets, with_logits) for pair in pairs]
             return tuple(torch.cat(both, axis) for both in zip(*parts, strict=True))
         try:
-            # Always by transforms: a mask must give the same bits in whatever batch it comes.
-            filtered = spectral_filter(spectra, masks, pairing=pairing, memory_format=torch.channels_last, method="fft")
-            logits = self.forward(filtered if pairing == "each" else filtered.flatten(0, 1))
+            logits = self.forward(shown.make(versions, images))
         except torch.OutOfMemoryError:
-            if number * images == 1:
+            if number * count == 1:
                 raise
-            self.pairs_limit = number * images // 2
+            self.pairs_limit = number * count // 2
             self.forward.rows = None
             if self.forward.device.type == "cuda":
                 torch.cuda.empty_cache()
             self.progress.note(
-                f"{self.forward.device} ran out of memory with a batch of {number * images} images: going on "
+                f"{self.forward.device} ran out of memory with a batch of {number * count} images: going on "
                 f"with at most {self.pairs_limit}. Last bits may differ from a run that never did so."
             )
-            return self._batch(masks, spectra, targets, pairing)
+            return self._batch(shown, versions, images, targets, with_logits)
         if logits.shape[1] != self.logits:
             raise UsageError(f"score: the model must return its {self.logits} logits; got {logits.shape[1]}.")
-        each = F.cross_entropy(logits, targets.repeat(number), reduction="none")
+        each = F.cross_entropy(logits, targets[images].repeat(number), reduction="none")
         # An infinite logit of another class would leave the loss finite.
         each = torch.where(torch.isfinite(logits.sum(1)), each, math.nan)
-        return each.view(number, images), logits.argmax(1).view(number, images)
+        found = each.view(number, count), logits.argmax(1).view(number, count)
+        return (*found, logits.view(number, count, -1)) if with_logits else found
 
 
 @flat

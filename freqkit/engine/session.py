@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from freqkit.engine.journal import Journal, finish_tile_on_signal
-from freqkit.engine.run_directory import RunDirectory, forwards_in
+from freqkit.engine.run_directory import RunDirectory
 from freqkit.errors import Interrupted, UsageError
 
 
@@ -38,7 +38,7 @@ class Session:
             "identity": identity,
             "sessions": self.earlier.get("sessions", 0) + 1,
             "session_began": time.time(),
-            "forwards_before": forwards_in(self.journal) if directory else 0,
+            "forwards_before": sum(self.journal.forwards().values()) if directory else 0,
         }
 
     def note_down(self, status: str = "running", **changes: object) -> None:

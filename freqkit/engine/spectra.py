@@ -84,6 +84,15 @@ class Spectra:
         """uint8 images as numbers in [0, 1], on the device."""
         return images.to(self.forward.device).to(self.forward.compute).div_(255)
 
+    def inputs(self, pixels):
+        """Pixels in [0, 1] as the network takes them."""
+        if self.forward.mean is None:
+            return pixels
+        mean, std = (
+            torch.tensor(v, device=pixels.device, dtype=pixels.dtype) for v in (self.forward.mean, self.forward.std)
+        )
+        return (pixels - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
+
     def transform(self, images):
         self.transforms += len(images)
         return spectrum(self.pixels(images), mean=self.forward.mean, std=self.forward.std)

@@ -29,9 +29,10 @@ from freqkit import masks as mask_room
 from freqkit.data import ImageSet
 from freqkit.engine import Progress, ranks
 from freqkit.engine.forward import Forward
+from freqkit.engine.stimuli import counter_words
 from freqkit.errors import UsageError
 from freqkit.files.reading import COUNT, in_range
-from freqkit.models import Classifier
+from freqkit.models import Classifier, as_classifier
 from freqkit.options import Options, Running, Scoring, flat, option
 from freqkit.results import rows
 from freqkit.results.removal_result import RemovalResult
@@ -83,7 +84,7 @@ class GradientEstimate(Result):
             "first_order": "float64 K C", "second_order": "float64 K C", "baseline": "float64 C",
             "owner": "int64 H W", "counts": "int64 C",
         },
-        {"classes": [str], "forwards": COUNT, "backwards": COUNT, "record": dict},
+        {"classes": [str], "forwards": COUNT, "backwards": COUNT, "record": {"seed?": COUNT}},
     )  # fmt: skip
     COLUMNS = ("class", "images", "unfiltered loss", "largest increase")
     FIGURE = "plot_estimate"
@@ -212,7 +213,7 @@ class _Estimator:
 
     def __init__(self, model, images, own, progress, *, domain, class_index, device):
         cells, self.owner = removal_cells(tuple(images.images.shape[-2:]), own.patch)
-        classes = len(images.classes)
+        classes, model = len(images.classes), as_classifier(model, "gradient", images)
         index = torch.arange(classes) if class_index is None else torch.as_tensor(class_index, dtype=torch.int64)
         if index.shape != (classes,) or index.min() < 0 or index.max() >= model.num_classes:
             raise UsageError(
@@ -301,23 +302,16 @@ def _vectors(curvature, probability, weight, seed, draw, part):
     count, logits = probability.shape
     if curvature != "sampled":
         words = -(-logits // 64)
-        raw = _random(seed, draw, part.start * words, count * words).view(np.uint8)
+        raw = counter_words(seed, draw, part.start * words, count * words).view(np.uint8)
         bits = np.unpackbits(raw, bitorder="little").reshape(count, words * 64)[:, :logits]
         signs = torch.from_numpy(bits.astype(np.float64) * 2 - 1).to(probability.device)
         root = probability.sqrt()
         vector = root * signs - probability * (root * signs).sum(1, keepdim=True)
         return weight.sqrt()[:, None] * vector
-    uniform = (_random(seed, draw, part.start, count) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    uniform = (counter_words(seed, draw, part.start, count) >> np.uint64(11)).astype(np.float64) * 2.0**-53
     uniform = torch.from_numpy(uniform).to(probability.device)
     drawn = (probability.cumsum(1) < uniform[:, None]).sum(1).clamp_max(logits - 1)
     return F.one_hot(drawn, logits) - probability
-
-
-def _random(seed, draw, start, count):
-    """Numbers start..start+count of the stream of (seed, draw), uint64, the same on every machine."""
-    stream = np.random.Philox(key=np.array([seed, draw], np.uint64))
-    stream.advance(start // 4)  # a step of Philox gives four numbers
-    return stream.random_raw(start % 4 + count)[start % 4 :]
 
 
 def _ignore(sentence):
