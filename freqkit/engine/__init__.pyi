@@ -1,4 +1,5 @@
 # Written by `make docs` from the code: signatures that are made from options (freqkit/options.py).
+from collections.abc import Callable
 from collections.abc import Sequence
 from freqkit.data.image_set import ImageSet
 from freqkit.ops.spectral_filter import BitMasks
@@ -35,7 +36,7 @@ def attack(
 ) -> Attacked: ...
 
 def score(
-    model: torch.nn.modules.module.Module,
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
     images: ImageSet,
     masks: BitMasks | torch.Tensor,
     *,

@@ -21,7 +21,7 @@ from freqkit.engine.stimuli import Filter, Stimulus, filtered
 from freqkit.errors import UsageError
 from freqkit.masks import select, unique
 from freqkit.masks.bits import pick
-from freqkit.models import as_classifier
+from freqkit.models import Network, as_classifier
 from freqkit.models.wrap import BY_NAME, check_order
 from freqkit.ops import BitMasks
 from freqkit.options import Scoring, flat
@@ -660,7 +660,7 @@ class Scorer:
 
 @flat
 def score(
-    model: torch.nn.Module, images: ImageSet, masks: BitMasks | torch.Tensor, *, reduction: str = "class-mean",
+    model: Network, images: ImageSet, masks: BitMasks | torch.Tensor, *, reduction: str = "class-mean",
     published_batch_size: int | None = None, progress: Progress | None = None, scoring: Scoring,
 ) -> Scores:  # fmt: skip
     """Filter every image by every mask, ask the model, and sum per mask and class.

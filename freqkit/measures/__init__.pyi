@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from freqkit.data.image_set import ImageSet
 from freqkit.data.test_set import TestSet
 from freqkit.engine.progress import Progress
-from freqkit.models.classifier import Classifier
 from freqkit.results.dfm_files import DfmFile
 from freqkit.results.removal_result import RemovalResult
 from freqkit.results.search_result import SearchResult
@@ -59,7 +58,7 @@ def attack(
 ) -> Attacked: ...
 
 def band_stop(
-    model: Classifier,
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
     images: ImageSet,
     *,
     progress: Progress | None = None,
@@ -77,7 +76,7 @@ def band_stop(
 ) -> BandStopResult: ...
 
 def evaluate(
-    models: Sequence[tuple[str, Classifier | Callable[[], Classifier]]],
+    models: Sequence[tuple[str, torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor] | Callable[[], torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor]]]],
     sets: Sequence[TestSet],
     dfm: DfmFile | str | pathlib.Path | None = None,
     *,
@@ -107,7 +106,7 @@ def evaluate(
 ) -> EvaluationResult: ...
 
 def rates(
-    model: Classifier,
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
     images: ImageSet,
     dfm: DfmFile | SearchResult | RemovalResult | str | pathlib.Path,
     *,

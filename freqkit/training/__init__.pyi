@@ -1,9 +1,11 @@
 # Written by `make docs` from the code: signatures that are made from options (freqkit/options.py).
+from collections.abc import Callable
 from collections.abc import Sequence
 from freqkit.data.image_set import ImageSet
-from freqkit.models.classifier import Classifier
 from typing import Any
 import os
+import torch
+import torch.nn.modules.module
 from freqkit.training.observers import Follow as Follow
 from freqkit.training.observers import KeepWeights as KeepWeights
 from freqkit.training.observers import Observer as Observer
@@ -17,7 +19,7 @@ from freqkit.training.recipes import recipe as recipe
 from freqkit.models.weights import save_weights as save_weights
 
 def train(
-    model: Classifier,
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
     train_set: ImageSet,
     *,
     recipe: str | Recipe = 'plain',
