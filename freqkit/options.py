@@ -196,6 +196,12 @@ class Scoring(Options):
         choices=("float32", "float16"),
     )  # fmt: skip
 
+    def check(self, owner):
+        if isinstance(self.batch_size, str) and self.batch_size != "auto":
+            must = rule_of(self.fields()["batch_size"]).must
+            raise UsageError(f"{owner}: batch_size must be {must}; got {self.batch_size!r}.")
+        return self
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Directory(Options):

@@ -116,8 +116,6 @@ class Scorer:
             shape, limit = tuple(images.images.shape[1:]), 64 * len(self.labels)
             batch_size, timings = ranks.on_first(lambda: calibrate(self.forward, shape, limit=limit))
             self.calibration = {str(size): each for size, each in timings.items()}
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise UsageError(f'score: batch_size must be "auto" or a positive integer; got {batch_size!r}.')
         self.batch_size = batch_size
         self.memory_limit = memory
         self.spectra = Spectra(images.images, self.forward, memory, scoring.spectra)

@@ -40,7 +40,6 @@ def estimate_removal(
     *,
     domain: str = 'normalised',
     class_index: Sequence[int] | torch.Tensor | None = None,
-    batch_size: int = 64,
     device: str | torch.device | None = None,
     progress: Progress | None = None,
     check: Callable[[], None] = ...,
@@ -48,6 +47,7 @@ def estimate_removal(
     draws: int = 2,
     curvature: Literal['odds', 'sampled', 'signs'] = 'odds',
     seed: int = 0,
+    batch_size: int = 64,
 ) -> GradientEstimate: ...
 
 def evolve(

@@ -137,6 +137,7 @@ class Estimated(Estimating):
     """What `estimate_removal` is asked."""
 
     seed: int = option(0, "of the random vectors", least=0)
+    batch_size: int = option(64, "images per forward; results differ in float32 rounding only", least=1)
 
 
 @flat(owner="gradient")
@@ -147,7 +148,6 @@ def estimate_removal(
     *,
     domain: str = "normalised",
     class_index: Sequence[int] | torch.Tensor | None = None,
-    batch_size: int = 64,
     device: str | torch.device | None = None,
     progress: Progress | None = None,
     check: Callable[[], None] = lambda: None,
@@ -157,7 +157,6 @@ def estimate_removal(
     Args:
         model: a `Classifier`; copied, never changed. images: an `ImageSet`.
         domain, class_index, device: see `freqkit.engine.score`.
-        batch_size: images per forward; results differ in float32 rounding only.
         progress: a `freqkit.engine.Progress`.
         check: called after every batch; may raise.
 
@@ -176,10 +175,8 @@ def estimate_removal(
         >>> estimate.total.shape, estimate.forwards, estimate.backwards
         (torch.Size([514, 4]), 8, 24)
     """
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise UsageError(f"gradient: batch_size must be an integer of at least 1; got {batch_size!r}.")
     how = {"domain": domain, "class_index": class_index, "device": device}
-    estimator, draws = _Estimator(model, images, own, progress, **how), own.draws
+    estimator, draws, batch_size = _Estimator(model, images, own, progress, **how), own.draws, own.batch_size
     classes, labels = len(images.classes), images.labels
     sums = torch.zeros(2, classes, estimator.candidates, dtype=torch.float64)
     losses = torch.zeros(classes, dtype=torch.float64)
