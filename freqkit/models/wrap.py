@@ -4,7 +4,7 @@ import functools
 import hashlib
 import inspect
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from freqkit.models.normalisation import (
 )
 from freqkit.models.weights import state_sha256
 
+Network = nn.Module | Callable[[torch.Tensor], torch.Tensor]  # what `as_classifier` takes
 # What holds the network that was meant, and the attribute under which.
 HOLDERS = {
     "DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod",
@@ -92,7 +93,7 @@ def wrap(
         >>> freqkit.wrap(lambda x: x.mean((2, 3)), mean=(0, 0, 0), std=(1, 1, 1), name="colours").num_classes
         3
     """
-    return _wrapped("wrap", net, mean, std, num_classes, class_names, weights, input_size, output, name)
+    return _wrapped("wrap", net, (mean, std), num_classes, class_names, weights, input_size, output, name)
 
 
 def as_classifier(model: object, owner: str, images: object = None) -> Classifier:
@@ -121,9 +122,10 @@ def check_order(owner, model, classes, advice):
 
 
 def _wrapped(
-    owner, net, mean=None, std=None, num_classes=None, names=None, weights=None, size=None, output=None, name=None,
+    owner, net, scale=(None, None), num_classes=None, names=None, weights=None, size=None, output=None, name=None,
     likely=None,
 ):  # fmt: skip
+    mean, std = scale
     if isinstance(net, Classifier):
         raise UsageError(
             f"{owner}: the network is a Classifier already; change its mean and std by making another one."
