@@ -7,12 +7,13 @@ from pathlib import Path
 
 import torch
 
-from freqkit import masks as mask_room
 from freqkit.data import ImageSet
 from freqkit.engine import Progress, Scorer, Silent
 from freqkit.errors import UsageError
 from freqkit.files.reading import COUNT, SECONDS, Number, read_json
 from freqkit.files.whole import CLEAN, DATA, MODEL, write_csv, write_json
+from freqkit.masks import coverage as coverage_of
+from freqkit.masks import uncentred
 from freqkit.models import Classifier
 from freqkit.options import Options, flat, option
 from freqkit.registry import SEARCHERS, module_of
@@ -278,10 +279,10 @@ def _drawn(pool, per_class, seed):
 
 
 def _judged(name, effort, seed, result, judge, progress):
-    share = mask_room.coverage(result.masks)
+    share = coverage_of(result.masks)
     progress.start("held-out images", judge.forwards(len(result.masks)))
     try:
-        scores = judge.score(mask_room.uncentred(result.masks).contiguous(), progress=progress)
+        scores = judge.score(uncentred(result.masks).contiguous(), progress=progress)
     finally:
         progress.finish()
     table = result.table()

@@ -25,13 +25,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from freqkit import masks as mask_room
 from freqkit.data import ImageSet
 from freqkit.engine import Progress, ranks
 from freqkit.engine.forward import Forward
 from freqkit.engine.stimuli import counter_words
 from freqkit.errors import UsageError
 from freqkit.files.reading import COUNT, in_range
+from freqkit.masks import uncentred
 from freqkit.models import Classifier
 from freqkit.options import Options, Running, Scoring, flat, option
 from freqkit.results import rows
@@ -280,7 +280,7 @@ class _Pool:
         if width % 2 == 0:
             weight[-1] = 1.0
         self.weight = (-weight / (height * width)).to(device)
-        self.owner = mask_room.uncentred(owner)[:, :half].flatten().to(device)
+        self.owner = uncentred(owner)[:, :half].flatten().to(device)
         self.candidates = candidates
 
     def __call__(self, transformed, gradient):

@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 import torch
 
-from freqkit import masks as mask_room
 from freqkit.data import ImageSet
 from freqkit.engine import Scorer, Silent, ranks
 from freqkit.engine.forward import model_device
 from freqkit.engine.session import session
 from freqkit.errors import UsageError
+from freqkit.masks import pack
 from freqkit.models import Classifier
 from freqkit.options import Scoring
 from freqkit.results import SearchResult, StageResult
@@ -36,7 +36,7 @@ def ask_whole(score, scorer):
     Returns:
         (scores, bool [n] which images are recognised, `CleanRates` of the classes that have images).
     """
-    everything = mask_room.pack(torch.ones(1, 1, 1), cell=scorer.size, size=scorer.size, symmetry="average")
+    everything = pack(torch.ones(1, 1, 1), cell=scorer.size, size=scorer.size, symmetry="average")
     scores = score(everything, per_sample=True)
     answers = scores.samples["answer"][0].long()
     classes, logits = len(scorer.classes), scorer.logits
@@ -172,7 +172,7 @@ class SearchRun:
             k, first, last = tile
             present, own = assignment[first:last].unique(return_inverse=True)
             kept = masks[present, k][:, owner]
-            bits = mask_room.pack(kept, cell=(1, 1), size=self.size, symmetry="hermitian")
+            bits = pack(kept, cell=(1, 1), size=self.size, symmetry="hermitian")
             losses, answers = scorer.answers_each(bits, own, torch.arange(first, last), check=self.check)
             called = (answers == logit[assignment[first:last]]).double()
             return {name: torch.bincount(own, each).numpy() for name, each in (("called", called), ("loss", losses))}
@@ -207,9 +207,7 @@ class SearchRun:
 
         _, owner = removal_cells(self.size, 1)
         every_second = (torch.arange(int(owner.max()) + 1) % 2 == 0)[None, owner].expand(scorer.tiling.group, -1, -1)
-        each = scorer.seconds_per_forward(
-            mask_room.pack(every_second, cell=(1, 1), size=self.size, symmetry="hermitian")
-        )
+        each = scorer.seconds_per_forward(pack(every_second, cell=(1, 1), size=self.size, symmetry="hermitian"))
         rows = [
             {
                 "work": name, "forwards": forwards, "backwards": backwards,
@@ -253,7 +251,7 @@ class SearchRun:
             value: of `Scores`, float64 [S C, C], what is best when highest; needed for S > 1.
         """
         classes, each = kept.shape[:2]
-        bits = mask_room.pack(kept.flatten(0, 1)[:, owner], cell=(1, 1), size=self.size, symmetry="hermitian")
+        bits = pack(kept.flatten(0, 1)[:, owner], cell=(1, 1), size=self.size, symmetry="hermitian")
         progress.start("exact scores", scorer.forwards(classes * each))
         try:
             scores = self.best_scores(scorer, bits, "stage-1", progress)
