@@ -21,7 +21,7 @@ from freqkit.results import rows as tidy_rows
 from freqkit.results.clean import CleanRates
 from freqkit.results.result import Result, Told
 from freqkit.search.plan import efforts
-from freqkit.search.run import ask_whole
+from freqkit.search.run import predict_whole
 
 COLUMNS = (
     "searcher", "effort", "seed", "forwards", "backwards", "forward equivalents", "seconds", "power", "touched",
@@ -260,7 +260,7 @@ def _whole(judge, progress):
     """`CleanRates` of the held-out images, before any search."""
     progress.start("whole held-out images", judge.forwards(1))
     try:
-        _, _, clean = ask_whole(lambda masks, **more: judge.score(masks, progress=progress, **more), judge)
+        _, _, clean = predict_whole(lambda masks, **more: judge.score(masks, progress=progress, **more), judge)
     finally:
         progress.finish()
     for caution in clean.cautions():

@@ -433,12 +433,12 @@ def ranking(run, progress):
     sums, resumed = np.zeros((len(images.classes), estimator.candidates)), 0
     progress.start("gradients", sum(amount for _, amount, _ in tiles), "forward-equivalents")
     try:
-        for part, found, known in ranks.share(
+        for part, found, is_resumed in ranks.share(
             tiles, estimate, journal=run.journal, progress=progress, check=run.check,
             layout=lambda part: {"sums": ("f", (len(images.labels[part].unique()), estimator.candidates))},
         ):  # fmt: skip
             sums[images.labels[part].unique().numpy()] += found["sums"]
-            resumed += (part.stop - part.start) * known
+            resumed += (part.stop - part.start) * is_resumed
     finally:
         progress.finish()
     found = ranks.current().agree_arrays({"sums": sums, "resumed": np.array([resumed])})

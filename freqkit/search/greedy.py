@@ -230,8 +230,8 @@ class _Culling:
                 asked = tried[own]
                 if not known:
                     bits = pack(trial[:, self.owner], cell=(1, 1), size=run.size, symmetry="hermitian")
-                    _, answers = self.scorer.answers_each(bits, own[asked], members[asked], check=run.check)
-                    right = answers == self.scorer.class_index[run.images.labels[members[asked]]]
+                    _, predictions = self.scorer.predictions_each(bits, own[asked], members[asked], check=run.check)
+                    right = predictions == self.scorer.class_index[run.images.labels[members[asked]]]
                     now[tried] = torch.bincount(own[asked], right, len(group)).long()[tried]
                 shown += int(asked.sum())
                 resumed += int(asked.sum()) * known

@@ -162,7 +162,7 @@ def learned(
             return run.lineages(scorer, kept, learner.owner, progress, lambda scores: -scores.loss)
         progress.start("without the masks", len(starts) * len(images))
         try:
-            called, loss = run.ask(scorer, ~kept, learner.owner, run.label, "without", progress)
+            called, loss = run.predict(scorer, ~kept, learner.owner, run.label, "without", progress)
         finally:
             progress.finish()
         without = ((called - FINER * loss) / run.counts[:, None]).flatten()[:, None]

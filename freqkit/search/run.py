@@ -26,7 +26,7 @@ COST = {"forwards", "forwards_saved", "forwards_saved_twins", "forwards_saved_ra
 CARRIED = ("batch_size", "batch_size_timings", "form", "seconds_in_model", "seconds_of_all_sessions")
 
 
-def ask_whole(score, scorer):
+def predict_whole(score, scorer):
     """What the model makes of whole images.
 
     Args:
@@ -38,11 +38,11 @@ def ask_whole(score, scorer):
     """
     everything = pack(torch.ones(1, 1, 1), cell=scorer.size, size=scorer.size, symmetry="average")
     scores = score(everything, per_sample=True)
-    answers = scores.samples["answer"][0].long()
+    predictions = scores.samples["answer"][0].long()
     classes, logits = len(scorer.classes), scorer.logits
-    confusion = torch.bincount(scorer.labels * logits + answers, minlength=classes * logits).view(classes, logits)
+    confusion = torch.bincount(scorer.labels * logits + predictions, minlength=classes * logits).view(classes, logits)
     clean = CleanRates.of_confusion(scorer.classes, confusion, scorer.class_index)
-    return scores, answers == scorer.class_index[scorer.labels], clean
+    return scores, predictions == scorer.class_index[scorer.labels], clean
 
 
 class SearchRun:
@@ -116,7 +116,7 @@ class SearchRun:
         """Scores (K = 1) of the images before anything is filtered; what they say of the network goes on record."""
         progress.start("whole images", len(self.images), "forwards")
         try:
-            scores, self.recognised, clean = ask_whole(
+            scores, self.recognised, clean = predict_whole(
                 lambda masks, **more: self.score(scorer, masks, CLEAN, progress, **more, **how), scorer
             )
         finally:
@@ -149,7 +149,7 @@ class SearchRun:
             self.record[name] += scores.record[name]
         return scores
 
-    def ask(self, scorer, masks, owner, assignment, key, progress):
+    def predict(self, scorer, masks, owner, assignment, key, progress):
         """Show every image the masks of its class in `assignment`, one after the other; ranks share them.
 
         Args:
@@ -173,8 +173,8 @@ class SearchRun:
             present, own = assignment[first:last].unique(return_inverse=True)
             kept = masks[present, k][:, owner]
             bits = pack(kept, cell=(1, 1), size=self.size, symmetry="hermitian")
-            losses, answers = scorer.answers_each(bits, own, torch.arange(first, last), check=self.check)
-            called = (answers == logit[assignment[first:last]]).double()
+            losses, predictions = scorer.predictions_each(bits, own, torch.arange(first, last), check=self.check)
+            called = (predictions == logit[assignment[first:last]]).double()
             return {name: torch.bincount(own, each).numpy() for name, each in (("called", called), ("loss", losses))}
 
         def layout(tile):
@@ -183,13 +183,13 @@ class SearchRun:
 
         sums = {name: np.zeros((classes, number)) for name in ("called", "loss")}
         resumed = 0
-        for (k, first, last), found, known in ranks.share(
+        for (k, first, last), found, is_resumed in ranks.share(
             tiles, show, journal=self.journal, progress=progress, check=self.check, layout=layout
         ):
             present = assignment[first:last].unique().numpy()
             for name, values in sums.items():
                 values[present, k] += found[name]
-            resumed += (last - first) * known
+            resumed += (last - first) * is_resumed
         sums = ranks.current().agree_arrays({**sums, "resumed": np.array([resumed])})
         self.record["forwards"] += number * len(assignment)
         self.record["forwards_resumed"] += int(sums["resumed"][0])
