@@ -43,7 +43,7 @@ class ProcessGroup:
 
 @contextmanager
 def ranks(device):
-    """`ProcessGroup` of a process group: the one that is there, or one from torchrun's environment, ended afterwards."""
+    """The `ProcessGroup` that is there, or one from torchrun's environment, ended afterwards."""
     if dist.is_available() and dist.is_initialized():
         yield ProcessGroup(dist.get_rank(), dist.get_world_size())
     elif torchrun()[1] > 1:
