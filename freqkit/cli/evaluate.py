@@ -102,7 +102,8 @@ def evaluate(models, on, out, store, pictures, as_json, **flags):
 
     def loader(name, weights):
         # A model is loaded when its turn comes: one at a time in memory, and its failure is its own.
-        known = {**shared, "pretrained": shared["pretrained"] and ":" not in name and not weights}
+        published = flags.get("download") if name.startswith("hf-hub:") else ":" not in name
+        known = {**shared, "pretrained": shared["pretrained"] and published and not weights}
 
         def load():
             model = load_quietly(name, weights=weights or flags["weights"], device=device, **known)

@@ -28,14 +28,15 @@ MODEL = (
         "--model",
         required=True,
         metavar="NAME",
-        help="A built-in (cifar_resnet20, ...), a timm name, module:factory or file.py:factory.",
+        help="A built-in (cifar_resnet20, ...), a timm name (also hf-hub:, local-dir:), module:factory or "
+        "file.py:factory.",
     ),
     click.option(
         "--weights",
         "--checkpoint",
-        type=click.Path(exists=True, dir_okay=False),
+        type=click.Path(exists=True),
         metavar="FILE",
-        help="safetensors, or a checkpoint that torch reads with weights_only=True.",
+        help="safetensors, a checkpoint of torch, timm or Lightning (nothing in it is run), or a Hugging Face folder.",
     ),
     click.option("--weights-entry", metavar="NAME", help="The entry of a checkpoint that holds the weights."),
     click.option("--pretrained/--no-pretrained", help="timm's published weights."),
@@ -259,6 +260,7 @@ def the_model(flags, *, data=None, seed=0):
         chosen["num_classes"] = len(data.classes)
     if chosen.get("pretrained") and not flags.get("download"):
         _must_be_here(flags["model"])
+        chosen["pretrained"] = not flags["model"].startswith("hf-hub:")  # else the hub would be asked
     model = load_quietly(flags["model"], seed=seed, device=resolve_device(flags["device"]), **chosen)
     for sentence in remarks(model, trains=data is not None):
         say(sentence)
@@ -267,10 +269,10 @@ def the_model(flags, *, data=None, seed=0):
 
 def load_quietly(name, **how):
     """`freqkit.models.load_model`; what it doubts is said by `remarks`, in the command line's words."""
-    from freqkit.models import NormalisationWarning, load_model
+    from freqkit.models import ModelWarning, load_model
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NormalisationWarning)
+        warnings.simplefilter("ignore", ModelWarning)
         return load_model(name, **how)
 
 
@@ -284,6 +286,8 @@ def remarks(model, *, trains=False):
             f"Note: {name} normalises images itself (by what it keeps as {', '.join(inside[:3])}), so it gets them in"
             " [0, 1] as they are."
         )
+    if note := (record.get("weights") or {}).get("note"):
+        found.append(f"Note: {record['weights']['file']}: {note}.")
     # a factory may have loaded its own
     if not trains and record.get("weights") is None and not record.get("pretrained") and ":" not in name:
         found.append(f"Note: {name} has random weights; give --weights FILE or --pretrained.")

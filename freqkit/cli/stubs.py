@@ -21,8 +21,9 @@ def stubs() -> dict[str, str]:
         True
     """
     made = {f"{room}/__init__.pyi": _room(importlib.import_module(f"freqkit.{room}")) for room in ROOMS}
-    offered = [f"from {place} import {name} as {name}" for name, place in sorted(freqkit._PUBLIC.items())]
-    offered += [f"from freqkit import {name} as {name}" for name in freqkit._MODULES]
+    about = vars(freqkit)
+    offered = [f"from {place} import {name} as {name}" for name, place in sorted(about["_PUBLIC"].items())]
+    offered += [f"from freqkit import {name} as {name}" for name in about["_MODULES"]]
     made["__init__.pyi"] = HEAD + "\n".join([*offered, "", "__version__: str"]) + "\n"
     return made
 
@@ -37,6 +38,8 @@ def _room(package):
             plain.append(f"from {found.__module__} import {found.__name__} as {name}")
         else:
             plain.append(f"{name}: Any")
+    offered = {line.rpartition(" as ")[2] for line in plain}
+    imports = {line for line in imports if line.rpartition(" ")[2] not in offered}
     return HEAD + "\n".join([*sorted(imports), *plain, "", *functions]) + "\n"
 
 

@@ -1,7 +1,6 @@
 # Written by `make docs` from the code: signatures that are made from options (freqkit/options.py).
 from collections.abc import Callable
 from collections.abc import Sequence
-from freqkit.data.image_set import ImageSet
 from typing import Any
 from typing import Literal
 import os

@@ -1,9 +1,7 @@
 # Written by `make docs` from the code: signatures that are made from options (freqkit/options.py).
 from collections.abc import Sequence
 from freqkit.data.image_set import ImageSet
-from freqkit.engine.progress import Progress
 from freqkit.ops.spectral_filter import BitMasks
-from freqkit.results.scores import Scores
 from typing import Any
 import torch
 import torch.nn.modules.module

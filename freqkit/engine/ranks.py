@@ -152,7 +152,8 @@ class Ranks:
                     "gloo", store=self.store, rank=self.rank, world_size=self.size, timeout=PATIENCE
                 )
         except Exception as error:
-            self.close()
+            if self.lifeline is not None:
+                self.lifeline.close(False)
             sentence = f"rank {self.rank} of {self.size} could not reach the others: {_one_line(error)}"
             raise RankLost(sentence, getattr(error, "spoken", False)) from error
 

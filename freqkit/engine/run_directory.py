@@ -10,6 +10,7 @@ from freqkit.engine.journal import Journal
 from freqkit.errors import UsageError
 from freqkit.files.reading import reading
 from freqkit.files.whole import read_run, write_json
+from freqkit.models.wrap import NOT_IDENTIFIED, UNIDENTIFIED
 
 # Every name that freqkit writes into a run directory; nothing else is ever removed.
 _WRITTEN = (
@@ -142,6 +143,9 @@ class RunDirectory:
         return None
 
     def _compare(self, known):
+        about = self.identity.get("model")
+        if isinstance(about, dict) and about.get("state_sha256") == UNIDENTIFIED:
+            raise UsageError(f"{self.path}: cannot resume, for the model is {NOT_IDENTIFIED}.")
         if known.get("device", "") is None:  # of a run begun before the model's own device was put on record
             known = {**known, "device": self.identity.get("device")}
         differing = differences(known, self.identity, "there", "now")

@@ -21,6 +21,8 @@ from freqkit.engine.stimuli import Filter, Stimulus, filtered
 from freqkit.errors import UsageError
 from freqkit.masks import select, unique
 from freqkit.masks.bits import pick
+from freqkit.models import as_classifier
+from freqkit.models.wrap import BY_NAME, check_order
 from freqkit.ops import BitMasks
 from freqkit.options import Scoring, flat
 from freqkit.results import Scores
@@ -101,6 +103,9 @@ class Scorer:
                 f"score: labels must lie in 0...{len(self.classes) - 1}; got {self.labels.min()}...{self.labels.max()}."
             )
         self.counts = torch.bincount(self.labels, minlength=len(self.classes))
+        model = as_classifier(model, "score", images)
+        if scoring.class_index is None:
+            check_order("score", model, self.classes, BY_NAME)
         self.logits = int(model.num_classes)
         self.class_index = self._class_index(scoring.class_index)
         self.forward = Forward(model, device=scoring.device, dtype=scoring.dtype, domain=scoring.domain)

@@ -4,12 +4,7 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 from freqkit.data.image_set import ImageSet
 from freqkit.data.test_set import TestSet
-from freqkit.engine.attacks import Attack
 from freqkit.engine.progress import Progress
-from freqkit.measures.adcs import AdcsResult
-from freqkit.measures.band_stop import BandStopResult
-from freqkit.measures.evaluation.result import EvaluationResult
-from freqkit.measures.rates import RatesResult
 from freqkit.models.classifier import Classifier
 from freqkit.results.dfm_files import DfmFile
 from freqkit.results.removal_result import RemovalResult

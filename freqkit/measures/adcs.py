@@ -20,14 +20,17 @@ from freqkit.models.classifier import channel_triple
 from freqkit.models.normalisation import scale_fault
 from freqkit.ops import spectrum
 from freqkit.options import Options, flat, option
-from freqkit.report.blocks import Cell, Drawing, Part, Section, Table
+from freqkit.report import figures
+from freqkit.report.blocks import Cell, Part, Section, Table
+from freqkit.report.inline import drawing
 from freqkit.report.pages import files_of, part
 from freqkit.report.planes import index_of, on_axis, plane_maps
 from freqkit.report.provenance import provenance_rows
-from freqkit.report.sections import NAMED_LINES, gallery
-from freqkit.report.svg import Axes, signed
+from freqkit.report.sections import gallery
+from freqkit.report.svg import signed
 from freqkit.results import rows
 from freqkit.results.result import Result, TensorFile, versions
+from freqkit.text import shorten
 
 __all__ = ["AdcsResult", "ClassSpectra", "adcs"]
 PRESETS = ("default", "iccv2023")
@@ -512,6 +515,22 @@ def plot_adcs(result, ax=None, *, of=None, title=None):
     return plane_maps(maps, result.classes, limits=(-top, top), label=label, title=title)
 
 
+def plot_radii(result, axis):
+    """The maps averaged over rings of equal frequency, a line for each of the first classes, on a matplotlib axis."""
+    radius, means = result.radial()
+    means = means.mean(1) if means.ndim == 3 else means
+    inside = radius <= min(result.maps.shape[-2:]) / 2
+    for place, name in enumerate(result.classes[: figures.NAMED_LINES]):
+        (line,) = axis.plot(radius[inside], means[place, inside], linewidth=1.5, label=shorten(name),
+                            **figures.series(place))  # fmt: skip
+        figures.note(line, name)
+    axis.set_xlim(0, float(radius[inside][-1]))
+    axis.set_xlabel("radius of the frequency (cycles/image)", fontsize=8.5)
+    axis.set_ylabel("mean ADCS over the ring", fontsize=8.5)
+    figures.plain_axes(axis)
+    figures.name_lines(axis)
+
+
 @part(files_of("freqkit-adcs-1"))
 def adcs_part(path, record):
     """Class spectra compared."""
@@ -526,23 +545,7 @@ def adcs_part(path, record):
          " classes, orange where less.", plane / top)
         for row, plane in zip(rows, values, strict=True)
     ]  # fmt: skip
-    radius, means = result.radial()
-    means = means.mean(1) if means.ndim == 3 else means
     side = min(values.shape[-2:])
-    inside = radius <= side / 2
-    axes_names = result.classes[:NAMED_LINES]
-    ranges = means[:, inside]
-    axes = Axes(
-        (0, float(radius[inside][-1])), (float(ranges.min()), float(ranges.max())), right=120,
-        x_label="radius of the frequency, cycles/image", y_label="mean ADCS over the ring",
-        alt="Mean ADCS of each class over rings of equal frequency.",
-    )  # fmt: skip
-    ends = []
-    for i, name in enumerate(axes_names):
-        points = list(zip(radius[inside].tolist(), means[i, inside].tolist(), strict=True))
-        axes.line(points, i, name=name)
-        ends.append((points[-1][1], name, i))
-    axes.names(ends)
     strongest = max(rows, key=lambda row: row[bands[-1]])
     weakest = min(rows, key=lambda row: row[bands[-1]])
     low, high = max(rows, key=lambda row: row[bands[0]]), min(rows, key=lambda row: row[bands[0]])
@@ -588,9 +591,11 @@ def adcs_part(path, record):
             Section("ADCS maps", [gallery(maps, tuple(values.shape[-2:]), "adcs", signed=True)],
                     "Each bin is one frequency. Blue: the class has more energy there than most classes; orange: less;"
                     f" blank: as many above as below. Full colour is ±{top}.", key="adcs"),
-            Section("ADCS by radius", [Drawing.of(axes)],
+            Section("ADCS by radius", [drawing(lambda axis: plot_radii(result, axis), 8.2, 3.6,
+                    "Mean ADCS of each class over rings of equal frequency.", narrow=4)],
                     "The maps averaged over rings: left the coarse structure of the images, right the finest."
-                    + (f" The first {NAMED_LINES} classes." if len(rows) > NAMED_LINES else ""), key="adcs-radius"),
+                    + (f" The first {figures.NAMED_LINES} classes." if len(rows) > figures.NAMED_LINES else ""),
+                    key="adcs-radius"),
         ],
         provenance_rows(about), cautions=cautions, order=30, subtitle="Class spectra",
     )  # fmt: skip

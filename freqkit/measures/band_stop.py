@@ -22,14 +22,15 @@ from freqkit.files.reading import COUNT, in_range
 from freqkit.files.whole import RECORD
 from freqkit.masks import uncentred
 from freqkit.measures.printed import Printed
-from freqkit.models import Classifier
+from freqkit.models import Classifier, as_classifier
 from freqkit.options import Options, Scoring, flat, option
 from freqkit.report import figures
 from freqkit.report.blocks import Cell, Panels, Part, Section, Table
+from freqkit.report.inline import chart
 from freqkit.report.pages import files_of, part
-from freqkit.report.planes import colours, index_of
+from freqkit.report.planes import colours, index_of, matrix, side_of
 from freqkit.report.provenance import cost_rows, model_rows, provenance_rows
-from freqkit.report.svg import matrix, percent
+from freqkit.report.svg import percent, signed
 from freqkit.report.words import clean_cautions, clean_rows, steps_of, weights_cautions
 from freqkit.results import rows
 from freqkit.results.clean import CleanRates
@@ -39,6 +40,7 @@ from freqkit.text import shorten
 
 __all__ = ["BandStopResult", "band_stop"]
 FORMAT = "freqkit-band-stop-1"
+LETTERS = 14  # of a name beside a matrix
 COLUMNS = ("removed", "class", "images", "clean TPR", "TPR", "change", "clean FPR", "FPR")
 
 
@@ -67,7 +69,7 @@ class BandStopResult(Result):
 
     FILE = TensorFile(
         FORMAT, "a band-stop file", {"confusion": "int64 all C L", "class_index": "int64 C", "masks": "any P H W"},
-        {"classes": [str], "removed": [[COUNT]], "edges": [float], "definition": dict, "record": RECORD},
+        {"classes": [str], "removed": [[COUNT]], "edges": [float], "definition": {"quantity?": str}, "record": RECORD},
         {"C": "classes", "P": "removed"},
     )  # fmt: skip
     COLUMNS = COLUMNS
@@ -200,6 +202,7 @@ def band_stop(
     edges = _edges(own.edges, size)
     removed = _choices(own.remove, len(edges) + 1)
     masks = stop_masks(size, edges, removed, keep_dc=own.keep_dc)
+    model = as_classifier(model, "band_stop", images)
     scorer = Scorer(model, images, progress=progress, **vars(scoring))
     classes, logits = len(scorer.classes), scorer.logits
     confusion = torch.zeros(len(removed) + 1, classes, logits, dtype=torch.int64)
@@ -328,7 +331,7 @@ def plot_band_stop(result, ax=None, *, of=None, title=None, limit=12):
     import numpy as np
 
     change = result.relative_confusion[:, :, result.class_index].numpy()
-    names = [shorten(name, 14) for name in result.classes]
+    names = [shorten(name, LETTERS) for name in result.classes]
     many = len(names) > limit
     own = np.diagonal(change, axis1=1, axis2=2)
     order = np.argsort(np.nanmin(own, 0), kind="stable")[: 3 * limit] if many else None
@@ -337,7 +340,7 @@ def plot_band_stop(result, ax=None, *, of=None, title=None, limit=12):
         if many:
             picture = _changes(ax, own[[chosen]], order, names, [result.names[chosen]])
         else:
-            picture = _one(ax, change[chosen], names)
+            picture = _one(ax, change[chosen], result.classes)
             ax.set_xlabel("called", fontsize=8.5)
             ax.set_ylabel("true", fontsize=8.5)
             accuracy = 100 * float(result.accuracy[chosen + 1])
@@ -358,7 +361,7 @@ def plot_band_stop(result, ax=None, *, of=None, title=None, limit=12):
             if place >= len(change):
                 axis.set_visible(False)
                 continue
-            picture = _one(axis, change[place], names)
+            picture = _one(axis, change[place], result.classes)
             accuracy = 100 * float(result.accuracy[place + 1])
             axis.set_title(f"without {result.names[place]}: {accuracy:.0f}%", fontsize=8.5)
         figure.supxlabel("called", fontsize=8.5)
@@ -376,24 +379,19 @@ def plot_band_stop(result, ax=None, *, of=None, title=None, limit=12):
 def _shaded(axis, values):
     """Values in percent points, orange below nought and blue above."""
     for side in axis.spines.values():
-        side.set_color("#B0B0B0")
+        side.set_color(figures.RULE)
     return axis.imshow(values, cmap=colours(True), vmin=-100, vmax=100, aspect="auto")
 
 
-def _one(axis, change, names):
-    """A relative confusion matrix."""
+def _one(axis, change, names, numbers=6):
+    """A relative confusion matrix, with numbers in its squares up to `numbers` classes."""
     import numpy as np
 
-    picture = _shaded(axis, change)
-    axis.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
-    axis.set_yticks(range(len(names)), names, fontsize=7)
-    axis.tick_params(length=0)
-    if len(names) <= 6:
-        for (i, j), value in np.ndenumerate(change):
-            if math.isfinite(value) and abs(value) >= 0.5:
-                colour = "white" if abs(value) > 60 else figures.INK
-                axis.text(j, i, f"{value:+.0f}", ha="center", va="center", fontsize=7.5, color=colour)
-    return picture
+    shown = [[signed(value, 0) if abs(np.nan_to_num(value)) >= 0.5 else "" for value in row] for row in change]
+    return matrix(
+        axis, change, names, names, reach=100, shown=shown if len(names) <= numbers else None, letters=LETTERS,
+        words=lambda i, j: f"{names[i]} called {names[j]}: {signed(np.nan_to_num(change[i, j]), 0)}",
+    )  # fmt: skip
 
 
 def _changes(axis, own, order, names, removed):
@@ -448,13 +446,12 @@ def band_stop_part(path, record):
                 key="band-stop-classes"),
     ]  # fmt: skip
     if result.confusion.shape[2] == len(result.classes) <= 20:
-        drawings = []
-        for name, change in zip(names, result.relative_confusion.nan_to_num(0), strict=True):
+        size, drawings = side_of(result.classes, result.classes, LETTERS), []
+        for name, change in zip(names, result.relative_confusion[:, :, result.class_index].numpy(), strict=True):
             alt = (
                 f"Relative confusion without {name}: rows true classes, columns the model's answers, in percent points."
             )
-            grid = matrix(change.tolist(), result.classes, result.classes, alt=alt, values=(change / 100).tolist(),
-                          signed=True)  # fmt: skip
+            grid = chart(lambda axis, change=change: _one(axis, change, result.classes, 16), *size, alt)
             drawings.append((f"without {name}", grid))
         sections.append(
             Section("Relative confusion", [Panels(drawings)],

@@ -24,15 +24,17 @@ from freqkit.files.whole import RECORD
 from freqkit.masks import DfmFile, uncentred
 from freqkit.measures.printed import Printed
 from freqkit.measures.selection import SelectedOnTestSet, selected_places
-from freqkit.models import Classifier
+from freqkit.models import Classifier, as_classifier
 from freqkit.options import Options, Scoring, flat, option
 from freqkit.report import figures
 from freqkit.report.blocks import Drawing, Part, Section
+from freqkit.report.inline import chart
 from freqkit.report.pages import files_of, part
+from freqkit.report.planes import matrix, side_of
 from freqkit.report.provenance import cost_rows, model_rows, provenance_rows
+from freqkit.report.rates import dots, rates_figure
 from freqkit.report.readings import CONFIDENCE, READINGS, readings, shortcuts_sentence
-from freqkit.report.sections import class_table, rates_figure
-from freqkit.report.svg import matrix
+from freqkit.report.sections import class_table
 from freqkit.report.words import clean_cautions, clean_rows, headline, verdict, weights_cautions
 from freqkit.results import RemovalResult, SearchResult, rows
 from freqkit.results.clean import CleanRates
@@ -103,7 +105,10 @@ class RatesResult(Result):
             **dict.fromkeys(("tpr_interval", "fpr_interval", "difference_interval"), "float64 M 2"),
             "confusion?": "int64 M C L", "still?": "int64 M", "class_index?": "int64 C",
         },
-        {"classes": [str], "definition": {"interval": str, "confidence": Number(0, 1)}, "record": RECORD},
+        {
+            "classes": [str], "record": RECORD,
+            "definition": {"interval": str, "confidence": Number(0, math.nextafter(1, 0))},
+        },
         {"M": "classes"},
     )  # fmt: skip
     COLUMNS = COLUMNS
@@ -269,6 +274,7 @@ def rates(
             stacklevel=3,
         )
     keep = len(classes) <= CONFUSIONS_UP_TO if own.confusion == "auto" else own.confusion
+    model = as_classifier(model, "rates", images)
     scorer = Scorer(model, images, progress=progress, **vars(scoring))
     masks = torch.cat([torch.ones(1, *size), uncentred(dfm.masks).float()])
     place = torch.tensor([classes.index(name) for name in dfm.classes])
@@ -430,31 +436,18 @@ def plot_rates(result, ax=None, *, title=None, limit=40):
     """
     order = result.tpr_minus_fpr.nan_to_num(-2).argsort(descending=True, stable=True)[:limit].tolist()
     axis = ax if ax is not None else figures.new_figure(6.4, 1.3 + 0.3 * len(order)).subplots()
-    clean = (result.clean_tp.double() / result.positives, result.clean_fp.double() / result.negatives)
-    sides = (
-        ("TPR", figures.BLUE, -0.12, result.tpr, result.tpr_interval, clean[0]),
-        ("FPR", figures.VERMILION, 0.12, result.fpr, result.fpr_interval, clean[1]),
-    )
-    for name, colour, shift, value, interval, before in sides:
-        places = [row + shift for row in range(len(order))]
-        axis.hlines(places, interval[order, 0], interval[order, 1], color=colour, linewidth=1.6)
-        axis.plot(value[order], places, "o", color=colour, markersize=4.5, label=f"{name}, through the mask")
-        axis.plot(
-            before[order], places, "o", color=colour, markerfacecolor="white", markersize=3.5,
-            label=f"{name}, whole images",
-        )  # fmt: skip
-    axis.set_yticks(range(len(order)), [shorten(result.classes[i]) for i in order], fontsize=8)
-    axis.set_ylim(len(order) - 0.5, -0.5)
-    axis.set_xlim(-0.02, 1.02)
+    lines = []
+    for name, colour, value, interval, before in (
+        ("TPR", figures.BLUE, result.tpr, result.tpr_interval, result.clean_tp.double() / result.positives),
+        ("FPR", figures.VERMILION, result.fpr, result.fpr_interval, result.clean_fp.double() / result.negatives),
+    ):
+        lines.append((f"{name}, through the mask", colour, value[order].tolist(), interval[order].tolist()))
+        lines.append((f"{name}, whole images", colour, before[order].tolist(), None))
+    dots(axis, [shorten(result.classes[i]) for i in order], lines)
     axis.set_xlabel(
         f"share of the images recognised as the class; bars: {100 * result.definition['confidence']:g}% intervals",
         fontsize=8.5,
     )
-    axis.tick_params(labelsize=8)
-    axis.grid(axis="x", color="#E4E4E4", linewidth=0.7)
-    axis.set_axisbelow(True)
-    for side in ("top", "right", "left"):
-        axis.spines[side].set_visible(False)
     if ax is not None:
         axis.legend(fontsize=7.5, frameon=False, loc="best")
         return figures.literal(axis)
@@ -465,6 +458,22 @@ def plot_rates(result, ax=None, *, title=None, limit=40):
         lines.append(f"{len(order)} of {len(result.classes)} classes, by TPR - FPR")
     figure.suptitle("\n".join(lines), fontsize=10.5)
     return figure
+
+
+def plot_taken_for(result, axis):
+    """What the images of each class are taken for through its own map, a row of shares per class, on a matplotlib axis;
+    of a result whose classes are all logits."""
+    names, known = result.classes, result.record.get("classes") or result.classes
+    logits = range(len(names)) if result.class_index is None else result.class_index.tolist()
+    counts = result.own_row[:, [logits[known.index(name)] for name in names]]
+    shares, counts = counts.double() / result.positives[:, None].clamp_min(1), counts.tolist()
+    matrix(
+        axis, shares.numpy(), names, names, reach=1,
+        shown=[[f"{value or ''}" for value in row] for row in counts] if len(names) <= 16 else None,
+        words=lambda i, j: f"{names[i]} called {names[j]}: {counts[i][j]}",
+    )  # fmt: skip
+    axis.set_xlabel("called", fontsize=8.5)
+    axis.set_ylabel("true", fontsize=8.5)
 
 
 @part(files_of("freqkit-rates-1"))
@@ -487,18 +496,12 @@ def rates_part(path, record):
     sections[0].how += how
     logits = result.clean_confusion.shape[1]
     if len(result.classes) == logits and logits <= 40:
-        change = (result.own_row.double() / result.positives[:, None].clamp_min(1)).tolist()
         sections.append(
             Section(
                 "What each class is taken for, through its own map",
-                [
-                    Drawing(
-                        matrix(
-                            result.own_row.tolist(), result.classes, result.classes, values=change,
-                            alt="Rows: the images of a class seen through its map; columns: what the model calls them.",
-                        )
-                    )
-                ],
+                [Drawing(chart(lambda axis: plot_taken_for(result, axis), *side_of(result.classes, result.classes),
+                               "Rows: the images of a class seen through its map; columns: what the model calls them.",
+                               "chart whole"))],
                 "Row: the images of a class, each seen through the map of that class. Column: the model's answer."
                 " A dark diagonal means that the class survives its own filter.",
                 key="taken-for",

@@ -80,7 +80,9 @@ class DfmFile(Result):
         return [self.classes, share.touched, share.full, share.power, share.dc]
 
     def rows(self):
-        about = {"condition": "all", "searcher": self.extra.get("search"), "seed": self.seed, "step": self.stage}
+        searcher = self.extra.get("search")
+        about = {"condition": "all", "searcher": searcher if isinstance(searcher, str) else None}
+        about |= {"seed": self.seed, "step": self.stage}
         named = zip(self.columns[1:], self.cells()[1:], strict=True)
         return [row for metric, values in named for row in rows.values(self.classes, metric, values, **about)]
 

@@ -39,7 +39,7 @@ _LOGITS = re.compile(r"largest of (\d{1,15}) logits")
 
 
 def tidy(**fields) -> dict:
-    """A tidy row of `FIELDS`; an undefined value has no interval.
+    """A tidy row of `FIELDS`; what is no finite number is None, and without a value there is no interval.
 
     Example:
         >>> row = tidy(model="m", metric="TPR", value=0.5, low=0.2, high=0.8, n=10, radius=3.0)
@@ -47,8 +47,10 @@ def tidy(**fields) -> dict:
         ('', 3.0, None)
     """
     row = {**dict.fromkeys(FIELDS), **dict.fromkeys(TEXTS, ""), **fields}
-    if row["value"] is None or math.isnan(row["value"]):
-        row |= {"value": None, "low": None, "high": None}
+    known = row["value"] is not None and math.isfinite(row["value"])
+    for name in ("value", "low", "high"):
+        if not known or row[name] is None or not math.isfinite(row[name]):
+            row[name] = None
     return row
 
 
@@ -90,9 +92,12 @@ def rates(labels, tally, confidence=0.95, **fields) -> list[dict]:
 
 def of_record(record, **fields) -> dict:
     """The fields that a record tells: model and set."""
-    data, model = record.get("data") or {}, record.get("model") or {}
-    return {"model": model.get("name") or "", "set": data.get("root") or data.get("source") or "", "condition": "all",
-            **fields}  # fmt: skip
+
+    def text(part, *names):
+        about = record.get(part) if isinstance(record.get(part), dict) else {}
+        return next((about[name] for name in names if isinstance(about.get(name), str)), "")
+
+    return {"model": text("model", "name"), "set": text("data", "root", "source"), "condition": "all", **fields}
 
 
 def spell(row, without=()) -> dict:
@@ -113,7 +118,7 @@ def spell(row, without=()) -> dict:
     named = NAMED if both else (*NAMED, "group", "threshold")
     condition = row["condition"] + ("" if row["severity"] is None else f"/{row['severity']}")
     condition += _PIXELS if row["domain"] == "pixels" else ""
-    if row["part"] is not None:
+    if row["part"] is not None and row["logits"] is not None:
         condition += f", {row['logits']} logits" + (f" of {row['part']}" if row["part"] else "")
     condition += "".join(f"; {name}={row[name]}" for name in named if row[name] is not None)
     metric = f"{'filtered ' if row['filter'] else ''}{row['metric']}{group}"

@@ -100,31 +100,33 @@ class StageResult(Result):
         return {**scores, **about, "bits": bits, "ranks": self.ranks, "born": self.born}
 
     @classmethod
-    def checked(cls, t, path):
+    def checked(cls, values, path):
         from freqkit.masks.bits import check_bits
         from freqkit.ops import BitMasks
 
-        in_range(t["counts"], 0, t["images"], path, "counts")
-        in_range(t["ranks"], 0, len(t["loss"]) - 1, path, "ranks")
-        others = torch.where(t["predicted"] < 0, 0, t["predicted"] - t["correct"])
-        in_range(t["counts"] - t["correct"], 0, t["images"], path, "correct")
-        in_range(t["correct"], 0, t["images"], path, "correct")
-        in_range((t["images"] - t["counts"]) - others, 0, t["images"], path, "predicted")
-        in_range(others, 0, t["images"], path, "predicted")
-        if not t["ranks"].numel():
+        in_range(values["counts"], 0, values["images"], path, "counts")
+        in_range(values["ranks"], 0, len(values["loss"]) - 1, path, "ranks")
+        others = torch.where(values["predicted"] < 0, 0, values["predicted"] - values["correct"])
+        in_range(values["counts"] - values["correct"], 0, values["images"], path, "correct")
+        in_range(values["correct"], 0, values["images"], path, "correct")
+        in_range((values["images"] - values["counts"]) - others, 0, values["images"], path, "predicted")
+        in_range(others, 0, values["images"], path, "predicted")
+        if not values["ranks"].numel():
             raise UsageError(f"{path}: the tensor ranks must name a candidate for each class.")
-        if len(t["size"]) != 2 or len(t["cell"]) != 2:
+        if len(values["size"]) != 2 or len(values["cell"]) != 2:
             raise UsageError(f"{path}: size and cell must have two numbers each.")
-        if len(t["classes"]) * math.prod(t["size"]) > 1 << 30:
-            raise UsageError(f"{path}: {len(t['classes'])} masks of size {t['size']} are more than 4 GiB.")
-        scores = Scores(*(t[name] for name in "loss correct predicted counts classes reduction record images".split()))
+        if len(values["classes"]) * math.prod(values["size"]) > 1 << 30:
+            raise UsageError(f"{path}: {len(values['classes'])} masks of size {values['size']} are more than 4 GiB.")
+        scores = Scores(
+            *(values[name] for name in "loss correct predicted counts classes reduction record images".split())
+        )
         try:
-            candidates = BitMasks(t["bits"], tuple(t["cell"]), tuple(t["size"]), t["symmetry"])
+            candidates = BitMasks(values["bits"], tuple(values["cell"]), tuple(values["size"]), values["symmetry"])
             check_bits(candidates, f"{path}: bits")
         except (TypeError, ValueError) as error:
             raise UsageError(str(error)) from error
-        named = {"number": t["stage"], "candidates": candidates, "scores": scores}
-        return {**named, "ranks": t["ranks"], "born": t["born"]}
+        named = {"number": values["stage"], "candidates": candidates, "scores": scores}
+        return {**named, "ranks": values["ranks"], "born": values["born"]}
 
 
 @dataclass
@@ -179,22 +181,12 @@ class SearchResult(Searched):
         best, classes = last.ranks[:, 0], torch.arange(len(last.ranks))
         bits = select(last.candidates, best)
         share = coverage(bits)
+        scores = last.scores
         return cls(
-            list(last.scores.classes),
-            effective(bits).cpu(),
-            bits,
-            last.scores.loss[best, classes],
-            last.scores.tpr[best, classes],
-            last.scores.fpr[best, classes],
-            share.touched,
-            share.full,
-            share.power,
-            share.dc,
-            last.born[best],
-            last.scores.counts,
-            list(stages),
-            record,
-        )
+            list(scores.classes), effective(bits).cpu(), bits,
+            scores.loss[best, classes], scores.tpr[best, classes], scores.fpr[best, classes],
+            share.touched, share.full, share.power, share.dc, last.born[best], scores.counts, list(stages), record,
+        )  # fmt: skip
 
     def cells(self):
         """One line per class: class, loss, TPR, FPR, TPR-FPR, coverage, full, power, DC, stage, images; of whole images

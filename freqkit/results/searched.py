@@ -1,5 +1,9 @@
 """What the results of all searchers share: a mask for each class, its rates on the search images, and the cost."""
 
+from typing import Any
+
+from torch import Tensor
+
 from freqkit.results import rows
 from freqkit.results.clean import CleanRates
 from freqkit.results.confusion import Counts
@@ -7,38 +11,44 @@ from freqkit.results.result import Result
 
 
 class Searched(Result):
-    """Base of `SearchResult` and `RemovalResult`, which have classes, counts, tpr, fpr and record."""
+    """Base of `SearchResult` and `RemovalResult`, which have these attributes."""
+
+    classes: list
+    counts: Tensor
+    tpr: Any  # float64 [C]; None where masks were not asked
+    fpr: Any
+    record: dict
 
     @property
-    def tpr_minus_fpr(self):
+    def tpr_minus_fpr(self) -> Tensor:
         """float64 [C]."""
         return self.tpr - self.fpr
 
     @property
-    def forwards(self):
+    def forwards(self) -> int:
         return self.record.get("forwards", 0)
 
     @property
-    def backwards(self):
+    def backwards(self) -> int:
         return self.record.get("backwards", 0)
 
     @property
-    def forward_equivalents(self):
+    def forward_equivalents(self) -> int:
         return self.forwards + 2 * self.backwards
 
     @property
-    def seconds(self):
+    def seconds(self) -> float:
         return self.record.get("seconds", float("nan"))
 
     @property
-    def clean(self):
+    def clean(self) -> CleanRates | None:
         """`CleanRates` of the whole images, before anything is filtered; None of a run of before they were asked."""
         return CleanRates.of_record(self.record, self.classes, self.counts)
 
-    def rows(self):
-        identity = self.record.get("identity", {})
+    def rows(self) -> list[dict]:
+        identity, clean = self.record.get("identity", {}), self.clean
         about = rows.of_record(self.record, searcher=identity.get("search"), seed=identity.get("seed"))
-        found = [] if self.clean is None else rows.rates(self.classes, self.clean, **about)
+        found = [] if clean is None else rows.rates(self.classes, clean, **about)
         if self.tpr is None:
             return found
         maps, about = about, {

@@ -248,7 +248,7 @@ def read_timm(path, set_name=None):
                 metric = f"ReaL {metric}"
             value = number_in(row[column], path, f"line {line}, {column},")
             about = f"published by timm ({path.name}{size})"
-            rows.append(_row(row["model"], name, condition, metric, value / 100, about))
+            rows.append(_published(row["model"], name, condition, metric, value / 100, about))
     return rows
 
 
@@ -279,16 +279,15 @@ def read_robustbench(paths):
             ("corruptions_mce", "corruptions", "mCE", 1),
         ):
             if found.get(key) not in (None, "", "-"):
-                rows.append(_row(name, data, condition, metric, number_in(found[key], path, key) / scale, about))
+                value = number_in(found[key], path, key) / scale
+                rows.append(_published(name, data, condition, metric, value, about))
     return rows
 
 
-def _row(model, set_name, condition, metric, value, definition):
-    row = dict.fromkeys(COLUMNS)
-    return {
-        **row, "model": model, "set": set_name, "condition": condition, "class": "", "metric": metric, "value": value,
-        "definition": definition,
-    }  # fmt: skip
+def _published(*values):
+    """A row of a whole set, of which nothing is known but the value."""
+    names = ("model", "set", "condition", "metric", "value", "definition")
+    return {**dict.fromkeys(COLUMNS), "class": "", **dict(zip(names, values, strict=True))}
 
 
 def pivot(rows, *, lines="model", columns=("set", "condition"), metric="top-1"):

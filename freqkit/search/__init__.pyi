@@ -6,9 +6,6 @@ from freqkit.engine.progress import Progress
 from freqkit.models.classifier import Classifier
 from freqkit.results.removal_result import RemovalResult
 from freqkit.results.search_result import SearchResult
-from freqkit.search.compare import Comparison
-from freqkit.search.gradient import GradientEstimate
-from freqkit.search.plan import Plan
 from typing import Any
 from typing import Literal
 import os

@@ -14,7 +14,7 @@ from freqkit.files.reading import COUNT, SECONDS, Number, read_json
 from freqkit.files.whole import CLEAN, DATA, MODEL, write_csv, write_json
 from freqkit.masks import coverage as coverage_of
 from freqkit.masks import uncentred
-from freqkit.models import Classifier
+from freqkit.models import Classifier, as_classifier
 from freqkit.options import Options, flat, option
 from freqkit.registry import SEARCHERS, module_of
 from freqkit.results import rows as tidy_rows
@@ -219,6 +219,7 @@ def compare_searchers(
     if int(pool.counts.min()) < 1 or int(held_out.counts.min()) < 1:
         raise UsageError("compare-searchers: every class needs images in the pool and held out.")
     progress = progress or Silent()
+    model = as_classifier(model, "compare-searchers", held_out)
     judge = Scorer(model, held_out, batch_size=batch_size, device=device)
     # "auto" stays "auto": what it comes to is timed, and a search that goes on keeps what it began with.
     how = {"batch_size": batch_size, "device": device, "progress": progress}

@@ -32,7 +32,7 @@ from freqkit.engine.stimuli import counter_words
 from freqkit.errors import UsageError
 from freqkit.files.reading import COUNT, in_range
 from freqkit.masks import uncentred
-from freqkit.models import Classifier
+from freqkit.models import Classifier, as_classifier
 from freqkit.options import Options, Running, Scoring, flat, option
 from freqkit.results import rows
 from freqkit.results.removal_result import RemovalResult
@@ -84,7 +84,7 @@ class GradientEstimate(Result):
             "first_order": "float64 K C", "second_order": "float64 K C", "baseline": "float64 C",
             "owner": "int64 H W", "counts": "int64 C",
         },
-        {"classes": [str], "forwards": COUNT, "backwards": COUNT, "record": dict},
+        {"classes": [str], "forwards": COUNT, "backwards": COUNT, "record": {"seed?": COUNT}},
     )  # fmt: skip
     COLUMNS = ("class", "images", "unfiltered loss", "largest increase")
     FIGURE = "plot_estimate"
@@ -213,7 +213,7 @@ class _Estimator:
 
     def __init__(self, model, images, own, progress, *, domain, class_index, device):
         cells, self.owner = removal_cells(tuple(images.images.shape[-2:]), own.patch)
-        classes = len(images.classes)
+        classes, model = len(images.classes), as_classifier(model, "gradient", images)
         index = torch.arange(classes) if class_index is None else torch.as_tensor(class_index, dtype=torch.int64)
         if index.shape != (classes,) or index.min() < 0 or index.max() >= model.num_classes:
             raise UsageError(

@@ -11,7 +11,7 @@ from freqkit.engine.forward import model_device
 from freqkit.engine.session import session
 from freqkit.errors import UsageError
 from freqkit.masks import pack
-from freqkit.models import Classifier
+from freqkit.models import Classifier, as_classifier
 from freqkit.options import Scoring
 from freqkit.results import SearchResult, StageResult
 from freqkit.results.clean import CleanRates
@@ -61,7 +61,8 @@ class SearchRun:
     """
 
     def __init__(self, name: str, model: Classifier, images: ImageSet, scoring: Scoring, identity: dict):
-        self.name, self.model, self.images, self.scoring = name, model, images, scoring
+        self.name, self.images, self.scoring = name, images, scoring
+        self.model = model = as_classifier(model, name, images)
         self.size = tuple(images.images.shape[-2:])
         self.progress = Silent()
         counts = torch.bincount(images.labels, minlength=len(images.classes))

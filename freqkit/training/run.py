@@ -13,6 +13,7 @@ from freqkit.data.augment import Augment, key, mix
 from freqkit.errors import UsageError
 from freqkit.files.reading import COUNT
 from freqkit.models.weights import save_weights
+from freqkit.results.result import versions
 from freqkit.training.checkpoint import (
     optimizer_state,
     read_checkpoint,
@@ -346,15 +347,13 @@ def run_in(state, where):
 def _facts(state):
     import platform
 
-    import freqkit
-
     val = None if state.val_set is None else state.val_set.record
     return {
         "kind": "training",
         "data": {"train": state.train_set.record, "val": val},
         "device": str(state.device),
         "threads": torch.get_num_threads(),
-        "versions": {"freqkit": freqkit.__version__, "torch": torch.__version__, "python": platform.python_version()},
+        "versions": versions(python=platform.python_version()),
     }
 
 

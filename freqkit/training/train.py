@@ -11,6 +11,7 @@ import torch
 from freqkit.data.augment import Augment
 from freqkit.data.image_set import ImageSet
 from freqkit.errors import UsageError
+from freqkit.models import as_classifier
 from freqkit.models.classifier import Classifier
 from freqkit.options import Running, flat, option
 from freqkit.training.evaluate import check_fit, evaluate
@@ -116,6 +117,7 @@ def train(
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise UsageError(f"train: seed must be an integer >= 0; got {seed!r}.")
     observers = checked([*where.observers(), *observers])
+    model = as_classifier(model, "train", train_set)
     if val_set is None and chosen.val_fraction:
         val_set, train_set = train_set.split(chosen.val_fraction, seed)
     check_fit(model, train_set, "train")

@@ -85,6 +85,7 @@ def make_samples(root):
     save_weights(model, root / "weights.safetensors")
     state = model.network.state_dict()
     checkpoint = {"model": state, "epoch": 3, "optimizer": {"state": {0: {"step": 1}}, "param_groups": [{"lr": 0.1}]}}
+    checkpoint["args"] = argparse.Namespace(root=Path("data"), lr=np.float64(0.1), kinds={"a"}, dtype=torch.float16)
     torch.save(checkpoint, root / "zip.pth")
     torch.save(checkpoint, root / "legacy.pth", _use_new_zipfile_serialization=False)
     names = ["C0", "C1", "C2", "C3"]
@@ -252,7 +253,8 @@ def formats(root):
         load = {"training": of_root(status), "evaluation": of_root(EvaluationResult.load)}.get(
             name, of_root(load_result)
         )
-        found[f"run.json, {name}"] = Format(root / name, "run.json", "json", (load, *look, report, again[name]))
+        readers = (load, *look, report, cli("table", "{run}"), again[name])
+        found[f"run.json, {name}"] = Format(root / name, "run.json", "json", readers)
     for name in again:
         if name != "training":
             readers = (journal, look[0], again[name])
@@ -271,7 +273,9 @@ def formats(root):
     found["learning table"] = Format(root / "training", "learning.csv", "csv", (report,))
     found["history"] = Format(root / "training", "history.csv", "csv", (report,))
     found["checkpoint"] = Format(root / "training", "checkpoint.safetensors", "safetensors", (again["training"],))
-    found["comparison"] = Format(root / "comparison", "comparison.json", "json", (of_root(Comparison.load), report))
+    found["comparison"] = Format(
+        root / "comparison", "comparison.json", "json", (of_root(Comparison.load), report, cli("table", "{run}"))
+    )
     found["results"] = Format(
         root / "evaluation", "results.csv", "csv", (call(read_results), report, cli("table", "{run}"))
     )
@@ -297,7 +301,12 @@ def formats(root):
         root / "dfm.safetensors",
         "",
         "safetensors",
-        (call(load_dfm), cli("masks", "show", "{file}"), cli("rates", *net, *images, "--dfm", "{file}")),
+        (
+            call(load_dfm),
+            cli("masks", "show", "{file}"),
+            cli("table", "{file}"),
+            cli("rates", *net, *images, "--dfm", "{file}"),
+        ),
     )
     for protocol in (0, 2, 4, 5):
         readers = (
@@ -336,7 +345,7 @@ def formats(root):
     )
     for name in MEASURES:
         module = module_of(MEASURES, name)
-        readers = (call(getattr(module, module.__all__[0]).load), cli("report", "{file}"))
+        readers = (call(getattr(module, module.__all__[0]).load), cli("report", "{file}"), cli("table", "{file}"))
         found[name] = Format(root / f"{name}.safetensors", "", "safetensors", readers)
     return found | _data_formats(root)
 

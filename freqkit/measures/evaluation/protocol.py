@@ -291,6 +291,7 @@ class Settings:
             ("ImageNet's", class_list("imagenet") if logits == 1000 else None),
             ("the maps'", None if self.dfm is None else list(self.dfm.classes)),
             ("the base set's", None if self.base is None else list(self.base.classes)),
+            ("the model's", getattr(model, "class_names", None)),
         )
         if self.classes is not None and len(self.classes) != logits:
             raise UsageError(f"evaluate: classes must name the model's {logits} logits; got {len(self.classes)}.")

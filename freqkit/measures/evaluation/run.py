@@ -1,5 +1,6 @@
 """All models over all sets: progress, faults, and what goes on record."""
 
+import inspect
 import warnings
 
 import torch
@@ -11,6 +12,7 @@ from freqkit.files.whole import slug
 from freqkit.measures.evaluation.passes import FAULTS, OneModel
 from freqkit.measures.evaluation.result import EvaluationResult
 from freqkit.measures.selection import SelectedOnTestSet
+from freqkit.models import as_classifier
 
 
 class Run:
@@ -85,7 +87,7 @@ class Run:
 
     def model(self, name, source):
         try:
-            classifier = source() if callable(source) and not isinstance(source, torch.nn.Module) else source
+            classifier = as_classifier(source() if _loads(source) else source, "evaluate")
             one = OneModel(self, name, slug(name), classifier)
         except CannotResume:
             raise
@@ -105,3 +107,14 @@ class Run:
                 self.record[key] += one.counts[key]
             self.record["models"][name].update(one.facts, **one.counts)
             self.session.note_down()
+
+
+def _loads(source):
+    """Whether it is a function that loads a model, and no model: it is called with nothing."""
+    if isinstance(source, torch.nn.Module) or not callable(source):
+        return False
+    try:
+        inspect.signature(source).bind()
+    except (TypeError, ValueError):
+        return False
+    return True
