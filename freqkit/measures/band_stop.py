@@ -216,7 +216,7 @@ def band_stop(
     if progress is not None:
         progress.start("band-stop", scorer.forwards(len(everything)))
     try:
-        scorer.answers(everything, count, progress=progress)
+        scorer.predictions(everything, count, progress=progress)
     finally:
         if progress is not None:
             progress.finish()

@@ -282,7 +282,7 @@ def rates(
     if progress is not None:
         progress.start("rates", scorer.forwards(len(masks)))
     try:
-        scorer.answers(masks, matrices.add, progress=progress)
+        scorer.predictions(masks, matrices.add, progress=progress)
     finally:
         if progress is not None:
             progress.finish()

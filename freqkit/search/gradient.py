@@ -25,13 +25,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from freqkit import masks as mask_room
 from freqkit.data import ImageSet
 from freqkit.engine import Progress, ranks
 from freqkit.engine.forward import Forward
 from freqkit.engine.stimuli import counter_words
 from freqkit.errors import UsageError
 from freqkit.files.reading import COUNT, in_range
+from freqkit.masks import uncentred
 from freqkit.models import Network, as_classifier
 from freqkit.options import Options, Running, Scoring, flat, option
 from freqkit.results import rows
@@ -277,7 +277,7 @@ class _Pool:
         if width % 2 == 0:
             weight[-1] = 1.0
         self.weight = (-weight / (height * width)).to(device)
-        self.owner = mask_room.uncentred(owner)[:, :half].flatten().to(device)
+        self.owner = uncentred(owner)[:, :half].flatten().to(device)
         self.candidates = candidates
 
     def __call__(self, transformed, gradient):
@@ -430,12 +430,12 @@ def ranking(run, progress):
     sums, resumed = np.zeros((len(images.classes), estimator.candidates)), 0
     progress.start("gradients", sum(amount for _, amount, _ in tiles), "forward-equivalents")
     try:
-        for part, found, known in ranks.share(
+        for part, found, is_resumed in ranks.share(
             tiles, estimate, journal=run.journal, progress=progress, check=run.check,
             layout=lambda part: {"sums": ("f", (len(images.labels[part].unique()), estimator.candidates))},
         ):  # fmt: skip
             sums[images.labels[part].unique().numpy()] += found["sums"]
-            resumed += (part.stop - part.start) * known
+            resumed += (part.stop - part.start) * is_resumed
     finally:
         progress.finish()
     found = ranks.current().agree_arrays({"sums": sums, "resumed": np.array([resumed])})

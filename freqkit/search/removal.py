@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from freqkit import masks as mask_room
 from freqkit.data import ImageSet
+from freqkit.masks import uncentred
 from freqkit.models import Network
 from freqkit.options import Options, Running, Scoring, flat, option
 from freqkit.results.removal_result import TIES, RemovalResult, bins_of
@@ -182,7 +182,7 @@ class RemovalRun(SearchRun):
             None if estimate is None else estimate[:, keep].contiguous(), **vars(self.kept),
             record=self.record,
         )  # fmt: skip
-        chosen = mask_room.uncentred(result.masks)
+        chosen = uncentred(result.masks)
         progress.start("dominant frequencies", scorer.forwards(len(chosen)))
         try:
             scores = self.best_scores(scorer, chosen, "dfm", progress, **reduction)
