@@ -86,6 +86,10 @@ def test_networks_that_normalise_themselves_or_keep_numbers_for_their_users():
     left = net()
     left.mean, left.std = MEAN, STD
     assert freqkit.wrap(left).mean == MEAN
+    left.mean = torch.zeros(64)
+    assert freqkit.wrap(left, **HOW).mean == HOW["mean"], "something else of that name"
+    with pytest.raises(UsageError, match="wrap: mean must be three finite numbers"):
+        freqkit.wrap(left)
 
 
 class Output(collections.OrderedDict):
@@ -380,6 +384,7 @@ def test_a_function_is_identified_by_what_it_holds():
     plain, others = (lambda x: x.mean((2, 3))), (lambda x: x.amax((2, 3)))
     assert sha(plain) == sha(others) == "0" * 64, "nothing is known of them"
     assert sha(plain, name="a") != sha(plain, name="b") and "0" * 64 not in (sha(plain, name="a"),)
+    assert sha(same, name="a") == sha(scaled, name="a") != sha(other, name="a"), "a name stands for code and numbers"
 
 
 def test_a_function_without_a_name_cannot_be_resumed(tmp_path):
