@@ -25,7 +25,7 @@ from freqkit.models.normalisation import (
     own_normalisation,
     triple,
 )
-from freqkit.models.weights import state_sha256
+from freqkit.models.weights import digest_of, state_sha256
 
 # What holds the network that was meant, and the attribute under which.
 HOLDERS = {
@@ -136,6 +136,8 @@ def _wrapped(
         owner, net, weights=weights, classes=num_classes, size=size, output=output, name=name, likely=likely,
         told=mean is not None,
     )  # fmt: skip
+    if found.fault and (found.size or likely):
+        raise UsageError(f"{owner}: {found.name} could not be asked: {found.fault}.")
     given = None if mean is None else (channel_triple(mean, "mean", owner), channel_triple(std, "std", owner))
     if given is None and found.normalisation is None:
         its = "mean=processor.image_mean, std=processor.image_std" if hasattr(net, "config") else (
@@ -271,6 +273,10 @@ def published(owner, net, weights=None):
         ]
         config = inner[0] if len(inner) == 1 and not own_normalisation(net) else None
     if isinstance(config, Mapping):
+        if getattr(net, "num_classes", None) == 0:
+            raise UsageError(
+                f"{owner}: the network has no classifier (num_classes=0), so it gives features, no logits."
+            )
         tag = config.get("tag") or None
         facts = {
             "architecture": config.get("architecture"), "tag": tag,
@@ -388,7 +394,11 @@ def _tried(owner, found, output, expected, likely):
         if sure or len(counts) == 2:
             break
     if not counts:
-        return (network if output is None else Picked(network, output)), None, " ".join((fault or "").split())[:300]
+        return (
+            (network if output is None else Picked(network, output)),
+            None,
+            " ".join((fault or "").split())[:300].rstrip("."),
+        )
     if len(set(counts)) > 1:
         return network, None, "it gives more logits for larger images"
     if counts[0] == 1:
@@ -415,12 +425,13 @@ def _which(owner, name, answer, output, expected):
         else enumerate(answer if isinstance(answer, (tuple, list)) else ())
     )
     fitting = {key: part for key, part in parts if isinstance(part, torch.Tensor) and part.ndim == 2 and len(part) == 2}
-    if len(fitting) > 1:
+    several = len(fitting) > 1
+    if several:
         fitting = {key: part for key, part in fitting.items() if part.shape[1] == expected}
     if len(fitting) != 1:
+        advice = ": say which of these are the logits by freqkit.wrap(net, output=...)" if several else ""
         raise UsageError(
-            f"{owner}: {name} must return logits [B, classes]; it returns {_shape(answer)}: say which of these are the"
-            " logits by freqkit.wrap(net, output=...)."
+            f"{owner}: {name} must return logits [B, classes]; it returns {_shape(answer)} for 2 images{advice}."
         )
     return next(iter(fitting))
 
@@ -526,9 +537,7 @@ class Function(nn.Module):
             if isinstance(part, nn.Module):
                 digest.update(state_sha256(part).encode())
             else:
-                value = torch.as_tensor(part).detach().cpu().contiguous()
-                digest.update(f"{value.dtype}|{tuple(value.shape)}|".encode())
-                digest.update(value.reshape(-1).view(torch.uint8).numpy())
+                digest_of(torch.as_tensor(part), digest)
         for part in self.rest if self.name is None else ():
             digest.update(_code(part) if isinstance(part, types.CodeType) else repr(part).encode())
         return digest.hexdigest()
