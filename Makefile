@@ -17,7 +17,7 @@ FUZZ_BASELINE ?= ON
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv build test lint format pytest measured kills fuzz fuzz-asan wheel demo docs bench cuda-matrix gpu-check clean
+.PHONY: help venv build test quick lint format pytest measured kills fuzz fuzz-asan wheel demo docs bench cuda-matrix gpu-check clean
 
 RUN    := $(VENV)/bin/python
 PIP    := $(RUN) -m pip --disable-pip-version-check --quiet
@@ -47,6 +47,16 @@ test: lint pytest ## all that CI runs: lint, format check, native tests, pytest
 pytest: $(STAMPS)/build
 	$(RUN) -m pytest $(PYTEST_ARGS)
 
+# One or two files of every room; tests/test_package.py asks that none is forgotten.
+QUICK := test_structure.py ops/test_arguments.py ops/test_band_bank.py masks/test_mask_symmetry.py masks/test_mask_shapes.py \
+models/test_normalisation.py data/test_image_set.py data/test_synthetic.py engine/test_scores.py engine/test_certain.py \
+engine/test_journal.py engine/test_run_directory.py search/test_gradient.py measures/test_band_stop.py measures/test_rates.py \
+training/test_observers.py results/test_files.py results/test_store.py report/test_html.py report/test_numbers.py \
+cli/test_values.py cli/test_status.py cli/test_searchers.py
+
+quick: $(STAMPS)/build ## the core of every room, in two minutes on two cores
+	$(RUN) -m pytest -q -m "not measured" $(addprefix tests/,$(QUICK)) $(PYTEST_ARGS)
+
 measured: $(STAMPS)/build ## the tests that bound a measured figure, TIMES=20 times
 	@for i in $$(seq $(TIMES)); do $(RUN) -m pytest -q -m measured $(PYTEST_ARGS) || exit 1; done
 
@@ -68,9 +78,10 @@ fuzz-asan: $(STAMPS)/install ## the operator's calls with the CPU part under Add
 	LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so) $$($${CXX:-c++} -print-file-name=libstdc++.so)" \
 	$(RUN) tests/fuzz/operator_calls.py --calls $(FUZZ_CALLS) --seed $(FUZZ_SEED)
 
-lint: $(STAMPS)/install ## ruff and clang-format, checking only
+lint: $(STAMPS)/install ## ruff, pyright (the public API) and clang-format, checking only
 	$(RUN) -m ruff check --quiet .
 	$(RUN) -m ruff format --quiet --check .
+	$(RUN) -m pyright --warnings
 	@if [ -n "$(CXX_FILES)" ]; then echo "clang-format --dry-run --Werror (csrc, tests/emulator)"; \
 	$(VENV)/bin/clang-format --dry-run --Werror $(CXX_FILES); fi
 

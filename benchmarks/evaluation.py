@@ -23,7 +23,7 @@ from benchmarks import harness
 from benchmarks.baselines import published_evaluation
 from freqkit.data import class_list, load_images, open_sets
 from freqkit.data.corruptions import _OURS, corrupt
-from freqkit.data.published_sets import BENCHMARK
+from freqkit.data.test_sets.corrupted import BENCHMARK
 from freqkit.masks import DfmFile, low_pass
 from freqkit.measures import evaluate
 from freqkit.models import load_model

@@ -1,6 +1,6 @@
 """Whether an installed freqkit works: the operator against float64, and a search with its page. No test framework.
 
-    python tests/smoke.py [--operator native|plain]
+python tests/smoke.py [--operator native|plain]
 """
 
 import argparse

@@ -233,8 +233,7 @@ def test_the_kinds_of_masks_are_numbered_alike_on_both_sides():
     assert (kinds["Full"], kinds["Half"]) == (0, 1)  # int(half plane) in freqkit.ops.arguments
 
 
-def test_no_two_test_files_outside_packages_share_a_name():
-    """pytest imports them by their names alone: one of two would end the whole run, though each passes by itself."""
-    alone = [path for path in (ROOT / "tests").rglob("*.py") if not (path.parent / "__init__.py").exists()]
-    names = [path.name for path in alone if path.name != "conftest.py"]
-    assert sorted({name for name in names if names.count(name) > 1}) == []
+def test_every_folder_of_tests_is_a_package():
+    """Their modules are imported by their whole names: two in different folders may be called alike."""
+    folders = {path.parent for path in (ROOT / "tests").rglob("*.py")}
+    assert [str(folder) for folder in sorted(folders) if not (folder / "__init__.py").exists()] == []

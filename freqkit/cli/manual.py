@@ -1,4 +1,4 @@
-"""One page of Markdown per command, and one of all terms, written from the code: `make docs`.
+"""One page of Markdown per command, one of all terms, one of the known test sets, and the stub files: `make docs`.
 
 python -m freqkit.cli.manual docs
 """
@@ -12,13 +12,13 @@ from freqkit.cli.app import COMMANDS, app
 
 
 def pages():
-    """File name below docs/ -> text, of every command and of the terms.
+    """File name below docs/ -> text, of every command, of the terms and of the known test sets.
 
     Example:
         >>> "--candidates" in pages()["commands/search.md"]
         True
     """
-    made = {"commands/README.md": _index(), "terms.md": _terms()}
+    made = {"commands/README.md": _index(), "terms.md": _terms(), "known-sets.md": _known_sets()}
     context = click.Context(app, info_name="freqkit")
     for name in app.list_commands(context):
         command = app.get_command(context, name)
@@ -81,6 +81,18 @@ def _row(option):
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
+def _known_sets():
+    from freqkit.data.test_sets.known import known_set
+    from freqkit.registry import TEST_SETS
+
+    lines = ["# Known test sets", "", "Written by `make docs` from the code; [test sets](test-sets.md) says more.", ""]
+    lines += ["| `--on` | layout | checked | published by | looked for in |", "|---|---|---|---|---|"]
+    for known in map(known_set, TEST_SETS):
+        places = ", ".join(f"`{place}`" for place in known.places)
+        lines.append(f"| `{known.name}` | {known.tree} | {known.whole} | {known.source} | {places} |")
+    return "\n".join(lines) + "\n"
+
+
 def _terms():
     from freqkit.report.terms import terms
 
@@ -101,12 +113,13 @@ def _terms():
 
 
 def write(folder):
-    """Write all pages below a folder; returns their paths."""
+    """Write all pages below a folder, and the stubs beside the code; returns their paths."""
+    from freqkit.cli.stubs import stubs
     from freqkit.files.whole import atomic_write
 
-    paths = []
-    for name, text in pages().items():
-        path = Path(folder) / name
+    paths, package = [], Path(__file__).parents[1]
+    written = {Path(folder) / name: text for name, text in pages().items()}
+    for path, text in {**written, **{package / name: text for name, text in stubs().items()}}.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path, "w") as file:
             file.write(text)
@@ -115,4 +128,4 @@ def write(folder):
 
 
 if __name__ == "__main__":
-    print(f"{len(write(sys.argv[1]))} pages written")
+    print(f"{len(write(sys.argv[1]))} files written")

@@ -1,13 +1,27 @@
 """Flags that several commands share, and what they make."""
 
 import functools
+import re
 import warnings
+from dataclasses import replace
 
 import click
 
-from freqkit.cli.values import BatchSize, Device, Folder, Memory, Share, Triple, resolve_device
+from freqkit.cli.values import (
+    KINDS,
+    BatchSize,
+    Device,
+    Folder,
+    Memory,
+    Risk,
+    Share,
+    Triple,
+    numbers_of,
+    resolve_device,
+)
 from freqkit.cli.voice import say
 from freqkit.errors import torchrun
+from freqkit.options import hints_of, kinds_of, rule_of
 
 MODEL = (
     click.option(
@@ -128,6 +142,19 @@ PUBLISHED_ORDER = (
     ),
 )  # fmt: skip
 ENGINE_KEYS = ("memory", "form", "spectra")
+DTYPE = (
+    click.option(
+        "--dtype",
+        type=click.Choice(["float32", "float64", "bfloat16", "float16"]),
+        default="float32",
+        show_default=True,
+        help="What the network computes in.",
+    ),
+)
+GOING_ON = (
+    click.option("--resume", is_flag=True, help="Continue the run in DIR; its result is the uninterrupted one's."),
+    click.option("--overwrite", is_flag=True, help="Replace the run in DIR."),
+)
 LOG = (
     click.option(
         "--log-json",
@@ -146,6 +173,84 @@ def options(*groups):
     """A decorator that gives a command the flags of `groups`, in their order."""
     flat = [option for group in groups for option in group]
     return lambda function: functools.reduce(lambda f, option: option(f), reversed(flat), function)
+
+
+def of_fields(group, *names, **said):
+    """The flags of fields of an `Options`: their spelling, type, default and help.
+
+    Args:
+        names: of the fields; none: all that have a flag.
+        said: field -> what its --help says in place of its own.
+    """
+    rules = {name: rule_of(field) for name, field in group.fields().items()}
+    return tuple(
+        of_field(group, name, replace(rules[name], help=said[name]) if name in said else rules[name])
+        for name in names or [name for name, rule in rules.items() if rule.flag]
+    )
+
+
+def of_field(group, name, rule):
+    """The flag of one field, by a rule that may be another than the field's own."""
+    field, hint = group.fields()[name], hints_of(group)[name]
+    text = sentence(rule.says if rule.help is None else rule.help)
+    if rule.switch:
+        return click.option(f"--{rule.switch[0]}", is_flag=True, help=text)
+    default = rule.usual if field.default is None else field.default
+    shown = {"default": default, "show_default": True} if default is not None else {}
+    if rule.kind == "names":
+        shown = {}  # all there are
+    elif rule.kind == "counts":
+        shown["default"] = str(default)
+    elif rule.kind == "shares":
+        shown["default"] = ",".join(f"{one:g}" for one in default)
+    flag = f"--{field.name.replace('_', '-')}"
+    return click.option(flag, type=_type(rule, kinds_of(hint)), metavar=rule.metavar, help=text, **shown)
+
+
+def _type(rule, kinds):
+    if rule.kind is not None:
+        return KINDS[rule.kind]()
+    if rule.choices is not None:
+        return click.Choice([one for one in rule.choices if isinstance(one, str)])
+    if float in kinds and (rule.above, rule.most) == (0, 1):
+        return Share()
+    if float in kinds and (rule.least, rule.below) == (0, 1):
+        return Risk()
+    if float in kinds or int in kinds:
+        low = rule.least if rule.above is None else rule.above
+        high = rule.most if rule.below is None else rule.below
+        if float in kinds:
+            return click.FloatRange(low, high, min_open=rule.above is not None, max_open=rule.below is not None)
+        return click.INT if low is None and high is None else click.IntRange(low, high)
+    return click.STRING
+
+
+def sentence(text):
+    """A clause as --help shows it; one that begins with a name and a colon stays as it is.
+
+    Example:
+        >>> sentence("masks per stage"), sentence("certain: the same maps"), sentence("of these.  [default: all]")
+        ('Masks per stage.', 'certain: the same maps.', 'Of these.  [default: all]')
+    """
+    if not text:
+        return None
+    if not re.match(r"[\w-]+(, [\w-]+)*: ", text):
+        text = text[0].upper() + text[1:]
+    return text if text.endswith(("]", ".")) else f"{text}."
+
+
+def asked(flags, group):
+    """What flags made by `of_fields` say: field -> value."""
+    found = {}
+    for name, field in group.fields().items():
+        rule = rule_of(field)
+        if rule.switch:
+            switch, value = rule.switch
+            found[name] = value if flags[switch.replace("-", "_")] else field.default
+        elif name in flags and rule.flag:
+            flag = f"--{name.replace('_', '-')}"
+            found[name] = numbers_of(flags[name], flag) if rule.kind == "numbers" else flags[name]
+    return found
 
 
 def the_model(flags, *, data=None, seed=0):
@@ -202,6 +307,12 @@ def _must_be_here(name):
     # a name that timm does not know is load_model's to complain of
     if name in list_models(name) + list_models(name, pretrained=True) and published_weights(name) is None:
         raise UsageError(f"--pretrained: the published weights of {name!r} are not on this machine; give --download.")
+
+
+def scoring_of(flags):
+    """What the flags `RUN`, `ENGINE` and `DTYPE` say of how a model is asked."""
+    names = [name for name in ("batch_size", "dtype", *ENGINE_KEYS) if name in flags]
+    return {**{name: flags[name] for name in names}, "device": resolve_device(flags["device"])}
 
 
 def side_of(model):

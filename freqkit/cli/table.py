@@ -14,7 +14,13 @@ from freqkit.text import printable
 
 @command(app, "table")
 @click.argument("sources", nargs=-1, required=True, type=click.Path(exists=True))
-@click.option("--rows", "lines", default="model", show_default=True, help="Columns that make a line, e.g. model,class.")
+@click.option(
+    "--rows",
+    "lines",
+    default="model",
+    show_default=True,
+    help="Columns that make a line, e.g. model,class or searcher,seed.",
+)
 @click.option("--columns", default="set,condition", show_default=True, help="Columns that make a column.")
 @click.option("--metric", default="top-1", show_default=True, help="Which values; several as top-1,filtered top-1.")
 @click.option("--model", "models", multiple=True, help="Only this model; may be repeated.")
@@ -44,10 +50,8 @@ from freqkit.text import printable
 )
 @click.option("--store", type=click.Path(dir_okay=False), metavar="FILE", help="Add everything read to this store.")
 @options(JSON)
-def table(
-    sources, lines, columns, metric, models, sets, conditions, by_class, how, timm_files, robustbench, store, as_json
-):  # fmt: skip
-    """Pivot SOURCES: stores (SQLite), run directories or their results.csv.
+def table(sources, how, as_json, **flags):
+    """Pivot SOURCES: run directories and results of any measure, results.csv, stores (SQLite).
 
     \b
     freqkit table runs/results.sqlite --metric "top-1,filtered top-1" --format markdown
@@ -55,33 +59,36 @@ def table(
     """
     from freqkit.errors import UsageError
     from freqkit.files.whole import write_rows
+    from freqkit.results.rows import COLUMNS, NAMED, spell, unspell
     from freqkit.results.store import Store, markdown, pivot, read_robustbench, read_timm, timm_table
 
     how = "json" if as_json else how
     rows = []
     for source in sources:
         rows += _read(Path(source))
-    for path in timm_files:
+    for path in flags["timm_files"]:
         rows += read_timm(path)
-    rows += read_robustbench(robustbench)
-    if store is not None:
+    rows += read_robustbench(flags["robustbench"])
+    if (store := flags["store"]) is not None:
         target = Store(store)
-        added = target.add(rows, source=", ".join(map(str, [*sources, *timm_files, *robustbench])))
+        added = target.add(rows, source=", ".join(map(str, [*sources, *flags["timm_files"], *flags["robustbench"]])))
         say(f"{added} rows added to {store}")
-    for name, wanted in (("model", models), ("set", sets), ("condition", conditions)):
-        rows = [row for row in rows if not wanted or row[name] in wanted]
+    for name in ("model", "set", "condition"):
+        wanted = {*flags[f"{name}s"]}
+        rows = [row for row in rows if not wanted or {row[name], spell(row, NAMED)[name]} & wanted]
     if how == "timm":
+        sets, conditions = flags["sets"], flags["conditions"]
         if len(sets) != 1:
             raise UsageError("--format timm is of one set: give --set NAME.")
         names, found = timm_table(rows, sets[0], conditions[0] if conditions else "all")
     else:
-        rows = [row for row in rows if (row["class"] != "") == by_class]
-        names, found = pivot(
-            rows,
-            lines=[part.strip() for part in lines.split(",")],
-            columns=[part.strip() for part in columns.split(",") if part.strip()],
-            metric=[part.strip() for part in metric.split(",")],
-        )
+        rows = [row for row in rows if (row["class"] != "") == flags["by_class"]]
+        lines = [part.strip() for part in flags["lines"].split(",")]
+        columns = [part.strip() for part in flags["columns"].split(",") if part.strip()]
+        metric = [part.strip() for part in flags["metric"].split(",")]
+        if own := {*lines, *columns} - {*COLUMNS}:  # what has a column of its own leaves the names
+            rows = [{**unspell(row), **spell(row, own)} for row in rows]
+        names, found = pivot(rows, lines=lines, columns=columns, metric=metric)
     if not found:
         known = sorted({row["metric"] for row in rows})
         raise UsageError(f"no row fits; the metrics there are {', '.join(known[:12]) or 'none'}.")
@@ -102,10 +109,12 @@ def table(
 
 
 def _read(path):
+    from freqkit.results.load import results_of
+    from freqkit.results.rows import spell
     from freqkit.results.store import Store, read_results
 
-    if path.is_dir():
-        return read_results(path / "results.csv")
-    if path.suffix == ".csv":
-        return read_results(path)
+    if path.suffix == ".csv" or (path / "results.csv").is_file():
+        return read_results(path if path.suffix == ".csv" else path / "results.csv")
+    if path.is_dir() or path.suffix == ".safetensors":
+        return [spell(row) for result in results_of(path) for row in result.rows()]
     return Store(path).rows()

@@ -1,12 +1,14 @@
 """Images, decoded once: folders of files, published arrays, and synthetic sets with planted frequencies."""
 
 from freqkit.data.arrays import write_npy
+from freqkit.data.class_lists import class_list
 from freqkit.data.folder import write_image_folder
 from freqkit.data.image_set import ImageSet
 from freqkit.data.layouts import load_images, parts_of
 from freqkit.data.preprocessing import Preprocessing
-from freqkit.data.published_sets import TestSet, class_list, open_sets
 from freqkit.data.synthetic import read_truth, synthetic, write_truth
+from freqkit.data.test_set import TestSet
+from freqkit.data.test_sets.known import open_sets
 
 __all__ = [
     "ImageSet",

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from freqkit.data.class_lists import MOST_CLASSES, check_names, read_names
-from freqkit.data.folder import choose, fit
+from freqkit.data.class_lists import MOST_CLASSES, check_names, class_names, read_names
 from freqkit.data.image_set import ImageSet
 from freqkit.data.npy_files import read_array
 from freqkit.data.object_arrays import load_object_array
+from freqkit.data.pictures import fit
+from freqkit.data.reading import PARTS, Layout
 from freqkit.errors import UsageError
 from freqkit.files.reading import shown
 from freqkit.files.whole import atomic_write
@@ -36,10 +37,15 @@ class Packed:
     facts: dict = field(default_factory=dict)
 
 
-def to_image_set(
-    packed, part, given, *, image_size, resize, limit_per_class, split_fraction, seed, progress, split_order="path"
-):
-    """An `ImageSet` of the chosen images of a `Packed`, brought to image_size."""
+def of_arrays(name, looks, find, read):
+    """The `Layout` of sets that `read(asked, where)` gives as a `Packed`."""
+    return Layout(name, looks, find, lambda asked, where: to_image_set(read(asked, where), asked))
+
+
+def to_image_set(packed, asked):
+    """An `ImageSet` of the chosen images of a `Packed`, brought to the size that is asked for."""
+    given = None if asked.classes is None else class_names(asked.classes)
+    image_size, part = asked.image_size, asked.part
     labels, who = np.asarray(packed.labels), f"load_images: {packed.label_file}: "
     if labels.ndim != 1 or len(labels) != len(packed.images) or labels.dtype.kind not in "iu":
         raise UsageError(
@@ -71,25 +77,23 @@ def to_image_set(
     labels = place[labels]
     stem = f"{part}-" if part else ""
     paths = [f"{names[label].replace('/', '_')}/{stem}{i:06d}.png" for i, label in enumerate(labels.tolist())]
-    chosen = choose(paths, labels.tolist(), len(names), limit_per_class, split_fraction, seed, split_order)
+    chosen = asked.chosen(paths, labels.tolist(), len(names))
     height, width = packed.images.shape[1:3]
     as_stored = image_size is None or (height, width) == (image_size, image_size)
     size = (height, width) if as_stored else (image_size, image_size)
     images = np.empty((len(chosen), 3, *size), np.uint8)
     for row, i in enumerate(chosen):
         image = packed.images[i]
-        images[row] = _channels_first(image) if as_stored else _resized(image, image_size, resize)
-        if progress is not None:
-            progress(row + 1, len(chosen))
-    facts = {**packed.facts, "stored_size": [height, width]}
+        images[row] = _channels_first(image) if as_stored else _resized(image, image_size, asked.resize)
+        if asked.progress is not None:
+            asked.progress(row + 1, len(chosen))
+    facts = {**packed.facts, "source": asked.layout, "root": asked.root.resolve().name, "part": part}
+    facts["stored_size"] = [height, width]
     if not as_stored:
-        facts.update({"resize": resize, "interpolation": "bilinear, antialiased"})
-    choice = {"limit_per_class": limit_per_class, "split_fraction": split_fraction, "seed": seed}
-    if split_order != "path":
-        choice["split_order"] = split_order
+        facts.update({"resize": asked.resize, "interpolation": "bilinear, antialiased"})
     return ImageSet(
         torch.from_numpy(images), torch.from_numpy(labels[chosen].astype(np.int64)), names,
-        [paths[i] for i in chosen], record={**facts, **choice, "classes_given": given is not None},
+        [paths[i] for i in chosen], record={**facts, **asked.choice, "classes_given": given is not None},
     )  # fmt: skip
 
 
@@ -112,7 +116,7 @@ def _resized(image, size, resize):
 def find(root):
     """part -> (data file, label file) of the published npy layout."""
     parts = {}
-    for part in ("train", "val", "test"):
+    for part in PARTS:
         data = sorted(path for path in root.glob(f"{part}_data*.npy"))
         if not data:
             continue
@@ -133,25 +137,24 @@ def find(root):
     return parts
 
 
-NPY_FLOATS = ("round", "published")
-
-
-def read(root, source, floats="round"):
-    """A `Packed` of the published npy layout; `floats`: see `freqkit.data.load_images` (npy_floats)."""
+def read(asked, source):
+    """A `Packed` of the published npy layout."""
+    floats = asked.npy_floats
     images, labels = (
         read_array(path, f"a plain npy array of {what}", objects=load_object_array)
         for path, what in zip(source, ("images", "labels"), strict=True)
     )
     if labels.dtype.kind == "f" and (labels == np.floor(labels)).all() and (abs(labels) < 2**31).all():
         labels = labels.astype(np.int64)  # as the published loader makes integers of them
-    names = Path(root) / "classes.txt"
-    classes = None
-    if names.is_file():
-        classes = read_names(names)
+    names = asked.root / "classes.txt"
+    classes = read_names(names) if names.is_file() else None
     facts = {"file": source[0].name, "dtype": str(images.dtype)}
     if floats == "published" and images.dtype.kind == "f":
         facts["npy_floats"] = floats
     return Packed(_as_bytes(images, source[0], floats), labels, classes, source[1].name, facts)
+
+
+LAYOUT = of_arrays("npy", "train_data*.npy with train_label*.npy", find, read)
 
 
 def _as_bytes(images, path, floats):
@@ -212,8 +215,8 @@ def write_npy(image_set, root, *, part="train", name=""):
         True
     """
     root, names = Path(root), _lines(image_set.classes)
-    if part not in ("train", "val", "test"):
-        raise UsageError(f"write_npy: part must be one of train, val, test; got {part!r}.")
+    if part not in PARTS:
+        raise UsageError(f"write_npy: part must be one of {', '.join(PARTS)}; got {part!r}.")
     root.mkdir(parents=True, exist_ok=True)
     if any(root.glob(f"{part}_data*.npy")):
         raise UsageError(f"write_npy: {str(root)!r} must not hold a {part}_data*.npy yet; it does.")

@@ -4,44 +4,34 @@ Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images" (200
 1,024 red, then green, then blue, row by row.
 """
 
+from functools import partial
+
 import numpy as np
 
-from freqkit.data.arrays import Packed
+from freqkit.data.arrays import Packed, of_arrays
 from freqkit.data.class_lists import check_names, class_list, read_names
 from freqkit.data.folder import few
 from freqkit.errors import UsageError
 from freqkit.files.pickles import PlainArray, load_plain
 from freqkit.files.reading import reading, regular
 
-CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-_BATCHES = [f"data_batch_{i}" for i in range(1, 6)]
 _PIXELS = 3072
 
 
-def find_binary(root):
-    return _find(root, [f"{name}.bin" for name in _BATCHES], "test_batch.bin", "train.bin", "test.bin")
-
-
-def find_python(root):
-    return _find(root, _BATCHES, "test_batch", "train", "test")
-
-
-def _find(root, batches, test_batch, train, test):
+def _find(root, suffix):
     """part -> (files, number of classes)."""
+    batches = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]}
     parts = {}
-    present = [root / name for name in batches if (root / name).is_file()]
-    if present:
-        parts["train"] = (present, 10)
-    elif (root / train).is_file():
-        parts["train"] = ([root / train], 100)
-    if (root / test_batch).is_file():
-        parts["test"] = ([root / test_batch], 10)
-    elif (root / test).is_file():
-        parts["test"] = ([root / test], 100)
+    for part, names in batches.items():
+        present = [path for name in names if (path := root / f"{name}{suffix}").is_file()]
+        if present:
+            parts[part] = (present, 10)
+        elif (root / f"{part}{suffix}").is_file():
+            parts[part] = ([root / f"{part}{suffix}"], 100)
     return parts
 
 
-def read_binary(root, source):
+def _read_binary(asked, source):
     files, count = source
     head = 1 if count == 10 else 2  # CIFAR-100: coarse, then fine label
     rows = []
@@ -57,12 +47,12 @@ def read_binary(root, source):
             )
         rows.append(raw.reshape(-1, head + _PIXELS))
     rows = np.concatenate(rows)
-    names = root / ("batches.meta.txt" if count == 10 else "fine_label_names.txt")
+    names = asked.root / ("batches.meta.txt" if count == 10 else "fine_label_names.txt")
     classes = read_names(names) if names.is_file() else None
     return _packed(rows[:, head:], rows[:, head - 1], classes, count, files, names)
 
 
-def read_python(root, source):
+def _read_python(asked, source):
     files, count = source
     key = "labels" if count == 10 else "fine_labels"
     pixels, labels = [], []
@@ -80,7 +70,7 @@ def read_python(root, source):
             )
         pixels.append(data)
         labels += own
-    meta = root / ("batches.meta" if count == 10 else "meta")
+    meta = asked.root / ("batches.meta" if count == 10 else "meta")
     classes = None
     if meta.is_file():
         classes = _dictionary(meta).get("label_names" if count == 10 else "fine_label_names", [])
@@ -105,7 +95,7 @@ def _text(value):
 def _packed(pixels, labels, classes, count, files, names):
     """`names`: the file that the classes come from, if they come from one."""
     if classes is None:
-        classes = CIFAR10 if count == 10 else class_list("cifar100")
+        classes = class_list(f"cifar{count}")
     if not isinstance(classes, list) or len(classes) != count or not all(isinstance(name, str) for name in classes):
         came = len(classes) if isinstance(classes, list) else "none"
         raise UsageError(f"load_images: {names.name} must hold {count} names of classes; got {came}.")
@@ -113,3 +103,11 @@ def _packed(pixels, labels, classes, count, files, names):
     images = pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     names = [file.name for file in files]
     return Packed(images, labels, classes, few(names), {"dataset": f"CIFAR-{count}", "files": names})
+
+
+BINARY = of_arrays(
+    "cifar-binary", "CIFAR data_batch_1.bin ... or train.bin, test.bin", partial(_find, suffix=".bin"), _read_binary
+)
+PYTHON = of_arrays(
+    "cifar-python", "CIFAR pickles data_batch_1 ... or train, test", partial(_find, suffix=""), _read_python
+)

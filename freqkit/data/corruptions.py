@@ -15,7 +15,7 @@ import threading
 import numpy as np
 import torch
 
-from freqkit.data.published_sets import BENCHMARK, EXTRA, SEVERITIES
+from freqkit.data.test_sets.corrupted import BENCHMARK, EXTRA, SEVERITIES
 from freqkit.errors import UsageError
 
 PACKAGE = "imagecorruptions"

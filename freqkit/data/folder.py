@@ -2,15 +2,14 @@
 
 import os
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from freqkit.data.class_lists import check_files, class_names, order_note, sorted_folders, unfit
-from freqkit.data.image_set import ImageSet, first_by_hash, pixel_digest, published_places, split_names
-from freqkit.data.pictures import check_size, named_image, open_image, reason_of
+from freqkit.data.image_set import ImageSet, pixel_digest
+from freqkit.data.pictures import crop_side, decoding_pool, fit, named_image, open_image, reason_of
+from freqkit.data.reading import PARTS, Layout
 from freqkit.errors import BadImageError, UsageError
 from freqkit.files.reading import shown
 from freqkit.files.whole import atomic_folder
@@ -20,22 +19,35 @@ NAMED = 5  # how many bad files a message names
 CHUNK = 256
 
 
-def read_folder(
-    root, *, image_size, resize, classes, limit_per_class, split_fraction, split_order, seed, on_bad_image, workers,
-    progress,
-):  # fmt: skip
-    """Folders directly in `root` are classes; see `freqkit.data.load_images`."""
-    if image_size is None:
-        raise UsageError("load_images: image_size must be given for a folder of images, which may have any size.")
-    files, labels, names, listing, notes = _list(root, classes)
+def find(root):
+    """part -> folder of class folders."""
+    folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if not folders:
+        return {}
+    if set(folders) <= set(PARTS) and all(_only_folders(root / name) for name in folders):
+        return {name: root / name for name in PARTS if name in folders}
+    return {None: root}
 
-    chosen = choose(files, labels, len(names), limit_per_class, split_fraction, seed, split_order)
+
+def _only_folders(folder):
+    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    return bool(entries) and all(entry.is_dir() for entry in entries)
+
+
+def read(asked, root):
+    """The `ImageSet` of the folders directly in `root`, which are classes."""
+    size = asked.image_size
+    if size is None:
+        raise UsageError("load_images: image_size must be given for a folder of images, which may have any size.")
+    files, labels, names, listing, notes = _list(root, asked.classes)
+
+    chosen = asked.chosen(files, labels, len(names))
     files = [files[i] for i in chosen]
     labels = torch.tensor([labels[i] for i in chosen], dtype=torch.int64)
 
-    images = torch.empty((len(files), 3, image_size, image_size), dtype=torch.uint8)
-    modes, bad, digests = _decode_all(root, files, images, resize, workers, progress)
-    if bad and on_bad_image == "error":
+    images = torch.empty((len(files), 3, size, size), dtype=torch.uint8)
+    modes, bad, digests = _decode_all(root, files, images, asked)
+    if bad and asked.on_bad_image == "error":
         raise BadImageError(
             f"load_images: {len(bad)} of {len(files)} files under {str(root)!r} cannot be decoded: "
             f"{_shown(bad)}. Mend or remove them, or leave them out with on_bad_image='skip'."
@@ -56,16 +68,13 @@ def read_folder(
     record = {
         "source": "folder",
         "root": plain_line(root.resolve().name),
-        "resize": resize,
+        "resize": asked.resize,
         "interpolation": "bilinear, antialiased",
-        **({"resized_side": crop_side(image_size)} if resize == "center-crop" else {}),
-        "limit_per_class": limit_per_class,
-        "split_fraction": split_fraction,
-        "seed": seed,
-        **({"split_order": split_order} if split_order != "path" else {}),
+        **({"resized_side": crop_side(size)} if asked.resize == "center-crop" else {}),
+        **asked.choice,
         **listing,
         "modes": dict(sorted(modes.items())),
-        "on_bad_image": on_bad_image,
+        "on_bad_image": asked.on_bad_image,
         "bad_images": len(bad),
         "bad_image_names": [plain_line(name) for name, _ in bad],
     }
@@ -76,24 +85,7 @@ def read_folder(
     return ImageSet(images, labels, names, files, record=record, digests=digests)
 
 
-def choose(files, labels, classes, limit_per_class, split_fraction, seed, split_order="path"):
-    """Positions of the images to read: class by class, by the two rules that depend on names alone; or drawn and
-    ordered as published."""
-    groups = [[] for _ in range(classes)]
-    for i, label in enumerate(labels):
-        groups[label].append(i)
-    chosen = []
-    for group in groups:
-        if limit_per_class is not None:
-            keep = first_by_hash([files[i] for i in group], limit_per_class, seed, "limit")
-            group = [group[i] for i in keep]
-        if split_fraction is not None and split_order == "path" and group:
-            group = [group[i] for i in split_names([files[i] for i in group], split_fraction, seed)]
-        chosen += group
-    if split_fraction is not None and split_order == "published":
-        selection, _ = published_places([labels[i] for i in chosen], split_fraction, seed)
-        chosen = [chosen[i] for i in selection.tolist()]
-    return chosen
+LAYOUT = Layout("folder", "class folders that hold images, or train/ and test/ with class folders", find, read)
 
 
 def _list(root, classes):
@@ -162,13 +154,14 @@ def few(names):
     return ", ".join(plain_line(name, 200) for name in names[:NAMED]) + (", ..." if len(names) > NAMED else "")
 
 
-def _decode_all(root, files, images, resize, workers, progress):
+def _decode_all(root, files, images, asked):
     modes, bad, digests = Counter(), [], []
     array = images.numpy()
 
     def decode(i):
         try:
-            array[i], mode = _decode(os.path.join(root, files[i]), array.shape[-1], resize)
+            image, mode = open_image(os.path.join(root, files[i]))
+            array[i] = fit(image, array.shape[-1], asked.resize)
         except MemoryError:
             raise
         except Exception as error:
@@ -177,7 +170,7 @@ def _decode_all(root, files, images, resize, workers, progress):
             return None, None, reason_of(error)
         return mode, pixel_digest(array[i]), None
 
-    with ThreadPoolExecutor(workers) as pool:
+    with decoding_pool(asked.workers) as pool:
         for start in range(0, len(files), CHUNK):
             chunk = range(start, min(start + CHUNK, len(files)))
             for i, (mode, digest, reason) in zip(chunk, pool.map(decode, chunk), strict=True):
@@ -186,39 +179,9 @@ def _decode_all(root, files, images, resize, workers, progress):
                     modes[mode] += 1
                 else:
                     bad.append((files[i], reason))
-                if progress is not None:
-                    progress(i + 1, len(files))
+                if asked.progress is not None:
+                    asked.progress(i + 1, len(files))
     return modes, bad, digests
-
-
-def _decode(path, size, resize):
-    """uint8 [3, size, size] and the file's Pillow mode."""
-    image, mode = open_image(path)
-    return fit(image, size, resize), mode
-
-
-def crop_side(size):
-    """The shorter side before the middle `size` x `size` is cut out: 256 for 224, in proportion for others."""
-    return size * 256 // 224
-
-
-def fit(image, size, resize, side=None):
-    """A Pillow image as uint8 [3, size, size]; `side`: the shorter side before a centre crop, if not `crop_side`."""
-    from PIL import Image
-
-    if resize == "squash":
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
-    else:
-        width, height = image.size
-        side = side or crop_side(size)
-        short = min(width, height)
-        width, height = side * width // short, side * height // short
-        check_size(width, height)  # a line of pixels would become a very long one
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-        # Where a side is shorter than the crop, torchvision puts black around, the odd pixel last.
-        left, top = (round((side - size) / 2) if side >= size else -((size - side) // 2) for side in (width, height))
-        image = image.crop((left, top, left + size, top + size))
-    return np.asarray(image).transpose(2, 0, 1)
 
 
 def _shown(bad):

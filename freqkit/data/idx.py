@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 
-from freqkit.data.arrays import Packed
+from freqkit.data.arrays import Packed, of_arrays
 from freqkit.data.npy_files import what_begins
 from freqkit.errors import UsageError
 from freqkit.files.reading import reading, refuse, regular
@@ -35,7 +35,7 @@ def _either(root, name):
     return next((path for path in (root / name, root / f"{name}.gz") if path.is_file()), None)
 
 
-def read(root, source):
+def read(asked, source):
     images, labels = read_idx(source[0]), read_idx(source[1])
     if images.ndim != 3 or labels.ndim != 1:
         raise UsageError(
@@ -43,7 +43,7 @@ def read(root, source):
             f"got {list(images.shape)} and {list(labels.shape)}."
         )
     # The files do not say what their classes are called; the folder of Fashion-MNIST does.
-    fashion = "fashion" in root.resolve().name.lower() and labels.max(initial=0) < 10
+    fashion = "fashion" in asked.root.resolve().name.lower() and labels.max(initial=0) < 10
     facts = {"files": [path.name for path in source], "class_names": "Fashion-MNIST" if fashion else "numbers"}
     return Packed(images, labels.astype(np.int64), FASHION if fashion else None, source[1].name, facts)
 
@@ -79,3 +79,6 @@ def read_idx(path):
             f"it is damaged: its head says {count} bytes, and it holds {'less' if len(data) < count else 'more'}",
         )
     return np.frombuffer(data, np.uint8).reshape(shape)
+
+
+LAYOUT = of_arrays("idx", "train-images-idx3-ubyte(.gz) with its labels", find, read)

@@ -1,42 +1,21 @@
 """Which layout a folder of images has, and the one way in: `load_images`."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
-from freqkit.data import arrays, cifar, idx
-from freqkit.data.folder import class_names, few, read_folder
-from freqkit.data.image_set import SPLIT_ORDERS
+from freqkit.data import arrays, cifar, folder, idx
+from freqkit.data.folder import few
+from freqkit.data.image_set import ImageSet
+from freqkit.data.reading import Asked, Reading
 from freqkit.errors import UsageError
+from freqkit.options import flat
 
-RESIZES = ("squash", "center-crop")
-PARTS = ("train", "val", "test")
-# layout -> (what it looks like, function: folder -> dict of part -> sources, empty when it is not that layout)
-LAYOUTS = {
-    "folder": ("class folders that hold images, or train/ and test/ with class folders", lambda root: _folders(root)),
-    "cifar-binary": ("CIFAR data_batch_1.bin ... or train.bin, test.bin", cifar.find_binary),
-    "cifar-python": ("CIFAR pickles data_batch_1 ... or train, test", cifar.find_python),
-    "idx": ("train-images-idx3-ubyte(.gz) with its labels", idx.find),
-    "npy": ("train_data*.npy with train_label*.npy", arrays.find),
-}
+LAYOUTS = {each.name: each for each in (folder.LAYOUT, cifar.BINARY, cifar.PYTHON, idx.LAYOUT, arrays.LAYOUT)}
 
 
-def load_images(
-    root,
-    *,
-    image_size=None,
-    resize="squash",
-    layout="auto",
-    part=None,
-    classes=None,
-    limit_per_class=None,
-    split_fraction=None,
-    split_order="path",
-    seed=0,
-    on_bad_image="error",
-    npy_floats="round",
-    workers=None,
-    progress=None,
-):
+@flat
+def load_images(root: str | os.PathLike, own: Asked) -> ImageSet:
     """Read a set of labelled images into an `ImageSet`.
 
     Layouts of `root`, told apart by the names in it:
@@ -60,28 +39,6 @@ def load_images(
 
     Args:
         root: the folder.
-        image_size: N, the side of the square output. Default: as stored; a "folder" needs it.
-        resize: "squash": both sides to N whatever the shape; "center-crop": shorter side to `N*256//224`,
-            the longer in proportion rounded down, then the middle N x N (torchvision's `Resize`,
-            `CenterCrop`). Both bilinear with antialiasing. Arrays that are N x N already stay as they are.
-        layout: one of the above, or "auto".
-        part: "train", "val" or "test", where root holds several.
-        classes: names in the order of the model's logits, or a text file with one on each line, for images
-            of only some of a model's classes. Every class found must be among them, and no name may stand twice;
-            names are compared in Unicode's composed form (NFC). Where the layout knows no
-            names (npy, idx), the names of labels 0, 1, ... Default: the folders, sorted; the published names.
-        limit_per_class: at most so many images of each class, chosen by a hash of (seed, path).
-        split_fraction: then this share of each class, by the rule of `ImageSet.split`.
-        split_order: "path": that rule, in the original order; "published": by the rule and in the shuffled order of
-            `ImageSet.published_split`, as the published search draws its images.
-        seed: integer, for both choices.
-        on_bad_image: "error": files that cannot be decoded are all counted, then one error names the first;
-            "skip": they are left out and their names put on record.
-        npy_floats: how floats of the npy layout become bytes. "round": to the nearest, and values outside [0, 1]
-            are refused; "published": as the loader of the ICCV 2023 code does, clipped to [0, 1], times 255 in their
-            own precision and rounded down, half a step of 255 darker on average.
-        workers: threads; default the number of usable cores, at most 8. They do not change the result.
-        progress: called as `progress(done, total)` from this thread.
 
     Returns:
         `ImageSet`, 3*N*N bytes of memory per image.
@@ -98,39 +55,10 @@ def load_images(
         >>> load_images(root, image_size=32)
         ImageSet(8 images of 32x32, 4 classes)
     """
-    for value, name in ((image_size, "image_size"), (limit_per_class, "limit_per_class"), (workers, "workers")):
-        if value is not None:
-            _positive(value, name)
-    if resize not in RESIZES:
-        raise UsageError(f"load_images: resize must be one of {', '.join(RESIZES)}; got {resize!r}.")
-    if on_bad_image not in ("error", "skip"):
-        raise UsageError(f"load_images: on_bad_image must be 'error' or 'skip'; got {on_bad_image!r}.")
-    if npy_floats not in arrays.NPY_FLOATS:
-        raise UsageError(f"load_images: npy_floats must be one of {', '.join(arrays.NPY_FLOATS)}; got {npy_floats!r}.")
-    if split_order not in SPLIT_ORDERS:
-        raise UsageError(f"load_images: split_order must be one of {', '.join(SPLIT_ORDERS)}; got {split_order!r}.")
-    if split_order == "published" and split_fraction is None:
-        raise UsageError("load_images: split_order='published' draws a share; give split_fraction (published: 0.05).")
-    if part is not None and part not in PARTS:
-        raise UsageError(f"load_images: part must be one of {', '.join(PARTS)}; got {part!r}.")
-    if workers is None:
-        workers = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    root = Path(root)
-    layout, parts = find_layout(root, layout)
-    part, source = _the_part(root, parts, part)
-    choice = {
-        "limit_per_class": limit_per_class, "split_fraction": split_fraction, "seed": seed, "split_order": split_order,
-    }  # fmt: skip
-    if layout == "folder":
-        return read_folder(
-            source, image_size=image_size, resize=resize, classes=classes, on_bad_image=on_bad_image, workers=workers,
-            progress=progress, **choice,
-        )  # fmt: skip
-    read = {"cifar-binary": cifar.read_binary, "cifar-python": cifar.read_python, "idx": idx.read, "npy": arrays.read}
-    packed = read[layout](root, source, **({"floats": npy_floats} if layout == "npy" else {}))
-    packed.facts.update({"source": layout, "root": root.resolve().name, "part": part})
-    given = None if classes is None else class_names(classes)
-    return arrays.to_image_set(packed, part, given, image_size=image_size, resize=resize, progress=progress, **choice)
+    asked = Reading(root=Path(root), **vars(own))
+    layout, parts = find_layout(asked.root, own.layout)
+    part, where = _the_part(asked.root, parts, own.part)
+    return LAYOUTS[layout].read(replace(asked, layout=layout, part=part), where)
 
 
 def parts_of(root, layout="auto"):
@@ -154,7 +82,7 @@ def find_layout(root, layout="auto"):
     if not root.is_dir():
         raise UsageError(f"load_images: root must be a folder of images; {str(root)!r} is not a folder.")
     tried = LAYOUTS if layout == "auto" else [layout]
-    fitting = {name: parts for name in tried if (parts := LAYOUTS[name][1](root))}
+    fitting = {name: parts for name in tried if (parts := LAYOUTS[name].find(root))}
     if len(fitting) > 1:
         raise UsageError(
             f"load_images: {str(root)!r} fits several layouts ({', '.join(fitting)}); name the right one (layout)."
@@ -162,26 +90,12 @@ def find_layout(root, layout="auto"):
     if not fitting:
         present = sorted(entry.name for entry in root.iterdir() if not entry.name.startswith("."))
         shown = few(present) or "nothing"
-        looks = "; ".join(f"{name}: {LAYOUTS[name][0]}" for name in tried)
+        looks = "; ".join(f"{name}: {LAYOUTS[name].looks}" for name in tried)
         raise UsageError(
             f"load_images: root must hold one folder for each class or a published set; {str(root)!r} holds {shown}, "
             f"which fits no layout ({looks})."
         )
     return next(iter(fitting.items()))
-
-
-def _folders(root):
-    folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    if not folders:
-        return {}
-    if set(folders) <= set(PARTS) and all(_only_folders(root / name) for name in folders):
-        return {name: root / name for name in PARTS if name in folders}
-    return {None: root}
-
-
-def _only_folders(folder):
-    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-    return bool(entries) and all(entry.is_dir() for entry in entries)
 
 
 def _the_part(root, parts, part):
@@ -194,8 +108,3 @@ def _the_part(root, parts, part):
         has = f"it holds {' and '.join(held)}" if held else "it is one undivided folder"
         raise UsageError(f"load_images: {str(root)!r} has no part {part!r}; {has}.")
     return part, parts[part]
-
-
-def _positive(value, name):
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise UsageError(f"load_images: {name} must be a positive integer; got {value!r}.")

@@ -6,6 +6,7 @@ import os
 import stat
 import struct
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -121,6 +122,35 @@ def to_rgb(image):
     return image.convert("RGB")
 
 
+def crop_side(size):
+    """The shorter side before the middle `size` x `size` is cut out: 256 for 224, in proportion for others."""
+    return size * 256 // 224
+
+
+def fit(image, size, resize, side=None, interpolation="bilinear"):
+    """A Pillow image as uint8 [3, size, size].
+
+    Args:
+        resize: "squash", or another to cut out the middle. side: the shorter side before that, if not `crop_side`.
+    """
+    from PIL import Image
+
+    method = getattr(Image.Resampling, interpolation.upper())
+    if resize == "squash":
+        image = image.resize((size, size), method)
+    else:
+        width, height = image.size
+        side = side or crop_side(size)
+        short = min(width, height)
+        width, height = side * width // short, side * height // short
+        check_size(width, height)  # a line of pixels would become a very long one
+        image = image.resize((width, height), method)
+        # Where a side is shorter than the crop, torchvision puts black around, the odd pixel last.
+        left, top = (round((side - size) / 2) if side >= size else -((size - side) // 2) for side in (width, height))
+        image = image.crop((left, top, left + size, top + size))
+    return np.asarray(image).transpose(2, 0, 1)
+
+
 def reason_of(error):
     """Why a file could not be decoded, in a line."""
     if type(error).__name__ == "UnidentifiedImageError":
@@ -129,3 +159,9 @@ def reason_of(error):
     if isinstance(error, spoken) or type(error).__name__ == "DecompressionBombError":
         return plain_line(error, 200).rstrip(".") or "damaged"
     return "damaged"  # what else a decoder raises speaks of its own insides
+
+
+def decoding_pool(workers=None):
+    """Threads that decode; default as many as there are processors for this process, at most 8."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return ThreadPoolExecutor(workers or min(8, available))

@@ -5,8 +5,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from freqkit.data.folder import crop_side, fit
-from freqkit.data.pictures import check_size, open_image, to_rgb
+from freqkit.data.pictures import crop_side, fit, open_image, to_rgb
 from freqkit.errors import UsageError
 
 RESIZES = ("squash", "center-crop", "own")
@@ -77,17 +76,8 @@ class Preprocessing:
 
     def fit(self, image):
         """uint8 [3, N, N] of a Pillow image of any mode that `to_rgb` knows."""
-        image = to_rgb(image)
-        if self.resize != "own":
-            return np.ascontiguousarray(fit(image, self.image_size, self.resize, self.side))
-        from PIL import Image
-
-        size, (width, height) = self.image_size, image.size
-        target = tuple(self.side * side // min(width, height) for side in (width, height))
-        check_size(*target)
-        image = image.resize(target, getattr(Image.Resampling, self.interpolation.upper()))
-        left, top = (round((side - size) / 2) for side in target)
-        return np.ascontiguousarray(np.asarray(image.crop((left, top, left + size, top + size))).transpose(2, 0, 1))
+        interpolation = self.interpolation if self.resize == "own" else "bilinear"
+        return np.ascontiguousarray(fit(to_rgb(image), self.image_size, self.resize, self.side, interpolation))
 
 
 def of_model(model, image_size):

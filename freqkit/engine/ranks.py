@@ -22,6 +22,7 @@ from datetime import timedelta
 
 import numpy as np
 
+from freqkit.engine import lifeline
 from freqkit.errors import UsageError, torchrun
 
 PATIENCE = timedelta(hours=6)  # a rank waits so long for another that lives
@@ -105,12 +106,14 @@ def join():
     if isinstance(_current, Ranks):
         yield _current
         return
-    _current = Ranks() if expected() > 1 else Alone()
-    _current.launcher, _joined = _launcher(), _current.size > 1
+    _joined = expected() > 1
     try:
+        _current = Ranks() if _joined else Alone()
+        _current.launcher = _launcher()
         yield _current
         if isinstance(_current, Ranks):
             _current.barrier()
+            _current.well = True
     except BaseException as error:
         _quiet = getattr(error, "spoken", False) or not _current.failed()
         raise
@@ -129,33 +132,47 @@ class Ranks:
         import torch.distributed as dist
 
         self.rank, self.size, _ = torchrun()
-        self.first = self.rank == 0
-        self.hosting = self.first and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
-        store = dist.TCPStore(
-            os.environ["MASTER_ADDR"],
-            int(os.environ["MASTER_PORT"]),
-            self.size,
-            is_master=self.hosting,
-            timeout=timedelta(minutes=10),
-            wait_for_workers=False,
-            multi_tenant=True,
-        )
-        # On one machine the agent's store outlives a restart, with the addresses of the dead in it. (Several machines
-        # count their restarts apart, but get a new store each time.)
-        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if _one_machine() else "any"
-        self.store = dist.PrefixStore(f"freqkit/{attempt}", store)
-        self.calls = 0
+        self.first, self.well, self.waits, self.calls = self.rank == 0, False, None, 0
+        by_hand = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+        self.hosting, self.lifeline = self.first and by_hand, None
+        host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         try:
-            dist.init_process_group("gloo", store=self.store, rank=self.rank, world_size=self.size, timeout=PATIENCE)
+            store = dist.TCPStore(
+                host, port, self.size, is_master=self.hosting, timeout=timedelta(seconds=lifeline.JOINING),
+                wait_for_workers=False, multi_tenant=True,
+            )  # fmt: skip
+            # On one machine the agent's store outlives a restart, with the addresses of the dead in it. (Several
+            # machines count their restarts apart, but get a new store each time.)
+            attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if _one_machine() else "any"
+            self.store = dist.PrefixStore(f"freqkit/{attempt}", store)
+            if by_hand:
+                self.lifeline = lifeline.Lifeline(self.store, self.rank, self.size, host, lambda: self.waits)
+            with self._waiting():
+                dist.init_process_group(
+                    "gloo", store=self.store, rank=self.rank, world_size=self.size, timeout=PATIENCE
+                )
         except Exception as error:
-            raise RankLost(f"rank {self.rank} of {self.size} could not reach the others: {_one_line(error)}") from error
+            if self.lifeline is not None:
+                self.lifeline.close(False)
+            sentence = f"rank {self.rank} of {self.size} could not reach the others: {_one_line(error)}"
+            raise RankLost(sentence, getattr(error, "spoken", False)) from error
+
+    @contextlib.contextmanager
+    def _waiting(self):
+        """What waits for other ranks, and may wait in vain."""
+        outer, self.waits = self.waits, self.waits or time.monotonic()
+        try:
+            yield
+        finally:
+            self.waits = outer
 
     # ---- collectives ----------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def _together(self):
         try:
-            yield
+            with self._waiting():
+                yield
         except RuntimeError as error:
             raise RankLost(
                 f"rank {self.rank} lost another rank, which failed or was killed; what was scored is kept."
@@ -240,10 +257,13 @@ class Ranks:
     def claim(self, count):
         """Numbers of 0...count - 1, each given to one rank, as they are asked for."""
         self.calls += 1
-        key, chunks = f"claim/{self.calls}", runs(count, self.size)
+        chunks = runs(count, self.size)
+        while (number := self._next()) < len(chunks):
+            yield from range(*chunks[number])
+
+    def _next(self):
         with self._together():
-            while (number := self.store.add(key, 1) - 1) < len(chunks):
-                yield from range(*chunks[number])
+            return self.store.add(f"claim/{self.calls}", 1) - 1
 
     def done(self, amount=None):
         """Tell that `amount` is done; with None, how much all ranks have told in this call."""
@@ -266,7 +286,8 @@ class Ranks:
 
     def failed(self):
         try:
-            count = self.store.add("failed", 1)
+            with self._waiting():
+                count = self.store.add("failed", 1)
             end = time.monotonic() + 2
             # Without torchrun's agent the store dies with rank 0: let the others ask it who was first.
             while self.hosting and self.store.add("failed", 0) < self.size and time.monotonic() < end:
@@ -278,8 +299,10 @@ class Ranks:
     def close(self):
         import torch.distributed as dist
 
-        with contextlib.suppress(Exception):  # a group with dead members may refuse; the process ends anyway
+        with contextlib.suppress(Exception), self._waiting():  # a group with dead members may refuse
             dist.destroy_process_group()
+        if self.lifeline is not None:
+            self.lifeline.close(self.well)
 
 
 def runs(count, ranks):
@@ -297,7 +320,7 @@ def runs(count, ranks):
     return chunks
 
 
-def share(tiles, compute, *, journal, progress, check, layout=None):
+def share(tiles, compute, *, journal, progress, check, layout=None, counted=False):
     """Compute tiles, or read them from the journal, and give them in their order.
 
     Args:
@@ -307,6 +330,7 @@ def share(tiles, compute, *, journal, progress, check, layout=None):
         progress: told of every tile.
         check: None, or called after every tile; may raise.
         layout: called with `what`; what a record of the journal must hold, see `Journal.get`. None: anything.
+        counted: whether records tell the forwards they took; else their names do.
 
     Yields:
         (what, arrays, whether it was read from the journal), in the order of `tiles`; on rank 0 alone.
@@ -319,7 +343,7 @@ def share(tiles, compute, *, journal, progress, check, layout=None):
             if not known:
                 arrays = compute(what)
                 if journal is not None:
-                    journal.put(name, **arrays)
+                    journal.put(name, forwards=amount if counted else None, **arrays)
             progress.advance(amount, resumed=known)
             yield what, arrays, known
             if check is not None:
@@ -334,7 +358,7 @@ def share(tiles, compute, *, journal, progress, check, layout=None):
         told = _Told(ranks, progress)
         for i in ranks.claim(len(todo)):
             name, amount, what = tiles[todo[i]]
-            journal.put(name, **compute(what))
+            journal.put(name, forwards=amount if counted else None, **compute(what))
             told.add(amount)
             if check is not None:
                 check()

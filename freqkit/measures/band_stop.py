@@ -9,34 +9,43 @@ is the relative confusion matrix: the change, in percent of the n_i images of cl
 """
 
 import itertools
-import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 
-from freqkit.engine import Scorer
+from freqkit.data import ImageSet
+from freqkit.engine import Progress, Scorer
 from freqkit.errors import UsageError
-from freqkit.files.reading import COUNT, in_range, read_tensors
+from freqkit.files.reading import COUNT, in_range
 from freqkit.files.whole import RECORD
-from freqkit.models import as_classifier
+from freqkit.masks import uncentred
+from freqkit.measures.printed import Printed
+from freqkit.models import Classifier, as_classifier
+from freqkit.options import Options, Scoring, flat, option
 from freqkit.report import figures
 from freqkit.report.blocks import Cell, Panels, Part, Section, Table
+from freqkit.report.inline import chart
 from freqkit.report.pages import files_of, part
-from freqkit.report.planes import colours, index_of
+from freqkit.report.planes import colours, index_of, matrix, side_of
 from freqkit.report.provenance import cost_rows, model_rows, provenance_rows
-from freqkit.report.svg import matrix, percent
+from freqkit.report.svg import percent, signed
 from freqkit.report.words import clean_cautions, clean_rows, steps_of, weights_cautions
+from freqkit.results import rows
 from freqkit.results.clean import CleanRates
+from freqkit.results.confusion import Confusion
+from freqkit.results.result import Result, TensorFile, versions
 from freqkit.text import shorten
 
+__all__ = ["BandStopResult", "band_stop"]
 FORMAT = "freqkit-band-stop-1"
+LETTERS = 14  # of a name beside a matrix
 COLUMNS = ("removed", "class", "images", "clean TPR", "TPR", "change", "clean FPR", "FPR")
 
 
 @dataclass
-class BandStopResult:
+class BandStopResult(Result):
     """Confusion matrices without a filter and with each choice of bands removed.
 
     Attributes:
@@ -58,6 +67,14 @@ class BandStopResult:
     definition: dict = field(default_factory=dict)
     record: dict = field(default_factory=dict)
 
+    FILE = TensorFile(
+        FORMAT, "a band-stop file", {"confusion": "int64 all C L", "class_index": "int64 C", "masks": "any P H W"},
+        {"classes": [str], "removed": [[COUNT]], "edges": [float], "definition": {"quantity?": str}, "record": RECORD},
+        {"C": "classes", "P": "removed"},
+    )  # fmt: skip
+    COLUMNS = COLUMNS
+    FIGURE = "plot_band_stop"
+
     @property
     def counts(self):
         """int64 [C], images of each class."""
@@ -66,23 +83,22 @@ class BandStopResult:
     @property
     def relative_confusion(self):
         """float64 [P, C, L], `100 (M_bandstop - M) / n_i`; NaN for a class without images."""
-        return 100 * (self.confusion[1:] - self.confusion[0]).double() / self.counts[:, None]
+        return Confusion(self.confusion[0]).change(self.confusion[1:])
 
     @property
     def tpr(self):
         """float64 [P + 1, C], share of each class's images that are recognised; the first without a filter."""
-        return self._own / self.counts
+        return self._answers.tpr
 
     @property
     def fpr(self):
         """float64 [P + 1, C], share of the other images that are taken for the class."""
-        taken = self.confusion.sum(1)[:, self.class_index].double()
-        return (taken - self._own) / (self.counts.sum() - self.counts)
+        return self._answers.fpr
 
     @property
     def accuracy(self):
         """float64 [P + 1]."""
-        return self._own.sum(1) / self.counts.sum()
+        return self._answers.accuracy
 
     @property
     def clean(self):
@@ -90,84 +106,73 @@ class BandStopResult:
         return CleanRates.of_confusion(self.classes, self.confusion[0], self.class_index)
 
     @property
-    def _own(self):
-        return self.confusion[:, torch.arange(len(self.classes)), self.class_index].double()
+    def _answers(self):
+        return Confusion(self.confusion, self.class_index)
 
     @property
     def names(self):
         """P strings, as "B1+B2"."""
         return ["+".join(f"B{band}" for band in bands) for bands in self.removed]
 
-    def table(self):
-        """One dict for each choice of bands and class: removed, class, images, clean TPR, TPR, change (percent points
+    def cells(self):
+        """One line for each choice of bands and class: removed, class, images, clean TPR, TPR, change (percent points
         of TPR, the diagonal of the relative confusion matrix), clean FPR, FPR."""
-        rows = []
-        tpr, fpr, counts = self.tpr.tolist(), self.fpr.tolist(), self.counts.tolist()
-        for p, name in enumerate(self.names, 1):
-            for c, label in enumerate(self.classes):
-                whole, left = tpr[0][c], tpr[p][c]
-                values = (name, label, counts[c], whole, left, 100 * (left - whole), fpr[0][c], fpr[p][c])
-                rows.append(dict(zip(COLUMNS, values, strict=True)))
-        return rows
+        choices, (tpr, fpr) = len(self.names), (self.tpr, self.fpr)
+        whole, left, other = tpr[0].repeat(choices), tpr[1:].flatten(), fpr[0].repeat(choices)
+        names = [name for name in self.names for _ in self.classes]
+        counts = self.counts.repeat(choices)
+        return [names, self.classes * choices, counts, whole, left, 100 * (left - whole), other, fpr[1:].flatten()]
 
-    def plot(self, *args, **kwargs):
-        """The relative confusion matrices; see `freqkit.report.plot_band_stop`."""
-        from freqkit.report import plot_band_stop
-
-        return plot_band_stop(self, *args, **kwargs)
-
-    def save(self, path):
-        """Write one safetensors file, atomically, and beside it the table as .csv."""
-        from freqkit.files.whole import write_csv, write_safetensors
-
-        path = Path(path)
-        header = {
-            name: json.dumps(getattr(self, name)) for name in ("classes", "removed", "edges", "definition", "record")
-        }
-        tensors = {name: getattr(self, name) for name in ("confusion", "class_index", "masks")}
-        write_safetensors(path, tensors, {"format": FORMAT, **header})
-        write_csv(path.with_suffix(".csv"), COLUMNS, self.table())
+    def rows(self):
+        conditions = ["all", *(f"without {name}" for name in self.names)]
+        return [
+            row
+            for condition, counts in zip(conditions, self.confusion, strict=True)
+            for row in rows.rates(
+                self.classes, Confusion(counts, self.class_index),
+                **rows.of_record(self.record, condition=condition, definition=self.definition.get("quantity", "")),
+            )
+        ]  # fmt: skip
 
     @classmethod
-    def load(cls, path):
-        """Read what `save` wrote.
-
-        Raises:
-            UsageError: the file is no band-stop file.
-        """
-        facts = {
-            "classes": [str], "removed": [[COUNT]], "edges": [float], "definition": dict, "record": RECORD,
-        }  # fmt: skip
-        tensors = {"confusion": "int64 all C L", "class_index": "int64 C", "masks": "any P H W"}
-        tensors, about = read_tensors(
-            path, "a band-stop file", format=FORMAT, tensors=tensors, facts=facts,
-            sizes={"C": "classes", "P": "removed"},
-        )  # fmt: skip
-        confusion = tensors["confusion"]
+    def checked(cls, values, path):
+        confusion = values["confusion"]
         in_range(confusion, 0, 2**53, path, "confusion")
-        in_range(tensors["class_index"], 0, confusion.shape[2] - 1, path, "class_index")
+        in_range(values["class_index"], 0, confusion.shape[2] - 1, path, "class_index")
         images = confusion.sum(2)
-        if len(confusion) != len(about["removed"]) + 1 or not (images == images[0]).all():
+        if len(confusion) != len(values["removed"]) + 1 or not (images == images[0]).all():
             raise UsageError(f"{path}: the tensor confusion must count the same images for each choice of bands.")
-        about["removed"] = [tuple(bands) for bands in about["removed"]]
-        return cls(**tensors, **about)
+        return {**values, "removed": [tuple(bands) for bands in values["removed"]]}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Stopping(Options):
+    """What `band_stop` is asked."""
+
+    edges: Sequence[float] | None = option(
+        None, "rising radii where bands 2, 3, ... begin; None: S/8, S/4, 3S/8 with S the shorter side: four bands, as "
+        "those of `freqkit.data.synthetic`", metavar="R,R,...", kind="numbers",
+        help="where bands 2, 3, ... begin, cycles/image.  [default: N/8,N/4,3N/8]",
+    )  # fmt: skip
+    remove: int | Sequence[Sequence[int]] = option(
+        2, "how many bands are removed at a time (all choices), or a list of tuples of band numbers from 1",
+        kind="whole", help="bands removed at a time",
+    )  # fmt: skip
+    keep_dc: bool = option(
+        True, "the mean of each channel stays, also when the first band goes", switch=("remove-dc", False),
+        help="band 1 takes the mean of the image with it",
+    )  # fmt: skip
+
+
+@flat
 def band_stop(
-    model,
-    images,
+    model: Classifier,
+    images: ImageSet,
+    own: Stopping,
+    scoring: Scoring,
     *,
-    edges=None,
-    remove=2,
-    keep_dc=True,
-    domain="normalised",
-    class_index=None,
-    batch_size="auto",
-    device=None,
-    dtype=None,
-    memory=1 << 30,
-    progress=None,
-):
+    progress: Progress | None = None,
+) -> BandStopResult:
     """Ask the model about all images without a filter, and with every choice of bands removed.
 
     Band k holds the bins with edge_{k-1} <= r < edge_k, r the distance from DC in cycles/image (of the shorter side);
@@ -175,11 +180,6 @@ def band_stop(
 
     Args:
         model: a `Classifier`. images: the test `ImageSet`.
-        edges: rising radii where bands 2, 3, ... begin; default S/8, S/4, 3S/8 with S the shorter side: four bands, as
-            those of `freqkit.data.synthetic`.
-        remove: how many bands are removed at a time (all choices), or a list of tuples of band numbers from 1.
-        keep_dc: the mean of each channel stays, also when the first band goes.
-        domain, class_index, batch_size, device, dtype, memory: see `freqkit.engine.score`.
         progress: a `freqkit.engine.Progress`.
 
     Returns:
@@ -197,26 +197,20 @@ def band_stop(
         >>> tuple(result.relative_confusion.shape), float(result.relative_confusion.sum().abs()) < 1e-9
         ((6, 4, 4), True)
     """
-    import freqkit
-    from freqkit.masks import uncentred
 
     size = tuple(images.images.shape[-2:])
-    edges = _edges(edges, size)
-    removed = _choices(remove, len(edges) + 1)
-    masks = stop_masks(size, edges, removed, keep_dc=keep_dc)
+    edges = _edges(own.edges, size)
+    removed = _choices(own.remove, len(edges) + 1)
+    masks = stop_masks(size, edges, removed, keep_dc=own.keep_dc)
     model = as_classifier(model, "band_stop", images)
-    scorer = Scorer(
-        model, images, batch_size=batch_size, device=device, dtype=dtype, domain=domain, class_index=class_index,
-        memory=memory, progress=progress,
-    )  # fmt: skip
+    scorer = Scorer(model, images, progress=progress, **vars(scoring))
     classes, logits = len(scorer.classes), scorer.logits
     confusion = torch.zeros(len(removed) + 1, classes, logits, dtype=torch.int64)
 
     def count(names, where, answers):
         labels = scorer.labels[where.start : where.stop]
         for name, won in zip(names, answers, strict=True):
-            found = torch.bincount(labels * logits + won, minlength=classes * logits)
-            confusion[name] += found.view(classes, logits)
+            confusion[name] += Confusion.count(labels, won, classes, logits)
 
     everything = torch.cat([torch.ones(1, *size), uncentred(masks)])
     if progress is not None:
@@ -230,19 +224,52 @@ def band_stop(
         "quantity": "relative confusion under band-stop filters",
         "edges": edges,
         "removed": [list(bands) for bands in removed],
-        "keep_dc": bool(keep_dc),
-        "domain": domain,
+        "keep_dc": own.keep_dc,
+        "domain": scoring.domain,
     }
     record = {
         "model": dict(model.record),
         "data": dict(images.record),
         "forwards": scorer.forwards(len(everything)),
-        "versions": {"freqkit": freqkit.__version__, "torch": torch.__version__},
+        "versions": versions(),
     }
     return BandStopResult(
         list(scorer.classes), removed, edges, confusion, torch.as_tensor(scorer.class_index).cpu().clone(), masks,
         definition, record,
     )  # fmt: skip
+
+
+TERMS = {
+    "band-stop": {
+        "short": "Bands of frequencies removed from all images, and what the classes are then taken for.",
+        "formula": "relative confusion = 100 (M_without - M) / n_i, in percent points of a class's n_i images",
+        "source": "Wang, Veldhuis, Brune, Strisciuglio, ICCV 2023 (arXiv 2307.09829)",
+        "aliases": ["edges", "remove", "remove-dc", "relative confusion", "change"],
+    }
+}
+HELP = """Remove every choice of two (of four) frequency bands from all images, and count what they are taken for.
+
+\b
+freqkit band-stop --model cifar_resnet20 --weights resnet20.safetensors \\
+                  --data cifar10/test --out stop.safetensors
+"""
+
+
+def printed(result: BandStopResult) -> Printed:
+    """What `freqkit band-stop` prints: the share recognised of every class."""
+    return Printed(
+        {
+            "accuracy": dict(zip(["all", *result.names], result.accuracy.tolist(), strict=True)),
+            "classes": result.classes,
+            "relative_confusion": dict(zip(result.names, result.relative_confusion.tolist(), strict=True)),
+            "definition": result.definition,
+            "forwards": result.record["forwards"],
+        },
+        [("class", "text"), ("clean TPR", "0%"), *((f"-{name}", "0%") for name in result.names)],
+        [[name, *tpr] for name, tpr in zip(result.classes, result.tpr.T.tolist(), strict=True)],
+        f"{int(result.confusion[0].sum())} images: share recognised when bands are removed",
+        last=["all", *result.accuracy.tolist()],
+    )
 
 
 def stop_masks(size, edges, removed, *, keep_dc=True):
@@ -304,7 +331,7 @@ def plot_band_stop(result, ax=None, *, of=None, title=None, limit=12):
     import numpy as np
 
     change = result.relative_confusion[:, :, result.class_index].numpy()
-    names = [shorten(name, 14) for name in result.classes]
+    names = [shorten(name, LETTERS) for name in result.classes]
     many = len(names) > limit
     own = np.diagonal(change, axis1=1, axis2=2)
     order = np.argsort(np.nanmin(own, 0), kind="stable")[: 3 * limit] if many else None
@@ -313,7 +340,7 @@ def plot_band_stop(result, ax=None, *, of=None, title=None, limit=12):
         if many:
             picture = _changes(ax, own[[chosen]], order, names, [result.names[chosen]])
         else:
-            picture = _one(ax, change[chosen], names)
+            picture = _one(ax, change[chosen], result.classes)
             ax.set_xlabel("called", fontsize=8.5)
             ax.set_ylabel("true", fontsize=8.5)
             accuracy = 100 * float(result.accuracy[chosen + 1])
@@ -334,7 +361,7 @@ def plot_band_stop(result, ax=None, *, of=None, title=None, limit=12):
             if place >= len(change):
                 axis.set_visible(False)
                 continue
-            picture = _one(axis, change[place], names)
+            picture = _one(axis, change[place], result.classes)
             accuracy = 100 * float(result.accuracy[place + 1])
             axis.set_title(f"without {result.names[place]}: {accuracy:.0f}%", fontsize=8.5)
         figure.supxlabel("called", fontsize=8.5)
@@ -352,24 +379,19 @@ def plot_band_stop(result, ax=None, *, of=None, title=None, limit=12):
 def _shaded(axis, values):
     """Values in percent points, orange below nought and blue above."""
     for side in axis.spines.values():
-        side.set_color("#B0B0B0")
+        side.set_color(figures.RULE)
     return axis.imshow(values, cmap=colours(True), vmin=-100, vmax=100, aspect="auto")
 
 
-def _one(axis, change, names):
-    """A relative confusion matrix."""
+def _one(axis, change, names, numbers=6):
+    """A relative confusion matrix, with numbers in its squares up to `numbers` classes."""
     import numpy as np
 
-    picture = _shaded(axis, change)
-    axis.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
-    axis.set_yticks(range(len(names)), names, fontsize=7)
-    axis.tick_params(length=0)
-    if len(names) <= 6:
-        for (i, j), value in np.ndenumerate(change):
-            if math.isfinite(value) and abs(value) >= 0.5:
-                colour = "white" if abs(value) > 60 else figures.INK
-                axis.text(j, i, f"{value:+.0f}", ha="center", va="center", fontsize=7.5, color=colour)
-    return picture
+    shown = [[signed(value, 0) if abs(np.nan_to_num(value)) >= 0.5 else "" for value in row] for row in change]
+    return matrix(
+        axis, change, names, names, reach=100, shown=shown if len(names) <= numbers else None, letters=LETTERS,
+        words=lambda i, j: f"{names[i]} called {names[j]}: {signed(np.nan_to_num(change[i, j]), 0)}",
+    )  # fmt: skip
 
 
 def _changes(axis, own, order, names, removed):
@@ -424,13 +446,12 @@ def band_stop_part(path, record):
                 key="band-stop-classes"),
     ]  # fmt: skip
     if result.confusion.shape[2] == len(result.classes) <= 20:
-        drawings = []
-        for name, change in zip(names, result.relative_confusion.nan_to_num(0), strict=True):
+        size, drawings = side_of(result.classes, result.classes, LETTERS), []
+        for name, change in zip(names, result.relative_confusion[:, :, result.class_index].numpy(), strict=True):
             alt = (
                 f"Relative confusion without {name}: rows true classes, columns the model's answers, in percent points."
             )
-            grid = matrix(change.tolist(), result.classes, result.classes, alt=alt, values=(change / 100).tolist(),
-                          signed=True)  # fmt: skip
+            grid = chart(lambda axis, change=change: _one(axis, change, result.classes, 16), *size, alt)
             drawings.append((f"without {name}", grid))
         sections.append(
             Section("Relative confusion", [Panels(drawings)],

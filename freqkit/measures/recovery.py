@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from freqkit.results.rows import shares, tidy
+
 
 class Recovery(NamedTuple):
     """Precision and recall of kept bins against planted bins."""
@@ -35,6 +37,19 @@ class Recovery(NamedTuple):
     def enrichment(self):
         """recall / chance_recall, which is also precision / chance_precision: 1 is blind."""
         return self.recall / self.chance_recall if self.kept else float("nan")
+
+    def rows(self, **fields):
+        """Tidy rows of precision and recall with Wilson's intervals, and of the enrichment; see
+        `freqkit.results.rows`.
+
+        Args:
+            fields: of all rows: `class`, model, set.
+        """
+        label, fields = [fields.pop("class", "")], {"condition": "all", **fields}
+        found = shares(label, "precision", [self.found], [self.kept], **fields)
+        found += shares(label, "recall", [self.found], [self.planted], **fields)
+        enrichment = tidy(**{"class": label[0]}, metric="enrichment", value=self.enrichment, n=self.planted, **fields)
+        return [*found, enrichment]
 
 
 def recovery(kept, planted, *, threshold=0.0):

@@ -1,7 +1,7 @@
 """Whether maps are tested on the images on which they were selected: their rates are then too good."""
 
-from freqkit.data.folder import choose
 from freqkit.data.image_set import fingerprint, split_names
+from freqkit.data.reading import choose
 
 
 class SelectedOnTestSet(UserWarning):

@@ -7,8 +7,9 @@ import importlib.util
 import inspect
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -20,24 +21,48 @@ from freqkit.models.classifier import Classifier, channel_triple
 from freqkit.models.networks import BUILT_IN
 from freqkit.models.weights import load_state, read_state_dict
 from freqkit.models.wrap import PIXELS, Found, Picked, examine, published
+from freqkit.options import Options, flat, option
 
 HUB = ["config.json", "*.safetensors", "pytorch_model*.bin", "*.index.json"]  # what is fetched of a Hugging Face model
 
 
-def load_model(
-    name,
-    *,
-    weights=None,
-    pretrained=False,
-    num_classes=None,
-    allow_missing=False,
-    allow_unexpected=False,
-    weights_entry=None,
-    mean=None,
-    std=None,
-    seed=0,
-    device="cpu",
-):
+@dataclass(frozen=True, kw_only=True)
+class Loading(Options):
+    """What `load_model` is asked."""
+
+    weights: str | os.PathLike | None = option(
+        None, "safetensors or torch checkpoint; see `freqkit.models.read_state_dict`"
+    )
+    pretrained: bool = option(False, "fetch timm's published weights. Nothing is ever downloaded otherwise")
+    num_classes: int | None = option(
+        None, "number of logits; None: what the network is made for", least=1, must="a positive integer"
+    )
+    allow_missing: bool = option(False, "accept keys that the file lacks; they stay on record")
+    allow_unexpected: bool = option(
+        False, "accept keys beyond the network's; they stay on record. A tensor of another shape is left out only when "
+        "both are allowed",
+    )  # fmt: skip
+    weights_entry: str | None = option(None, 'entry of a checkpoint that holds the weights, e.g. "state_dict_ema"')
+    mean: Sequence[float] | None = option(
+        None, "with `std`: override the normalisation of pixels in [0, 1]. Refused for a network that normalises "
+        "itself, unless they are 0 and 1",
+    )  # fmt: skip
+    std: Sequence[float] | None = option(None, "goes with `mean`")
+    seed: int = option(0, "for the random initial weights; the global generator is left as it was")
+    device: str | torch.device = option("cpu", "where the model shall live")
+
+    def check(self, owner):
+        if (self.mean is None) != (self.std is None):
+            raise UsageError(f"{owner}: mean and std must be given together; got only one of them.")
+        if self.weights is not None and self.pretrained:
+            raise UsageError(f"{owner}: give either weights or pretrained=True; got both.")
+        if self.weights is None and self.weights_entry is not None:
+            raise UsageError(f"{owner}: weights_entry={self.weights_entry!r} needs weights; got none.")
+        return self
+
+
+@flat
+def load_model(name: str, own: Loading) -> Classifier:
     """A classifier in evaluation mode: [0, 1] RGB in, logits out, normalisation inside and on record.
 
     Args:
@@ -53,16 +78,6 @@ def load_model(
               Normalisation is the module's own `mean` and `std` if it has them and leaves them to its users (it then
               takes *normalised* images), else none. Whether it uses them itself, or has other parts that normalise, is
               asked (`freqkit.models.normalisation.own_normalisation`): then it gets images in [0, 1].
-        weights: safetensors or torch checkpoint; see `freqkit.models.read_state_dict`.
-        pretrained: fetch timm's published weights. Nothing is ever downloaded otherwise.
-        num_classes: number of logits; by default what the network is made for.
-        allow_missing, allow_unexpected: accept keys that the file lacks or has beyond the network's; they
-            stay on record. A tensor of another shape is left out only when both are allowed.
-        weights_entry: entry of a checkpoint that holds the weights, e.g. "state_dict_ema".
-        mean, std: override the normalisation (both or none), of pixels in [0, 1]. Refused for a network that
-            normalises itself, unless they are 0 and 1.
-        seed: for the random initial weights; the global generator is left as it was.
-        device: where the model shall live.
 
     Returns:
         `Classifier` with `.network`, `.mean`, `.std`, `.num_classes`, `.input_size`, `.name`, `.record`.
@@ -80,48 +95,38 @@ def load_model(
     """
     if not isinstance(name, str) or not name:
         raise UsageError(f"load_model: name must be a non-empty string; got {name!r}.")
-    if num_classes is not None and (
-        isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1
-    ):
-        raise UsageError(f"load_model: num_classes must be a positive integer; got {num_classes!r}.")
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise UsageError(f"load_model: seed must be an integer; got {seed!r}.")
-    if (mean is None) != (std is None):
-        raise UsageError("load_model: mean and std must be given together; got only one of them.")
-    if weights is not None and pretrained:
-        raise UsageError("load_model: give either weights or pretrained=True; got both.")
-    if weights is None and weights_entry is not None:
-        raise UsageError(f"load_model: weights_entry={weights_entry!r} needs weights; got none.")
-    device = _device(device)
+    device, weights, pretrained = _device(own.device), own.weights, own.pretrained
 
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would touch CUDA's generators too
+        torch.default_generator.manual_seed(own.seed)  # torch.manual_seed would touch CUDA's generators too
         if name in BUILT_IN:
-            source, found = "built-in", _built_in(name, num_classes, pretrained)
+            source, found = "built-in", _built_in(name, own.num_classes, pretrained)
         elif name.startswith(("local-dir:", "hf-hub:")):
             folder = _folder(name, pretrained)
-            source, found, pretrained = "timm", _from_folder(name, folder, num_classes, weights), False
+            source, found, pretrained = "timm", _from_folder(name, folder, own.num_classes, weights), False
             weights = folder if weights is None else weights
         elif ":" in name:
-            source, found = "factory", _from_factory(name, num_classes, pretrained, mean is not None)
+            source, found = "factory", _from_factory(name, own.num_classes, pretrained, own.mean is not None)
         else:
-            source, found = "timm", _from_timm(name, num_classes, pretrained)
+            source, found = "timm", _from_timm(name, own.num_classes, pretrained)
     found.name = name
     network = found.network.network if isinstance(found.network, Picked) else found.network
 
-    record = {"source": source, "pretrained": bool(pretrained), "weights": None}
+    record = {"source": source, "pretrained": pretrained, "weights": None}
     if weights is not None:
-        state, origin = read_state_dict(weights, entry=weights_entry)
+        state, origin = read_state_dict(weights, entry=own.weights_entry)
         what = f"load_model: weights {origin['file']!r} for {name!r}"
-        fit = load_state(network, state, allow_missing=allow_missing, allow_unexpected=allow_unexpected, what=what)
+        allowed = {"allow_missing": own.allow_missing, "allow_unexpected": own.allow_unexpected}
+        fit = load_state(network, state, what=what, **allowed)
         record["weights"] = {**origin, **fit}
     if not pretrained and (weights is None or record["weights"]["missing"] or record["weights"]["other_shape"]):
-        record["initial_seed"] = seed
+        record["initial_seed"] = own.seed
     record["torch"] = torch.__version__
     if found.normalisation == "factory":
         # Buffers come with the weights.
         found.mean, found.std = channel_triple(network.mean, "mean"), channel_triple(network.std, "std")
-    found.settle("load_model", None if mean is None else (channel_triple(mean, "mean"), channel_triple(std, "std")))
+    given = None if own.mean is None else (channel_triple(own.mean, "mean"), channel_triple(own.std, "std"))
+    found.settle("load_model", given)
     return found.classifier(record).to(device).eval()
 
 

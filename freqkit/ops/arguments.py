@@ -19,6 +19,7 @@ _KINDS = {"average": 2, "hermitian": 3}  # the native mask kinds; 0 is a full de
 _LAYOUTS = (None, torch.contiguous_format, torch.channels_last)
 _MOST_SIDE = 1 << 24  # positions in a row are 32-bit numbers
 _MOST_BYTES = 1 << 47  # what a process can address
+MOST_NUMBERS = _MOST_BYTES // 16  # of images to be transformed
 
 
 def whole(value):
@@ -102,7 +103,7 @@ def _readable(tensor):
         torch.compiler.is_compiling()
         or tensor.device.type == "meta"
         or isinstance(tensor, FakeTensor)
-        or torch._C._functorch.is_batchedtensor(tensor)
+        or torch._C._functorch.is_batchedtensor(tensor)  # pyright: ignore[reportAttributeAccessIssue]
     )
 
 
@@ -206,7 +207,7 @@ def _bits(value, h, w, like):
     if not isinstance(symmetry, str) or symmetry not in _KINDS:
         raise ValueError(f"spectral_filter: BitMasks.symmetry must be 'average' or 'hermitian'; got {shown(symmetry)}.")
     ch, cw = cell
-    if ch < 1 or cw < 1 or h % ch or w % cw:
+    if ch < 1 or cw < 1 or h % ch or w % cw:  # pyright: ignore[reportOptionalOperand]
         raise ValueError(f"spectral_filter: BitMasks.cell must divide the size ({h}, {w}); got {cell}.")
     expected = (h // ch, -(-(w // cw) // 8))
     if not isinstance(bits, Tensor) or bits.dtype != torch.uint8:
@@ -297,6 +298,12 @@ def apart(out, name, tensor):
     )
     if _touches(tensor.data_ptr(), steps, item, first, end):
         raise ValueError(f"spectral_filter: out must not share memory with {name}.")
+
+
+def far(out, tensor):
+    """Whether plain tensors without gaps lie apart; False also where only a closer look (`apart`) can tell."""
+    first, at = out.data_ptr(), tensor.data_ptr()
+    return tensor.is_contiguous() and (at >= first + out.nbytes or first >= at + tensor.nbytes)
 
 
 def _touches(at, steps, item, first, end):

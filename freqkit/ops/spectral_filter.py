@@ -192,7 +192,7 @@ def _places(index, dim, size):
         parts = (index.start, index.stop, index.step)
         if not all(part is None or arguments.whole(part) is not None for part in parts):
             raise TypeError(f"Spectrum: a slice of {what}s needs whole numbers; got {arguments.shown(parts)}.")
-        if index.step is not None and arguments.whole(index.step) < 1:
+        if index.step is not None and arguments.whole(index.step) < 1:  # pyright: ignore[reportOptionalOperand]
             raise ValueError(f"Spectrum: the step of a slice must be positive; got {index.step}.")
         return index
     if not isinstance(index, Tensor):
@@ -257,6 +257,8 @@ def spectrum(x, *, mean=None, std=None):
         True
     """
     extension.require()
+    if mean is None and std is None and (packed := _transformed(x)) is not None:
+        return Spectrum(packed, x.shape[2], x.shape[3])
     arguments.images(x)
     if x.dtype not in arguments.COMPUTED:
         x = x.float()
@@ -341,6 +343,10 @@ def spectral_filter(x, masks, *, pairing="all", out=None, dtype=None, memory_for
         raise ValueError(f"spectral_filter: pairing must be 'all' or 'each'; got {arguments.shown(pairing)}.")
     if type(method) is not str or method not in ("auto", "fft", "bank"):
         raise ValueError(f"spectral_filter: method must be 'auto', 'fft' or 'bank'; got {arguments.shown(method)}.")
+    if type(masks) is Tensor and dtype is None and memory_format is None and method != "bank":
+        y = _filtered(x, masks, pairing == "each", out)
+        if y is not None:
+            return y
     if isinstance(x, Spectrum):
         packed, h, w = _numbers(x), x.height, x.width
     elif isinstance(x, Tensor):
@@ -381,6 +387,59 @@ def spectral_filter(x, masks, *, pairing="all", out=None, dtype=None, memory_for
         with _below_autograd():
             return _filter(packed, h, w, mask, kind, cell, paired, dtype, channels_last)
     return torch.ops.freqkit.spectral_filter(packed, h, w, mask, kind, cell, paired, dtype, channels_last)
+
+
+# ---- plain tensors on the CPU ---------------------------------------------------------------------------------------
+# The native side asks everything of them but what it cannot see, which is asked here. What it refuses, and all that is
+# not plain, takes the way above, which checks first and says what is wrong in the caller's words.
+
+
+def _transformed(x):
+    """The packed numbers of plain images, or None."""
+    if type(x) is not Tensor or not _native or not derivatives.nothing_traces():  # a compiler sees no further
+        return None
+    if not x.is_cpu or x.dtype not in arguments.COMPUTED or x.numel() > arguments.MOST_NUMBERS:
+        return None
+    if x.requires_grad and torch.is_grad_enabled():
+        return None
+    try:
+        with _below_autograd():
+            return _spectrum(x, None, None)
+    except Exception:
+        return None
+
+
+def _filtered(x, masks, paired, out):
+    """The result for plain dense masks, and images or a spectrum that lie as the native side takes them, or None."""
+    if type(x) is Spectrum:
+        packed, h, w = x.packed, x.height, x.width
+        if type(packed) is not Tensor or not _native or not derivatives.nothing_traces():
+            return None
+        if type(h) is not int or type(w) is not int or not packed.is_cpu or not packed.is_contiguous():
+            return None
+    else:
+        packed = _transformed(x)
+        if packed is None:
+            return None
+        h, w = x.shape[2:]
+    if masks.dtype is not packed.dtype or not masks.is_cpu or not masks.is_contiguous():
+        return None
+    if (packed.requires_grad or masks.requires_grad) and torch.is_grad_enabled():
+        return None
+    try:
+        kind = int(masks.shape[2] != w)
+        if out is None:
+            with _below_autograd():
+                return _filter(packed, h, w, masks, kind, _ONE, paired, packed.dtype, False)
+        if type(out) is not Tensor or not out.is_cpu or not out.is_contiguous() or out.is_neg():
+            return None
+        if (out.requires_grad and torch.is_grad_enabled()) or (type(x) is Tensor and not arguments.far(out, x)):
+            return None
+        with _below_autograd():
+            _filter_out(packed, h, w, masks, kind, _ONE, paired, False, out)
+        return out
+    except Exception:
+        return None
 
 
 def _write(x, masks, packed, h, w, mask, kind, cell, paired, channels_last, out, method):
@@ -472,7 +531,7 @@ def _register():
         return packed.new_empty(k, height, width if kind == 0 else width // 2 + 1)
 
     torch.serialization.add_safe_globals([_spectrum_of_half, BitMasks])
-    torch.utils._pytree.register_pytree_node(
+    torch.utils._pytree.register_pytree_node(  # pyright: ignore[reportAttributeAccessIssue]
         Spectrum,
         lambda s: ([s.packed], (s.height, s.width)),
         lambda parts, size: Spectrum(*parts, *size),
@@ -483,6 +542,7 @@ def _register():
 
 
 _below_autograd = torch._C._AutoDispatchBelowAutograd
+_native, _ONE = False, (1, 1)
 
 if extension.load():
     learn_lanes()
@@ -494,3 +554,4 @@ if extension.load():
     _spectrum = torch.ops.freqkit.spectrum.default
     _filter = torch.ops.freqkit.spectral_filter.default
     _filter_out = torch.ops.freqkit.spectral_filter_out.default
+    _native = extension.build_info()["operator"] == "native"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from freqkit.errors import UsageError
+from freqkit.results.confusion import Confusion, Tally
 from freqkit.statistics import wilson
 
 NAMED = 4  # classes named in a caution
@@ -13,7 +14,7 @@ ABOVE_CHANCE = 1 / 8  # of the way from chance to all right: what is not surely 
 
 
 @dataclass
-class CleanRates:
+class CleanRates(Tally):
     """Answers to whole images, of C classes that have images.
 
     A network whose weights, normalisation, channels or order of classes are not those it was trained with gives
@@ -53,13 +54,12 @@ class CleanRates:
         Args:
             class_index: int64 [C], the logit of each class.
         """
-        own, counts = torch.as_tensor(class_index).cpu(), confusion.sum(1)
-        name = {int(logit): label for label, logit in zip(classes, own.tolist(), strict=True)}
-        there = counts.nonzero().flatten()
+        found = Confusion(confusion, torch.as_tensor(class_index).cpu())
+        name = {int(logit): label for label, logit in zip(classes, found.class_index.tolist(), strict=True)}
+        there = found.counts.nonzero().flatten()
         most, at = confusion[there].max(1)
         return cls(
-            [classes[c] for c in there.tolist()], counts[there], confusion[there, own[there]],
-            confusion.sum(0)[own[there]],
+            [classes[c] for c in there.tolist()], found.counts[there], found.correct[there], found.called[there],
             [(name.get(k, f"logit {k}"), n) for k, n in zip(at.tolist(), most.tolist(), strict=True)],
             confusion.shape[1], still,
         )  # fmt: skip
@@ -122,16 +122,6 @@ class CleanRates:
     def interval(self):
         """(low, high) of `accuracy`: Wilson's, 95%."""
         return tuple(wilson(self.correct.sum()[None], self.counts.sum()[None])[0].tolist())
-
-    @property
-    def tpr(self):
-        """float64 [C], share of the class's images that are recognised."""
-        return self.correct.double() / self.counts
-
-    @property
-    def fpr(self):
-        """float64 [C], share of the other images that are called this class."""
-        return (self.called - self.correct).double() / (self.images - self.counts)
 
     @property
     def still_recognised(self):

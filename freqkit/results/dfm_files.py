@@ -15,6 +15,8 @@ from freqkit.files.whole import write_safetensors
 from freqkit.masks.symmetry import coverage, effective, partner
 from freqkit.report import planes
 from freqkit.report.dfms import dfm_maps, one_dfm
+from freqkit.results import rows
+from freqkit.results.result import Result
 from freqkit.text import composed, plain_line
 
 FORMAT = "freqkit-dfm-1"
@@ -26,7 +28,7 @@ _IMAGES = {  # `DfmFile.images`
 
 
 @dataclass
-class DfmFile:
+class DfmFile(Result):
     """Dominant frequency maps, one per class.
 
     Attributes:
@@ -53,6 +55,9 @@ class DfmFile:
     freqkit_version: str = __version__
     images: dict = field(default_factory=dict)
 
+    COLUMNS = ("class", "coverage", "full", "power", "DC")
+    FIGURE = "plot_dfm"
+
     def __len__(self):
         return len(self.classes)
 
@@ -69,11 +74,26 @@ class DfmFile:
             name = self.classes.index(name)
         return self.masks[name]
 
-    def plot(self, *args, **kwargs):
-        """The maps; see `freqkit.report.plot_dfm`."""
-        from freqkit.report import plot_dfm
+    def cells(self):
+        """One line per class: class, share of bins touched and at full weight, mean of m², weight of DC."""
+        share = self.coverage
+        return [self.classes, share.touched, share.full, share.power, share.dc]
 
-        return plot_dfm(self, *args, **kwargs)
+    def rows(self):
+        searcher = self.extra.get("search")
+        about = {"condition": "all", "searcher": searcher if isinstance(searcher, str) else None}
+        about |= {"seed": self.seed, "step": self.stage}
+        named = zip(self.columns[1:], self.cells()[1:], strict=True)
+        return [row for metric, values in named for row in rows.values(self.classes, metric, values, **about)]
+
+    def save(self, path):
+        """`save_dfm` of it."""
+        save_dfm(path, self)
+
+    @classmethod
+    def load(cls, path):
+        """`load_dfm` of a file."""
+        return load_dfm(path)
 
 
 def dfm_of_run(masks, classes, record, **facts):

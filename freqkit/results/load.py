@@ -1,18 +1,26 @@
-"""One way to read the directory of any finished search."""
+"""One way to read any result: a file, or the directory of a run."""
 
+from pathlib import Path
+
+from freqkit.errors import UsageError
 from freqkit.files.whole import read_run
+from freqkit.registry import RESULTS, measured, result_class
+from freqkit.report.pages import file_format
 from freqkit.results.removal_result import RemovalResult
 from freqkit.results.search_result import SearchResult
 
+OF_RUNS = ("freqkit-dfm-1", "freqkit-stage-1", "freqkit-learning-1")  # files that are parts of a run's result
 
-def load_result(directory):
-    """The result in the run directory of a finished search, whichever searcher it was.
+
+def load_result(path):
+    """The result in a file, or in the directory of a finished run, whichever measure or searcher it was.
 
     Returns:
-        `RemovalResult` for "removal" and "gradient", else `SearchResult`.
+        Of a directory `RemovalResult` for "removal" and "gradient", `Comparison`, `EvaluationResult`, `LearningCurves`
+        of a training, else `SearchResult`; of a file the class of its format.
 
     Raises:
-        UsageError: the directory holds no finished search.
+        UsageError: there is no finished result.
 
     Example:
         >>> import tempfile
@@ -24,5 +32,34 @@ def load_result(directory):
         >>> load_result(folder).tpr.equal(found.tpr)
         True
     """
-    kind = read_run(directory).get("identity", {}).get("search")
-    return (RemovalResult if kind in ("removal", "gradient") else SearchResult).load(directory)
+    path = Path(path)
+    if not path.is_dir():
+        kind = file_format(path)
+        if result_class(kind) is None:
+            kinds = [*RESULTS, *(one.FILE.format for one in measured())]
+            known = ", ".join(sorted(name for name in kinds if name.startswith("freqkit")))
+            raise UsageError(f"{path}: a file of a result must be of format {known}; it is of {kind or 'none'}.")
+        return result_class(kind).load(path)
+    if (path / "comparison.json").is_file():
+        return result_class("comparison.json").load(path)
+    record = read_run(path)
+    identity = record.get("identity", {})
+    if "evaluation" in identity:
+        return result_class("results.csv").load(path)
+    if record.get("kind") == "training":
+        return result_class("freqkit-learning-1").load(path / "learning.safetensors")
+    return (RemovalResult if identity.get("search") in ("removal", "gradient") else SearchResult).load(path)
+
+
+def results_of(path):
+    """Every result in a file, or in a directory: that of the run, and files of measures that lie there.
+
+    Raises:
+        UsageError: there is none.
+    """
+    path = Path(path)
+    files = sorted(path.glob("*.safetensors")) if path.is_dir() else []
+    measured = [file for file in files if (kind := file_format(file)) not in OF_RUNS and result_class(kind)]
+    run = any((path / name).is_file() for name in ("run.json", "comparison.json"))
+    found = [load_result(path)] if run or not measured else []
+    return found + [load_result(file) for file in measured]

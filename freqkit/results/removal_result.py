@@ -1,7 +1,6 @@
 """What removing frequencies one by one tells: a loss per candidate and class, and the dominant
 frequencies."""
 
-import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,9 +9,11 @@ import numpy as np
 import torch
 
 from freqkit.errors import UsageError
-from freqkit.files.reading import Number, in_range, read_tensors, shown
-from freqkit.files.whole import read_run, write_csv, write_json, write_safetensors
-from freqkit.results.clean import CLEAN_COLUMNS, CleanRates, clean_columns
+from freqkit.files.reading import Number, in_range, shown
+from freqkit.files.whole import read_run, write_csv, write_json
+from freqkit.results.clean import CLEAN_COLUMNS, clean_columns
+from freqkit.results.result import TensorFile
+from freqkit.results.searched import Searched
 
 TIES = ("include", "exclude")
 COLUMNS = (
@@ -23,7 +24,7 @@ FORMAT = "freqkit-removal-1"
 
 
 @dataclass
-class RemovalResult:
+class RemovalResult(Searched):
     """Losses of C classes when each of K sets of bins ("candidates": a pair f, -f, or a cell) is removed.
 
     Attributes:
@@ -59,31 +60,17 @@ class RemovalResult:
     fpr: torch.Tensor | None = None
     record: dict = field(default_factory=dict)
 
-    @property
-    def forwards(self):
-        return self.record.get("forwards", 0)
-
-    @property
-    def backwards(self):
-        return self.record.get("backwards", 0)
-
-    @property
-    def forward_equivalents(self):
-        return self.forwards + 2 * self.backwards
-
-    @property
-    def seconds(self):
-        return self.record.get("seconds", float("nan"))
-
-    @property
-    def tpr_minus_fpr(self):
-        """float64 [C]."""
-        return self.tpr - self.fpr
-
-    @property
-    def clean(self):
-        """`CleanRates` of the whole images, before anything is filtered; None of a run of before they were asked."""
-        return CleanRates.of_record(self.record, self.classes, self.counts)
+    FILE = TensorFile(
+        FORMAT, "a file of a removal search",
+        {
+            "counts": "int64 C", "owner": "int64 H W", "loss": "float64 K C", "baseline": "float64 C",
+            "mask_loss": "float64 C", "tpr": "float64 C", "fpr": "float64 C", "estimate?": "float64 K C",
+        },
+        {"classes": [str], "levels": [Number(1e-9, 1)], "level": Number(1e-9, 1), "ties": str},
+        packed="beside",
+    )  # fmt: skip
+    COLUMNS = COLUMNS
+    FIGURE = "plot_removal"
 
     @property
     def masks(self):
@@ -173,25 +160,15 @@ class RemovalResult:
         extra = {"search": identity.get("search", "removal"), "share": share, "ties": self.ties}
         return dfm_of_run(effective(self.selected(share).float()), self.classes, self.record, extra=extra)
 
-    def table(self):
-        """One dict per class, of its mask at `level`: class, loss, TPR, FPR, TPR-FPR, coverage, full, power,
+    def cells(self):
+        """One line per class, of its mask at `level`: class, loss, TPR, FPR, TPR-FPR, coverage, full, power,
         DC, images, unfiltered loss; of whole images clean TPR, clean FPR, and of those recognised whole how many there
         are and the share still recognised."""
         share = self.dfm(self.level).coverage
-        columns = [self.classes]
-        for values in (
-            self.mask_loss, self.tpr, self.fpr, self.tpr_minus_fpr, share.touched, share.full, share.power,
-            share.dc, self.counts, self.baseline,
-        ):  # fmt: skip
-            columns.append(values.tolist())
-        columns += clean_columns(self.clean, len(self.classes))
-        return [dict(zip(COLUMNS, row, strict=True)) for row in zip(*columns, strict=True)]
-
-    def plot(self, *args, **kwargs):
-        """The loss maps and masks as pictures; see `freqkit.report.plot_removal`."""
-        from freqkit.report import plot_removal
-
-        return plot_removal(self, *args, **kwargs)
+        return [
+            self.classes, self.mask_loss, self.tpr, self.fpr, self.tpr_minus_fpr, share.touched, share.full,
+            share.power, share.dc, self.counts, self.baseline, *clean_columns(self.clean, len(self.classes)),
+        ]  # fmt: skip
 
     def save(self, directory):
         """Write run.json, removal.safetensors, classes.csv, and for each level dfm-PERCENT.safetensors, each
@@ -206,18 +183,7 @@ class RemovalResult:
         from freqkit.masks import save_dfm
 
         directory = Path(directory)
-        tensors = {
-            "counts": self.counts, "owner": self.owner, "loss": self.loss, "baseline": self.baseline,
-            "mask_loss": self.mask_loss, "tpr": self.tpr, "fpr": self.fpr,
-        }  # fmt: skip
-        if self.estimate is not None:
-            tensors["estimate"] = self.estimate
-        about = {"classes": self.classes, "levels": list(self.levels), "level": self.level, "ties": self.ties}
-        write_safetensors(
-            directory / "removal.safetensors",
-            tensors,
-            {"format": FORMAT, "freqkit": json.dumps(about, sort_keys=True)},
-        )
+        self.FILE.write(directory / "removal.safetensors", vars(self))
         for level in self.levels:
             save_dfm(directory / dfm_name(level), self.dfm(level))
         write_csv(directory / "classes.csv", COLUMNS, self.table())
@@ -234,26 +200,21 @@ class RemovalResult:
         path = directory / "removal.safetensors"
         if record.get("status") != "finished" or not path.is_file():
             raise UsageError(f"{directory}: holds no finished removal or gradient search.")
-        tensors = {
-            "counts": "int64 C", "owner": "int64 H W", "loss": "float64 K C", "baseline": "float64 C",
-            "mask_loss": "float64 C", "tpr": "float64 C", "fpr": "float64 C", "estimate?": "float64 K C",
-        }  # fmt: skip
-        facts = {"classes": [str], "levels": [Number(1e-9, 1)], "level": Number(1e-9, 1), "ties": str}
-        tensors, about = read_tensors(
-            path, "a file of a removal search", format=FORMAT, tensors=tensors, facts=facts, sizes={"C": "classes"}
-        )
-        in_range(tensors["counts"], 0, 2**53, path, "counts")
-        in_range(tensors["owner"], -1, len(tensors["loss"]) - 1, path, "owner")
+        return cls(**cls.checked(cls.FILE.read(path), path), record=record)
+
+    @classmethod
+    def checked(cls, values, path):
+        in_range(values["counts"], 0, 2**53, path, "counts")
+        in_range(values["owner"], -1, len(values["loss"]) - 1, path, "owner")
         for name in ("tpr", "fpr"):
-            in_range(tensors[name][~tensors[name].isnan()], 0, 1, path, name)
-        if about["ties"] not in TIES:
-            raise UsageError(f"{path}: ties must be 'include' or 'exclude'; got {shown(about['ties'], 20)}.")
-        ranked = ~cls(["?"], *(tensors[name] for name in ("counts", "owner", "loss", "baseline")),
-                      tensors.get("estimate")).increase.isnan()  # fmt: skip
-        if not (tensors["owner"] >= 0).any() or not ranked[tensors["owner"].unique().clamp_min(0)].any(0).all():
+            in_range(values[name][~values[name].isnan()], 0, 1, path, name)
+        if values["ties"] not in TIES:
+            raise UsageError(f"{path}: ties must be 'include' or 'exclude'; got {shown(values['ties'], 20)}.")
+        ranked = ~cls(["?"], *(values[name] for name in ("counts", "owner", "loss", "baseline")),
+                      values.get("estimate")).increase.isnan()  # fmt: skip
+        if not (values["owner"] >= 0).any() or not ranked[values["owner"].unique().clamp_min(0)].any(0).all():
             raise UsageError(f"{path}: no candidate has a loss in one of the classes.")
-        about = {name: about[name] for name in facts}
-        return cls(**about, **tensors, record=record)
+        return values
 
 
 def bins_of(share, size):

@@ -1,6 +1,6 @@
 """Scores of masks: losses and counts per mask and class."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -82,45 +82,22 @@ class Scores:
 
     def take(self, indices):
         """The scores of some masks, in the order of `indices`."""
-        return Scores(
-            self.loss[indices],
-            self.correct[indices],
-            self.predicted[indices],
-            self.counts,
-            self.classes,
-            self.reduction,
-            self.record,
-            self.images,
-            still=None if self.still is None else self.still[indices],
-        )
+        return self._each(lambda values: values[indices])
 
     def join(self, other):
         """These scores and then `other`'s, over the same classes and images."""
-        still = None
-        if self.still is not None and other.still is not None:
-            still = torch.cat([self.still, other.still])
-        return Scores(
-            torch.cat([self.loss, other.loss]),
-            torch.cat([self.correct, other.correct]),
-            torch.cat([self.predicted, other.predicted]),
-            self.counts,
-            self.classes,
-            self.reduction,
-            self.record,
-            self.images,
-            still=still,
-        )
+        both = self.still is not None and other.still is not None
+        joined = {
+            name: torch.cat([getattr(self, name), getattr(other, name)]) for name in ("loss", "correct", "predicted")
+        }
+        return replace(self, **joined, still=torch.cat([self.still, other.still]) if both else None, samples=None)
 
     def take_classes(self, indices):
         """The scores of some classes. `fpr` still counts the images of all classes."""
-        return Scores(
-            self.loss[:, indices],
-            self.correct[:, indices],
-            self.predicted[:, indices],
-            self.counts[indices],
-            [self.classes[i] for i in indices],
-            self.reduction,
-            self.record,
-            self.images,
-            still=None if self.still is None else self.still[:, indices],
-        )
+        chosen = {"counts": self.counts[indices], "classes": [self.classes[i] for i in indices]}
+        return replace(self._each(lambda values: values[:, indices]), **chosen)
+
+    def _each(self, pick):
+        """With a part of every tensor [K, C]."""
+        parts = {name: pick(getattr(self, name)) for name in ("loss", "correct", "predicted")}
+        return replace(self, **parts, still=None if self.still is None else pick(self.still), samples=None)

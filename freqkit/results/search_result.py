@@ -1,6 +1,5 @@
 """What a search found: per class the best mask and its rates, and every stage's candidates and scores."""
 
-import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,10 +7,13 @@ from pathlib import Path
 import torch
 
 from freqkit.errors import UsageError
-from freqkit.files.reading import COUNT, in_range, read_tensors
-from freqkit.files.whole import read_run, write_csv, write_json, write_safetensors
-from freqkit.results.clean import CLEAN_COLUMNS, CleanRates, clean_columns
+from freqkit.files.reading import COUNT, in_range
+from freqkit.files.whole import read_run, write_csv, write_json
+from freqkit.results import rows
+from freqkit.results.clean import CLEAN_COLUMNS, clean_columns
+from freqkit.results.result import Result, TensorFile
 from freqkit.results.scores import Scores
+from freqkit.results.searched import Searched
 
 STAGE = "freqkit-stage-1"
 COLUMNS = (
@@ -30,7 +32,7 @@ def unlike_published(differs):
 
 
 @dataclass
-class StageResult:
+class StageResult(Result):
     """One stage of a search.
 
     Attributes:
@@ -49,6 +51,21 @@ class StageResult:
     ranks: torch.Tensor
     born: torch.Tensor
 
+    FILE = TensorFile(
+        STAGE, "a stage file of a search",
+        {
+            "loss": "float64 K C", "correct": "int64 K C", "predicted": "int64 K C", "counts": "int64 C",
+            "bits": "uint8 K rows bytes", "ranks": "int64 C n", "born": "int64 K",
+        },
+        {
+            "stage": range(1, 100), "classes": [str], "reduction": str, "record": dict, "images": COUNT,
+            "cell": [range(1, 1 << 13)], "size": [range(1, 1 << 13)], "symmetry": str,
+        },
+        packed="within",
+    )  # fmt: skip
+    CSV = False
+    COLUMNS = ("class", "candidate", "loss", "TPR", "FPR", "TPR-FPR", "images")
+
     @property
     def curve(self):
         """float64 [K, C]: lowest loss among the candidates so far, in the order in which they were drawn."""
@@ -60,85 +77,60 @@ class StageResult:
 
         return plot_scores(self.scores, ax, stage=self.number)
 
-    def save(self, path):
-        """Write the stage as a safetensors file, atomically."""
-        bits, cell, size, symmetry = self.candidates
-        scores = self.scores
-        about = {
-            "format": STAGE,
-            "stage": self.number,
-            "classes": scores.classes,
-            "reduction": scores.reduction,
-            "record": scores.record,
-            "images": scores.images,
-            "cell": list(cell),
-            "size": list(size),
-            "symmetry": symmetry,
-        }
-        tensors = {
-            "loss": scores.loss,
-            "correct": scores.correct,
-            "predicted": scores.predicted,
-            "counts": scores.counts,
-            "bits": bits.cpu(),
-            "ranks": self.ranks,
-            "born": self.born,
-        }
-        write_safetensors(path, tensors, {"freqkit": json.dumps(about, sort_keys=True)})
+    def cells(self):
+        """One line per class: its candidate of lowest loss, and what that came to on the search images."""
+        best, own, scores = self.ranks[:, 0], torch.arange(len(self.ranks)), self.scores
+        columns = [values[best, own] for values in (scores.loss, scores.tpr, scores.fpr, scores.tpr_minus_fpr)]
+        return [scores.classes, best, *columns, scores.counts]
+
+    def rows(self):
+        best, own, scores = self.ranks[:, 0], torch.arange(len(self.ranks)), self.scores
+        about = {"condition": "all", "filter": "map", "step": self.number, "definition": "best candidate of the stage"}
+        found = rows.values(scores.classes, "loss", scores.loss[best, own], scores.counts, **about)
+        others = scores.images - scores.counts
+        found += rows.shares(scores.classes, "TPR", scores.correct[best, own], scores.counts, **about)
+        if (scores.predicted < 0).any():  # not asked
+            return found
+        wrong = (scores.predicted - scores.correct)[best, own]
+        return found + rows.shares(scores.classes, "FPR", wrong, others, **about)
+
+    def values(self):
+        scores, (bits, cell, size, symmetry) = vars(self.scores), self.candidates
+        about = {"stage": self.number, "cell": list(cell), "size": list(size), "symmetry": symmetry}
+        return {**scores, **about, "bits": bits, "ranks": self.ranks, "born": self.born}
 
     @classmethod
-    def load(cls, path):
-        """Read what `save` wrote.
-
-        Raises:
-            UsageError: the file is no stage of a search, or is damaged.
-        """
+    def checked(cls, values, path):
         from freqkit.masks.bits import check_bits
         from freqkit.ops import BitMasks
 
-        facts = {
-            "stage": range(1, 100), "classes": [str], "reduction": str, "record": dict, "images": COUNT,
-            "cell": [range(1, 1 << 13)], "size": [range(1, 1 << 13)], "symmetry": str,
-        }  # fmt: skip
-        tensors = {
-            "loss": "float64 K C", "correct": "int64 K C", "predicted": "int64 K C", "counts": "int64 C",
-            "bits": "uint8 K rows bytes", "ranks": "int64 C n", "born": "int64 K",
-        }  # fmt: skip
-        t, about = read_tensors(
-            path,
-            "a stage file of a search",
-            format=STAGE,
-            tensors=tensors,
-            facts=facts,
-            sizes={"C": "classes"},
-        )
-        in_range(t["counts"], 0, about["images"], path, "counts")
-        in_range(t["ranks"], 0, len(t["loss"]) - 1, path, "ranks")
-        others = torch.where(t["predicted"] < 0, 0, t["predicted"] - t["correct"])
-        in_range(t["counts"] - t["correct"], 0, about["images"], path, "correct")
-        in_range(t["correct"], 0, about["images"], path, "correct")
-        in_range((about["images"] - t["counts"]) - others, 0, about["images"], path, "predicted")
-        in_range(others, 0, about["images"], path, "predicted")
-        if not t["ranks"].numel():
+        in_range(values["counts"], 0, values["images"], path, "counts")
+        in_range(values["ranks"], 0, len(values["loss"]) - 1, path, "ranks")
+        others = torch.where(values["predicted"] < 0, 0, values["predicted"] - values["correct"])
+        in_range(values["counts"] - values["correct"], 0, values["images"], path, "correct")
+        in_range(values["correct"], 0, values["images"], path, "correct")
+        in_range((values["images"] - values["counts"]) - others, 0, values["images"], path, "predicted")
+        in_range(others, 0, values["images"], path, "predicted")
+        if not values["ranks"].numel():
             raise UsageError(f"{path}: the tensor ranks must name a candidate for each class.")
-        if len(about["size"]) != 2 or len(about["cell"]) != 2:
+        if len(values["size"]) != 2 or len(values["cell"]) != 2:
             raise UsageError(f"{path}: size and cell must have two numbers each.")
-        if len(about["classes"]) * math.prod(about["size"]) > 1 << 30:
-            raise UsageError(f"{path}: {len(about['classes'])} masks of size {about['size']} are more than 4 GiB.")
+        if len(values["classes"]) * math.prod(values["size"]) > 1 << 30:
+            raise UsageError(f"{path}: {len(values['classes'])} masks of size {values['size']} are more than 4 GiB.")
         scores = Scores(
-            *(t[name] for name in ("loss", "correct", "predicted", "counts")),
-            *(about[name] for name in ("classes", "reduction", "record", "images")),
+            *(values[name] for name in "loss correct predicted counts classes reduction record images".split())
         )
         try:
-            candidates = BitMasks(t["bits"], tuple(about["cell"]), tuple(about["size"]), about["symmetry"])
+            candidates = BitMasks(values["bits"], tuple(values["cell"]), tuple(values["size"]), values["symmetry"])
             check_bits(candidates, f"{path}: bits")
         except (TypeError, ValueError) as error:
             raise UsageError(str(error)) from error
-        return cls(about["stage"], candidates, scores, t["ranks"], t["born"])
+        named = {"number": values["stage"], "candidates": candidates, "scores": scores}
+        return {**named, "ranks": values["ranks"], "born": values["born"]}
 
 
 @dataclass
-class SearchResult:
+class SearchResult(Searched):
     """Per class the best mask of the last stage, and how it was reached.
 
     Attributes:
@@ -172,31 +164,8 @@ class SearchResult:
     stages: list
     record: dict = field(default_factory=dict)
 
-    @property
-    def tpr_minus_fpr(self):
-        """float64 [C]."""
-        return self.tpr - self.fpr
-
-    @property
-    def forwards(self):
-        return self.record.get("forwards", 0)
-
-    @property
-    def backwards(self):
-        return self.record.get("backwards", 0)
-
-    @property
-    def forward_equivalents(self):
-        return self.forwards + 2 * self.backwards
-
-    @property
-    def seconds(self):
-        return self.record.get("seconds", float("nan"))
-
-    @property
-    def clean(self):
-        """`CleanRates` of the whole images, before anything is filtered; None of a run of before they were asked."""
-        return CleanRates.of_record(self.record, self.classes, self.counts)
+    COLUMNS = COLUMNS
+    FIGURE = "plot_search"
 
     @property
     def curves(self):
@@ -212,52 +181,20 @@ class SearchResult:
         best, classes = last.ranks[:, 0], torch.arange(len(last.ranks))
         bits = select(last.candidates, best)
         share = coverage(bits)
+        scores = last.scores
         return cls(
-            list(last.scores.classes),
-            effective(bits).cpu(),
-            bits,
-            last.scores.loss[best, classes],
-            last.scores.tpr[best, classes],
-            last.scores.fpr[best, classes],
-            share.touched,
-            share.full,
-            share.power,
-            share.dc,
-            last.born[best],
-            last.scores.counts,
-            list(stages),
-            record,
-        )
+            list(scores.classes), effective(bits).cpu(), bits,
+            scores.loss[best, classes], scores.tpr[best, classes], scores.fpr[best, classes],
+            share.touched, share.full, share.power, share.dc, last.born[best], scores.counts, list(stages), record,
+        )  # fmt: skip
 
-    def table(self):
-        """One dict per class: class, loss, TPR, FPR, TPR-FPR, coverage, full, power, DC, stage, images; of whole images
+    def cells(self):
+        """One line per class: class, loss, TPR, FPR, TPR-FPR, coverage, full, power, DC, stage, images; of whole images
         clean TPR, clean FPR, and of those recognised whole how many there are and the share still recognised."""
-        columns = (
-            self.classes,
-            *(
-                value.tolist()
-                for value in (
-                    self.loss,
-                    self.tpr,
-                    self.fpr,
-                    self.tpr_minus_fpr,
-                    self.coverage,
-                    self.full,
-                    self.power,
-                    self.dc,
-                    self.stage,
-                    self.counts,
-                )
-            ),
-            *clean_columns(self.clean, len(self.classes)),
-        )
-        return [dict(zip(COLUMNS, row, strict=True)) for row in zip(*columns, strict=True)]
-
-    def plot(self, *args, **kwargs):
-        """The masks as pictures; see `freqkit.report`."""
-        from freqkit.report import plot_search
-
-        return plot_search(self, *args, **kwargs)
+        return [
+            self.classes, self.loss, self.tpr, self.fpr, self.tpr_minus_fpr, self.coverage, self.full, self.power,
+            self.dc, self.stage, self.counts, *clean_columns(self.clean, len(self.classes)),
+        ]  # fmt: skip
 
     def save(self, directory):
         """Write run.json, stage-*.safetensors, dfm.safetensors and classes.csv, each atomically."""

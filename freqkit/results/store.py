@@ -16,9 +16,9 @@ from pathlib import Path
 from freqkit.errors import UsageError
 from freqkit.files.reading import fit, number_in, read_csv, read_json, read_text, reading, regular, shown
 from freqkit.files.whole import of_cell
+from freqkit.results.rows import COLUMNS, FIELDS, spell
 from freqkit.text import plain_line
 
-COLUMNS = ("model", "set", "condition", "class", "metric", "value", "ci_low", "ci_high", "n", "definition")
 NUMBERS = ("value", "ci_low", "ci_high")
 FORMAT = "freqkit-results-1"
 _SCHEMA = f"""
@@ -125,7 +125,8 @@ class Store:
             raise UsageError(f"store: {str(self.path)!r} {what}.") from error
 
     def add(self, rows, *, source, record=None):
-        """Add rows (dicts of `COLUMNS`), all or none; the same rows from the same source are added once.
+        """Add rows (dicts of `COLUMNS`, or the tidy ones of any result), all or none; the same rows from the same
+        source are added once.
 
         Args:
             source: where they come from, e.g. the run directory's name.
@@ -134,7 +135,7 @@ class Store:
         Returns:
             How many rows were added.
         """
-        values = [tuple(_clean(name, row.get(name)) for name in COLUMNS) for row in rows]
+        values = [tuple(_clean(name, row.get(name)) for name in COLUMNS) for row in map(spell, rows)]
         text = json.dumps([source, values], sort_keys=True, allow_nan=False)
         run = hashlib.sha256(text.encode()).hexdigest()[:32]
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -247,7 +248,7 @@ def read_timm(path, set_name=None):
                 metric = f"ReaL {metric}"
             value = number_in(row[column], path, f"line {line}, {column},")
             about = f"published by timm ({path.name}{size})"
-            rows.append(_row(row["model"], name, condition, metric, value / 100, about))
+            rows.append(_published(row["model"], name, condition, metric, value / 100, about))
     return rows
 
 
@@ -278,16 +279,15 @@ def read_robustbench(paths):
             ("corruptions_mce", "corruptions", "mCE", 1),
         ):
             if found.get(key) not in (None, "", "-"):
-                rows.append(_row(name, data, condition, metric, number_in(found[key], path, key) / scale, about))
+                value = number_in(found[key], path, key) / scale
+                rows.append(_published(name, data, condition, metric, value, about))
     return rows
 
 
-def _row(model, set_name, condition, metric, value, definition):
-    row = dict.fromkeys(COLUMNS)
-    return {
-        **row, "model": model, "set": set_name, "condition": condition, "class": "", "metric": metric, "value": value,
-        "definition": definition,
-    }  # fmt: skip
+def _published(*values):
+    """A row of a whole set, of which nothing is known but the value."""
+    names = ("model", "set", "condition", "metric", "value", "definition")
+    return {**dict.fromkeys(COLUMNS), "class": "", **dict(zip(names, values, strict=True))}
 
 
 def pivot(rows, *, lines="model", columns=("set", "condition"), metric="top-1"):
@@ -295,7 +295,7 @@ def pivot(rows, *, lines="model", columns=("set", "condition"), metric="top-1"):
 
     Args:
         rows: of whole sets (class ""); of several that fall into one cell the last counts, as the newest.
-        lines, columns: names of columns, or tuples of them.
+        lines, columns: names of columns, or of fields that the rows have, or tuples of them.
         metric: which one, or a list; several become columns.
 
     Returns:
@@ -310,13 +310,14 @@ def pivot(rows, *, lines="model", columns=("set", "condition"), metric="top-1"):
     columns = (columns,) if isinstance(columns, str) else tuple(columns)
     metrics = [metric] if isinstance(metric, str) else list(metric)
     for name in (*lines, *columns):
-        if name not in COLUMNS:
-            raise UsageError(f"pivot: there is no column {name!r}; there are {', '.join(COLUMNS)}.")
+        if name not in (*COLUMNS, *FIELDS):
+            known = ", ".join(dict.fromkeys((*COLUMNS, *FIELDS)))
+            raise UsageError(f"pivot: there is no column {name!r}; there are {known}.")
     heads, table = [], {}
     for row in rows:
         if row["metric"] not in metrics:
             continue
-        head = " ".join(str(row[name]) for name in columns if row[name] != "")
+        head = " ".join(str(row[name]) for name in columns if row[name] not in ("", None))
         head = f"{head} {row['metric']}".strip() if len(metrics) > 1 else head
         if head not in heads:
             heads.append(head)

@@ -2,8 +2,22 @@
 
 from freqkit.models.weights import save_weights
 from freqkit.training.evaluate import evaluate
+from freqkit.training.observers import Follow, KeepWeights, Observer, TensorBoard
 from freqkit.training.recipes import RECIPES, Recipe, recipe
 from freqkit.training.spectral import OtherClassMaps, ShortcutRemoval
 from freqkit.training.train import train
 
-__all__ = ["RECIPES", "OtherClassMaps", "Recipe", "ShortcutRemoval", "evaluate", "recipe", "save_weights", "train"]
+__all__ = [
+    "RECIPES",
+    "Follow",
+    "KeepWeights",
+    "Observer",
+    "OtherClassMaps",
+    "Recipe",
+    "ShortcutRemoval",
+    "TensorBoard",
+    "evaluate",
+    "recipe",
+    "save_weights",
+    "train",
+]

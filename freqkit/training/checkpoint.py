@@ -46,6 +46,16 @@ def read_checkpoint(path, facts=dict):
     return tensors, about["facts"]
 
 
+def require(path, what, right):
+    """Refuse a checkpoint that does not hold `what`.
+
+    Raises:
+        UsageError: it is not `right`.
+    """
+    if not right:
+        raise UsageError(f"{path}: must hold {what}, as this training would; it does not.")
+
+
 def optimizer_state(optimizer):
     """State of a torch optimizer as (tensors by 'parameter.name', JSON-ready rest)."""
     tensors, rest = {}, {}

@@ -7,6 +7,7 @@ from freqkit.errors import UsageError
 from freqkit.models import as_classifier
 from freqkit.models.normalisation import evaluating
 from freqkit.models.wrap import check_order
+from freqkit.results.confusion import Confusion
 
 
 def evaluate(model, images, *, batch_size=256, device=None, ranks=None):
@@ -53,8 +54,7 @@ def count(model, images, *, batch_size=256, device=None, ranks=None):
             labels = images.labels[part]
             logits = model(to_input(images.images[part], device)).float().cpu()
             loss += float(F.cross_entropy(logits, labels, reduction="sum"))
-            flat = labels * model.num_classes + logits.argmax(1)
-            confusion += torch.bincount(flat, minlength=confusion.numel()).view_as(confusion)
+            confusion += Confusion.count(labels, logits.argmax(1), *confusion.shape)
     if ranks is not None and ranks.world > 1:
         both = [confusion.to(device), loss.to(device)]
         confusion, loss = (ranks.add_(value).cpu() for value in both)
@@ -63,28 +63,24 @@ def count(model, images, *, batch_size=256, device=None, ranks=None):
 
 def rates(confusion, classes):
     """Rates from counts [true][predicted], where class i is column i."""
-    per_class = {}
-    for i, name in enumerate(classes):
-        hits, actual, predicted = (
-            int(confusion[i, i]),
-            int(confusion[i].sum()),
-            int(confusion[:, i].sum()),
-        )
-        per_class[name] = {
-            "images": actual,
-            "accuracy": hits / actual if actual else None,
-            "precision": hits / predicted if predicted else None,
-            "f1": 2 * hits / (actual + predicted) if actual else None,
-        }
+    found = Confusion(confusion)
+    columns = [found.counts, found.tpr, found.precision, found.f1]
+    per_class = {
+        name: dict(zip(("images", "accuracy", "precision", "f1"), (_defined(v.item()) for v in line), strict=True))
+        for name, *line in zip(classes, *columns, strict=True)
+    }
     f1 = [entry["f1"] for entry in per_class.values() if entry["f1"] is not None]
-    total = int(confusion.sum())
     return {
-        "images": total,
-        "accuracy": int(confusion.diagonal().sum()) / total,
+        "images": int(confusion.sum()),
+        "accuracy": found.accuracy.item(),
         "macro_f1": sum(f1) / len(f1),
         "classes": per_class,
         "confusion": confusion.tolist(),
     }
+
+
+def _defined(value):
+    return None if value != value else value
 
 
 def to_input(images, device):

@@ -128,7 +128,7 @@ RECIPES = {
 }  # fmt: skip
 
 
-def recipe(name="plain", **changes):
+def recipe(name: str | Recipe = "plain", **changes: object) -> Recipe:
     """One of `RECIPES`, or a `Recipe`, with changes.
 
     Raises:

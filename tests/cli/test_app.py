@@ -12,8 +12,7 @@ from click.testing import CliRunner
 from freqkit.cli import app as module
 from freqkit.cli.app import COMMANDS, App, command
 from freqkit.errors import UsageError
-
-from .conftest import sentence
+from tests.cli.conftest import sentence
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from .conftest import sentence
+from tests.cli.conftest import sentence
 
 # --- info
 

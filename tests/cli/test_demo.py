@@ -6,8 +6,7 @@ import pytest
 
 from freqkit.cli import demo
 from freqkit.report import write_report
-
-from .conftest import sentence
+from tests.cli.conftest import sentence
 
 # Five seeds gave recalls of 0.625 to 0.875, and 4.7 to 8.0 times as many as by chance.
 SMALL = {"training": 200, "search": 10, "fresh": 20, "epochs": 8, "candidates": (80, 130, 200, 250)}

@@ -10,8 +10,7 @@ from PIL import Image
 
 from freqkit.data import load_images
 from freqkit.masks import DfmFile, low_pass, save_dfm
-
-from .conftest import sentence
+from tests.cli.conftest import sentence
 
 
 @pytest.fixture(scope="module")

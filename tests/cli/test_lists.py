@@ -10,7 +10,7 @@ import torch
 from freqkit.data import class_list, load_images, open_sets, synthetic, write_image_folder, write_npy
 from freqkit.data.check import as_sums, checksums, read_sums
 from freqkit.data.class_lists import order_note, read_lines, read_names
-from freqkit.data.published_sets import read_class_map
+from freqkit.data.test_sets.counterparts import read_class_map
 from freqkit.errors import MissingFile, UsageError
 from freqkit.masks import DfmFile, load_dfm, low_pass, save_dfm
 

@@ -6,7 +6,7 @@ import shutil
 import pytest
 import yaml
 
-from .conftest import sentence
+from tests.cli.conftest import sentence
 
 
 @pytest.fixture(scope="module")

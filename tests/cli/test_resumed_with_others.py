@@ -10,8 +10,7 @@ from PIL import Image
 from freqkit.data import synthetic, write_image_folder
 from freqkit.masks import DfmFile, save_dfm
 from freqkit.models import load_model, save_weights
-
-from .conftest import sentence
+from tests.cli.conftest import sentence
 
 COMMANDS = {
     "search": ["search", "--searcher", "hfss", "--candidates", 6, "--top", 2],

@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from .conftest import sentence
+from tests.cli.conftest import sentence
 
 
 @pytest.fixture

@@ -5,8 +5,7 @@ import json
 import pytest
 
 from freqkit.results import load_result
-
-from .conftest import sentence
+from tests.cli.conftest import sentence
 
 
 @pytest.fixture

@@ -7,8 +7,7 @@ import re
 import pytest
 
 from freqkit.report.terms import find_term
-
-from .test_every_command import EVERY, SMALL
+from tests.cli.test_every_command import EVERY, SMALL
 
 SMALL = {
     **SMALL,

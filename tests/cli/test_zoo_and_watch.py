@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from .conftest import sentence
+from tests.cli.conftest import sentence
 
 
 def test_models_are_listed_by_wildcard(run):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from freqkit.data.corruptions import _OURS, available, corrupt
-from freqkit.data.published_sets import BENCHMARK, EXTRA
+from freqkit.data.test_sets.corrupted import BENCHMARK, EXTRA
 from freqkit.errors import UsageError
 
 NOISE = ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise")

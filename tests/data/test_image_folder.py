@@ -14,8 +14,6 @@ from freqkit.data import load_images, synthetic, write_image_folder
 from freqkit.data.preprocessing import Preprocessing
 from freqkit.errors import BadImageError, UsageError
 
-SHARED = Path(os.environ.get("FREQKIT_DATA", Path(__file__).parents[3] / "shared" / "data"))
-
 
 def picture(width=20, height=16, seed=0):
     """Smooth colours: survives JPEG well."""
@@ -308,10 +306,8 @@ def test_written_folders_come_back(tmp_path):
         write_image_folder(source, tmp_path / "refused")
 
 
-def test_a_photograph_of_every_tenth_imagenet_class():
-    folder = SHARED / "imagenet-mini"
-    if not folder.is_dir():
-        pytest.skip(f"real images are not there: {folder}")
+def test_a_photograph_of_every_tenth_imagenet_class(shared_data):
+    folder = shared_data("imagenet-mini")
     images = load_images(
         folder / "val", image_size=64, resize="center-crop", classes=folder / "synsets.txt", limit_per_class=1
     )

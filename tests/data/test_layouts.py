@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from freqkit.data import load_images, parts_of, read_truth, synthetic, write_image_folder, write_npy, write_truth
-from freqkit.data.cifar import CIFAR10
 from freqkit.data.class_lists import class_list
 from freqkit.errors import UsageError
 
@@ -58,7 +57,7 @@ def test_cifar(tmp_path, kind, count):
         where = [int(path.split("-")[-1].removesuffix(".png")) for path in images.paths]
         assert sorted(where) == list(range(len(pixels)))
         assert np.array_equal(images.images.numpy(), pixels[where])
-        expected = [(CIFAR10 if count == 10 else class_list("cifar100"))[label] for label in labels[where]]
+        expected = [class_list(f"cifar{count}")[label] for label in labels[where]]
         assert [images.classes[label] for label in images.labels.tolist()] == expected
         assert images.record["dataset"] == f"CIFAR-{count}"
     with pytest.raises(UsageError, match="holds train and test; say which"):

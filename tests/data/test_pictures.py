@@ -13,7 +13,7 @@ from PIL import Image
 from freqkit.data import Preprocessing, load_images, open_sets, synthetic, write_image_folder
 from freqkit.data.check import find_image_folders
 from freqkit.data.pictures import MOST_PIXELS, is_image, named_image, open_image
-from freqkit.data.published_sets import Reader
+from freqkit.data.test_set import Reader
 from freqkit.errors import BadImageError
 
 SIDE = 8

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from test_spectral_filter_kernels import (
+
+from tests.emulator.test_spectral_filter_kernels import (
     AVERAGE,
     DENSE,
     HALF,

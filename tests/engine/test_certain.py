@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from small_world import Images, Listener, Small, Watcher, random_masks
 from torch import nn
 
 from freqkit.engine import Journal, Scorer, certain
 from freqkit.errors import UsageError
 from freqkit.masks import candidates
+from tests.engine.small_world import Images, Listener, Small, Watcher, random_masks
 
 
 @pytest.mark.parametrize("kind", ["gamma", "rare and large", "ties", "zeros", "few"])

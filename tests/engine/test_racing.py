@@ -2,16 +2,14 @@
 
 import itertools
 import math
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from small_world import Images, Small, Watcher, random_masks
 
 from freqkit.engine import Journal, Scorer, racing
 from freqkit.errors import UsageError
+from tests.engine.small_world import Images, Small, Watcher, random_masks
 
 
 def test_looks_end_with_all_images():
@@ -50,17 +48,14 @@ def test_members_of_the_top_are_lost_less_often_than_the_risk(tail, images):
 
 
 @pytest.mark.measured
-def test_members_of_the_top_are_kept_on_real_losses():
+def test_members_of_the_top_are_kept_on_real_losses(cifar10_mini, resnet20_weights):
     """Photographs, a trained network, candidates of stage 1: two hundred random orders of showing."""
     from freqkit.data import load_images
     from freqkit.masks import candidates
     from freqkit.models import load_model
 
-    folder = Path(os.environ.get("FREQKIT_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
-    if not (folder / "cifar10-mini").is_dir():
-        pytest.skip(f"real CIFAR-10 images are not at {folder}")
-    model = load_model("cifar_resnet20", weights=folder / "weights" / "cifar10-resnet20.safetensors")
-    images = load_images(folder / "cifar10-mini" / "test", image_size=32)
+    model = load_model("cifar_resnet20", weights=resnet20_weights)
+    images = load_images(cifar10_mini, image_size=32)
     images = images.subset((images.labels == 1) | (images.labels == 8))
     scorer = Scorer(model, images, batch_size=100)
     losses = scorer.score(candidates(1, 30, size=32).masks, per_sample=True).samples["loss"].numpy()

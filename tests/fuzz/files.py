@@ -33,7 +33,9 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+from freqkit.registry import MEASURES, module_of
 from freqkit.text import printable
+from tests.measures_at_hand import line_of
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -117,9 +119,12 @@ def make_samples(root):
         " --no-pictures",
         "training": f"train --model small_convnet {images} --epochs 2 --follow 1 --batch-size 8",
         "demo": "demo",
-        "rates.safetensors": f"rates {net} {images} --dfm {root}/dfm.safetensors",
-        "band.safetensors": f"band-stop {net} {images}",
-        "adcs.safetensors": f"adcs {images} --image-size 32",
+        **{
+            f"{name}.safetensors": f"{name} {line_of(name, net)}".format(
+                images=f"{root}/images", dfm=f"{root}/dfm.safetensors"
+            )
+            for name in MEASURES
+        },
     }.items():
         code, text = command(*words.split(), "--out", root / place)
         if code:
@@ -150,7 +155,6 @@ def formats(root):
     from freqkit.errors import UsageError
     from freqkit.files.pickles import load_plain
     from freqkit.masks import import_pickle, load_dfm
-    from freqkit.measures import AdcsResult, BandStopResult, RatesResult
     from freqkit.measures.evaluation import EvaluationResult
     from freqkit.models import read_state_dict
     from freqkit.results import LearningCurves, load_result
@@ -249,7 +253,8 @@ def formats(root):
         load = {"training": of_root(status), "evaluation": of_root(EvaluationResult.load)}.get(
             name, of_root(load_result)
         )
-        found[f"run.json, {name}"] = Format(root / name, "run.json", "json", (load, *look, report, again[name]))
+        readers = (load, *look, report, cli("table", "{run}"), again[name])
+        found[f"run.json, {name}"] = Format(root / name, "run.json", "json", readers)
     for name in again:
         if name != "training":
             readers = (journal, look[0], again[name])
@@ -268,7 +273,9 @@ def formats(root):
     found["learning table"] = Format(root / "training", "learning.csv", "csv", (report,))
     found["history"] = Format(root / "training", "history.csv", "csv", (report,))
     found["checkpoint"] = Format(root / "training", "checkpoint.safetensors", "safetensors", (again["training"],))
-    found["comparison"] = Format(root / "comparison", "comparison.json", "json", (of_root(Comparison.load), report))
+    found["comparison"] = Format(
+        root / "comparison", "comparison.json", "json", (of_root(Comparison.load), report, cli("table", "{run}"))
+    )
     found["results"] = Format(
         root / "evaluation", "results.csv", "csv", (call(read_results), report, cli("table", "{run}"))
     )
@@ -294,7 +301,12 @@ def formats(root):
         root / "dfm.safetensors",
         "",
         "safetensors",
-        (call(load_dfm), cli("masks", "show", "{file}"), cli("rates", *net, *images, "--dfm", "{file}")),
+        (
+            call(load_dfm),
+            cli("masks", "show", "{file}"),
+            cli("table", "{file}"),
+            cli("rates", *net, *images, "--dfm", "{file}"),
+        ),
     )
     for protocol in (0, 2, 4, 5):
         readers = (
@@ -331,16 +343,16 @@ def formats(root):
     found["run.yaml"] = Format(
         root / "training", "run.yaml", "yaml", (config("train"), cli("rerun", "{run}", "--out", "{run}/again"))
     )
-    for name, load in (("rates", RatesResult), ("band", BandStopResult), ("adcs", AdcsResult)):
-        readers = (call(load.load), cli("report", "{file}"))
+    for name in MEASURES:
+        module = module_of(MEASURES, name)
+        readers = (call(getattr(module, module.__all__[0]).load), cli("report", "{file}"), cli("table", "{file}"))
         found[name] = Format(root / f"{name}.safetensors", "", "safetensors", readers)
     return found | _data_formats(root)
 
 
 def _data_formats(root):
     """Formats of image sets and lists; their samples are made when they are first asked for."""
-    sys.path.insert(0, str(Path(__file__).parent))
-    from data_formats import FORMATS
+    from tests.fuzz.data_formats import FORMATS
 
     found = {}
     for name, (write, read) in FORMATS.items():

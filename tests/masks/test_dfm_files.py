@@ -10,7 +10,6 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
-import slow_masks
 import torch
 
 from freqkit.errors import UsageError
@@ -24,6 +23,7 @@ from freqkit.masks import (
     read_pickle,
     save_dfm,
 )
+from tests.masks import slow_masks
 
 
 def example(**changes):

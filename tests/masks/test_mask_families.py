@@ -8,7 +8,6 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-import slow_masks
 import torch
 
 from freqkit.masks import (
@@ -24,6 +23,7 @@ from freqkit.masks import (
 )
 from freqkit.masks import refine as refined
 from freqkit.masks.draws import CounterDraws, PythonDraws, smallest
+from tests.masks import slow_masks
 
 
 def bins(masks):

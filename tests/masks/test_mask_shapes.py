@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from slow_masks import few, partner_of
 
 from freqkit.masks import (
     band,
@@ -22,6 +21,7 @@ from freqkit.masks import (
     uncentred,
     wedge,
 )
+from tests.masks.slow_masks import few, partner_of
 
 SIZES = st.tuples(st.integers(1, 20), st.integers(1, 20))
 

@@ -5,11 +5,9 @@ import math
 
 import numpy as np
 import pytest
-import slow_masks
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from slow_masks import few
 
 from freqkit.masks import (
     BitMasks,
@@ -36,6 +34,8 @@ from freqkit.masks import (
     unique,
     unpack,
 )
+from tests.masks import slow_masks
+from tests.masks.slow_masks import few
 
 FEW_MASKS = st.integers(1, 3)
 SIZES = st.tuples(st.integers(1, 13), st.integers(1, 13))

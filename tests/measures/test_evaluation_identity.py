@@ -4,7 +4,6 @@ import json
 import os
 
 import pytest
-from oracle import SIDE, Oracle, no_mean, oracle, put
 
 from freqkit.data import class_list, open_sets
 from freqkit.engine.journal import Journal
@@ -12,6 +11,7 @@ from freqkit.errors import UsageError
 from freqkit.masks import DfmFile
 from freqkit.measures import Attack, evaluate
 from freqkit.models import Classifier
+from tests.measures.oracle import SIDE, Oracle, no_mean, oracle, put
 
 WNIDS = class_list("imagenet")
 A, B = WNIDS[1], WNIDS[2]

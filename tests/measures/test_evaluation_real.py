@@ -1,8 +1,5 @@
 """The same rates as `freqkit rates` on the same images; also with photographs and a trained network."""
 
-import os
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -10,9 +7,6 @@ from freqkit.data import load_images, open_sets, synthetic, write_image_folder
 from freqkit.masks import DfmFile, low_pass
 from freqkit.measures import Attack, evaluate, rates
 from freqkit.models import load_model
-
-ROOT = Path(__file__).resolve().parents[2]
-DATA = Path(os.environ.get("FREQKIT_DATA", ROOT.parent / "shared" / "data"))
 
 
 def agree(folder, model, maps, limit=None, **how):
@@ -36,14 +30,12 @@ def test_as_rates_says(tmp_path):
 
 
 @pytest.mark.measured
-@pytest.mark.skipif(not (DATA / "cifar10-mini").is_dir(), reason="no ../shared/data/cifar10-mini (or FREQKIT_DATA)")
-def test_photographs():
-    model = load_model("cifar_resnet20", weights=DATA / "weights" / "cifar10-resnet20.safetensors")
-    folder = DATA / "cifar10-mini" / "test"
-    classes = sorted(path.name for path in folder.iterdir())
+def test_photographs(cifar10_mini, resnet20_weights):
+    model = load_model("cifar_resnet20", weights=resnet20_weights)
+    classes = sorted(path.name for path in cifar10_mini.iterdir())
     maps = DfmFile(torch.stack([low_pass(32, 4 + k) for k in range(10)]).float(), classes)
     attacks = [Attack(eps=1), Attack("pgd", eps=1, steps=2)]
-    found = agree(folder, model, maps, 3, attacks=attacks, generated=[("contrast", 1), ("contrast", 5)])
+    found = agree(cifar10_mini, model, maps, 3, attacks=attacks, generated=[("contrast", 1), ("contrast", 5)])
     top = {(row["set"], row["condition"]): row["value"] for row in found.rows if row["metric"] == "top-1"}
     assert top["mine", "all"] > 0.7
     assert top["mine generated", "contrast/5"] < top["mine generated", "contrast/1"] < top["mine", "all"]

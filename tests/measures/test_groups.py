@@ -48,7 +48,7 @@ def test_mce():
 
 def test_resnet50_mce_from_its_published_errors():
     """ResNet-50 (torchvision): published CE 79.77 on gaussian noise from 29.29 % accuracy."""
-    from freqkit.data.published_sets import alexnet_errors
+    from freqkit.data.test_sets.corrupted import alexnet_errors
 
     own = {("gaussian_noise", s): 1 - 0.2929 for s in range(1, 6)}
     assert mean_corruption_error(own, alexnet_errors())[1]["gaussian_noise"] == pytest.approx(79.77, abs=0.01)

@@ -5,56 +5,20 @@ import json
 import numpy as np
 import pytest
 import torch
-from oracle import SIDE, no_mean, oracle, put
 from PIL import Image
 
 from freqkit.data import class_list, open_sets
-from freqkit.data.published_sets import BENCHMARK, EXTRA
+from freqkit.data.test_sets.corrupted import BENCHMARK, EXTRA
 from freqkit.errors import UsageError
 from freqkit.masks import DfmFile
 from freqkit.measures import Attack, curves, evaluate
 from freqkit.measures.evaluation import parse_on
 from freqkit.models import Classifier
+from tests.measures.oracle import SIDE, no_mean, oracle, put
 
 WNIDS = class_list("imagenet")
-OWN = [WNIDS[i] for i in (0, 1, 2, 3, 4, 6)]  # of these n01443537, n01484850, n01494475, n01498041 are in ImageNet-R
-IN_R = [name for name in OWN if name in class_list("imagenet-r")]
 MEAN, STD = (0.4, 0.45, 0.5), (0.2, 0.25, 0.3)
-CONDITIONS = [(name, s) for name in (*BENCHMARK[:2], EXTRA[0]) for s in (1, 2)]
 CENTRE = slice((256 - SIDE) // 2, (256 - SIDE) // 2 + SIDE)
-THRESHOLDS = [round(0.1 * k, 1) for k in range(1, 10)]
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    """Pictures of 256 x 256 pixels, so that the published centre crop needs no resampling: tiles of a pattern of SIDE x
-    SIDE pixels, which stands in the centre pixel by pixel; a network of one layer; random maps."""
-    root, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(3)
-    base = {name: rng.integers(0, 256, (SIDE, SIDE, 3)) for name in OWN}
-
-    def folder(place, names, count, noise):
-        for name in names:
-            (root / place / name).mkdir(parents=True)
-            for i in range(count):
-                changed = (base[name] + rng.normal(0, noise, (SIDE, SIDE, 3))).clip(0, 255).astype(np.uint8)
-                picture = changed.repeat(256 // SIDE, 0).repeat(256 // SIDE, 1)
-                picture[CENTRE, CENTRE] = changed
-                Image.fromarray(picture).save(root / place / name / f"{i}.png")
-
-    folder("imagenet/val", OWN, 10, 200)
-    folder("imagenet-r", IN_R, 7, 200)
-    for name, severity in CONDITIONS:
-        folder(f"imagenet-c/{name}/{severity}", OWN, 3, 120 * severity)
-    torch.manual_seed(5)
-    layer = torch.nn.Linear(3 * SIDE * SIDE, len(OWN)).double()
-    with torch.no_grad():  # each class's logit is the likeness to its picture
-        for k, name in enumerate(OWN):
-            pixels = torch.from_numpy(base[name].transpose(2, 0, 1) / 255)
-            way = (pixels - 0.5) / pixels.std()
-            layer.weight[k] = way.flatten() / 30 + 0.01 * torch.randn(3 * SIDE * SIDE) + 0.004 * (k % 3 - 1)
-    masks = torch.from_numpy(rng.random((len(OWN), SIDE, SIDE)) < 0.3).float()
-    masks[:, SIDE // 2, SIDE // 2] = torch.tensor([0.0, 0, 0, 1, 0, 0])  # without DC the two orders differ
-    return root, torch.nn.Sequential(torch.nn.Flatten(), layer.float()), masks
 
 
 def read(file, crop):
@@ -78,123 +42,300 @@ def raw(planes):
     return np.stack([planes[c] * STD[c] + MEAN[c] for c in range(3)])
 
 
-class Published:
-    """Logits and columns, image by image."""
+# Ten classes, in an order of logits that is no alphabet's: seven are in ImageNet-R, five in ImageNet-A, one in neither.
+WIDE = [WNIDS[i] for i in (13, 1, 8, 6, 17, 0, 2, 15, 4, 11)]
+IN = {name: [one for one in WIDE if one in class_list(f"imagenet-{name}")] for name in "ra"}
+V2 = {"matched-frequency": 450, "threshold-0.7": 350, "top-images": 250}  # noise of their images
+# Top-1 errors of AlexNet on ImageNet-C, as Hendrycks and Dietterich (2019) published them.
+ALEXNET = {
+    "gaussian_noise": 0.886428, "shot_noise": 0.894468, "impulse_noise": 0.922640, "defocus_blur": 0.819880,
+    "glass_blur": 0.826268, "motion_blur": 0.785948, "zoom_blur": 0.798360, "snow": 0.866816, "frost": 0.826572,
+    "fog": 0.819324, "brightness": 0.564592, "contrast": 0.853204, "elastic_transform": 0.646056,
+    "pixelate": 0.717840, "jpeg_compression": 0.606500,
+}  # fmt: skip
+ALL_C = [(name, severity) for name in (*ALEXNET, "spatter") for severity in range(1, 6)]
 
-    def __init__(self, network, masks):
-        self.weight = network[1].weight.detach().double().numpy()
-        self.bias = network[1].bias.detach().double().numpy()
-        self.masks = masks.numpy().astype(float)
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory):
+    """(folder of all sets, {(set, condition): {class: folder}}, weights, biases, maps).
+
+    Where the published scripts crop, pictures have 256 x 256 pixels, so that the crop needs no resampling: a pattern of
+    SIDE x SIDE pixels stands in the centre pixel by pixel, and enlarged around it. The network is one layer.
+    """
+    root, rng = tmp_path_factory.mktemp("wide"), np.random.default_rng(11)
+    base = {name: rng.integers(0, 256, (SIDE, SIDE, 3)) for name in WIDE}
+    places = {}
+
+    def folder(where, key, names, count, noise, *, large=False, numbered=False):
+        places[key] = {name: root / where / (str(WNIDS.index(name)) if numbered else name) for name in names}
+        for name, place in places[key].items():
+            place.mkdir(parents=True)
+            for i in range(count):
+                changed = (base[name] + rng.normal(0, noise, (SIDE, SIDE, 3))).clip(0, 255).astype(np.uint8)
+                picture = changed
+                if large:
+                    picture = changed.repeat(256 // SIDE, 0).repeat(256 // SIDE, 1)
+                    picture[CENTRE, CENTRE] = changed
+                Image.fromarray(picture).save(place / f"{i}.png")
+
+    folder("imagenet/val", ("imagenet", "all"), WIDE, 10, 420, large=True)
+    folder("imagenet-r", ("imagenet-r", "all"), IN["r"], 4, 500, large=True)
+    folder("imagenet-a", ("imagenet-a", "all"), IN["a"], 4, 900, large=True)
+    folder("sketch", ("imagenet-sketch", "all"), WIDE, 3, 450)
+    for condition, noise in V2.items():
+        where = f"imagenet-v2/imagenetv2-{condition}-format-val"
+        folder(where, ("imagenet-v2", condition), WIDE, 3, noise, numbered=True)
+    for k, (name, severity) in enumerate(ALL_C):
+        folder(f"imagenet-c/{name}/{severity}", ("imagenet-c", f"{name}/{severity}"), WIDE, 1, 60 * severity + k)
+    weights = np.stack([(v := base[name].transpose(2, 0, 1).ravel() / 255 - 0.5) / v.std() for name in WIDE]) / 30
+    weights = (weights + 0.01 * rng.normal(size=weights.shape)).astype(np.float32)
+    biases = rng.normal(0, 0.2, len(WIDE)).astype(np.float32)
+    masks = (rng.random((len(WIDE), SIDE, SIDE)) < 0.35).astype(np.float32)
+    # Without DC it matters whether filtering or normalising comes first.
+    masks[:, SIDE // 2, SIDE // 2] = [0, 1, 0, 0, 1, 0, 1, 0, 0, 1]
+    return root, places, weights, biases, masks
+
+
+def network_of(weights, biases):
+    layer = torch.nn.Linear(3 * SIDE * SIDE, len(WIDE))
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(weights))
+        layer.bias.copy_(torch.from_numpy(biases))
+    network = torch.nn.Sequential(torch.nn.Flatten(), layer)
+    return Classifier(network, mean=MEAN, std=STD, num_classes=len(WIDE), input_size=(SIDE, SIDE))
+
+
+class Whole:
+    """All rows of an evaluation, written down from the specification: {(set, condition, class, metric): numbers}."""
+
+    def __init__(self, places, weights, biases, masks, published):
+        self.places, self.published = places, published
+        self.weights, self.biases, self.masks = (v.astype(np.float64) for v in (weights, biases, masks))
+        self.rows = {}
+        self.columns = {}  # (set, condition, scoring) -> {class: [TPR, filtered TPR]}
+        self.reference = {}  # class -> (recognised through its map, images), in distribution
+        self.reference_r = {}  # the same of pixels that are filtered before they are normalised
 
     def logits(self, planes):
-        return self.weight @ planes.reshape(-1) + self.bias
+        return self.weights @ planes.ravel() + self.biases
 
-    def says(self, planes, among=None):
-        z = self.logits(planes)
-        places = range(len(z)) if among is None else among
-        return max(places, key=lambda k: z[k])
+    def filtered(self, pixels, k, pixels_first):
+        return normal(keep(pixels, self.masks[k])) if pixels_first else keep(normal(pixels), self.masks[k])
 
-    def seen(self, pixels, k, first):
-        """An image through map k: filtered and then normalised, or the other way round."""
-        return normal(keep(pixels, self.masks[k])) if first else keep(normal(pixels), self.masks[k])
+    def images(self, key, pixels_first=False):
+        """(label, pixels [3, H, W], normalised filtered planes) of a set."""
+        squashed = not self.published or key[0] in ("imagenet-c", "imagenet-v2", "imagenet-sketch")
+        for name, place in self.places[key].items():
+            k = WIDE.index(name)
+            for file in place.iterdir():
+                pixels = read(file, not squashed)
+                yield k, pixels, self.filtered(pixels, k, pixels_first)
 
-    def attacked(self, planes, k, eps):
-        """FGSM on minus the raw logit, in pixels, clipped; `planes` are normalised."""
-        if self.says(planes) != k:
-            return None
-        gradient = -self.weight[k].reshape(planes.shape)
-        pixels = raw(planes) + eps * np.sign(np.stack([gradient[c] / STD[c] for c in range(3)]))
-        return self.says(normal(pixels.clip(0, 1)))
+    def put(self, key, label, metric, hits, n):
+        if not n:
+            return
+        p, z = hits / n, 1.959963984540054
+        middle, half = (p + z * z / (2 * n)), z * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
+        scale = 1 + z * z / n
+        self.rows[(*key, label, metric)] = p, max(0, (middle - half) / scale), min(1, (middle + half) / scale), n
 
-    def column(self, folder, names, crop, first=False, among=None, eps=None):
-        """(dict class -> clean TPR, dict class -> filtered TPR) of a folder."""
-        clean, filtered = {}, {}
-        for name in names:
-            k, hits, through, files = OWN.index(name), 0, 0, sorted((folder / name).iterdir())
-            for file in files:
-                pixels = read(file, crop)
-                two = normal(pixels), self.seen(pixels, k, first)
-                if eps is None:
-                    said = [self.says(planes, among) for planes in two]
-                else:
-                    said = [self.attacked(planes, k, eps) for planes in two]
-                hits, through = hits + (said[0] == k), through + (said[1] == k)
-            clean[name], filtered[name] = (hits, len(files)), (through, len(files))
-        return clean, filtered
+    def count(self, key, said, *, scoring="all", attacked=False, top=None):
+        """The rows of one way of scoring; `said`: (label, answer, answer through the label's map) of each image."""
+        where = (key[0], key[1] if scoring == "all" else f"{key[1]}, {scoring}")
+        labels = sorted({k for k, *_ in said})
+        for which, prefix in ((1, ""), (2, "filtered ")):
+            rates = []
+            for c in labels:
+                own = [one[which] for one in said if one[0] == c]
+                self.put(where, WIDE[c], f"{prefix}TPR", own.count(c), len(own))
+                rates.append(own.count(c) / len(own))
+                self.columns.setdefault((*key, scoring), {}).setdefault(WIDE[c], []).append(rates[-1])
+                if which == 1 and not attacked:
+                    others = [one[1] for one in said if one[0] != c]
+                    self.put(where, WIDE[c], "FPR", others.count(c), len(others))
+                if which == 2:
+                    known = [one[2] for one in said if one[0] == one[1] == c]
+                    self.put(where, WIDE[c], "filtered TPR of recognised", known.count(c), len(known))
+            self.put(where, "", f"{prefix}top-1", sum(one[which] == one[0] for one in said), len(said))
+            self.rows[(*where, "", f"{prefix}mean TPR")] = sum(rates) / len(rates), None, None, len(rates)
+        whole = [one for one in said if one[0] == one[1]]
+        self.put(where, "", "filtered TPR of recognised", sum(one[2] == one[0] for one in whole), len(whole))
+        if top is not None:
+            self.put(where, "", "top-5", sum(top), len(top))
 
+    def of_set(self, key, parts=()):
+        """Rows among all logits, and among those of a part of the classes: (its name, its classes)."""
+        seen = [
+            (k, self.logits(normal(pixels)), self.logits(planes))
+            for k, pixels, planes in self.images(key, self.published and key[0] == "imagenet-r")
+        ]
+        for scoring, names in (("all", WIDE), *parts):
+            among = [WIDE.index(name) for name in names]
+            inside = [one for one in seen if one[0] in among]
 
-def share(column):
-    return {name: hits / n for name, (hits, n) in column.items()}
+            def largest(z, among=among):
+                return max(among, key=lambda j: z[j])
 
+            top = None
+            if len(among) > 5:
+                top = [k in sorted(among, key=lambda j: -z[j])[:5] for k, z, _ in inside]
+            self.count(key, [(k, largest(z), largest(f)) for k, z, f in inside], scoring=scoring, top=top)
+        return seen
 
-def groups(reference, values, names, empty):
-    """AvgTPR of both groups at all thresholds: t = k / 10, strictly above by whole numbers."""
-    found = {}
-    for k, t in enumerate(THRESHOLDS, 1):
-        inside = [name for name in names if 10 * reference[name][0] > k * reference[name][1]]
-        for group, members in (("shortcut", inside), ("other", [name for name in names if name not in inside])):
-            own = [values[name] for name in members]
-            found[f"AvgTPR {group}@{t:g}"] = sum(own) / len(own) if own else empty
-    return found
+    def in_distribution(self):
+        key = ("imagenet", "all")
+        parts = [(f"{len(IN[one])} logits of imagenet-{one}", IN[one]) for one in "ra"]
+        seen = self.of_set(key, parts)
+        for c, name in enumerate(WIDE):
+            own = [int(np.argmax(f)) for k, _, f in seen if k == c]
+            self.reference[name] = own.count(c), len(own)
+        if self.published:
+            return
+        images = list(self.images(key))  # FPR through the maps: every image through every other class's map
+        logits = {
+            c: [self.logits(self.filtered(pixels, c, False)) for _, pixels, _ in images] for c in range(len(WIDE))
+        }
+        for scoring, names in (("all", WIDE), *parts):
+            among, taken, asked = [WIDE.index(name) for name in names], 0, 0
+            where = (key[0], key[1] if scoring == "all" else f"{key[1]}, {scoring}")
+            for c in among:
+                others = [z for (k, *_), z in zip(images, logits[c], strict=True) if k != c and k in among]
+                wrong = sum(max(among, key=lambda j: z[j]) == c for z in others)
+                self.put(where, WIDE[c], "filtered FPR", wrong, len(others))
+                taken, asked = taken + wrong, asked + len(others)
+            self.put(where, "", "filtered FPR", taken, asked)
+
+    def in_distribution_as_r(self):
+        """The in-distribution column of the published script of ImageNet-R, of that set's classes."""
+        key, said = ("imagenet", "all, filtered before normalised"), []
+        for k, pixels, planes in self.images(("imagenet", "all"), True):
+            if WIDE[k] in IN["r"]:
+                said.append((k, int(np.argmax(self.logits(normal(pixels)))), int(np.argmax(self.logits(planes)))))
+        self.count(key, said)
+        for c, name in enumerate(WIDE):
+            own = [f for k, _, f in said if k == c]
+            if own:
+                self.reference_r[name] = own.count(c), len(own)
+        # Clean rates stand in the usual column.
+        for where in [where for where in self.rows if where[:2] == key]:
+            if not where[3].startswith("filtered") or where[3].endswith("recognised"):
+                del self.rows[where]
+
+    def attack(self, title, eps, loss, widen):
+        """FGSM in pixels, of the image and of the filtered image, on what was right; the rest counts as wrong."""
+        scale = np.array(STD)[:, None, None]
+
+        def after(k, planes):
+            z = self.logits(planes)
+            if int(np.argmax(z)) != k:
+                return -1
+            share = np.exp(z - z.max()) / np.exp(z - z.max()).sum()
+            towards = -self.weights[k] if loss == "logit" else (share - np.eye(len(z))[k]) @ self.weights
+            pixels = raw(planes)
+            low, high = (np.minimum(pixels, 0), np.maximum(pixels, 1)) if widen else (0, 1)
+            moved = pixels + eps * np.sign(towards.reshape(planes.shape) / scale)
+            return int(np.argmax(self.logits(normal(np.clip(moved, low, high)))))
+
+        key = ("imagenet", title)
+        images = self.images(("imagenet", "all"))
+        self.count(
+            key, [(k, after(k, normal(pixels)), after(k, planes)) for k, pixels, planes in images], attacked=True
+        )
+
+    def corruptions(self):
+        error = {}
+        for name, severity in ALL_C:
+            seen = self.of_set(("imagenet-c", f"{name}/{severity}"))
+            error[name, severity] = sum(int(np.argmax(z)) != k for k, z, _ in seen) / len(seen)
+        taken = [key for key in ALL_C if not self.published or key[0] in ALEXNET]
+        where = f"mean of {len(taken)} conditions"
+        each = {name: sum(error[name, s] for s in range(1, 6)) / (5 * ALEXNET[name]) for name in ALEXNET}
+        for name, value in each.items():
+            self.rows["imagenet-c", name, "", "CE"] = 100 * value, None, None, 5
+        self.rows["imagenet-c", where, "", "mCE"] = 100 * sum(each.values()) / 15, None, None, 15
+        self.rows["imagenet-c", where, "", "mean error"] = (
+            sum(error[key] for key in taken) / len(taken), None, None, len(taken),
+        )  # fmt: skip
+
+    def groups(self):
+        """AvgTPR of every set, of subsets and corruptions as the mean of each class's rates over them."""
+        gathered = {}
+        for (name, condition, scoring), column in self.columns.items():
+            several = name in ("imagenet-v2", "imagenet-c")
+            if name == "imagenet-c" and self.published and condition.split("/")[0] not in ALEXNET:
+                continue
+            gathered.setdefault((name, "mean" if several else condition, scoring), []).append(column)
+        for (name, condition, scoring), columns in gathered.items():
+            where = f"mean of {len(columns)} conditions" if condition == "mean" else condition
+            where += "" if scoring == "all" else f", {scoring}"
+            as_r = self.published and (name == "imagenet-r" or condition.endswith("before normalised"))
+            reference = self.reference_r if as_r else self.reference
+            rates = {one: [sum(c[one][i] for c in columns) / len(columns) for i in (0, 1)] for one in columns[0]}
+            for k in range(1, 10):
+                high = [one for one in rates if 10 * reference[one][0] > k * reference[one][1]]
+                for group, members in (("shortcut", high), ("other", [one for one in rates if one not in high])):
+                    for i, prefix in enumerate(("", "filtered ")):
+                        own = [rates[one][i] for one in members]
+                        value = sum(own) / len(own) if own else 0.0 if self.published else None
+                        metric = f"{prefix}AvgTPR {group}@{k / 10:g}"
+                        self.rows[name, where, "", metric] = value, None, None, len(own)
 
 
 @pytest.mark.parametrize("preset", ["default", "cvpr2025"])
-def test_every_column_as_published(world, preset):
-    root, network, masks = world
-    model = Classifier(network, mean=MEAN, std=STD, num_classes=len(OWN), input_size=(SIDE, SIDE))
-    sets = open_sets(["imagenet", "c", "r"], root, relaxed=True)
-    result = evaluate([("m", model)], sets, DfmFile(masks, OWN), preset=preset, classes=OWN, form="eager",
-                      attacks=[Attack()], resize=None)  # fmt: skip
+def test_every_row_of_every_set(wide, preset):
+    root, places, weights, biases, masks = wide
+    published = preset == "cvpr2025"
+    model = network_of(weights, biases)
+    sets = open_sets(["imagenet", "v2", "c", "r", "a", "sketch"], root, relaxed=True)
+    maps = DfmFile(torch.from_numpy(masks), WIDE)
+    result = evaluate([("m", model)], sets, maps, preset=preset, classes=WIDE, form="eager", attacks=[Attack()])
     assert result.failures == []
-    published, plain = preset == "cvpr2025", Published(network, masks)
-    empty = 0.0 if published else None
-    crop = published  # the default squashes everything, as no search is on record
-    base = plain.column(root / "imagenet/val", OWN, crop)
-    as_r = plain.column(root / "imagenet/val", IN_R, crop, first=True)
-    r_logits = sorted(OWN.index(name) for name in IN_R)
-    r = {among: plain.column(root / "imagenet-r", IN_R, crop, published, places)
-         for among, places in (("all", None), ("all, 4 logits", r_logits))}  # fmt: skip
-    corrupted = {key: plain.column(root / f"imagenet-c/{key[0]}/{key[1]}", OWN, False) for key in CONDITIONS}
 
-    def check(where, condition, columns):
-        for metric, column in zip(("TPR", "filtered TPR"), columns, strict=True):
-            assert result.rates(metric, model="m", set=where, condition=condition) == share(column), (where, condition)
-
-    def check_groups(where, condition, reference, columns, names):
-        for prefix, column in zip(("", "filtered "), columns, strict=True):
-            for metric, value in groups(reference, column, names, empty).items():
-                found = result.value(prefix + metric, set=where, condition=condition)
-                assert found == pytest.approx(value, abs=1e-12), (where, condition, prefix + metric)
-
-    check("imagenet", "all", base)
-    check_groups("imagenet", "all", base[1], [share(one) for one in base], OWN)
-    for key, columns in corrupted.items():
-        check("imagenet-c", f"{key[0]}/{key[1]}", columns)
-    taken = [key for key in CONDITIONS if not published or key[0] in BENCHMARK]
-    assert len(taken) == (4 if published else 6)
-    means = [{name: sum(share(corrupted[key][k])[name] for key in taken) / len(taken) for name in OWN} for k in (0, 1)]
-    check_groups("imagenet-c", f"mean of {len(taken)} conditions", base[1], means, OWN)
-    wrong = [1 - sum(h for h, _ in corrupted[key][0].values()) / 18 for key in taken]
-    assert result.value("mean error", set="imagenet-c") == pytest.approx(sum(wrong) / len(wrong))
-    assert as_r[1] != {name: base[1][name] for name in IN_R}  # the two orders give other rates here
-    for condition, columns in r.items():
-        check("imagenet-r", condition, columns)
-        by = as_r[1] if published else base[1]
-        check_groups("imagenet-r", condition, by, [share(one) for one in columns], IN_R)
-    where = {"model": "m", "set": "imagenet", "condition": "all, filtered before normalised"}
+    twin = Whole(places, weights, biases, masks, published)
+    twin.in_distribution()
     if published:
-        assert result.rates("filtered TPR", **where) == share(as_r[1])
-        check_groups("imagenet", where["condition"], as_r[1], [share(one) for one in as_r], IN_R)
-        attacked = plain.column(root / "imagenet/val", OWN, crop, eps=8 / 255)
-        check("imagenet", "fgsm linf 8/255, loss logit, clipped", attacked)
-        check_groups("imagenet", "fgsm linf 8/255, loss logit, clipped", base[1], [share(c) for c in attacked], OWN)
+        twin.in_distribution_as_r()
+        twin.attack("fgsm linf 8/255, loss logit, clipped", 8 / 255, "logit", False)
     else:
-        assert result.rates("filtered TPR", **where) == {}
-    # Which classes of ImageNet-R are compared is said, and so is an eps that was meant in pixels of [0, 1].
+        twin.attack("fgsm linf 4/255", 4 / 255, "ce", True)
+    twin.corruptions()
+    for condition in V2:
+        twin.of_set(("imagenet-v2", condition))
+    twin.of_set(("imagenet-sketch", "all"))
+    for one in "ra":
+        twin.of_set((f"imagenet-{one}", "all"), [(f"{len(IN[one])} logits", IN[one])])
+    twin.groups()
+
+    found = {
+        (row["set"], row["condition"], row["class"], row["metric"]): [
+            row[key] for key in ("value", "ci_low", "ci_high", "n")
+        ]
+        for row in result.rows
+        # Beside the in-distribution set the maps through which images of other classes go are drawn.
+        if row["metric"] != "filtered FPR" or row["set"] == "imagenet"
+    }
+    assert sorted(found.keys() - twin.rows.keys()) == [] and sorted(twin.rows.keys() - found.keys()) == []
+    wrong = {key: (found[key], numbers) for key, numbers in twin.rows.items() if not same(found[key], numbers)}
+    assert wrong == {}
+    # What is compared is neither all right nor all wrong, and tells the ways of scoring apart.
+    for key in (("imagenet", "all"), ("imagenet-r", "all"), ("imagenet-a", "all"), ("imagenet-sketch", "all")):
+        top_1, top_5 = (found[(*key, "", f"top-{k}")][0] for k in (1, 5))
+        assert 0.1 < top_1 < top_5 < 1, key
+    assert found["imagenet-r", "all", "", "top-1"] != found["imagenet-r", "all, 7 logits", "", "top-1"]
+    assert found["imagenet-r", "all, 7 logits", "", "top-5"] != found["imagenet-r", "all", "", "top-5"]
+    # The two references of ImageNet-R's classes differ here, and which one is taken is said.
+    if published:
+        assert any(twin.reference[name] != twin.reference_r[name] for name in IN["r"])
     grouped = [note for note in result.record["notes"] if "the classes of ImageNet-R are grouped" in note]
     assert len(grouped) == published and all("filtered before they are normalised" in note for note in grouped)
-    # By either reference some class is in another group, or the test would show nothing.
-    assert groups(as_r[1], share(r["all"][0]), IN_R, 0) != groups(base[1], share(r["all"][0]), IN_R, 0)
+    assert len({found["imagenet-v2", condition, "", "top-1"][0] for condition in V2}) == 3
+
+
+def same(found, expected):
+    return all(
+        (a is None and b is None) or a == pytest.approx(b, abs=1e-9) for a, b in zip(found, expected, strict=True)
+    )
 
 
 def test_means_take_the_benchmark_alone_on_the_command_line_too():
@@ -247,19 +388,23 @@ def test_attacks_are_told_apart_under_the_preset(tmp_path):
     assert any("runs as fgsm-cvpr2025" in note for note in json.loads((tmp_path / "run/run.json").read_text())["notes"])
 
 
-def test_resize_and_cross_that_are_asked_run_under_the_preset(world):
-    root, network, masks = world
-    model = Classifier(network, mean=MEAN, std=STD, num_classes=len(OWN), input_size=(SIDE, SIDE))
-    sets, plain = open_sets(["imagenet"], root, relaxed=True), Published(network, masks)
-    how = {"preset": "cvpr2025", "classes": OWN, "form": "eager"}
-    squashed = plain.column(root / "imagenet/val", OWN, False)
-    assert squashed != plain.column(root / "imagenet/val", OWN, True)
-    found = evaluate([("m", model)], sets, DfmFile(masks, OWN), resize="squash", cross=0.5, **how)
-    assert found.rates("TPR", model="m", set="imagenet", condition="all") == share(squashed[0])
+def test_resize_and_cross_that_are_asked_run_under_the_preset(wide):
+    root, places, weights, biases, masks = wide
+    model, maps = network_of(weights, biases), DfmFile(torch.from_numpy(masks), WIDE)
+    sets = open_sets(["imagenet"], root, relaxed=True)
+    how = {"preset": "cvpr2025", "classes": WIDE, "form": "eager"}
+    columns = []
+    for published in (False, True):  # squashed, cropped
+        twin = Whole(places, weights, biases, masks, published)
+        twin.of_set(("imagenet", "all"))
+        columns.append({one: both[0] for one, both in twin.columns["imagenet", "all", "all"].items()})
+    assert columns[0] != columns[1]
+    found = evaluate([("m", model)], sets, maps, resize="squash", cross=0.5, **how)
+    assert found.rates("TPR", model="m", set="imagenet", condition="all") == pytest.approx(columns[0])
     crossed = [row for row in found.rows if row["metric"] == "filtered FPR" and not row["class"]]
-    assert [row["n"] for row in crossed] == [30]
+    assert [row["n"] for row in crossed] == [50]
     assert found.record["identity"]["asked"] == ["cross", "resize"]
-    assert "asked" not in evaluate([("m", model)], sets, DfmFile(masks, OWN), **how).record["identity"]
+    assert "asked" not in evaluate([("m", model)], sets, maps, **how).record["identity"]
 
 
 def test_a_class_exactly_at_a_threshold_is_not_above_it():

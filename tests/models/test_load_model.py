@@ -16,9 +16,7 @@ from freqkit.errors import UsageError
 from freqkit.models import Classifier, load_model, read_state_dict, save_weights, state_sha256
 from freqkit.models.networks import BUILT_IN
 
-SHARED = Path(os.environ.get("FREQKIT_DATA", Path(__file__).parents[3] / "shared" / "data"))
-RESNET20 = SHARED / "weights" / "cifar10-resnet20.safetensors"
-needs_resnet20 = pytest.mark.skipif(not RESNET20.is_file(), reason=f"real weights are not there: {RESNET20}")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # Built-in networks
@@ -80,13 +78,12 @@ def plain_resnet20(x, w):
     return x.mean((2, 3)) @ w["linear.weight"].T + w["linear.bias"]
 
 
-@needs_resnet20
-def test_published_resnet20():
+def test_published_resnet20(cifar10_mini, resnet20_weights):
     from freqkit.data import load_images
     from freqkit.training import evaluate
 
-    model = load_model("cifar_resnet20", weights=RESNET20)
-    state = {key: value.double() for key, value in load_file(RESNET20).items()}
+    model = load_model("cifar_resnet20", weights=resnet20_weights)
+    state = {key: value.double() for key, value in load_file(resnet20_weights).items()}
     own = model.network.state_dict()
     assert all(torch.equal(own[key], value.float()) for key, value in state.items())
     x = torch.rand(4, 3, 32, 32, dtype=torch.float64)
@@ -97,12 +94,12 @@ def test_published_resnet20():
             model(x.float()).double(), plain_resnet20((x - mean) / std, state), atol=2e-4, rtol=2e-4
         )
     # Measured: 80.4 % of these JPEG images; 81.0 % is on record for all 10,000.
-    report = evaluate(model, load_images(SHARED / "cifar10-mini" / "test", image_size=32))
+    report = evaluate(model, load_images(cifar10_mini, image_size=32))
     assert 0.79 <= report["accuracy"] <= 0.82
     record = model.record
-    assert record["weights"]["file"] == RESNET20.name and len(record["weights"]["sha256"]) == 64
+    assert record["weights"]["file"] == resnet20_weights.name and len(record["weights"]["sha256"]) == 64
     assert record["weights"]["missing"] == [] and "initial_seed" not in record
-    assert str(SHARED) not in json.dumps(record)
+    assert str(resnet20_weights.parent) not in json.dumps(record)
 
 
 # Weights files

@@ -11,6 +11,8 @@ from freqkit.errors import UsageError
 from freqkit.models import Classifier, NormalisationWarning, load_model
 from freqkit.models.normalisation import begins_with_statistics, own_normalisation
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 NETWORKS = '''
 import torch

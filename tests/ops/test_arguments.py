@@ -333,3 +333,47 @@ def test_a_subclass_is_a_tensor():
 
     y = f(X.as_subclass(Mine), M.as_subclass(Mine))
     assert torch.equal(y.as_subclass(torch.Tensor), f(X, M))
+
+
+def test_plain_calls_go_to_the_native_checks_and_refusals_to_these(monkeypatch):
+    """The quick way gives the same bits, and hands back whatever the native side does not see or refuses."""
+    if freqkit.ops.extension.build_info()["operator"] != "native":
+        pytest.skip("the operator is not the native one")
+    module, spectra, out = sys.modules["freqkit.ops.spectral_filter"], freqkit.spectrum(X), torch.empty(2, *X.shape)
+    calls = (lambda **how: f(X, M, **how), lambda **how: f(spectra, M, **how))
+    plain = [call(dtype=torch.float32) for call in calls]
+    with monkeypatch.context() as patched:  # none of the checks in Python
+        for name in ("images", "spectrum", "masks", "output", "apart"):
+            patched.setattr(freqkit.ops.arguments, name, None)
+        for call, expected in zip(calls, plain, strict=True):
+            assert torch.equal(call(), expected) and call(out=out) is out and torch.equal(out, expected)
+    held = torch.zeros(2 * X.numel() + 7)
+    inside = held[7:].view(2, *X.shape)
+    packed = spectra.packed
+    buffer = torch.zeros(2 * max(packed.numel(), out.numel()))
+    stepped = buffer[: 2 * packed.numel()].view(*packed.shape, 2)[..., 0].copy_(packed)
+    wrong = [
+        lambda: f(inside[0], M, out=inside),
+        lambda: f(X, M, out=torch._neg_view(out)),
+        lambda: f(X, M, out=out.clone().requires_grad_()),
+        lambda: f(X.clone().requires_grad_(), M, out=out),
+        lambda: f(freqkit.Spectrum(packed, True, X.shape[3]), M),
+        lambda: f(freqkit.Spectrum(packed, X.shape[2] + 40, X.shape[3]), M),
+        lambda: f(X, M[:, :-1]),
+        lambda: f(X, M[0]),
+        lambda: f(X, M * float("nan")),
+        lambda: f(X, M, pairing="each") if len(X) != len(M) else f(X, M[:1], pairing="each"),
+        lambda: f(X, M.to("meta")),
+        lambda: f(X, M, out=out.to("meta")),
+        lambda: f(X, M, out=out[0]),
+        lambda: f(torch.zeros(1, 1, 1, 1).expand(2**21, 2**21, 2, 2), torch.ones(1, 2, 2)),
+        lambda: f(freqkit.Spectrum(stepped, *X.shape[2:]), M, out=buffer[: out.numel()].view(out.shape)),
+    ]
+    for call in wrong:
+        said = []
+        for quick in (True, False):
+            with monkeypatch.context() as patched, pytest.raises((TypeError, ValueError)) as caught:
+                patched.setattr(module, "_native", quick)
+                call()
+            said.append(f"{caught.type.__name__}: {caught.value}")
+        assert said[0] == said[1] and "freqkit::" not in said[0]

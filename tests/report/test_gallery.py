@@ -13,9 +13,8 @@ import pytest
 from freqkit.cli.app import COMMANDS, app
 from freqkit.report.sections import GALLERY
 from freqkit.report.terms import find_term
-
-from .browser import CHROMIUM, Browser
-from .gallery import HOSTILE, KINDS, LONG, make
+from tests.report.browser import CHROMIUM, Browser
+from tests.report.gallery import HOSTILE, KINDS, LONG, make
 
 LOOKS = (Path(__file__).parent / "looks.js").read_text(encoding="utf-8")
 CASES = {  # classes, names, images of a class, side, model

@@ -14,8 +14,7 @@ from freqkit.measures.rates import readings_of
 from freqkit.models import load_model
 from freqkit.report import write_report
 from freqkit.report.readings import READINGS, readings, shortcuts_sentence
-
-from .test_html import Page
+from tests.report.test_html import Page
 
 
 @pytest.fixture(scope="module")

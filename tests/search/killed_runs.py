@@ -18,8 +18,8 @@ import scipy.special  # noqa: F401
 import torch
 
 from freqkit.data import synthetic
-from freqkit.models import Classifier
 from freqkit.search import evolve, greedy, hfss
+from tests.tiny import tiny_model
 
 FILES = ("classes.csv", "dfm.safetensors", "stage-1.safetensors", "stage-2.safetensors")
 HFSS = {"stages": 2, "candidates": 40, "top": 3}
@@ -32,13 +32,8 @@ SEARCHES = {
 
 
 def search(out, find, per_class, how):
-    torch.manual_seed(0)
-    network = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 6, 5, stride=3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(600, 4)
-    )
-    model = Classifier(network, mean=(0.5,) * 3, std=(0.2,) * 3, num_classes=4)
     images = synthetic(images_per_class=per_class)
-    find(model, images, batch_size=8, out=out, resume=True, **how)
+    find(tiny_model(), images, batch_size=8, out=out, resume=True, **how)
 
 
 def start(out, search_by):

@@ -4,13 +4,11 @@ import copy
 import json
 import os
 import signal
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from published_code import hfss_masks
 
 from freqkit import masks as mask_room
 from freqkit.data import load_images, synthetic
@@ -19,23 +17,22 @@ from freqkit.errors import UsageError
 from freqkit.models import Classifier, load_model
 from freqkit.results import SearchResult
 from freqkit.search import hfss
+from tests.search.published_code import hfss_masks
+from tests.tiny import tiny_model
 
-DATA = Path(os.environ.get("FREQKIT_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 SIDE = 32
 
 
 @pytest.fixture(scope="module")
-def cifar():
-    if not (DATA / "cifar10-mini").is_dir():
-        pytest.skip(f"real CIFAR-10 images are not at {DATA}")
-    images = load_images(DATA / "cifar10-mini" / "test", image_size=SIDE, limit_per_class=4)
+def cifar(cifar10_mini):
+    images = load_images(cifar10_mini, image_size=SIDE, limit_per_class=4)
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(3))
     return images.subset(order)  # mixed classes, so that published batches differ in their composition
 
 
 @pytest.fixture(scope="module")
-def resnet():
-    return load_model("cifar_resnet20", weights=DATA / "weights" / "cifar10-resnet20.safetensors")
+def resnet(resnet20_weights):
+    return load_model("cifar_resnet20", weights=resnet20_weights)
 
 
 # ---- the slow search --------------------------------------------------------------------------
@@ -141,11 +138,7 @@ def images():
 
 @pytest.fixture(scope="module")
 def model():
-    torch.manual_seed(0)
-    network = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 6, 5, stride=3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(600, 4)
-    )
-    return Classifier(network, mean=(0.5,) * 3, std=(0.2,) * 3, num_classes=4)
+    return tiny_model()
 
 
 SMALL = {"candidates": 12, "top": 3, "batch_size": 8}
@@ -386,7 +379,7 @@ def test_dry_run_counts_what_the_run_does(model, images, tmp_path):
         ({"keep": 0}, "keep must be a number with 0 < keep <= 1; got 0"),
         ({"top": 0}, "top must be an integer of at least 1; got 0"),
         ({"seed": 1.5}, "seed must be an integer"),
-        ({"parents": "some"}, "parents must be 'any' or 'per_class'"),
+        ({"parents": "some"}, "parents must be 'any' or 'per_class'; got 'some'"),
         ({"preset": "cvpr2025", "parents": "per_class"}, "draws parents of any class"),
         ({"keep_dc": "yes"}, "keep_dc must be"),
         ({"risk": 1}, "risk must be a number with 0 <= risk < 1; got 1"),

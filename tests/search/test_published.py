@@ -5,7 +5,6 @@ import json
 import math
 
 import numpy as np
-import published_code
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -18,6 +17,7 @@ from freqkit.masks import load_dfm
 from freqkit.measures import rates
 from freqkit.models import Classifier
 from freqkit.search import hfss, removal, removal_cells, removal_masks
+from tests.search import published_code
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 

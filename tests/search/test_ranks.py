@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 
 import freqkit
 from freqkit.data import load_images
@@ -19,7 +18,6 @@ from freqkit.models import load_model
 from freqkit.search import hfss
 
 ROOT = Path(freqkit.__file__).resolve().parents[1]
-DATA = Path(os.environ.get("FREQKIT_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
 
 
@@ -42,6 +40,7 @@ def test_any_number_of_ranks_writes_the_same_bytes(found):
     assert runs.pop("no directory") == [True, True, True]
     assert runs.pop("certain is whole") == []
     assert runs.pop("adcs") == [True, True, True]
+    assert runs.pop("shown") == [True, True, True]
     assert len(runs) == 26
     assert runs["certain-1"]["forwards"] < runs["hfss-1"]["forwards"]
     assert runs["greedy-1"]["passes"] == 2
@@ -86,28 +85,25 @@ def test_one_failing_rank_ends_all_with_one_sentence(found):
     assert f"freqkit: rank 1: {differs}" in uneven["said"]
 
 
-def command(out, *more):
+@pytest.fixture
+def command(cifar10_mini, resnet20_weights):
+    """`command(out, ...)`: words of a search of a real network on real photographs."""
     arguments = [
-        "--model", "cifar_resnet20", "--weights", str(DATA / "weights" / "cifar10-resnet20.safetensors"),
-        "--data", str(DATA / "cifar10-mini" / "test"), "--limit-per-class", "4", "--stages", "1-2",
-        "--candidates", "30", "--top", "3", "--batch-size", "16", "--out", str(out),
+        "--model", "cifar_resnet20", "--weights", str(resnet20_weights), "--data", str(cifar10_mini),
+        "--limit-per-class", "4", "--stages", "1-2", "--candidates", "30", "--top", "3", "--batch-size", "16",
     ]  # fmt: skip
-    return ["-m", "freqkit", "search", *arguments, *more]
+    return lambda out, *more: ["-m", "freqkit", "search", *arguments, "--out", str(out), *more]
 
 
-def alone(out, **how):
-    """The search of `command` in this process."""
-    if not (DATA / "cifar10-mini").is_dir():
-        pytest.skip(f"real CIFAR-10 images are not at {DATA}")
-    torch.set_num_threads(1)
-    hfss(
-        load_model("cifar_resnet20", weights=DATA / "weights" / "cifar10-resnet20.safetensors"),
-        load_images(DATA / "cifar10-mini" / "test", image_size=32, limit_per_class=4),
-        stages=2, batch_size=16, out=out, **how,
-    )  # fmt: skip
+@pytest.fixture
+def alone(cifar10_mini, resnet20_weights, one_thread):
+    """`alone(out, ...)`: the search of `command` in this process."""
+    model = load_model("cifar_resnet20", weights=resnet20_weights)
+    images = load_images(cifar10_mini, image_size=32, limit_per_class=4)
+    return lambda out, **how: hfss(model, images, stages=2, batch_size=16, out=out, **how)
 
 
-def test_torchrun_starts_a_killed_search_again(tmp_path):
+def test_torchrun_starts_a_killed_search_again(tmp_path, alone, command):
     """The real network on real photographs, by the command line, one of two ranks killed at work."""
     alone(tmp_path / "one", candidates=30, top=3)
     out = tmp_path / "many"
@@ -134,7 +130,7 @@ def test_torchrun_starts_a_killed_search_again(tmp_path):
     assert "started again by torchrun" in text and text.count("Each class seen only") == 1
 
 
-def test_two_agents_share_a_search_as_two_machines_do(tmp_path):
+def test_two_agents_share_a_search_as_two_machines_do(tmp_path, alone, command):
     """Two torchruns that meet at a port, as on two machines, a process each; both run on this one."""
     alone(tmp_path / "one", candidates=8, top=2, stopping="certain")
     with socket.create_server(("127.0.0.1", 0)) as server:

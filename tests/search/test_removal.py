@@ -18,11 +18,6 @@ from freqkit.training import train
 
 
 @pytest.fixture(scope="module")
-def model():
-    return load_model("small_convnet", num_classes=4, seed=3)
-
-
-@pytest.fixture(scope="module")
 def images():
     """Twelve 16 px images in an order that mixes the classes, which have 1 to 5 images."""
     whole = synthetic(1, images_per_class=5, size=16)

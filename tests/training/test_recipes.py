@@ -12,8 +12,8 @@ from freqkit.errors import UsageError
 from freqkit.masks import DfmFile, disc, high_pass, uncentred
 from freqkit.models import load_model, state_sha256
 from freqkit.training import RECIPES, OtherClassMaps, ShortcutRemoval, recipe, train
+from freqkit.training.schedules import Plateau, batches_of
 from freqkit.training.spectral import normalised
-from freqkit.training.train import Plateau, _batches
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_averaged_weights(small):
     mean = copy.deepcopy(twin.network.state_dict())
     twin.train()
     stepper = torch.optim.SGD(twin.parameters(), lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    for step, batch in enumerate(_batches(40, 16, 2, 0)):
+    for step, batch in enumerate(batches_of(40, 16, 2, 0)):
         loss = nn.functional.cross_entropy(twin(small.images[batch].float() / 255), small.labels[batch])
         stepper.zero_grad()
         loss.backward()

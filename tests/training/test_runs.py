@@ -18,19 +18,13 @@ from freqkit.models import load_model, state_sha256
 from freqkit.models.weights import file_sha256
 from freqkit.results import LearningCurves
 from freqkit.training import evaluate, recipe, train
-
-from . import processes
+from tests.training import processes
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def start(*words, **environment):
@@ -186,7 +180,7 @@ def test_killed_around_a_checkpoint_the_run_still_gets_all_its_files(tmp_path, m
         )  # fmt: skip
 
     run(tmp_path / "whole")
-    original = sys.modules["freqkit.training.train"].write_checkpoint
+    original = sys.modules["freqkit.training.run"].write_checkpoint
     for moment in ("before", "after"):
 
         def stopping(path, tensors, facts, moment=moment):
@@ -197,10 +191,10 @@ def test_killed_around_a_checkpoint_the_run_still_gets_all_its_files(tmp_path, m
             if moment == "before":
                 original(path, tensors, facts)
 
-        monkeypatch.setattr(sys.modules["freqkit.training.train"], "write_checkpoint", stopping)
+        monkeypatch.setattr(sys.modules["freqkit.training.run"], "write_checkpoint", stopping)
         with pytest.raises(Stopped):
             run(tmp_path / moment)
-        monkeypatch.setattr(sys.modules["freqkit.training.train"], "write_checkpoint", original)
+        monkeypatch.setattr(sys.modules["freqkit.training.run"], "write_checkpoint", original)
         run(tmp_path / moment, resume=True)
         for file in sorted((tmp_path / "whole").iterdir()):
             if file.name not in ("run.json", "journal.bin"):

@@ -11,17 +11,12 @@ from freqkit.errors import UsageError
 from freqkit.models import Classifier, load_model, state_sha256
 from freqkit.training import evaluate, recipe, save_weights, train
 from freqkit.training.evaluate import rates
-from freqkit.training.train import _batches, _factor
+from freqkit.training.schedules import batches_of, rate_at
 
 SMALL = {"epochs": 2, "batch_size": 16, "lr": 0.1}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +63,7 @@ def test_matches_a_plain_loop(small):
     losses = []
     # 40 images: three steps an epoch; one epoch of warm-up, then half a cosine.
     rates = [0.05 * share for share in (0.25, 0.5, 0.75, 1, 0.75, 0.25)]
-    for step, batch in enumerate(_batches(40, 16, 7, 0) + _batches(40, 16, 7, 1)):
+    for step, batch in enumerate(batches_of(40, 16, 7, 0) + batches_of(40, 16, 7, 1)):
         stepper.param_groups[0]["lr"] = rates[step]
         logits = twin(small.images[batch].float() / 255)
         loss = nn.functional.cross_entropy(logits, small.labels[batch], label_smoothing=0.1)
@@ -83,17 +78,17 @@ def test_matches_a_plain_loop(small):
 
 def test_batches_cover_every_image_once_and_none_is_alone():
     for count, size in ((40, 16), (33, 16), (17, 16), (1, 16), (5, 1), (64, 64)):
-        batches = _batches(count, size, 0, 0)
+        batches = batches_of(count, size, 0, 0)
         assert sorted(torch.cat(batches).tolist()) == list(range(count))
         assert size == 1 or count == 1 or min(map(len, batches)) > 1
-    assert not torch.equal(torch.cat(_batches(40, 16, 0, 0)), torch.cat(_batches(40, 16, 0, 1)))
+    assert not torch.equal(torch.cat(batches_of(40, 16, 0, 0)), torch.cat(batches_of(40, 16, 0, 1)))
 
 
 def test_schedules():
     constant, stepped, waved = (recipe(schedule=name) for name in ("none", "step", "cosine"))
-    assert [_factor(s, 4, 0, constant) for s in range(4)] == [1] * 4
-    assert [_factor(s, 8, 0, stepped) for s in range(8)] == pytest.approx([1] * 4 + [0.1] * 2 + [0.01] * 2)
-    cosine = [_factor(s, 10, 0, waved) for s in range(10)]
+    assert [rate_at(s, 4, 0, constant) for s in range(4)] == [1] * 4
+    assert [rate_at(s, 8, 0, stepped) for s in range(8)] == pytest.approx([1] * 4 + [0.1] * 2 + [0.01] * 2)
+    cosine = [rate_at(s, 10, 0, waved) for s in range(10)]
     assert cosine[0] == 1 and cosine == sorted(cosine, reverse=True) and 0 < cosine[-1] < 0.05
 
 

@@ -6,11 +6,13 @@ import torch
 
 from freqkit.data.folder import few
 from freqkit.data.preprocessing import Preprocessing, of_model
-from freqkit.data.published_sets import PLACES, Reader, open_sets, place_of
+from freqkit.data.test_set import Reader
+from freqkit.data.test_sets.known import open_sets, place_of
 from freqkit.engine.forward import Forward
 from freqkit.errors import UsageError
 from freqkit.measures.rates import wilson
 from freqkit.models import as_classifier
+from freqkit.registry import TEST_SETS
 
 LOOKED_AT = 64  # images of a set that are decoded
 
@@ -42,9 +44,9 @@ def check_sets(names, root, *, relaxed=False, class_map=None):
     if not names:
         if root is None:
             raise UsageError("doctor: give the folder of the sets (data_dir), or their names.")
-        names = [name for name in PLACES if place_of(name, root) is not None]
+        names = [name for name in TEST_SETS if place_of(name, root) is not None]
         if not names:
-            return [Finding("wrong", str(root), f"holds none of the known sets ({', '.join(PLACES)}).")], []
+            return [Finding("wrong", str(root), f"holds none of the known sets ({', '.join(TEST_SETS)}).")], []
     findings, opened = [], []
     for name in names:
         try:
@@ -147,7 +149,7 @@ def check_model(model, sets, *, image_size=None, resize="squash", images=500, pu
 
 
 def _names(model, plain):
-    from freqkit.data.published_sets import class_list
+    from freqkit.data.class_lists import class_list
 
     if model.num_classes == 1000:
         return class_list("imagenet")

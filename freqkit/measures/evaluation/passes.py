@@ -11,11 +11,12 @@ import torch
 
 from freqkit.data.corruptions import check as check_corruption
 from freqkit.data.corruptions import corrupt
-from freqkit.data.published_sets import Reader, TestSet, refuse_bad
+from freqkit.data.test_set import Reader, TestSet, refuse_bad
 from freqkit.engine.attacks import attack
 from freqkit.engine.forward import Forward
+from freqkit.engine.session import CannotResume
 from freqkit.errors import UsageError
-from freqkit.measures.evaluation.reading import CannotResume, Fingerprinted, rows
+from freqkit.measures.evaluation.reading import Fingerprinted, rows
 from freqkit.measures.evaluation.rows import Rows
 from freqkit.measures.evaluation.work import NO_MASK, UNREADABLE, Work, cross_name
 from freqkit.measures.selection import selected_places
@@ -76,7 +77,7 @@ class OneModel:
 
     def __init__(self, run, name, slug, classifier):
         self.run, self.settings, self.name, self.slug, self.classifier = run, run.settings, name, slug, classifier
-        self.journal = run.directory.journal if run.directory else None
+        self.journal = run.session.journal
         self.names = self.settings.class_names(classifier)
         self.logit = {each: i for i, each in enumerate(self.names)}
         if len(self.logit) != len(self.names):
@@ -159,7 +160,7 @@ class OneModel:
             for part in block:
                 if part.ends:
                     self.finish(part.one)
-            self.run.check()
+            self.run.session.check()
             block, started = following, ahead
 
     def blocks(self):

@@ -5,17 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from freqkit.errors import UsageError
-
 BYTES = 16  # of a digest; of what could not be read all are 0
 
 
-class CannotResume(UsageError):
-    """What the run began with is not what is there now; nothing that was computed is touched."""
-
-
 class Fingerprinted:
-    """A source of images (see `freqkit.data.published_sets.TestSet`) that keeps a digest of each image it reads.
+    """A source of images (see `freqkit.data.TestSet`) that keeps a digest of each image it reads.
 
     The digest is of the bytes that are decoded, whatever the file's size and date say; of images that a source hands
     over decoded (arrays, data sets of a hub) it is of the pixels before they are fitted.

@@ -14,7 +14,7 @@ def readings_of_evaluation(result, model, *, set=None, condition=None):
         set, condition: where; default the in-distribution images.
     """
     if set is None:
-        set, condition = base_of(result)
+        set, condition = result.base
     both = {"filtered TPR": {}, "filtered FPR": {}}
     for row in result.rows:
         place = (row["model"], row["set"], row["condition"])
@@ -26,12 +26,3 @@ def readings_of_evaluation(result, model, *, set=None, condition=None):
     )
     share = result.record.get("coverage", {})
     return readings(names, tpr, fpr, positives, negatives, [share.get(name, math.nan) for name in names])
-
-
-def base_of(result):
-    """(set, condition) of an evaluation's in-distribution images, as its rows name them; ("", "") for none."""
-    identity = result.record.get("identity", {})
-    for one in identity.get("sets", []):
-        if f"{one['set']} {one['condition']}".strip() == identity.get("base"):
-            return one["set"], one["condition"] or "all"
-    return "", ""

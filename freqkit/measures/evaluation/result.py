@@ -1,32 +1,50 @@
 """What an evaluation found: tidy rows, failures, and the record of the run."""
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from freqkit.errors import UsageError
+from freqkit.files.whole import read_run, write_csv
 from freqkit.results.clean import CleanRates
-from freqkit.results.store import COLUMNS
+from freqkit.results.result import Result, Told
+from freqkit.results.rows import COLUMNS, spell, unspell
+from freqkit.results.store import read_results
 
 FORMAT = "freqkit-evaluation-1"
 
 
 @dataclass
-class EvaluationResult:
+class EvaluationResult(Result):
     """Rates of several models on several sets.
 
     Attributes:
         rows: list of dicts with the keys `COLUMNS`: one value each, in the order models, sets, conditions. `class` is
-            "" for values of a whole set; `value` None where it is undefined (an empty group).
+            "" for values of a whole set; `value` None where it is undefined (an empty group). Called, `rows()` gives
+            them tidy, see `freqkit.results.rows`.
         failures: list of dicts model, set, condition, error: what could not be evaluated, and why.
         record: what run.json holds.
     """
 
-    rows: list
-    failures: list
+    rows: list = field()  # type: ignore[assignment]
+    failures: list = field()
     record: dict = field(default_factory=dict)
+
+    COLUMNS = COLUMNS
+    FIGURE = "plot_groups"
+
+    def __post_init__(self):
+        self.rows = Told(map(spell, self.rows), lambda rows: [unspell(row) for row in rows])
+
+    @property
+    def base(self):
+        """(set, condition) of the in-distribution images, as rows name them; ("", "") for none."""
+        identity = self.record.get("identity", {})
+        for one in identity.get("sets", []):
+            if f"{one['set']} {one['condition']}".strip() == identity.get("base"):
+                return one["set"], one["condition"] or "all"
+        return "", ""
 
     def value(self, metric, *, model=None, set=None, condition=None, **more):
         """The value of the only row that fits; a `UsageError` when none or several do."""
@@ -46,15 +64,14 @@ class EvaluationResult:
     def clean(self, model):
         """`freqkit.results.clean.CleanRates` of a model on the whole images of the in-distribution set, else of the
         first set; None when it answered neither."""
-        base = (self.record.get("identity", {}).get("base") or "").partition(" ")
-        own = [row for row in self.rows if row["model"] == model and "logits" not in row["condition"]]
-        whole = [row for row in own if row["metric"] == "top-1" and row["n"]]
-        there = [row for row in whole if (row["set"], row["condition"]) == (base[0], base[2] or "all")] or whole
-        logits = re.search(r"largest of (\d+) logits", there[0]["definition"]) if there else None
-        if logits is None:
+        own = [(row, fields) for row, fields in zip(self.rows, self.rows(), strict=True)
+               if row["model"] == model and fields["part"] is None]  # fmt: skip
+        whole = [(row, fields) for row, fields in own if row["metric"] == "top-1" and row["n"]]
+        there = [(row, fields) for row, fields in whole if (row["set"], row["condition"]) == self.base] or whole
+        if not there or there[0][1]["logits"] is None:
             return None
-        place = {name: there[0][name] for name in ("set", "condition")}
-        own = [row for row in own if row["class"] and row["n"] and all(row[name] == place[name] for name in place)]
+        place = {name: there[0][0][name] for name in ("set", "condition")}
+        own = [row for row, _ in own if row["class"] and row["n"] and all(row[name] == place[name] for name in place)]
         right, other = ({row["class"]: row for row in own if row["metric"] == metric} for metric in ("TPR", "FPR"))
         names = list(right)
         hits = [round(right[name]["value"] * right[name]["n"]) for name in names]
@@ -62,8 +79,27 @@ class EvaluationResult:
         return CleanRates(
             names, torch.tensor([right[name]["n"] for name in names]), torch.tensor(hits),
             torch.tensor(hits) + torch.tensor(wrong), list(zip(names, hits, strict=True)),
-            int(logits[1]),
+            there[0][1]["logits"],
         )  # fmt: skip
+
+    def groups(self, model, others=True):
+        """AvgTPR of a model: (set, condition) -> (group, filtered) -> list of (threshold, mean TPR or None, classes),
+        by threshold; without `others` those among the logits of another set's classes are left out."""
+        found = {}
+        for row, fields in zip(self.rows, self.rows(), strict=True):
+            if (
+                row["model"] == model
+                and fields["metric"] == "AvgTPR"
+                and fields["group"]
+                and (others or not fields["part"])
+            ):
+                lines = found.setdefault((row["set"], row["condition"]), {})
+                point = (fields["threshold"], row["value"], row["n"])
+                lines.setdefault((fields["group"], bool(fields["filter"])), []).append(point)
+        for lines in found.values():
+            for points in lines.values():
+                points.sort(key=lambda point: point[0])
+        return found
 
     def table(self):
         """The rows of whole sets (no classes)."""
@@ -71,8 +107,6 @@ class EvaluationResult:
 
     def save(self, directory):
         """Write results.csv (atomically)."""
-        from freqkit.files.whole import write_csv
-
         write_csv(Path(directory) / "results.csv", COLUMNS, self.rows)
 
     @classmethod
@@ -82,9 +116,6 @@ class EvaluationResult:
         Raises:
             UsageError: it is none, or has not finished.
         """
-        from freqkit.files.whole import read_run
-        from freqkit.results.store import read_results
-
         record = read_run(directory)
         path = Path(directory) / "results.csv"
         if (
@@ -94,9 +125,3 @@ class EvaluationResult:
         ):
             raise UsageError(f"{directory}: holds no finished evaluation.")
         return cls(read_results(path), record.get("failures", []), record)
-
-    def plot(self, *args, **kwargs):
-        """AvgTPR curves; see `freqkit.report.plot_groups`."""
-        from freqkit.report import plot_groups
-
-        return plot_groups(self, *args, **kwargs)

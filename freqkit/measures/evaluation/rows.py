@@ -1,18 +1,15 @@
 """From answers to rows: rates of classes and sets, groups by filtered TPR, errors on corruptions."""
 
 import math
-import re
 
 import numpy as np
 import torch
 
-from freqkit.data.published_sets import BENCHMARK, EXTRA, alexnet_errors
+from freqkit.data.test_sets.corrupted import BENCHMARK, EXTRA, alexnet_errors
 from freqkit.measures.evaluation.groups import curves, mean_corruption_error
 from freqkit.measures.evaluation.work import cross_name
-from freqkit.measures.rates import wilson
-from freqkit.results.store import COLUMNS
-
-PIXELS = ", filtered before normalised"  # in the condition of the in-distribution column of ImageNet-R's script
+from freqkit.results.confusion import Counts as Tally
+from freqkit.results.rows import place_of, shares, tidy
 
 
 def averaged(condition, published):
@@ -23,11 +20,11 @@ def averaged(condition, published):
         >>> averaged("fog/3", True), averaged("spatter/3", True), averaged("spatter/3", False)
         (True, False, True)
     """
-    return not (published and condition.partition("/")[0] in EXTRA)
+    return not (published and place_of(condition)["condition"] in EXTRA)
 
 
 class Rows:
-    """All rows of one model.
+    """All rows of one model, tidy ones (`freqkit.results.rows`).
 
     Args:
         model: a `OneModel`.
@@ -47,7 +44,7 @@ class Rows:
         if work.test_set.real is not None and not work.condition.corruption and not work.condition.attack:
             hits, known = counts.real()
             about = "answer is one of the labels of ReaL (Beyer et al., 2020); images without any are left out"
-            self.found.append(self.share(work.set_name, work.row_condition, "", "ReaL top-1", hits, known, about))
+            self.found += self.shares([""], "ReaL top-1", [hits], [known], **work.place, definition=about)
 
     def all(self):
         """Rows of classes and sets, then of groups and corruptions."""
@@ -56,9 +53,8 @@ class Rows:
     def scored(self, work, counts, scoring):
         """Rows of one set, condition and way of scoring."""
         part, names = work.scorings[scoring], self.model.names
-        name = work.set_name
-        where = work.row_condition + ("" if part is None else f", {scoring}")
         logits = len(names) if part is None else len(part)
+        where = {**work.place, "logits": logits, "part": scoring}
         about = f"largest of {logits} logits"
         if work.condition.corruption:
             about += "; generated, not the published images"
@@ -67,66 +63,56 @@ class Rows:
             if work.condition.attack.band:
                 about += f"; {100 * counts.outside():.1f}% of the change's energy outside the band, from clipping"
         rows = []
-        for which, prefix in (("clean", ""), ("filtered", "filtered ")):
-            hits, trials, said = counts.of(which, scoring)
-            if not trials.sum():
+        for which, through in (("clean", None), ("filtered", "map")):
+            tally = counts.of(which, scoring)
+            if not tally.counts.sum():
                 continue
-            words = about if which == "clean" else f"{about}; images filtered by their own class's map"
-            if which == "filtered" and work.selected:
-                words += f"; the maps were selected on {work.selected} of these {len(work.test_set)} images"
-            present = np.flatnonzero(trials)
+            words = about if which == "clean" else self.filtered(work, about)
+            kept = {**where, "filter": through, "definition": words}
+            present = tally.counts.nonzero().flatten()
             labelled = [names[c] for c in present]
-            rows += self.shares(name, where, labelled, f"{prefix}TPR", hits[present], trials[present], words)
+            rows += self.shares(labelled, "TPR", tally.correct[present], tally.counts[present], **kept)
             if which == "clean" and not work.condition.attack:
-                others = f"{about}; share of the other classes' images recognised as the class"
-                negatives = (trials.sum() - trials)[present]
-                rows += self.shares(name, where, labelled, "FPR", (said - hits)[present], negatives, others)
-            rows.append(self.share(name, where, "", f"{prefix}top-1", hits.sum(), trials.sum(), words))
+                others = {**kept, "definition": f"{about}; share of the other classes' images recognised as the class"}
+                wrong = (tally.called - tally.correct)[present]
+                rows += self.shares(labelled, "FPR", wrong, tally.others[present], **others)
+            rows += self.shares([""], "top-1", [tally.correct.sum()], [tally.counts.sum()], **kept)
             if which == "filtered":
                 still, whole = counts.still(scoring)
-                among = f"{words}, of those that are recognised unfiltered"
-                known = np.flatnonzero(whole)
-                labelled = [names[c] for c in known]
-                rows += self.shares(
-                    name, where, labelled, "filtered TPR of recognised", still[known], whole[known], among
-                )
-                rows.append(self.share(name, where, "", "filtered TPR of recognised", still.sum(), whole.sum(), among))
+                among = {**kept, "definition": f"{words}, of those that are recognised unfiltered"}
+                rows += self.by_class("TPR of recognised", still, whole, **among)
             if which == "clean" and counts.has_top and logits > 5:
                 inside, number = counts.in_top(scoring)
-                rows.append(self.share(name, where, "", "top-5", inside, number, words))
-            mean = float((hits[present] / trials[present]).mean())
-            words = f"unweighted mean over classes; {words}"
-            rows.append(self.row(name, where, "", f"{prefix}mean TPR", mean, None, len(present), words))
-        rows += self.crossed(work, counts, scoring, where, about)
+                rows += self.shares([""], "top-5", [inside], [number], **kept)
+            rows.append(self.mean_tpr(tally, **kept))
+        drawn, pairs = counts.crossed(scoring)
+        if pairs.sum():
+            words = f"{about}; images of other classes, drawn, filtered by this class's map and recognised as it"
+            rows += self.by_class("FPR", drawn, pairs, **{**where, "filter": "map", "definition": words})
         return rows if part is not None else rows + self.filtered_as_pixels(work, counts, where, about)
+
+    def filtered(self, work, about, how="images filtered by their own class's map"):
+        """The definition of a rate through maps, and whether they were selected on these images."""
+        words = f"{about}; {how}"
+        if work.selected:
+            words += f"; the maps were selected on {work.selected} of these {len(work.test_set)} images"
+        return words
 
     def filtered_as_pixels(self, work, counts, where, about):
         """The in-distribution column of the published ImageNet-R script, of that set's classes."""
-        hits, trials, _ = counts.of("pixels", "all")
-        present = np.flatnonzero(trials)
-        if not len(present):
+        tally = counts.of("pixels", None)
+        if not tally.counts.sum():
             return []
-        where, words = f"{where}{PIXELS}", f"{about}; pixels filtered by their own class's map, then normalised"
-        if work.selected:
-            words += f"; the maps were selected on {work.selected} of these {len(work.test_set)} images"
-        labelled, name = [self.model.names[c] for c in present], work.set_name
-        rows = self.shares(name, where, labelled, "filtered TPR", hits[present], trials[present], words)
-        rows.append(self.share(name, where, "", "filtered top-1", hits.sum(), trials.sum(), words))
-        mean = float((hits[present] / trials[present]).mean())
-        about = f"unweighted mean over classes; {words}"
-        return [*rows, self.row(name, where, "", "filtered mean TPR", mean, None, len(present), about)]
+        words = self.filtered(work, about, "pixels filtered by their own class's map, then normalised")
+        where = {**where, "domain": "pixels", "filter": "map", "definition": words}
+        rows = self.by_class("TPR", tally.correct, tally.counts, whole="top-1", **where)
+        return [*rows, self.mean_tpr(tally, **where)]
 
-    def crossed(self, work, counts, scoring, where, about):
-        """FPR through the maps, from images of other classes."""
-        hits, trials = counts.crossed(scoring)
-        if not trials.sum():
-            return []
-        words = f"{about}; images of other classes, drawn, filtered by this class's map and recognised as it"
-        drawn = np.flatnonzero(trials)
-        labelled = [self.model.names[c] for c in drawn]
-        rows = self.shares(work.set_name, where, labelled, "filtered FPR", hits[drawn], trials[drawn], words)
-        rows.append(self.share(work.set_name, where, "", "filtered FPR", hits.sum(), trials.sum(), words))
-        return rows
+    def mean_tpr(self, tally, **where):
+        """The unweighted mean over the classes that have images."""
+        tpr = tally.tpr[tally.counts > 0]
+        words = f"unweighted mean over classes; {where['definition']}"
+        return self.row("mean TPR", float(tpr.numpy().mean()), len(tpr), **{**where, "definition": words})
 
     def of_groups(self):
         """AvgTPR of the classes of high filtered TPR and of the rest, grouped by the base set's filtered TPR."""
@@ -138,27 +124,32 @@ class Rows:
             return []
         work, counts = base
         warned = f"; the maps were selected on {work.selected} of its images" if work.selected else ""
-        reference, as_pixels = ([counts.of(which, "all")[k] for k in (0, 1)] for which in ("filtered", "pixels"))
-        gathered = {}  # (set, how it is averaged, scoring) -> list of (tpr, filtered tpr)
+        reference, as_pixels = (
+            [tally.correct, tally.counts] for tally in (counts.of(which, None) for which in ("filtered", "pixels"))
+        )
+        gathered = {}  # (set, condition, part, domain) -> (fields, list of (tpr, filtered tpr))
         if as_pixels[1].any():
-            own = np.where(as_pixels[1] > 0, counts.rates("clean", "all"), np.nan)
-            key = (work.set_name, f"{work.row_condition}{PIXELS}", "all")
-            gathered[key] = [(torch.from_numpy(own), counts.rates("pixels", "all"))]
+            own = counts.of("clean", None).tpr.where(as_pixels[1] > 0, torch.nan)
+            pair = own, counts.of("pixels", None).tpr
+            place = {**work.place, "domain": "pixels", "part": None}
+            gathered[work.set_name, work.row_condition, None, "pixels"] = place, [pair]
         for (name, condition), (each, counts) in self.answers.items():
             for scoring in each.scorings:
                 one = each.test_set.condition == "" and not each.condition.corruption
                 alone = one or each.condition.attack is not None
                 if not alone and not averaged(condition, self.settings.published):
                     continue
-                key = (name, condition if alone else "mean", scoring)
-                pair = counts.rates("clean", scoring), counts.rates("filtered", scoring)
-                gathered.setdefault(key, []).append(pair)
+                part = each.scorings[scoring]
+                place = {**each.place, "part": scoring, "logits": None if part is None else len(part)}
+                key = (name, condition if alone else "mean", scoring, place["domain"])
+                pair = counts.of("clean", scoring).tpr, counts.of("filtered", scoring).tpr
+                gathered.setdefault(key, (place, []))[1].append(pair)
         rows = []
-        for (name, condition, scoring), pairs in gathered.items():
+        for (name, condition, _, domain), (place, pairs) in gathered.items():
             tpr, filtered = (torch.stack(column).nanmean(0) for column in zip(*pairs, strict=True))
-            where = condition if condition != "mean" else f"mean of {len(pairs)} conditions"
-            where += "" if scoring == "all" else f", {scoring}"
-            pixels = as_pixels[1].any() and (PIXELS in condition or self.pixels_first(name))
+            if condition == "mean":
+                place = {**place, "condition": f"mean of {len(pairs)} conditions", "severity": None}
+            pixels = as_pixels[1].any() and (domain == "pixels" or self.pixels_first(name))
             empty = 0.0 if settings.published else math.nan
             by = as_pixels if pixels else reference
             found = curves(by, tpr, filtered, thresholds=settings.thresholds, empty=empty)
@@ -170,10 +161,10 @@ class Rows:
             for k, t in enumerate(settings.thresholds):
                 for group in ("shortcut", "other"):
                     size = int(getattr(found, f"{group}_size")[k])
-                    for prefix, suffix in (("", ""), ("filtered ", "_filtered")):
+                    more = {**place, "group": group, "threshold": t, "definition": about}
+                    for through, suffix in ((None, ""), ("map", "_filtered")):
                         value = float(getattr(found, group + suffix)[k])
-                        metric = f"{prefix}AvgTPR {group}@{t:g}"
-                        rows.append(self.row(name, where, "", metric, value, None, size, about))
+                        rows.append(self.row("AvgTPR", value, size, **more, filter=through))
         return rows
 
     def pixels_first(self, name):
@@ -183,53 +174,49 @@ class Rows:
     def of_corruptions(self):
         """Mean error, CE and mCE of sets of corruptions."""
         errors = {}
-        for (name, condition), (_, counts) in self.answers.items():
-            match = re.fullmatch(r"(\w+)/([1-5])", condition)
-            hits, trials, _ = counts.of("clean", "all")
-            if match and trials.sum():
-                errors.setdefault(name, {})[match[1], int(match[2])] = 1 - int(hits.sum()) / int(trials.sum())
+        for (name, _), (work, counts) in self.answers.items():
+            tally, place = counts.of("clean", None), work.place
+            if place["severity"] and place["part"] is None and tally.counts.sum():
+                error = 1 - int(tally.correct.sum()) / int(tally.counts.sum())
+                errors.setdefault(name, {})[place["condition"], place["severity"]] = error
         rows = []
         for name, found in errors.items():
             whole, each, _ = mean_corruption_error(found, alexnet_errors())
             taken = {key: error for key, error in found.items() if averaged(key[0], self.settings.published)}
-            where = f"mean of {len(taken)} conditions"
+            where = {"set": name, "condition": f"mean of {len(taken)} conditions"}
             if taken:
                 mean = math.fsum(taken.values()) / len(taken)
                 about = "mean top-1 error, unweighted"
-                rows.append(self.row(name, where, "", "mean error", mean, None, len(taken), about))
+                rows.append(self.row("mean error", mean, len(taken), **where, definition=about))
             if not name.startswith("imagenet") or name.endswith("bar"):
                 continue  # AlexNet's errors are those on ImageNet-C
             note = " of generated images: not comparable with published values" if "generated" in name else ""
             about = f"percent of AlexNet's error on ImageNet-C, 5 severities{note}"
-            rows += [self.row(name, corruption, "", "CE", value, None, 5, about) for corruption, value in each.items()]
+            rows += [
+                self.row("CE", value, 5, set=name, condition=corruption, definition=about)
+                for corruption, value in each.items()
+            ]
             if whole is not None:
-                rows.append(self.row(name, where, "", "mCE", whole, None, len(BENCHMARK), f"mean CE: {about}"))
+                rows.append(self.row("mCE", whole, len(BENCHMARK), **where, definition=f"mean CE: {about}"))
         return rows
 
-    def row(self, set_name, condition, label, metric, value, interval, n, definition):
-        low, high = interval if interval is not None else (None, None)
-        value = None if value is None or math.isnan(value) else value
-        numbers = (value, None if value is None else low, None if value is None else high)
-        return dict(
-            zip(COLUMNS, (self.model.name, set_name, condition, label, metric, *numbers, n, definition), strict=True)
-        )
+    def row(self, metric, value, n, **fields):
+        return tidy(model=self.model.name, metric=metric, value=value, n=n, **fields)
 
-    def share(self, set_name, condition, label, metric, hits, trials, definition):
-        [row] = self.shares(set_name, condition, [label], metric, [int(hits)], [int(trials)], definition)
-        return row
+    def shares(self, labels, metric, hits, trials, **fields):
+        """A row for each label: hits of trials with its interval."""
+        return shares(labels, metric, hits, trials, self.settings.confidence, model=self.model.name, **fields)
 
-    def shares(self, set_name, condition, labels, metric, hits, trials, definition):
-        """A row for each label: hits of trials with its interval; undefined without trials."""
-        hits, trials = (np.asarray(v, np.int64) for v in (hits, trials))
-        limits = wilson(torch.from_numpy(hits), torch.from_numpy(trials), self.settings.confidence).tolist()
-        return [
-            self.row(set_name, condition, label, metric, h / n if n else None, limit, n, definition)
-            for label, h, n, limit in zip(labels, hits.tolist(), trials.tolist(), limits, strict=True)
-        ]
+    def by_class(self, metric, hits, trials, *, whole=None, **fields):
+        """Rows of the classes that have trials, and of all together, whose metric may be called otherwise."""
+        there = trials.nonzero().flatten()
+        labelled = [self.model.names[c] for c in there]
+        rows = self.shares(labelled, metric, hits[there], trials[there], **fields)
+        return rows + self.shares([""], whole or metric, [hits.sum()], [trials.sum()], **fields)
 
 
 class Counts:
-    """Answers of one `Work`, counted by class. All arrays are int64 [L], one number for each logit's class."""
+    """Answers of one `Work`, counted by class: int64 [L], one number for each logit's class."""
 
     def __init__(self, work, size):
         data = work.collect()
@@ -252,13 +239,17 @@ class Counts:
             keep &= np.isin(labels, self.scorings[scoring])
         return answers, keep
 
+    def tally(self, *images):
+        """int64 [L]: how many of some images, given by the logits of their classes, each logit's class has."""
+        return [torch.from_numpy(np.bincount(each, minlength=self.size)) for each in images]
+
     def of(self, which, scoring):
-        """(images recognised, images, images taken for the class) of each class."""
+        """`Tally` of the images that were asked, by class."""
         if which not in self.answers:
-            return (np.zeros(self.size, np.int64),) * 3
+            return Tally(*(torch.zeros(self.size, dtype=torch.int64) for _ in range(3)))
         answers, keep = self._kept(which, scoring, self.labels)
         answers, labels = answers[keep], self.labels[keep]
-        return tuple(np.bincount(v, minlength=self.size) for v in (labels[answers == labels], labels, answers))
+        return Tally(*self.tally(labels, labels[answers == labels], answers))
 
     def still(self, scoring):
         """(images recognised whole and through their class's map, images recognised whole) of each class, of those
@@ -266,26 +257,19 @@ class Counts:
         through, there = self._kept("filtered", scoring, self.labels)
         whole, known = self._kept("clean", scoring, self.labels)
         first = there & known & (whole == self.labels)
-        return tuple(
-            np.bincount(self.labels[v], minlength=self.size) for v in (first & (through == self.labels), first)
-        )
-
-    def rates(self, which, scoring):
-        """float64 [L]: TPR of each logit's class; NaN without images (or map)."""
-        hits, trials, _ = self.of(which, scoring)
-        return torch.from_numpy(np.divide(hits, trials, out=np.full(self.size, np.nan), where=trials > 0))
+        return self.tally(self.labels[first & (through == self.labels)], self.labels[first])
 
     def crossed(self, scoring):
         """(images of other classes taken for the class through its map, images asked through it) of each class."""
-        found = [np.zeros(self.size, np.int64), np.zeros(self.size, np.int64)]
+        found = self.tally(*[np.zeros(0, np.int64)] * 2)
         for k, of_round in enumerate(self.through):
             if cross_name(k) not in self.answers:
                 continue
             answers, keep = self._kept(cross_name(k), scoring, of_round)
+            keep &= self._kept("clean", scoring, self.labels)[1]  # an image of no scored class has no right answer
             answers, through = answers[keep], of_round[keep]
-            found[0] += np.bincount(through[answers == through], minlength=self.size)
-            found[1] += np.bincount(through, minlength=self.size)
-        return tuple(found)
+            found = [sum(both) for both in zip(found, self.tally(through[answers == through], through), strict=True)]
+        return found
 
     def in_top(self, scoring):
         """(images whose class is among the five largest logits, images)."""

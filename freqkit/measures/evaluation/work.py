@@ -7,6 +7,7 @@ import torch
 
 from freqkit.data.image_set import pixel_digest
 from freqkit.errors import UsageError
+from freqkit.results.rows import place_of
 
 UNREADABLE, NO_MASK = -2, -1  # in place of an answer
 
@@ -30,6 +31,7 @@ class Work:
         self.settings, self.error, self.held = model.settings, None, {}
         self.set_name = f"{test_set.name} generated" if condition.corruption else test_set.name
         self.row_condition = condition.title or test_set.condition or "all"
+        self.place = {"set": self.set_name, **place_of(self.row_condition)}  # fields of its rows
         self.key = f"{model.slug}/{self.set_name}/{self.row_condition}".replace(" ", "_")
         self.scorings = self._scorings(base)
         self.plain_base = base and condition.title == ""
@@ -44,8 +46,9 @@ class Work:
         self.selected = None  # how many of the images the maps were selected on; None: not known
 
     def _scorings(self, base):
-        """Ways of scoring: all logits, and those of a known part of the classes."""
-        found = {"all": None}
+        """Ways of scoring: all logits (None), and those of a known part of the classes, by whose they are ("": the
+        set's own)."""
+        found = {None: None}
         if self.condition.attack:
             return found
         own = self.test_set.subset
@@ -56,7 +59,7 @@ class Work:
             places = sorted(self.model.logit[name] for name in part if name in self.model.logit)
             if 1 < len(places) < len(self.model.names):
                 name = next(each.name for each in self.settings.sets if each.subset is part)
-                found[f"{len(places)} logits{'' if part is own else f' of {name}'}"] = torch.tensor(places)
+                found["" if part is own else name] = torch.tensor(places)
         return found
 
     def _cross(self):

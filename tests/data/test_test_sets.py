@@ -10,7 +10,9 @@ import torch
 from PIL import Image
 
 from freqkit.data import Preprocessing, class_list, load_images, open_sets
-from freqkit.data.published_sets import BENCHMARK, CIFAR10, Reader, alexnet_errors, place_of
+from freqkit.data.test_set import Reader
+from freqkit.data.test_sets.corrupted import BENCHMARK, alexnet_errors
+from freqkit.data.test_sets.known import place_of
 from freqkit.errors import BadImageError, UsageError
 
 WNIDS = class_list("imagenet")
@@ -166,7 +168,7 @@ def test_cifar_arrays(tmp_path):
     np.save(folder / "labels.npy", np.array([3, 9] * 5))
     found = open_sets(["cifar10-c"], tmp_path, relaxed=True)
     assert [each.condition for each in found] == [f"fog/{s}" for s in range(1, 6)]
-    assert [CIFAR10[label] for label in found[2].labels] == ["cat", "truck"]
+    assert [class_list("cifar10")[label] for label in found[2].labels] == ["cat", "truck"]
     with Reader(Preprocessing(4)) as reader:
         read, bad = reader.finish(reader.start(found[2], 0, 2))
     assert bad == []
@@ -293,7 +295,7 @@ def test_unreadable_images(tmp_path):
     with Reader(Preprocessing(4)) as reader:
         read, bad = reader.finish(reader.start(found, 0, 2))
     assert (read[:, 0, 0, 0].tolist(), bad) == ([5, 0], [(1, "not an image")])
-    from freqkit.data.published_sets import refuse_bad
+    from freqkit.data.test_set import refuse_bad
 
     with pytest.raises(BadImageError, match=r"mine: a/2.png cannot be decoded"):
         refuse_bad(found, bad, 0)

@@ -1,5 +1,6 @@
 """Where the pixels of a test set come from: files, arrays, tar shards, a Hugging Face dataset."""
 
+import copy
 import os
 from pathlib import Path
 
@@ -16,7 +17,25 @@ from freqkit.text import plain_line
 _LABEL = 4096  # bytes of a .cls
 
 
-class Files:
+class Source:
+    """Images that lie somewhere; each of `rows` says where one does."""
+
+    def __init__(self, rows):
+        self.rows = list(rows)
+
+    def __len__(self):
+        return len(self.rows)
+
+    def name(self, i):
+        return self.rows[i]
+
+    def take(self, places):
+        taken = copy.copy(self)
+        taken.rows = [self.rows[i] for i in places]
+        return taken
+
+
+class Files(Source):
     """Image files below a folder.
 
     Args:
@@ -24,36 +43,24 @@ class Files:
     """
 
     def __init__(self, root, names):
-        self.root, self.names = Path(root), list(names)
-
-    def __len__(self):
-        return len(self.names)
-
-    def name(self, i):
-        return self.names[i]
+        super().__init__(names)
+        self.root = Path(root)
 
     def read(self, i, preprocessing):
         """uint8 [3, N, N]."""
-        return preprocessing.decode(os.path.join(self.root, self.names[i]))
-
-    def take(self, places):
-        return Files(self.root, [self.names[i] for i in places])
+        return preprocessing.decode(os.path.join(self.root, self.rows[i]))
 
 
-class Arrays:
+class Arrays(Source):
     """Images in a uint8 array [n, H, W, 3] on disk, as CIFAR-10-C holds them; never read as a whole.
 
     Args:
-        path: the .npy file. first, last: the range of rows. rows: or which of them.
+        path: the .npy file. first, last: the range of rows.
     """
 
-    def __init__(self, path, first, last, rows=None):
-        self.path = Path(path)
-        self.rows = list(range(first, last)) if rows is None else list(rows)
-        self.array = read_array(self.path)
-
-    def __len__(self):
-        return len(self.rows)
+    def __init__(self, path, first, last):
+        super().__init__(range(first, last))
+        self.path, self.array = Path(path), read_array(path)
 
     def name(self, i):
         return f"{self.path.name}[{self.rows[i]}]"
@@ -63,11 +70,8 @@ class Arrays:
 
         return preprocessing.fit(Image.fromarray(np.ascontiguousarray(self.array[self.rows[i]])))
 
-    def take(self, places):
-        return Arrays(self.path, 0, 0, [self.rows[i] for i in places])
 
-
-class Shards:
+class Shards(Source):
     """Members of tar files, as webdataset writes them; each is read by its offset, nothing is unpacked.
 
     Args:
@@ -75,17 +79,14 @@ class Shards:
     """
 
     def __init__(self, members):
-        self.members = list(members)
+        super().__init__(members)
         self._open = {}
 
-    def __len__(self):
-        return len(self.members)
-
     def name(self, i):
-        return f"{Path(self.members[i][0]).name}/{self.members[i][1]}"
+        return f"{Path(self.rows[i][0]).name}/{self.rows[i][1]}"
 
     def read(self, i, preprocessing):
-        path, _, offset, length = self.members[i]
+        path, _, offset, length = self.rows[i]
         if length > MOST_BYTES:
             raise ValueError(f"its {length} bytes are more than the {MOST_BYTES >> 20} MiB that are read")
         handle = self._open.get(path)
@@ -93,19 +94,13 @@ class Shards:
             handle = self._open.setdefault(path, open(path, "rb", buffering=0))
         return preprocessing.decode(os.pread(handle.fileno(), length, offset))
 
-    def take(self, places):
-        return Shards([self.members[i] for i in places])
 
-
-class HubRows:
+class HubRows(Source):
     """Rows of a Hugging Face `datasets.Dataset` with an image column."""
 
-    def __init__(self, dataset, column, rows=None):
+    def __init__(self, dataset, column):
+        super().__init__(range(len(dataset)))
         self.dataset, self.column = dataset, column
-        self.rows = list(range(len(dataset))) if rows is None else list(rows)
-
-    def __len__(self):
-        return len(self.rows)
 
     def name(self, i):
         return f"row {self.rows[i]}"
@@ -115,9 +110,6 @@ class HubRows:
         if isinstance(stored, dict):  # the file, as `hub_dataset` asks for it: opened like any other
             return preprocessing.decode(stored["bytes"] if stored.get("bytes") is not None else stored["path"])
         return preprocessing.fit(stored)
-
-    def take(self, places):
-        return HubRows(self.dataset, self.column, [self.rows[i] for i in places])
 
 
 def read_shards(paths, fault=None):
