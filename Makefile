@@ -78,9 +78,10 @@ fuzz-asan: $(STAMPS)/install ## the operator's calls with the CPU part under Add
 	LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so) $$($${CXX:-c++} -print-file-name=libstdc++.so)" \
 	$(RUN) tests/fuzz/operator_calls.py --calls $(FUZZ_CALLS) --seed $(FUZZ_SEED)
 
-lint: $(STAMPS)/install ## ruff and clang-format, checking only
+lint: $(STAMPS)/install ## ruff, pyright (the public API) and clang-format, checking only
 	$(RUN) -m ruff check --quiet .
 	$(RUN) -m ruff format --quiet --check .
+	$(RUN) -m pyright --warnings
 	@if [ -n "$(CXX_FILES)" ]; then echo "clang-format --dry-run --Werror (csrc, tests/emulator)"; \
 	$(VENV)/bin/clang-format --dry-run --Werror $(CXX_FILES); fi
 

@@ -12,6 +12,7 @@ _PUBLIC = {
     "Spectrum": "freqkit.ops",
     "BitMasks": "freqkit.ops",
     "load_model": "freqkit.models",
+    "wrap": "freqkit.models",
     "load_images": "freqkit.data",
     "score": "freqkit.engine",
     "learned": "freqkit.search",

@@ -8,12 +8,19 @@ the flags of a command (`freqkit.cli.options`).
 import dataclasses
 import functools
 import inspect
+import os
+import textwrap
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
+
 from freqkit.errors import UsageError
+
+if typing.TYPE_CHECKING:
+    from typing_extensions import Self
 
 RULE = "rule"  # key of a field's metadata
 
@@ -23,11 +30,17 @@ class Rule:
     """What may stand in a field.
 
     Attributes:
-        says: the sentence for documentation and --help.
+        says: for documentation and --help, what the field is: a clause without a full stop.
         least, most: inclusive bounds; above, below: exclusive ones.
         choices: the values there are.
+        must: what it must be, in words, where those made of the bounds would not do.
         identity: whether a result depends on it; False for what only says where and how to work.
-        flag: how a command spells it; None: as the field; "": it has no flag.
+        flag: whether commands have a flag for it.
+        help: what --help says in place of `says`.
+        metavar: how --help shows the value.
+        kind: how the flag is written, a name in `freqkit.cli.values.KINDS`, where type and bounds do not say it.
+        usual: the flag's default, where that of the field is None.
+        switch: (name, value) of a flag without a value that sets the field to `value`.
     """
 
     says: str = ""
@@ -36,13 +49,24 @@ class Rule:
     above: float | None = None
     below: float | None = None
     choices: tuple | None = None
+    must: str | None = None
     identity: bool = True
-    flag: str | None = None
+    flag: bool = True
+    help: str | None = None
+    metavar: str | None = None
+    kind: str | None = None
+    usual: Any = None
+    switch: tuple[str, Any] | None = None
 
 
 def option(default: Any, says: str = "", **rule: Any) -> Any:
     """A field of `Options`; `rule`: see `Rule`."""
     return dataclasses.field(default=default, metadata={RULE: Rule(says, **rule)})
+
+
+def rule_of(field: dataclasses.Field) -> Rule:
+    """The rule of a field of `Options`."""
+    return field.metadata[RULE]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,45 +84,65 @@ class Options:
     """
 
     @classmethod
-    def of(cls, owner: str, **values: Any) -> "Options":
-        """The checked options of a function named `owner`.
+    def of(cls, owner: str, **values: Any) -> "Self":
+        """The checked options of a function named `owner`, as it uses them.
 
         Raises:
-            UsageError: a value breaks its field's rule.
+            UsageError: a value breaks its field's rule, or together they break another.
         """
-        hints = _hints(cls)
+        hints = hints_of(cls)
         for field in dataclasses.fields(cls):
             if field.name in values:
-                _check(owner, field.name, values[field.name], hints[field.name], field.metadata[RULE])
-        return cls(**values)
+                _check(owner, field.name, values[field.name], hints[field.name], rule_of(field))
+        return cls(**values).check(owner)
+
+    @classmethod
+    def fields(cls) -> "dict[str, dataclasses.Field]":
+        """Name -> field."""
+        return {field.name: field for field in dataclasses.fields(cls)}
+
+    def check(self, owner: str) -> "Self":
+        """The options as they are used, after rules that concern several of them, or more than a bound; see `of`."""
+        return self
 
     def identity(self) -> dict:
         """What a result depends on: name -> value, in the order of the fields."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata[RULE].identity}
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if rule_of(f).identity}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 @functools.cache
-def _hints(cls):
+def hints_of(cls: type[Options]) -> dict:
+    """The annotations of a group's fields, by name."""
     return typing.get_type_hints(cls)
 
 
-def _check(owner, name, value, kind, rule):
-    kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+def kinds_of(hint: Any) -> tuple:
+    """What an annotation allows: `int | str | None` -> (int, str, NoneType)."""
+    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+
+
+def _check(owner, name, value, hint, rule):
+    kinds = kinds_of(hint)
     if value is None and type(None) in kinds:
         return
     if rule.choices is not None:
-        if not any(value is one or (type(value) is type(one) and value == one) for one in rule.choices):
-            raise UsageError(f"{owner}: {name} must be one of {', '.join(map(str, rule.choices))}; got {value!r}.")
-    elif bool in kinds:
-        if not isinstance(value, bool):
-            raise UsageError(f"{owner}: {name} must be True or False; got {value!r}.")
+        fits = any(value is one or (type(value) is type(one) and value == one) for one in rule.choices)
+        must = f"one of {', '.join(map(str, rule.choices))}"
+    elif isinstance(value, bool) and bool in kinds:
+        return
     elif float in kinds or int in kinds:
-        if isinstance(value, str) and str in kinds:
-            return
+        if not isinstance(value, (int, float)) and set(kinds) - {int, float, type(None)}:
+            return  # a list, or a word, of which the field's owner knows more
         number = (int, float) if float in kinds else int
         fits = isinstance(value, number) and not isinstance(value, bool) and _within(value, rule)
-        if not fits:
-            raise UsageError(f"{owner}: {name} must be {_in_words(name, rule, float in kinds)}; got {value!r}.")
+        must = _in_words(name, rule, float in kinds)
+    elif bool in kinds:
+        fits, must = False, "True or False"
+    else:
+        return
+    if not fits:
+        raise UsageError(f"{owner}: {name} must be {rule.must or must}; got {value!r}.")
 
 
 def _within(value, rule):
@@ -126,81 +170,119 @@ class Scoring(Options):
     """How a model is asked; what `freqkit.engine.score` says of each holds everywhere."""
 
     domain: str = option("normalised", "where filters act: the normalised tensor, or pixels in [0, 1]")
-    class_index: Any = option(None, "the logit of each class of the images; None: in their order")
-    batch_size: int | str = option("auto", "images per forward; auto measures what is fastest", least=1)
-    device: Any = option(None, "where the model is asked; None: where it is", identity=False)
-    dtype: Any = option(None, "what the network computes in; None: its own")
-    memory: int = option(1 << 30, "bytes that kept spectra may take; beyond, they are computed anew for every use")
+    class_index: Sequence[int] | torch.Tensor | None = option(
+        None, "the logit of each class of the images; None: in their order"
+    )
+    batch_size: int | str = option(
+        "auto", "pairs of image and mask per forward; auto measures what is fastest", least=1,
+        must='"auto" or a positive integer',
+    )  # fmt: skip
+    device: str | torch.device | None = option(None, "where the model is asked; None: where it is", identity=False)
+    dtype: str | torch.dtype | None = option(None, "what the network computes in; None: its own")
+    memory: int = option(
+        1 << 30, "bytes that kept spectra may take; beyond, they are computed anew for every use, and one block of "
+        "images is held alone, which changes how images are cut into tiles, and so last bits", least=1,
+        must="a positive number of bytes",
+    )  # fmt: skip
     form: str = option(
-        "auto", "the network as it is, with batch norms folded, or compiled; auto compiles for long runs"
+        "auto", "the network as it is (eager), with batch norms folded, or compiled; auto compiles for long runs"
     )
     spectra: str = option("float32", "how spectra are kept; float16 takes half the memory")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Running(Options):
+class Directory(Options):
     """Where a run stands, and how it goes on."""
 
-    out: Any = option(None, "directory of the run: run.json, journal.bin and the results", identity=False)
-    resume: bool = option(False, "continue the run in `out`, to the bits of an uninterrupted one", identity=False)
+    out: str | os.PathLike | None = option(
+        None, "directory of the run: run.json, journal.bin and the results", identity=False
+    )
+    resume: bool = option(
+        False, "continue the run in `out`, to the bits of an uninterrupted one; refused when anything differs on which "
+        "the result depends", identity=False,
+    )  # fmt: skip
     overwrite: bool = option(False, "replace the run in `out`; only files written by freqkit go", identity=False)
     progress: Any = option(None, "a `freqkit.engine.Progress`", identity=False)
-    dry_run: bool = option(False, "return a plan and do nothing else", identity=False)
 
 
-def flat(*groups: type[Options]) -> Callable:
-    """A decorator that gives `function(model, ..., *, own, scoring, ...)` the fields of `groups` as flat keywords.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Running(Directory):
+    """The same of a run that can be planned."""
 
-    The function is written with one positional parameter for each group behind its own; keywords that only it has, and
-    `**more`, stay as they are. It is called with the fields as keywords, which its signature, `help` and editors show.
-    What the fields say is added to the docstring under Args.
+    dry_run: bool = option(False, "return a `Plan` and do nothing else", identity=False)
+
+
+def flat(function: Callable | None = None, *, owner: str | None = None) -> Callable:
+    """A decorator that gives the fields of a function's groups of options as flat keywords.
+
+    Parameters that are annotated as `Options` are filled with checked ones, made of the keywords that the function is
+    called with, which its signature, `help` and editors show. What the fields say is added to the docstring under Args.
+
+    Args:
+        owner: the name in its errors; None: the function's.
+
+    Example:
+        >>> @flat
+        ... def search(images, scoring: Scoring):
+        ...     return scoring.form
+        >>> search(None, form="eager")
+        'eager'
     """
+    if function is None:
+        return functools.partial(flat, owner=owner)
+    written = inspect.signature(function)
+    groups = {
+        name: one.annotation for name, one in written.parameters.items()
+        if isinstance(one.annotation, type) and issubclass(one.annotation, Options)
+    }  # fmt: skip
+    others = [one for name, one in written.parameters.items() if name not in groups]
+    keywords = [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints_of(group)[field.name]
+        )
+        for group in groups.values()
+        for field in dataclasses.fields(group)
+    ]
+    more = [one.name for one in others if one.kind is inspect.Parameter.VAR_KEYWORD]
+    # Sorting keeps the order within a kind.
+    first = [one for one in others if one.kind is not inspect.Parameter.KEYWORD_ONLY]
+    own = [one for one in others if one.kind is inspect.Parameter.KEYWORD_ONLY]
+    signature = written.replace(parameters=sorted([*first, *keywords, *own], key=lambda one: one.kind))
 
-    def wrap(function):
-        own, name = list(inspect.signature(function).parameters.values()), function.__name__
-        plain = [one for one in own if one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
-        heads, behind = plain[: len(plain) - len(groups)], own[len(plain) :]
-        keywords = [
-            inspect.Parameter(
-                field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=_hints(group)[field.name]
-            )
-            for group in groups
-            for field in dataclasses.fields(group)
-        ]
-        signature = inspect.Signature(sorted([*heads, *behind, *keywords], key=lambda one: one.kind))
-        named = [one.name for one in behind if one.kind is inspect.Parameter.KEYWORD_ONLY]
-        more = [one.name for one in behind if one.kind is inspect.Parameter.VAR_KEYWORD]
+    @functools.wraps(function)
+    def call(*args, **values):
+        try:
+            given = signature.bind(*args, **values)
+        except TypeError as error:
+            raise TypeError(f"{function.__name__}() {error}") from None
+        given.apply_defaults()
+        given = given.arguments
+        options = {
+            name: group.of(owner or function.__name__, **{f.name: given[f.name] for f in dataclasses.fields(group)})
+            for name, group in groups.items()
+        }
+        plain = {one.name: given[one.name] for one in others if one.name not in more}
+        rest = {key: value for name in more for key, value in given[name].items()}
+        return function(**plain, **options, **rest)
 
-        @functools.wraps(function)
-        def call(*args, **values):
-            try:
-                given = signature.bind(*args, **values)
-            except TypeError as error:
-                raise TypeError(f"{name}() {error}") from None
-            given.apply_defaults()
-            chosen = [
-                group.of(name, **{field.name: given.arguments[field.name] for field in dataclasses.fields(group)})
-                for group in groups
-            ]
-            rest = {name: given.arguments[name] for name in named}
-            for name_of_rest in more:
-                rest.update(given.arguments[name_of_rest])
-            return function(*(given.arguments[head.name] for head in heads), *chosen, **rest)
-
-        call.__signature__ = signature
-        call.groups = groups
-        call.__doc__ = documented(function.__doc__, groups)
-        return call
-
-    return wrap
+    made: Any = call
+    made.__signature__ = signature
+    made.groups = tuple(groups.values())
+    made.__doc__ = documented(function.__doc__, made.groups)
+    return made
 
 
-def documented(text: str | None, groups: tuple[type[Options], ...]) -> str | None:
+def documented(text: str | None, groups: Sequence[type[Options]]) -> str | None:
     """A docstring with the fields of `groups` under its Args."""
-    if not text or "    Args:\n" not in text:
+    head, args, tail = inspect.cleandoc(text or "").partition("\nArgs:\n")
+    if not args:
         return text
-    head, tail = text.split("    Args:\n", 1)
     own, gap, rest = tail.partition("\n\n")
-    fields = (field for group in groups for field in dataclasses.fields(group))
-    lines = [f"        {field.name}: {field.metadata[RULE].says} (default {field.default!r})." for field in fields]
-    return f"{head}    Args:\n" + "\n".join([own.rstrip("\n"), *lines]) + gap + rest
+    fields = [
+        textwrap.fill(
+            f"{field.name}: {rule_of(field).says} (default {field.default!r}).", 116,
+            initial_indent="    ", subsequent_indent="        ", break_long_words=False,
+        )
+        for group in groups for field in dataclasses.fields(group)
+    ]  # fmt: skip
+    return head + args + "\n".join([own.rstrip("\n"), *fields]) + gap + rest

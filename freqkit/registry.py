@@ -5,13 +5,27 @@ A table maps a name to a module, so that a room may offer what stands above it w
 
 import importlib
 
+# Searcher -> the module that holds the function of its name, and its method in words.
+SEARCHERS = {
+    "hfss": ("freqkit.search.hfss", "hierarchical frequency shortcut search"),
+    "removal": ("freqkit.search.removal", "removal of one frequency after the other, ranked"),
+    "gradient": ("freqkit.search.gradient", "ranking by gradients, the most promising measured"),
+    "greedy": ("freqkit.search.greedy", "greedy removal of frequencies"),
+    "evolve": ("freqkit.search.evolve", "evolution of masks, by answers alone"),
+    "learned": ("freqkit.search.learned", "masks learned by gradients"),
+}
+# Measure, as its command is called -> the module that holds it under its own name, and what it is. The module has
+# `__all__` (its result first), `HELP`, `printed`, `plot_NAME`, a page, and maybe `TERMS` and `SHARED`.
+MEASURES = {
+    "rates": ("freqkit.measures.rates", "How well each class is told apart through its frequency map."),
+    "band-stop": ("freqkit.measures.band_stop", "What classes are taken for when bands are removed."),
+    "adcs": ("freqkit.measures.adcs", "Where each class has more energy than the others (ADCS)."),
+}
 # Modules whose functions, decorated by `freqkit.report.pages.part`, put their kind of result on a page.
 PAGES = (
     "freqkit.search.pages",
     "freqkit.search.comparison_page",
-    "freqkit.measures.rates",
-    "freqkit.measures.adcs",
-    "freqkit.measures.band_stop",
+    *(module for module, _ in MEASURES.values()),
     "freqkit.training.page",
     "freqkit.measures.evaluation.page",
 )
@@ -22,11 +36,9 @@ FIGURES = {
     "learning_curves": "freqkit.results.figures",
     "plot_history": "freqkit.training.figures",
     "plot_comparison": "freqkit.search.figures",
-    "plot_adcs": "freqkit.measures.adcs",
-    "plot_band_stop": "freqkit.measures.band_stop",
     "plot_dfm": "freqkit.results.dfm_files",
     "plot_estimate": "freqkit.search.figures",
-    "plot_rates": "freqkit.measures.rates",
+    **{f"plot_{module.rpartition('.')[2]}": module for module, _ in MEASURES.values()},
     "plot_removal": "freqkit.results.figures",
     "plot_scores": "freqkit.results.figures",
     "plot_search": "freqkit.results.figures",
@@ -59,14 +71,11 @@ TEST_SETS = {
     "cifar10-c": "freqkit.data.test_sets.corrupted",
     "cifar100-c": "freqkit.data.test_sets.corrupted",
 }
-# Results, by the format that their file names, or the file of a folder that tells of them.
+# Results, by the format that their file names, or the file of a folder that tells of them; see `result_class`.
 RESULTS = {
-    "freqkit-adcs-1": "freqkit.measures.adcs:AdcsResult",
-    "freqkit-band-stop-1": "freqkit.measures.band_stop:BandStopResult",
     "freqkit-dfm-1": "freqkit.results.dfm_files:DfmFile",
     "freqkit-estimate-1": "freqkit.search.gradient:GradientEstimate",
     "freqkit-learning-1": "freqkit.results.learning_curves:LearningCurves",
-    "freqkit-rates-1": "freqkit.measures.rates:RatesResult",
     "freqkit-stage-1": "freqkit.results.search_result:StageResult",
     "results.csv": "freqkit.measures.evaluation.result:EvaluationResult",
     "comparison.json": "freqkit.search.compare:Comparison",
@@ -74,11 +83,29 @@ RESULTS = {
 
 
 def result_class(kind):
-    """The class of a kind in `RESULTS`; None when there is none."""
+    """The class of a kind in `RESULTS`, or of a measure's; None when there is none."""
     module, _, name = RESULTS.get(kind, "").partition(":")
-    return getattr(importlib.import_module(module), name) if name else None
+    if name:
+        return getattr(importlib.import_module(module), name)
+    return next((found for found in measured() if found.FILE.format == kind), None)
+
+
+def measured():
+    """The result classes of all measures: the first name that each file offers."""
+    modules = (module_of(MEASURES, name) for name in MEASURES)
+    return [getattr(module, module.__all__[0]) for module in modules]
 
 
 def find(table, name):
     """What `table` says stands under `name`; None when it has no such name."""
     return getattr(importlib.import_module(table[name]), name) if name in table else None
+
+
+def stem_of(table, name):
+    """The name of the function that `table` has under `name`: that of its file."""
+    return table[name][0].rpartition(".")[2]
+
+
+def module_of(table, name):
+    """The module that `table` (`SEARCHERS`, `MEASURES`) has under `name`, imported."""
+    return importlib.import_module(table[name][0])

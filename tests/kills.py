@@ -42,6 +42,8 @@ os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS
 import torch
 
 from freqkit.cli.app import app
+from freqkit.registry import MEASURES
+from tests.measures_at_hand import line_of
 
 MEASURED = {
     "seconds", "seconds_in_model", "session_began", "sessions", "forwards_resumed", "forwards_before", "economies",
@@ -114,9 +116,7 @@ CASES = {
         " --effort learned=2 --effort evolve=1 --effort hfss=6 --per-class 3 --seeds 2 --coverage 0.2 --out {out}",
         again=AGAIN,
     ),
-    "rates": Case(f"rates {MODEL} {BATCH} --data {{images}} --dfm {{dfm}} --out {{file}}", again=OVERWRITE),
-    "band-stop": Case(f"band-stop {MODEL} {BATCH} --data {{images}} --out {{file}}", again=OVERWRITE),
-    "adcs": Case("adcs --data {images} --image-size 32 --out {file}", again=OVERWRITE),
+    **{name: Case(f"{name} {line_of(name, f'{MODEL} {BATCH}')} --out {{file}}", again=OVERWRITE) for name in MEASURES},
     "adcs-2-ranks": Case("adcs --data {images} --image-size 32 --out {file}", again=OVERWRITE, ranks=2),
     "demo": Case(f"demo {BATCH} --out {{out}}", again=OVERWRITE),
     "synthetic": Case("data synthetic --images-per-class 12 --test-images-per-class 6 --out {out}", again=NEW),

@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import inspect
 import pkgutil
 import re
 from pathlib import Path
@@ -18,10 +19,19 @@ MODULES = sorted(
 README = Path(__file__).resolve().parents[1] / "README.md"
 
 
+class Finder(doctest.DocTestFinder):
+    """Finds the examples of decorated functions (`freqkit.options.flat`) too: their globals are the decorator's."""
+
+    def _from_module(self, module, object):
+        return super()._from_module(module, inspect.unwrap(object) if inspect.isfunction(object) else object)
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_docstring_examples(name):
-    result = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
-    assert result.failed == 0
+    module, runner = importlib.import_module(name), doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    for test in Finder().find(module, module.__name__):
+        runner.run(test)
+    assert runner.summarize().failed == 0
 
 
 def test_there_are_examples():
@@ -29,6 +39,8 @@ def test_there_are_examples():
         doctest.testmod(importlib.import_module(name)).attempted for name in ("freqkit.ops.spectral_filter",)
     )
     assert attempted >= 6
+    module = importlib.import_module("freqkit.search.evolve")  # a decorated function
+    assert [test.name for test in Finder().find(module) if test.examples] == ["freqkit.search.evolve.evolve"]
 
 
 def test_the_operator_example_of_the_readme():

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from freqkit.cli.manual import pages
+from freqkit.cli.stubs import stubs
 
 ROOT = Path(__file__).resolve().parents[1]
 WRITTEN = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "benchmarks" / "README.md"])
@@ -19,6 +20,13 @@ def test_pages_of_commands_and_terms_are_current():
     assert old == [], "run `make docs`"
     there = {f"commands/{path.name}" for path in (ROOT / "docs" / "commands").iterdir()}
     assert there == {name for name in made if name.startswith("commands/")}
+
+
+def test_stub_files_are_current():
+    made = stubs()
+    there = {str(path.relative_to(ROOT / "freqkit")): path for path in (ROOT / "freqkit").rglob("*.pyi")}
+    assert there.keys() == made.keys()
+    assert [name for name, path in there.items() if path.read_text(encoding="utf-8") != made[name]] == [], "`make docs`"
 
 
 @pytest.mark.parametrize("path", WRITTEN, ids=lambda path: str(path.relative_to(ROOT)))

@@ -138,7 +138,7 @@ def test_wheel(distributions):
         names = set(archive.namelist())
         (entry,) = (name for name in names if name.endswith("entry_points.txt"))
         assert "freqkit = freqkit.cli:main" in archive.read(entry).decode()
-    sources = {str(path.relative_to(ROOT)) for path in (ROOT / "freqkit").rglob("*.py")}
+    sources = {str(path.relative_to(ROOT)) for path in (ROOT / "freqkit").rglob("*.py*") if path.suffix != ".pyc"}
     assert sources | {"freqkit/_C.abi3.so", "freqkit/py.typed"} <= names
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.startswith("freqkit-")} == {"freqkit"}

@@ -17,6 +17,7 @@ from freqkit import __version__
 from freqkit.cli.records import config_option, recorded
 from freqkit.cli.voice import say
 from freqkit.errors import UsageError, environment_count, stopped_by_sigterm, torchrun
+from freqkit.registry import MEASURES, module_of
 from freqkit.text import plain_line
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -24,9 +25,7 @@ COMMANDS = {
     "search": ("freqkit.cli.search", "search", "Find the frequency shortcuts of a classifier."),
     "compare-searchers": ("freqkit.cli.searchers", "compare", "Searchers on equal terms, on images none saw."),
     "dfm": ("freqkit.cli.dfm", "dfm", "Rank frequencies by what removing them costs each class (DFM)."),
-    "rates": ("freqkit.cli.rates", "rates", "How well each class is told apart through its frequency map."),
-    "band-stop": ("freqkit.cli.band_stop", "band_stop", "What classes are taken for when bands are removed."),
-    "adcs": ("freqkit.cli.adcs", "adcs", "Where each class has more energy than the others (ADCS)."),
+    **{name: ("freqkit.cli.measures", name, text) for name, (_, text) in MEASURES.items()},
     "status": ("freqkit.cli.status", "status", "How far a run is, live or dead."),
     "demo": ("freqkit.cli.demo", "demo", "Plant a frequency shortcut, train on it, find it again."),
     "evaluate": ("freqkit.cli.evaluate", "evaluate", "Classes on every test set, whole, filtered and attacked."),
@@ -43,7 +42,12 @@ COMMANDS = {
     "train": ("freqkit.cli.train", "train", "Train a classifier."),
     "completion": ("freqkit.cli.completion", "completion", "Completion of commands and flags for bash, zsh, fish."),
 }
-SHARED = ("search", "dfm", "adcs", "train")  # commands whose work several ranks share
+SHARED = ("search", "dfm", "train")  # commands whose work several ranks share, beside such measures
+
+
+def shared_commands():
+    """The commands that torchrun may start."""
+    return [*SHARED, *(name for name in MEASURES if getattr(module_of(MEASURES, name), "SHARED", False))]
 
 
 class App(click.Group):
@@ -61,9 +65,11 @@ class App(click.Group):
         return getattr(importlib.import_module(module), attribute)
 
     def resolve_command(self, context, args):
-        alone = args and args[0] in COMMANDS and args[0] not in SHARED
-        if alone and environment_count("WORLD_SIZE", 1, 1) > 1:
-            raise click.UsageError(f"torchrun can share {', '.join(SHARED)} among processes, not {args[0]}.", context)
+        if args and args[0] in COMMANDS and environment_count("WORLD_SIZE", 1, 1) > 1:
+            shared = shared_commands()
+            if args[0] not in shared:
+                words = f"torchrun can share {', '.join(shared)} among processes, not {args[0]}."
+                raise click.UsageError(words, context)
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             near = difflib.get_close_matches(args[0], COMMANDS, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(COMMANDS)}."

@@ -52,14 +52,13 @@ def run(
     *,
     seed=0,
     overwrite=False,
-    device="cpu",
-    batch_size="auto",
     progress=None,
     training=TRAINING,
     search=SEARCH,
     fresh=FRESH,
     epochs=EPOCHS,
     candidates=CANDIDATES,
+    **how,
 ):
     """Do what `freqkit demo` does; returns its table as JSON values.
 
@@ -67,6 +66,7 @@ def run(
         out: folder for the run of the search, the weights and `demo.json`.
         seed: of images, weights and masks.
         training, search, fresh: images per class to train on, to search on, and to report rates on.
+        how: device and batch size of search and rates.
     """
     import torch
 
@@ -87,12 +87,11 @@ def run(
     began = time.monotonic()
     progress = progress or Silent()
     sets = [synthetic(1, images_per_class=n, seed=3 * seed + i) for i, n in enumerate((training, search, fresh))]
-    model = load_model("small_convnet", num_classes=4, seed=seed, device=device)
+    model = load_model("small_convnet", num_classes=4, seed=seed, device=how.get("device", "cpu"))
     with steps(progress, "training") as advance:
         train(model, sets[0], epochs=epochs, batch_size=64, lr=0.05, seed=seed, progress=advance)
     result = hfss(
-        model, sets[1], candidates=list(candidates), seed=seed, batch_size=batch_size, device=device, out=out,
-        overwrite=overwrite, progress=progress,
+        model, sets[1], candidates=list(candidates), seed=seed, out=out, overwrite=overwrite, progress=progress, **how,
     )  # fmt: skip
     save_weights(model, out / "weights.safetensors")
     truth = sets[0].truth
@@ -103,7 +102,7 @@ def run(
         sets[2].classes, torch.tensor(clean["confusion"]), torch.arange(len(sets[2].classes))
     )
     dense = result.masks.roll((-(result.masks.shape[1] // 2), -(result.masks.shape[2] // 2)), (1, 2))
-    unseen = score(model, sets[2], dense, batch_size=batch_size, device=device)
+    unseen = score(model, sets[2], dense, **how)
     rows = []
     for i, (name, row) in enumerate(zip(result.classes, result.table(), strict=True)):
         best = recovery(result.masks[i], truth[name])

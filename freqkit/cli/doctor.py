@@ -23,10 +23,7 @@ from freqkit.cli.voice import say, say_json
 )
 @click.option("--device", type=Device(), default="auto", show_default=True)
 @options(JSON)
-def doctor(
-    data_dir, relaxed, class_map, limit_per_class, on, model, image_size, resize, images, published, device, as_json,
-    **flags,
-):  # fmt: skip
+def doctor(on, model, as_json, **flags):
     """Check layouts and counts below ROOT, and a model's transform, normalisation and clean accuracy.
 
     \b
@@ -35,14 +32,16 @@ def doctor(
     from freqkit.measures.evaluation.doctor import check_model, check_sets
 
     findings, sets = check_sets(
-        [name.strip() for name in on.split(",") if name.strip()], data_dir, relaxed=relaxed, class_map=class_map
+        [name.strip() for name in on.split(",") if name.strip()],
+        flags["data_dir"],
+        relaxed=flags["relaxed"],
+        class_map=flags["class_map"],
     )
     if model:
         chosen = {key: flags[key] for key in MODEL_KEYS}
-        classifier = load_quietly(model, device=resolve_device(device), **chosen)
-        findings += check_model(
-            classifier, sets, image_size=image_size, resize=resize, images=images, published=published
-        )
+        classifier = load_quietly(model, device=resolve_device(flags["device"]), **chosen)
+        asked = {name: flags[name] for name in ("image_size", "resize", "images", "published")}
+        findings += check_model(classifier, sets, **asked)
     if as_json:
         say_json([vars(each) for each in findings])
     else:

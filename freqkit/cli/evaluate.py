@@ -6,13 +6,14 @@ from pathlib import Path
 import click
 
 from freqkit.cli.app import app, command
-from freqkit.cli.options import JSON, MODEL, MODEL_KEYS, load_quietly, options, remarks
+from freqkit.cli.options import JSON, MODEL, MODEL_KEYS, load_quietly, of_fields, options, remarks
 from freqkit.cli.progress import watcher
 from freqkit.cli.searchers import clean_facts, show_clean
 from freqkit.cli.tables import percent, show_table
 from freqkit.cli.values import Device, resolve_device
 from freqkit.cli.voice import say, say_json, tell
 from freqkit.files.whole import slug
+from freqkit.measures.evaluation.protocol import Evaluating
 from freqkit.registry import TEST_SETS
 
 NOTES = 6  # how many notes of sets are said
@@ -55,27 +56,14 @@ SETS = (
     "fgsm-cvpr2025; generated, generated/fog/3.",
 )
 @options(SETS)
-@click.option("--base", metavar="NAME", help="In-distribution set.  [default: imagenet, else the first]")
-@click.option("--preset", type=click.Choice(["default", "cvpr2025"]), default="default", show_default=True)
-@click.option("--image-size", type=click.IntRange(1), metavar="N", help="Side in pixels.  [default: the maps']")
-@click.option(
-    "--resize",
-    type=click.Choice(["squash", "center-crop", "own"]),
-    help="own: as the (timm) model was published.  [default: as in the search, else squash]",
-)
+@options(of_fields(Evaluating, "base", "preset", "image_size", "resize"))
 @click.option(
     "--classes", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="Names of the logits, one a line."
 )
-@click.option(
-    "--cross",
-    type=click.FloatRange(0, 1),
-    help="Share of images asked through another class's map, for FPR.  [default: 0.2; in distribution all, to 20,000 "
-    "pairs]",
-)
-@click.option("--on-bad-image", type=click.Choice(["error", "skip"]), default="error", show_default=True)
+@options(of_fields(Evaluating, "cross", "on_bad_image"))
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of noise and draws.")
 @click.option("--device", type=Device(), default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Images per forward.")
+@options(of_fields(Evaluating, "batch_size"))
 @click.option("--out", required=True, type=click.Path(file_okay=False), metavar="DIR", help="Run directory.")
 @click.option("--resume", is_flag=True, help="Continue what is in DIR.")
 @click.option("--overwrite", is_flag=True, help="Replace what is in DIR.")
@@ -84,10 +72,7 @@ SETS = (
 )
 @click.option("--pictures/--no-pictures", default=True, show_default=True, help="Write the figures.")
 @options(JSON)
-def evaluate(
-    models, dfm, on, data_dir, relaxed, class_map, limit_per_class, base, preset, image_size, resize, classes, cross,
-    on_bad_image, seed, device, batch_size, out, resume, overwrite, store, pictures, as_json, **flags,
-):  # fmt: skip
+def evaluate(models, on, out, store, pictures, as_json, **flags):
     """TPR and FPR of classes, clean and through their maps, on every set; DIR/results.csv, run.json, figures.
 
     A class has a shortcut when TPR and FPR say so, as in `freqkit rates`; AvgTPR compares the classes of high
@@ -111,13 +96,14 @@ def evaluate(
     names = model_names(models, pretrained=flags["pretrained"])
     if flags["weights"] and (len(names) > 1 or names[0][1]):
         raise UsageError("--weights is for one model; give several as --model NAME=WEIGHTS.")
-    device = resolve_device(device)
+    device, dfm, seed = resolve_device(flags["device"]), flags["dfm"], flags["seed"]
     shared = {key: flags[key] for key in MODEL_KEYS if key != "weights"}
     told = {}
 
     def loader(name, weights):
         # A model is loaded when its turn comes: one at a time in memory, and its failure is its own.
-        known = {**shared, "pretrained": shared["pretrained"] and ":" not in name and not weights}
+        published = flags.get("download") if name.startswith("hf-hub:") else ":" not in name
+        known = {**shared, "pretrained": shared["pretrained"] and published and not weights}
 
         def load():
             model = load_quietly(name, weights=weights or flags["weights"], device=device, **known)
@@ -131,7 +117,7 @@ def evaluate(
 
     if store is not None:
         store = Store(store)
-    sets, attacks, generated = parse_on(on, preset)
+    sets, attacks, generated = parse_on(on, flags["preset"])
     failures = []
 
     def fault(name, error):
@@ -140,22 +126,25 @@ def evaluate(
         failures.append({"model": "", "set": name, "condition": "", "error": " ".join(str(error).split())})
 
     found = open_sets(
-        sets, data_dir, relaxed=relaxed, class_map=class_map, limit_per_class=limit_per_class, seed=seed, on_fault=fault
+        sets,
+        flags["data_dir"],
+        seed=seed,
+        on_fault=fault,
+        **{name: flags[name] for name in ("relaxed", "class_map", "limit_per_class")},
     )
     if not found:
         raise UsageError(f"no set could be opened: {failures[0]['error'] if failures else 'none is given'}")
     _say_notes(found)
-    classes = None if classes is None else read_names(classes)
+    classes = None if flags["classes"] is None else read_names(flags["classes"])
+    taken = ("base", "preset", "image_size", "resize", "on_bad_image", "cross", "batch_size", "resume", "overwrite")
     with watcher() as progress, warnings.catch_warnings():
         warnings.simplefilter("ignore", SelectedOnTestSet)  # said below, in the command line's words
         for each in failures:
             progress.note(f"failed: {each['set']}: {each['error']}")
         result = measure(
             [(name, loader(name, own)) for name, own in names], found, dfm, attacks=attacks, generated=generated,
-            base=base, preset=preset, image_size=image_size, resize=resize, on_bad_image=on_bad_image,
-            classes=classes, cross=cross, seed=seed,
-            batch_size=batch_size, device=device, out=out, resume=resume, overwrite=overwrite, progress=progress,
-            failures=failures,
+            classes=classes, seed=seed, device=device, out=out, progress=progress, failures=failures,
+            **{name: flags[name] for name in taken},
         )  # fmt: skip
     for title, count in result.record["selected_on"].items():
         if count:

@@ -1,4 +1,4 @@
-"""One page of Markdown per command, one of all terms and one of the known test sets, from the code: `make docs`.
+"""One page of Markdown per command, one of all terms, one of the known test sets, and the stub files: `make docs`.
 
 python -m freqkit.cli.manual docs
 """
@@ -113,12 +113,13 @@ def _terms():
 
 
 def write(folder):
-    """Write all pages below a folder; returns their paths."""
+    """Write all pages below a folder, and the stubs beside the code; returns their paths."""
+    from freqkit.cli.stubs import stubs
     from freqkit.files.whole import atomic_write
 
-    paths = []
-    for name, text in pages().items():
-        path = Path(folder) / name
+    paths, package = [], Path(__file__).parents[1]
+    written = {Path(folder) / name: text for name, text in pages().items()}
+    for path, text in {**written, **{package / name: text for name, text in stubs().items()}}.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path, "w") as file:
             file.write(text)
@@ -127,4 +128,4 @@ def write(folder):
 
 
 if __name__ == "__main__":
-    print(f"{len(write(sys.argv[1]))} pages written")
+    print(f"{len(write(sys.argv[1]))} files written")

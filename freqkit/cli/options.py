@@ -1,27 +1,42 @@
 """Flags that several commands share, and what they make."""
 
 import functools
+import re
 import warnings
+from dataclasses import replace
 
 import click
 
-from freqkit.cli.values import BatchSize, Device, Folder, Memory, Share, Triple, resolve_device
+from freqkit.cli.values import (
+    KINDS,
+    BatchSize,
+    Device,
+    Folder,
+    Memory,
+    Risk,
+    Share,
+    Triple,
+    numbers_of,
+    resolve_device,
+)
 from freqkit.cli.voice import say
 from freqkit.errors import torchrun
+from freqkit.options import hints_of, kinds_of, rule_of
 
 MODEL = (
     click.option(
         "--model",
         required=True,
         metavar="NAME",
-        help="A built-in (cifar_resnet20, ...), a timm name, module:factory or file.py:factory.",
+        help="A built-in (cifar_resnet20, ...), a timm name (also hf-hub:, local-dir:), module:factory or "
+        "file.py:factory.",
     ),
     click.option(
         "--weights",
         "--checkpoint",
-        type=click.Path(exists=True, dir_okay=False),
+        type=click.Path(exists=True),
         metavar="FILE",
-        help="safetensors, or a checkpoint that torch reads with weights_only=True.",
+        help="safetensors, a checkpoint of torch, timm or Lightning (nothing in it is run), or a Hugging Face folder.",
     ),
     click.option("--weights-entry", metavar="NAME", help="The entry of a checkpoint that holds the weights."),
     click.option("--pretrained/--no-pretrained", help="timm's published weights."),
@@ -127,6 +142,19 @@ PUBLISHED_ORDER = (
     ),
 )  # fmt: skip
 ENGINE_KEYS = ("memory", "form", "spectra")
+DTYPE = (
+    click.option(
+        "--dtype",
+        type=click.Choice(["float32", "float64", "bfloat16", "float16"]),
+        default="float32",
+        show_default=True,
+        help="What the network computes in.",
+    ),
+)
+GOING_ON = (
+    click.option("--resume", is_flag=True, help="Continue the run in DIR; its result is the uninterrupted one's."),
+    click.option("--overwrite", is_flag=True, help="Replace the run in DIR."),
+)
 LOG = (
     click.option(
         "--log-json",
@@ -147,6 +175,84 @@ def options(*groups):
     return lambda function: functools.reduce(lambda f, option: option(f), reversed(flat), function)
 
 
+def of_fields(group, *names, **said):
+    """The flags of fields of an `Options`: their spelling, type, default and help.
+
+    Args:
+        names: of the fields; none: all that have a flag.
+        said: field -> what its --help says in place of its own.
+    """
+    rules = {name: rule_of(field) for name, field in group.fields().items()}
+    return tuple(
+        of_field(group, name, replace(rules[name], help=said[name]) if name in said else rules[name])
+        for name in names or [name for name, rule in rules.items() if rule.flag]
+    )
+
+
+def of_field(group, name, rule):
+    """The flag of one field, by a rule that may be another than the field's own."""
+    field, hint = group.fields()[name], hints_of(group)[name]
+    text = sentence(rule.says if rule.help is None else rule.help)
+    if rule.switch:
+        return click.option(f"--{rule.switch[0]}", is_flag=True, help=text)
+    default = rule.usual if field.default is None else field.default
+    shown = {"default": default, "show_default": True} if default is not None else {}
+    if rule.kind == "names":
+        shown = {}  # all there are
+    elif rule.kind == "counts":
+        shown["default"] = str(default)
+    elif rule.kind == "shares":
+        shown["default"] = ",".join(f"{one:g}" for one in default)
+    flag = f"--{field.name.replace('_', '-')}"
+    return click.option(flag, type=_type(rule, kinds_of(hint)), metavar=rule.metavar, help=text, **shown)
+
+
+def _type(rule, kinds):
+    if rule.kind is not None:
+        return KINDS[rule.kind]()
+    if rule.choices is not None:
+        return click.Choice([one for one in rule.choices if isinstance(one, str)])
+    if float in kinds and (rule.above, rule.most) == (0, 1):
+        return Share()
+    if float in kinds and (rule.least, rule.below) == (0, 1):
+        return Risk()
+    if float in kinds or int in kinds:
+        low = rule.least if rule.above is None else rule.above
+        high = rule.most if rule.below is None else rule.below
+        if float in kinds:
+            return click.FloatRange(low, high, min_open=rule.above is not None, max_open=rule.below is not None)
+        return click.INT if low is None and high is None else click.IntRange(low, high)
+    return click.STRING
+
+
+def sentence(text):
+    """A clause as --help shows it; one that begins with a name and a colon stays as it is.
+
+    Example:
+        >>> sentence("masks per stage"), sentence("certain: the same maps"), sentence("of these.  [default: all]")
+        ('Masks per stage.', 'certain: the same maps.', 'Of these.  [default: all]')
+    """
+    if not text:
+        return None
+    if not re.match(r"[\w-]+(, [\w-]+)*: ", text):
+        text = text[0].upper() + text[1:]
+    return text if text.endswith(("]", ".")) else f"{text}."
+
+
+def asked(flags, group):
+    """What flags made by `of_fields` say: field -> value."""
+    found = {}
+    for name, field in group.fields().items():
+        rule = rule_of(field)
+        if rule.switch:
+            switch, value = rule.switch
+            found[name] = value if flags[switch.replace("-", "_")] else field.default
+        elif name in flags and rule.flag:
+            flag = f"--{name.replace('_', '-')}"
+            found[name] = numbers_of(flags[name], flag) if rule.kind == "numbers" else flags[name]
+    return found
+
+
 def the_model(flags, *, data=None, seed=0):
     """Load the model that the flags name; with `data`, it gets as many logits as the data has classes."""
     chosen = {key: flags[key] for key in MODEL_KEYS if key in flags}
@@ -154,6 +260,7 @@ def the_model(flags, *, data=None, seed=0):
         chosen["num_classes"] = len(data.classes)
     if chosen.get("pretrained") and not flags.get("download"):
         _must_be_here(flags["model"])
+        chosen["pretrained"] = not flags["model"].startswith("hf-hub:")  # else the hub would be asked
     model = load_quietly(flags["model"], seed=seed, device=resolve_device(flags["device"]), **chosen)
     for sentence in remarks(model, trains=data is not None):
         say(sentence)
@@ -162,10 +269,10 @@ def the_model(flags, *, data=None, seed=0):
 
 def load_quietly(name, **how):
     """`freqkit.models.load_model`; what it doubts is said by `remarks`, in the command line's words."""
-    from freqkit.models import NormalisationWarning, load_model
+    from freqkit.models import ModelWarning, load_model
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NormalisationWarning)
+        warnings.simplefilter("ignore", ModelWarning)
         return load_model(name, **how)
 
 
@@ -179,6 +286,8 @@ def remarks(model, *, trains=False):
             f"Note: {name} normalises images itself (by what it keeps as {', '.join(inside[:3])}), so it gets them in"
             " [0, 1] as they are."
         )
+    if note := (record.get("weights") or {}).get("note"):
+        found.append(f"Note: {record['weights']['file']}: {note}.")
     # a factory may have loaded its own
     if not trains and record.get("weights") is None and not record.get("pretrained") and ":" not in name:
         found.append(f"Note: {name} has random weights; give --weights FILE or --pretrained.")
@@ -198,6 +307,12 @@ def _must_be_here(name):
     # a name that timm does not know is load_model's to complain of
     if name in list_models(name) + list_models(name, pretrained=True) and published_weights(name) is None:
         raise UsageError(f"--pretrained: the published weights of {name!r} are not on this machine; give --download.")
+
+
+def scoring_of(flags):
+    """What the flags `RUN`, `ENGINE` and `DTYPE` say of how a model is asked."""
+    names = [name for name in ("batch_size", "dtype", *ENGINE_KEYS) if name in flags]
+    return {**{name: flags[name] for name in names}, "device": resolve_device(flags["device"])}
 
 
 def side_of(model):

@@ -1,91 +1,117 @@
 """`freqkit search`: the frequency shortcuts of a classifier."""
 
-from pathlib import Path
+import re
+from dataclasses import replace
 
 import click
+from click.core import ParameterSource
 
 from freqkit.cli.app import app, command
 from freqkit.cli.options import (
     DATA,
+    DTYPE,
     ENGINE,
-    ENGINE_KEYS,
+    GOING_ON,
     JSON,
     LOG,
     MODEL,
     PUBLISHED_ORDER,
     RUN,
+    asked,
+    of_field,
     options,
+    scoring_of,
+    set_defaults,
     side_of,
+    take_published_order,
     the_images,
     the_model,
 )
 from freqkit.cli.progress import amount, duration, watcher
-from freqkit.cli.searchers import (
-    OWN_FLAGS,
-    SEARCHER,
-    choose_searcher,
-    cost_of,
-    facts_of,
-    run_searcher,
-    show_classes,
-)
+from freqkit.cli.searchers import found_by, kept_of, write_and_show
 from freqkit.cli.tables import percent, show_table
-from freqkit.cli.values import Counts, Risk, Share, Stages, resolve_device
-from freqkit.cli.voice import say, say_json, tell
+from freqkit.cli.voice import say_json, tell
+from freqkit.errors import UsageError
+from freqkit.options import rule_of
+from freqkit.registry import SEARCHERS, module_of
+from freqkit.search.plan import Budget
+from freqkit.search.removal import Levels
+
+DEFAULT, PUBLISHED_METHOD = "learned", "hfss"
+OF_IMAGES = {PUBLISHED_METHOD: {"published_order"}}  # flags of a searcher that say how its images are read
+
+
+def _own(searcher):
+    """The fields of a searcher that have a flag: name -> the group that holds it."""
+    groups = found_by(searcher).groups[:-2]  # behind its own stand `Scoring` and `Running`
+    found = {name: group for group in groups for name, field in group.fields().items() if rule_of(field).flag}
+    return {**found, "coverage": Budget} if Levels in groups else found  # what ranks all keeps a share at each level
+
+
+OWN = {searcher: _own(searcher) for searcher in SEARCHERS}
+
+
+def _flags_of_searchers():
+    owners = {}
+    for searcher, own in OWN.items():
+        for name, group in own.items():
+            owners.setdefault(name, {})[searcher] = group
+    for name, groups in owners.items():
+        rules = [rule_of(group.fields()[name]) for group in groups.values()]
+        choices = tuple(dict.fromkeys(one for rule in rules for one in rule.choices or ())) or None
+        words = rules[0].help or rules[0].says
+        words = f"{', '.join(groups)}{', ' if re.match(r'[a-z0-9]+: ', words) else ': '}{words}"
+        yield of_field(next(iter(groups.values())), name, replace(rules[0], choices=choices, help=words))
+
+
+SEARCHER = (
+    click.option(
+        "--searcher",
+        type=click.Choice(list(SEARCHERS)),
+        help="; ".join(f"{name}: {words}" for name, (_, words) in SEARCHERS.items())
+        + f".  [default: {DEFAULT}; {PUBLISHED_METHOD} with --preset or another flag of {PUBLISHED_METHOD} alone]",
+    ),
+    *_flags_of_searchers(),
+)
+
+
+def choose_searcher(context):
+    """The searcher asked for: by --searcher, else by a flag that is of hfss alone (a preset means the published
+    method), else the default one.
+
+    Raises:
+        UsageError: a flag of another searcher was given, which would do nothing.
+    """
+    own = {name: set(fields) | OF_IMAGES.get(name, set()) for name, fields in OWN.items()}
+    given = {
+        name
+        for name in set().union(*own.values())
+        if context.get_parameter_source(name) in (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)
+    }
+    chosen = context.params["searcher"]
+    if chosen is None:
+        of_others = set().union(*(names for name, names in own.items() if name != PUBLISHED_METHOD))
+        chosen = PUBLISHED_METHOD if given & (own[PUBLISHED_METHOD] - of_others) else DEFAULT
+    for name in sorted(given - own[chosen]):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            owners = [searcher for searcher, names in own.items() if name in names]
+            raise UsageError(
+                f"--{name.replace('_', '-')} is a flag of {' and '.join(owners)}; --searcher {chosen} has none."
+            )
+    context.params["searcher"] = chosen  # on record in run.yaml
+    if "published_batch_size" in given and context.params["preset"] == "default":
+        if context.get_parameter_source("published_batch_size") is ParameterSource.COMMANDLINE:
+            raise UsageError("--published-batch-size is of the published loss; it needs --preset cvpr2025.")
+    if chosen == PUBLISHED_METHOD and context.params["preset"] == "cvpr2025":
+        set_defaults(context, module_of(SEARCHERS, chosen).PUBLISHED)
+    take_published_order(context)
+    return chosen
 
 
 @command(app, "search", leaves_records=True)
 @options(MODEL, DATA)
 @click.option("--out", type=click.Path(file_okay=False), metavar="DIR", help="Where the results shall stand.")
-@click.option(
-    "--preset",
-    type=click.Choice(["default", "cvpr2025"]),
-    default="default",
-    show_default=True,
-    help="default: what is right; cvpr2025: as published, quirks included, with --keep 0.8 and --seed 42 unless given.",
-)
-@click.option(
-    "--published-batch-size", type=click.IntRange(1), default=4000, show_default=True,
-    help="cvpr2025: images per batch of the published loss.",
-)  # fmt: skip
-@options(PUBLISHED_ORDER)
-@click.option("--stages", type=Stages(), metavar="1-4", help="Stages to run.  [default: all that the size has]")
-@click.option(
-    "--candidates",
-    type=Counts(),
-    default="500",
-    show_default=True,
-    metavar="N[,N...]",
-    help="Masks per stage, one number or one for each stage.",
-)
-@click.option("--keep", type=Share(), default=0.6, show_default=True, help="Share of the cells that a mask keeps.")
-@click.option("--top", type=click.IntRange(1), default=10, show_default=True, help="Masks per class that go on.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Draws the masks.")
-@click.option(
-    "--risk",
-    type=Risk(),
-    default=0.0,
-    show_default=True,
-    help="Above 0, drop losing masks early; the chance to lose a true winner.",
-)
-@click.option(
-    "--stopping",
-    type=click.Choice(["never", "certain"]),
-    default="never",
-    show_default=True,
-    help="certain: drop masks once they have surely lost; the same maps for fewer forwards.",
-)
-@options(SEARCHER)
-@options(RUN)
-@click.option(
-    "--dtype",
-    type=click.Choice(["float32", "float64", "bfloat16", "float16"]),
-    default="float32",
-    show_default=True,
-    help="What the network computes in.",
-)
-@click.option("--resume", is_flag=True, help="Continue the run in DIR; its result is the uninterrupted one's.")
-@click.option("--overwrite", is_flag=True, help="Replace the run in DIR.")
+@options(PUBLISHED_ORDER, SEARCHER, RUN, DTYPE, GOING_ON)
 @click.option("--dry-run", is_flag=True, help="Only say how much work it is, after a short calibration.")
 @click.option(
     "--ranks", "project", type=click.IntRange(1), default=1, show_default=True, metavar="G",
@@ -103,8 +129,6 @@ def search(out, resume, overwrite, dry_run, project, log_json, as_json, **flags)
                    --data cifar10/test --out runs/resnet20
     """
     from freqkit.engine.ranks import join
-    from freqkit.errors import UsageError
-    from freqkit.search import hfss
 
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other; give one of them.")
@@ -123,38 +147,26 @@ def search(out, resume, overwrite, dry_run, project, log_json, as_json, **flags)
                 f"--data must hold the classes of the model: it has {len(images.classes)} folders, the model"
                 f" {model.num_classes} logits; give --classes FILE (the name of each logit) or --num-classes."
             )
-        if searcher != "hfss":
-            run_searcher(
-                searcher, model, images, context.params, ranks,
-                lambda plan: _show_plan(plan, as_json, project),
-            )  # fmt: skip
-            return
-        settings = {
-            **{key: flags[key] for key in OWN_FLAGS["hfss"] if key != "published_order"},
-            "batch_size": flags["batch_size"],
-            "device": resolve_device(flags["device"]),
-            "dtype": flags["dtype"],
-            **{key: flags[key] for key in ENGINE_KEYS},
-        }
-        if dry_run:
-            with watcher() as progress:
-                plan = hfss(model, images, dry_run=True, progress=progress, **settings)
-            if ranks.first:
-                _show_plan(plan, as_json, project)
-            return
-        from freqkit.report import write_pictures
-
-        with watcher(log=log_json) as progress:
-            result = hfss(model, images, out=out, resume=resume, overwrite=overwrite, progress=progress, **settings)
-        if not ranks.first:
-            return
-        pictures = write_pictures(result, model, images, out)
-        if as_json:
-            facts = {**facts_of(result, out), "pictures": [str(path) for path in pictures]}
-            say_json(facts)
-            return
-        show_classes(result, title="Each class seen only through the frequencies that serve it best")
-        say(f"{cost_of(result)}; everything is in {Path(out)}/")
+        settings, share = scoring_of(flags), None
+        for group in dict.fromkeys(OWN[searcher].values()):
+            settings.update({name: value for name, value in asked(flags, group).items() if name in OWN[searcher]})
+        if "coverage" in OWN[searcher]:
+            share = flags["coverage"]
+            if OWN[searcher]["coverage"] is Budget and Levels in found_by(searcher).groups:
+                settings.update(levels=(settings.pop("coverage"),), level=share)
+        run = found_by(searcher)
+        with watcher(log=None if dry_run else log_json) as progress:
+            if dry_run:
+                plan = run(model, images, dry_run=True, progress=progress, **settings)
+                if ranks.first:
+                    _show_plan(plan, as_json, project)
+                return
+            result = run(model, images, out=out, resume=resume, overwrite=overwrite, progress=progress, **settings)
+        if ranks.first:
+            words = "the frequencies that serve it best"
+            if share is not None:
+                words = f"{100 * share:g}% of the frequencies{kept_of(result, share)}"
+            write_and_show(result, model, images, out, as_json, f"Each class seen only through {words}")
 
 
 def _show_plan(plan, as_json, ranks):

@@ -1,155 +1,42 @@
-"""`freqkit search --searcher ...` beside `hfss`, and `freqkit compare-searchers`."""
+"""What commands say of any search, and `freqkit compare-searchers`."""
 
 from pathlib import Path
 
 import click
 
 from freqkit.cli.app import app, command
-from freqkit.cli.options import (
-    DATA,
-    ENGINE_KEYS,
-    JSON,
-    MODEL,
-    RUN,
-    options,
-    set_defaults,
-    side_of,
-    take_published_order,
-    the_images,
-    the_model,
-)
+from freqkit.cli.options import DATA, JSON, MODEL, RUN, asked, of_fields, options, side_of, the_images, the_model
 from freqkit.cli.progress import amount, duration, watcher
 from freqkit.cli.tables import number, percent, show_table
-from freqkit.cli.values import Share, resolve_device
+from freqkit.cli.values import resolve_device
 from freqkit.cli.voice import say, say_json, tell
-
-# searcher -> the flags of `freqkit search` that are its own
-OWN_FLAGS = {
-    "hfss": (
-        "preset",
-        "stages",
-        "candidates",
-        "keep",
-        "top",
-        "seed",
-        "risk",
-        "stopping",
-        "published_batch_size",
-        "published_order",
-    ),
-    "learned": ("coverage", "objective", "steps", "seed"),
-    "evolve": ("coverage", "objective", "generations", "seed"),
-    "greedy": ("coverage", "tolerance"),
-    "gradient": ("coverage", "patch", "rescore", "seed"),
-    "removal": ("coverage", "patch"),
-}
-DEFAULT = "learned"
-SEARCHER = (
-    click.option(
-        "--searcher",
-        type=click.Choice(list(OWN_FLAGS)),
-        help="learned: by gradients; hfss: random masks, refined; evolve: by answers alone; greedy, gradient, removal:"
-        " one frequency after the other.  [default: learned; hfss with --preset or another flag of hfss alone]",
-    ),
-    click.option(
-        "--coverage", type=Share(), default=0.05, show_default=True, help="all but hfss: share of the bins to keep."
-    ),
-    click.option(
-        "--objective",
-        type=click.Choice(["tpr-fpr", "contrast", "class-loss"]),
-        default="tpr-fpr",
-        show_default=True,
-        help="learned, evolve: what is sought; class-loss is the papers'.",
-    ),
-    click.option("--steps", type=click.IntRange(1), default=120, show_default=True, help="learned: gradient steps."),
-    click.option("--generations", type=click.IntRange(1), default=12, show_default=True, help="evolve: how many."),
-    click.option(
-        "--tolerance", type=click.IntRange(0), help="greedy: images a removal may cost.  [default: 0.6% of the class]"
-    ),
-    click.option("--patch", type=click.IntRange(1), default=1, show_default=True, help="removal, gradient: bins."),
-    click.option(
-        "--rescore", type=click.FloatRange(0, 1), default=0.2, show_default=True, help="gradient: share to measure."
-    ),
-)
+from freqkit.registry import SEARCHERS, module_of
+from freqkit.search.compare import Comparing
 
 
-def choose_searcher(context):
-    """The searcher asked for: by --searcher, else by a flag that is of hfss alone (a preset means the published
-    method), else the default one.
-
-    Raises:
-        UsageError: a flag of another searcher was given, which would do nothing.
-    """
-    from click.core import ParameterSource
-
-    from freqkit.errors import UsageError
-
-    all_own = {name for names in OWN_FLAGS.values() for name in names}
-    of_others = {name for searcher, names in OWN_FLAGS.items() if searcher != "hfss" for name in names}
-    given = {
-        name
-        for name in all_own
-        if context.get_parameter_source(name) in (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)
-    }
-    chosen = context.params["searcher"]
-    if chosen is None:
-        chosen = "hfss" if given & (set(OWN_FLAGS["hfss"]) - of_others) else DEFAULT
-    for name in sorted(given - set(OWN_FLAGS[chosen])):
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            owners = [searcher for searcher, names in OWN_FLAGS.items() if name in names]
-            raise UsageError(
-                f"--{name.replace('_', '-')} is a flag of {' and '.join(owners)}; --searcher {chosen} has none."
-            )
-    context.params["searcher"] = chosen  # on record in run.yaml
-    if "published_batch_size" in given and context.params["preset"] == "default":
-        if context.get_parameter_source("published_batch_size") is ParameterSource.COMMANDLINE:
-            raise UsageError("--published-batch-size is of the published loss; it needs --preset cvpr2025.")
-    if chosen == "hfss" and context.params["preset"] == "cvpr2025":
-        from freqkit.search.hfss import PUBLISHED
-
-        set_defaults(context, PUBLISHED)
-    take_published_order(context)
-    return chosen
+def found_by(searcher):
+    """The function of a searcher."""
+    return getattr(module_of(SEARCHERS, searcher), searcher)
 
 
-def run_searcher(name, model, images, flags, ranks, show_plan):
-    """What `freqkit search` does for a searcher that is not hfss; `flags` are the values of all its options."""
-    from freqkit import search as searchers
+def write_and_show(result, model, images, out, as_json, title):
+    """Write the pictures of any search's result, and print it."""
     from freqkit.report import examples_of, plot_removal, save_examples, save_figure, write_pictures
+    from freqkit.results import RemovalResult
 
-    settings = {key: flags[key] for key in OWN_FLAGS[name]}
-    if name in ("gradient", "removal"):
-        share = settings.pop("coverage")
-        settings.update(levels=(share,), level=share)
-    settings.update(
-        batch_size=flags["batch_size"], device=resolve_device(flags["device"]), dtype=flags["dtype"],
-        **{key: flags[key] for key in ENGINE_KEYS},
-    )  # fmt: skip
-    search = getattr(searchers, name)
-    if flags["dry_run"]:
-        plan = search(model, images, dry_run=True, **settings)
-        if ranks.first:
-            show_plan(plan)
-        return
-    out = Path(flags["out"])
-    with watcher(log=flags["log_json"]) as progress:
-        result = search(
-            model, images, out=out, resume=flags["resume"], overwrite=flags["overwrite"], progress=progress, **settings
-        )
-    if not ranks.first:
-        return
-    if name in ("gradient", "removal"):
-        save_figure(plot_removal(result), out / "dfms.png")
-        save_figure(plot_removal(result, which="increase"), out / "increase.png")
+    if isinstance(result, RemovalResult):
+        out = Path(out)
+        pictures = [out / "dfms.png", out / "increase.png"]
+        for path, which in zip(pictures, ("masks", "increase"), strict=True):
+            save_figure(plot_removal(result, which=which), path)
         save_examples(out / "examples.safetensors", examples_of(model, images, result.masks, result.classes))
     else:
-        write_pictures(result, model, images, out)
-    if flags["as_json"]:
-        say_json(facts_of(result, out))
+        pictures = write_pictures(result, model, images, out)
+    if as_json:
+        say_json({**facts_of(result, out), "pictures": [str(path) for path in pictures]})
         return
-    share = f"{100 * flags['coverage']:g}% of the frequencies{kept_of(result, flags['coverage'])}"
-    show_classes(result, title=f"Each class seen only through {share}")
-    say(f"{cost_of(result)}; everything is in {out}/")
+    show_classes(result, title=title)
+    say(f"{cost_of(result)}; everything is in {Path(out)}/")
 
 
 def facts_of(result, out):
@@ -240,17 +127,14 @@ def show_classes(result, *, title, limit=30):
     "--held-out-part", type=click.Choice(["train", "val", "test"]), help="Which, when that DIR holds several."
 )
 @click.option("--out", required=True, type=click.Path(file_okay=False), metavar="DIR", help="Where the results go.")
-@click.option("--searchers", metavar="NAME[,NAME...]", help="Some of them.  [default: all]")
+@options(of_fields(Comparing, "searchers"))
 @click.option(
     "--effort", "efforts", multiple=True, metavar="NAME=N[,N...]",
     help="Efforts of a searcher: hfss masks per stage, evolve generations, learned steps. May be repeated.",
 )  # fmt: skip
-@click.option("--per-class", type=click.IntRange(1), default=30, show_default=True, help="Images to select on.")
-@click.option("--coverage", type=Share(), default=0.05, show_default=True, help="Share of the bins to keep.")
-@click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="Draws of images, and runs.")
-@click.option("--slow-seeds", type=click.IntRange(1), help="Of hfss, removal, greedy.  [default: as many]")
+@options(of_fields(Comparing, "per_class", "coverage", "seeds", "slow_seeds"))
 @options(RUN, JSON)
-def compare(out, held_out, held_out_part, searchers, efforts, per_class, coverage, seeds, slow_seeds, as_json, **flags):
+def compare(out, held_out, held_out_part, efforts, as_json, **flags):
     """Searchers on equal terms: same model, same images to select on, same other images to judge on.
 
     Writes comparison.csv (every run), comparison.json (means and spread), comparison.png (held-out TPR - FPR and class
@@ -283,12 +167,13 @@ def compare(out, held_out, held_out_part, searchers, efforts, per_class, coverag
         "split_fraction": None,
     }
     held = the_images({**flags, **of_held}, size=side)
-    settings = {} if searchers is None else {"searchers": [name.strip() for name in searchers.split(",")]}
+    settings = asked(flags, Comparing)
+    if (names := settings.pop("searchers")) is not None:
+        settings["searchers"] = [name.strip() for name in names.split(",")]
     with watcher() as progress:
         found = compare_searchers(
-            model, pool, held, efforts=tried, per_class=per_class, coverage=coverage, seeds=seeds,
-            slow_seeds=slow_seeds, batch_size=flags["batch_size"], device=resolve_device(flags["device"]), out=out,
-            progress=progress, **settings,
+            model, pool, held, efforts=tried, batch_size=flags["batch_size"],
+            device=resolve_device(flags["device"]), out=out, progress=progress, **settings,
         )  # fmt: skip
     save_figure(plot_comparison(found), Path(out) / "comparison.png")
     for row in found.rows:

@@ -50,9 +50,7 @@ from freqkit.text import printable
 )
 @click.option("--store", type=click.Path(dir_okay=False), metavar="FILE", help="Add everything read to this store.")
 @options(JSON)
-def table(
-    sources, lines, columns, metric, models, sets, conditions, by_class, how, timm_files, robustbench, store, as_json
-):  # fmt: skip
+def table(sources, how, as_json, **flags):
     """Pivot SOURCES: run directories and results of any measure, results.csv, stores (SQLite).
 
     \b
@@ -68,26 +66,29 @@ def table(
     rows = []
     for source in sources:
         rows += _read(Path(source))
-    for path in timm_files:
+    for path in flags["timm_files"]:
         rows += read_timm(path)
-    rows += read_robustbench(robustbench)
-    if store is not None:
+    rows += read_robustbench(flags["robustbench"])
+    if (store := flags["store"]) is not None:
         target = Store(store)
-        added = target.add(rows, source=", ".join(map(str, [*sources, *timm_files, *robustbench])))
+        added = target.add(rows, source=", ".join(map(str, [*sources, *flags["timm_files"], *flags["robustbench"]])))
         say(f"{added} rows added to {store}")
-    for name, wanted in (("model", models), ("set", sets), ("condition", conditions)):
-        rows = [row for row in rows if not wanted or {row[name], spell(row, NAMED)[name]} & {*wanted}]
+    for name in ("model", "set", "condition"):
+        wanted = {*flags[f"{name}s"]}
+        rows = [row for row in rows if not wanted or {row[name], spell(row, NAMED)[name]} & wanted]
     if how == "timm":
+        sets, conditions = flags["sets"], flags["conditions"]
         if len(sets) != 1:
             raise UsageError("--format timm is of one set: give --set NAME.")
         names, found = timm_table(rows, sets[0], conditions[0] if conditions else "all")
     else:
-        rows = [row for row in rows if (row["class"] != "") == by_class]
-        lines = [part.strip() for part in lines.split(",")]
-        columns = [part.strip() for part in columns.split(",") if part.strip()]
+        rows = [row for row in rows if (row["class"] != "") == flags["by_class"]]
+        lines = [part.strip() for part in flags["lines"].split(",")]
+        columns = [part.strip() for part in flags["columns"].split(",") if part.strip()]
+        metric = [part.strip() for part in flags["metric"].split(",")]
         if own := {*lines, *columns} - {*COLUMNS}:  # what has a column of its own leaves the names
             rows = [{**unspell(row), **spell(row, own)} for row in rows]
-        names, found = pivot(rows, lines=lines, columns=columns, metric=[part.strip() for part in metric.split(",")])
+        names, found = pivot(rows, lines=lines, columns=columns, metric=metric)
     if not found:
         known = sorted({row["metric"] for row in rows})
         raise UsageError(f"no row fits; the metrics there are {', '.join(known[:12]) or 'none'}.")

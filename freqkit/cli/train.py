@@ -67,10 +67,7 @@ CHANGES = (
 @click.option("--overwrite", is_flag=True, help="Replace the run in DIR.")
 @click.option("--dry-run", is_flag=True, help="Only say how much work it is, after a few steps.")
 @options(JSON)
-def train(
-    out, val, val_part, dfm_augment, p, remove_shortcuts, remove_p, recipe, augment, dry_run, as_json, seed, follow,
-    follow_until, keep_every, tensorboard, resume, overwrite, **flags,
-):  # fmt: skip
+def train(out, val, val_part, augment, dry_run, as_json, **flags):
     """Train a classifier and keep its weights, its history and everything that it depends on.
 
     Writes run.json, weights.safetensors, history.csv, history.png and checkpoint.safetensors into DIR, with --follow
@@ -88,7 +85,8 @@ def train(
 
     if out is None and not dry_run:
         raise UsageError("--out must be given, or --dry-run.")
-    if resume and overwrite:
+    recipe, seed, follow = flags["recipe"], flags["seed"], flags["follow"]
+    if flags["resume"] and flags["overwrite"]:
         raise UsageError("--resume and --overwrite exclude each other; give one of them.")
     first = first_rank()
     changes = {name: flags[name] for name in _names(CHANGES) if flags.get(name) is not None}
@@ -109,11 +107,12 @@ def train(
             on_bad_image=flags["on_bad_image"], npy_floats=npy_floats(flags, recipe),
         )  # fmt: skip
         say_notes(held_out)
-    spectral = [OtherClassMaps(dfm_augment, p)] if dfm_augment else []
-    spectral += [ShortcutRemoval(remove_shortcuts, remove_p)] if remove_shortcuts else []
+    spectral = [OtherClassMaps(flags["dfm_augment"], flags["p"])] if flags["dfm_augment"] else []
+    if flags["remove_shortcuts"]:
+        spectral.append(ShortcutRemoval(flags["remove_shortcuts"], flags["remove_p"]))
     settings = {
-        "recipe": recipe, "val_set": held_out, "spectral": spectral, "follow": follow, "follow_until": follow_until,
-        "seed": seed, "device": resolve_device(flags["device"]), **changes,
+        "recipe": recipe, "val_set": held_out, "spectral": spectral, "follow": follow,
+        "follow_until": flags["follow_until"], "seed": seed, "device": resolve_device(flags["device"]), **changes,
     }  # fmt: skip
     if dry_run:
         plan = train_model(model, images, dry_run=True, **settings)
@@ -122,8 +121,8 @@ def train(
         return
     with watcher() if first else nullcontext() as progress, steps(progress, "training") as advance:
         history = train_model(
-            model, images, out=out, resume=resume, overwrite=overwrite, keep_every=keep_every,
-            tensorboard=tensorboard, progress=advance if first else None, **settings,
+            model, images, out=out, progress=advance if first else None, **settings,
+            **{name: flags[name] for name in ("resume", "overwrite", "keep_every", "tensorboard")},
         )  # fmt: skip
     if not first:
         return

@@ -159,6 +159,17 @@ class Triple(click.ParamType):
         return triple
 
 
+class Shares(click.ParamType):
+    """`0.01,0.05` -> (0.01, 0.05)."""
+
+    name = "share[,share...]"
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, tuple):
+            return value
+        return tuple(Share().convert(part, param, ctx) for part in value.split(","))
+
+
 class Device(click.ParamType):
     """`auto`, `cpu`, `cuda` or `cuda:N`; whether it is there is asked when the command runs."""
 
@@ -168,6 +179,26 @@ class Device(click.ParamType):
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
             self.fail(f"must be auto, cpu, cuda or cuda:N; got {value!r}.", param, ctx)
         return value
+
+
+# How a flag is written whose field's type and bounds do not say it (`freqkit.options.Rule.kind`).
+KINDS = {"stages": Stages, "counts": Counts, "triple": Triple, "shares": Shares, "numbers": lambda: click.STRING,
+         "names": lambda: click.STRING,
+         "whole": lambda: click.IntRange(1)}  # fmt: skip
+
+
+def numbers_of(text, flag):
+    """`4,8,12` -> [4.0, 8.0, 12.0]; None of None.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    from freqkit.errors import UsageError
+
+    try:
+        return None if text is None else [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"{flag} must be numbers as 4,8,12; got {text!r}.") from None
 
 
 def resolve_device(name):

@@ -1,33 +1,21 @@
 """Which layout a folder of images has, and the one way in: `load_images`."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 from freqkit.data import arrays, cifar, folder, idx
 from freqkit.data.folder import few
-from freqkit.data.reading import Reading
+from freqkit.data.image_set import ImageSet
+from freqkit.data.reading import Asked, Reading
 from freqkit.errors import UsageError
+from freqkit.options import flat
 
 LAYOUTS = {each.name: each for each in (folder.LAYOUT, cifar.BINARY, cifar.PYTHON, idx.LAYOUT, arrays.LAYOUT)}
 
 
-def load_images(
-    root,
-    *,
-    image_size=None,
-    resize="squash",
-    layout="auto",
-    part=None,
-    classes=None,
-    limit_per_class=None,
-    split_fraction=None,
-    split_order="path",
-    seed=0,
-    on_bad_image="error",
-    npy_floats="round",
-    workers=None,
-    progress=None,
-):
+@flat
+def load_images(root: str | os.PathLike, own: Asked) -> ImageSet:
     """Read a set of labelled images into an `ImageSet`.
 
     Layouts of `root`, told apart by the names in it:
@@ -51,28 +39,6 @@ def load_images(
 
     Args:
         root: the folder.
-        image_size: N, the side of the square output. Default: as stored; a "folder" needs it.
-        resize: "squash": both sides to N whatever the shape; "center-crop": shorter side to `N*256//224`,
-            the longer in proportion rounded down, then the middle N x N (torchvision's `Resize`,
-            `CenterCrop`). Both bilinear with antialiasing. Arrays that are N x N already stay as they are.
-        layout: one of the above, or "auto".
-        part: "train", "val" or "test", where root holds several.
-        classes: names in the order of the model's logits, or a text file with one on each line, for images
-            of only some of a model's classes. Every class found must be among them, and no name may stand twice;
-            names are compared in Unicode's composed form (NFC). Where the layout knows no
-            names (npy, idx), the names of labels 0, 1, ... Default: the folders, sorted; the published names.
-        limit_per_class: at most so many images of each class, chosen by a hash of (seed, path).
-        split_fraction: then this share of each class, by the rule of `ImageSet.split`.
-        split_order: "path": that rule, in the original order; "published": by the rule and in the shuffled order of
-            `ImageSet.published_split`, as the published search draws its images.
-        seed: integer, for both choices.
-        on_bad_image: "error": files that cannot be decoded are all counted, then one error names the first;
-            "skip": they are left out and their names put on record.
-        npy_floats: how floats of the npy layout become bytes. "round": to the nearest, and values outside [0, 1]
-            are refused; "published": as the loader of the ICCV 2023 code does, clipped to [0, 1], times 255 in their
-            own precision and rounded down, half a step of 255 darker on average.
-        workers: threads; default the number of usable cores, at most 8. They do not change the result.
-        progress: called as `progress(done, total)` from this thread.
 
     Returns:
         `ImageSet`, 3*N*N bytes of memory per image.
@@ -89,13 +55,9 @@ def load_images(
         >>> load_images(root, image_size=32)
         ImageSet(8 images of 32x32, 4 classes)
     """
-    asked = Reading(
-        root=Path(root), image_size=image_size, resize=resize, layout=layout, part=part, classes=classes,
-        limit_per_class=limit_per_class, split_fraction=split_fraction, split_order=split_order, seed=seed,
-        on_bad_image=on_bad_image, npy_floats=npy_floats, workers=workers, progress=progress,
-    )  # fmt: skip
-    layout, parts = find_layout(asked.root, layout)
-    part, where = _the_part(asked.root, parts, part)
+    asked = Reading(root=Path(root), **vars(own))
+    layout, parts = find_layout(asked.root, own.layout)
+    part, where = _the_part(asked.root, parts, own.part)
     return LAYOUTS[layout].read(replace(asked, layout=layout, part=part), where)
 
 

@@ -88,7 +88,7 @@ def of_model(model, image_size):
             `floor(N / crop_pct)`), `interpolation`.
         image_size: N.
     """
-    config = getattr(model.network, "pretrained_cfg", None) or {}
+    config = getattr(model, "transform", None) or getattr(model.network, "pretrained_cfg", None) or {}
     if not config.get("crop_pct") or config.get("interpolation") not in INTERPOLATIONS:
         return None
     side = max(image_size, math.floor(image_size / config["crop_pct"]))

@@ -1,12 +1,13 @@
 """What the readers of image sets share: what is asked of them, what a layout is, which images are chosen."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from freqkit.data.image_set import SPLIT_ORDERS, ImageSet, first_by_hash, published_places, split_names
 from freqkit.errors import UsageError
+from freqkit.options import Options, option
 
 RESIZES = ("squash", "center-crop")
 PARTS = ("train", "val", "test")
@@ -14,44 +15,62 @@ NPY_FLOATS = ("round", "published")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
-    """The arguments of `freqkit.data.load_images`, checked; `layout` and `part` are those that were found."""
+class Asked(Options):
+    """What `load_images` is asked."""
+
+    image_size: int | None = option(
+        None, "N, the side of the square output; None: as stored; a folder of files needs it", least=1,
+        must="a positive integer",
+    )  # fmt: skip
+    resize: str = option(
+        "squash", "squash: both sides to N whatever the shape; center-crop: shorter side to `N*256//224`, the longer "
+        "in proportion rounded down, then the middle N x N (torchvision's `Resize`, `CenterCrop`). Both bilinear with "
+        "antialiasing. Arrays that are N x N already stay as they are", choices=RESIZES,
+    )  # fmt: skip
+    layout: str = option("auto", "one of the above, or auto")
+    part: str | None = option(None, "train, val or test, where root holds several", choices=PARTS)
+    classes: Sequence[str] | str | os.PathLike | None = option(
+        None, "names in the order of the model's logits, or a text file with one on each line, for images of only "
+        "some of a model's classes. Every class found must be among them, and no name may stand twice; names are "
+        "compared in Unicode's composed form (NFC). Where the layout knows no names (npy, idx), the names of labels 0, "
+        "1, ... None: the folders, sorted; the published names",
+    )  # fmt: skip
+    limit_per_class: int | None = option(
+        None, "at most so many images of each class, chosen by a hash of (seed, path)", least=1,
+        must="a positive integer",
+    )  # fmt: skip
+    split_fraction: float | None = option(None, "then this share of each class, by the rule of `ImageSet.split`")
+    split_order: str = option(
+        "path", "path: that rule, in the original order; published: by the rule and in the shuffled order of "
+        "`ImageSet.published_split`, as the published search draws its images", choices=SPLIT_ORDERS,
+    )  # fmt: skip
+    seed: int = option(0, "for both choices")
+    on_bad_image: str = option(
+        "error", "error: files that cannot be decoded are all counted, then one error names the first; skip: they are "
+        "left out and their names put on record", choices=("error", "skip"), must="'error' or 'skip'",
+    )  # fmt: skip
+    npy_floats: str = option(
+        "round", "how floats of the npy layout become bytes. round: to the nearest, and values outside [0, 1] are "
+        "refused; published: as the loader of the ICCV 2023 code does, clipped to [0, 1], times 255 in their own "
+        "precision and rounded down, half a step of 255 darker on average", choices=NPY_FLOATS,
+    )  # fmt: skip
+    workers: int | None = option(
+        None, "threads; None: the number of usable cores, at most 8. They do not change the result", least=1,
+        must="a positive integer",
+    )  # fmt: skip
+    progress: Callable[[int, int], object] | None = option(None, "called as `progress(done, total)` from this thread")
+
+    def check(self, owner):
+        if self.split_order == "published" and self.split_fraction is None:
+            raise UsageError(f"{owner}: split_order='published' draws a share; give split_fraction (published: 0.05).")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading(Asked):
+    """The same of the folder `root`; `layout` and `part` are those that were found."""
 
     root: Path
-    image_size: int | None
-    resize: str
-    layout: str
-    part: str | None
-    classes: list[str] | str | os.PathLike | None
-    limit_per_class: int | None
-    split_fraction: float | None
-    split_order: str
-    seed: int
-    on_bad_image: str
-    npy_floats: str
-    workers: int | None
-    progress: Callable[[int, int], object] | None
-
-    def __post_init__(self):
-        for name in ("image_size", "limit_per_class", "workers"):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise UsageError(f"load_images: {name} must be a positive integer; got {value!r}.")
-        self._one_of("resize", RESIZES)
-        if self.on_bad_image not in ("error", "skip"):
-            raise UsageError(f"load_images: on_bad_image must be 'error' or 'skip'; got {self.on_bad_image!r}.")
-        self._one_of("npy_floats", NPY_FLOATS)
-        self._one_of("split_order", SPLIT_ORDERS)
-        if self.split_order == "published" and self.split_fraction is None:
-            raise UsageError(
-                "load_images: split_order='published' draws a share; give split_fraction (published: 0.05)."
-            )
-        self._one_of("part", (None, *PARTS))
-
-    def _one_of(self, name, choices):
-        if getattr(self, name) not in choices:
-            known = ", ".join(choice for choice in choices if choice is not None)
-            raise UsageError(f"load_images: {name} must be one of {known}; got {getattr(self, name)!r}.")
 
     @property
     def choice(self):

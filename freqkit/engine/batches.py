@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 # A tile is what is computed, journalled and interrupted as one: long enough that its record is small beside
@@ -96,3 +97,12 @@ def calibrate(forward, image_shape, *, limit, seconds=5.0):
         raise MemoryError(f"score: the model does not fit a batch of {_SIZES[0]} images on {forward.device}.")
     fastest = min(timings.values())
     return next(size for size, each in timings.items() if each <= 1.03 * fastest), timings
+
+
+def sums(column, values, columns, dtype):
+    """Sums [k, columns] of values [k, n] by column [n] or [k, n], added in order of n; counts for None."""
+    column = np.asarray(column)
+    masks = len(column if values is None else values)
+    flat = (np.arange(masks)[:, None] * columns + column).ravel()
+    weights = None if values is None else values.ravel()
+    return np.bincount(flat, weights=weights, minlength=masks * columns).astype(dtype).reshape(masks, columns)

@@ -13,13 +13,21 @@ The comparison leaves a margin that neither the order of summation in float64 no
 final sum equals the bound is always completed.
 """
 
-import numpy as np
+import itertools
+import math
 
-from freqkit.engine import racing
+import numpy as np
+import torch
+
+from freqkit.engine import racing, ranks
+from freqkit.engine.batches import BATCHES_PER_TILE, sums
+from freqkit.engine.stimuli import filtered
+from freqkit.masks.bits import pick
 
 FIRST_LOOK = 12  # images, or a quarter of the class's: before there is a bound
 SHARE = 0.5  # smaller: fewer forwards, more rounds
 LEAST = 1 / 32  # of the images, at least so many in a round: rounds cost a message to all ranks
+ROUGH = 1e-3  # of a loss: more than rounding changes it where it depends on the company in the batch
 MARGIN = 1e-9  # of the bound; sums of a million float64 losses differ by less
 
 
@@ -129,3 +137,163 @@ def prove(losses, top):
             return proof.complete, int((~np.isnan(proof.losses)).sum())
         who, where = np.nonzero(asked)
         proof.see(who, where, losses[who, where], np.zeros(len(who), bool))
+
+
+def prove_masks(scorer, masks, call, top, exact, weights, offset):
+    """The proofs of `freqkit.engine.Scorer.certain`, on every rank.
+
+    Args:
+        scorer: a `Scorer`. masks: `Distinct` ones. call: the `Call`.
+        exact: whether an image has the same logits in any company.
+        weights, offset: of the reduction, see `Scorer.score`; None for the mean.
+
+    Returns:
+        (float64 [K, C] sums of losses, infinite where stopped; int64 [K, C] right answers; forwards; those from the
+        journal).
+    """
+    total, classes = len(masks.names), len(scorer.classes)
+    margin = MARGIN if exact else ROUGH
+    loss = np.full((total, classes), math.inf)
+    correct = np.zeros((total, classes), dtype=np.int64)
+    done = resumed = 0
+
+    def ask(pairs):
+        return _pairs(scorer, masks, *pairs, weights)
+
+    def layout(pairs):
+        return {"loss": ("f", (len(pairs[0]),)), "correct": ("i", (len(pairs[0]),))}
+
+    for group, proofs in enumerate(_proofs(scorer, total)):
+        for turn in itertools.count(1):
+            asked, saved = _asked(scorer, proofs, top, margin, offset)
+            if saved:
+                call.progress.advance(saved, saved=True)
+            if not len(asked["mask"]):
+                break
+            tiles = _cut(scorer.tiling, asked, f"{call.key}/{group}/{turn}")
+            for (who, images), values, known in call.share(tiles, ask, layout):
+                done += len(who)
+                resumed += len(who) * known
+                for proof in proofs:
+                    own = (scorer.labels[images] == proof.label).numpy()
+                    places = np.searchsorted(proof.members, images[own])
+                    proof.see(who[own], places, values["loss"][own], values["correct"][own])
+        if ranks.current().first:
+            for proof in proofs:
+                whole = proof.complete
+                loss[whole, proof.label] = _added(scorer.tiling, proof.losses[whole], proof.members)
+                correct[whole, proof.label] = proof.hits[whole]
+    found = {"loss": loss, "correct": correct, "counted": np.array([done, resumed])}
+    found = ranks.current().agree_arrays(found)
+    return found["loss"], found["correct"], *found["counted"].tolist()
+
+
+def _proofs(scorer, masks):
+    """The classes' proofs, some at a time, so that the losses they remember keep to the stated memory."""
+    proofs, held = [], 0
+    for label in scorer.counts.nonzero().flatten().tolist():
+        need = 8 * masks * int(scorer.counts[label])
+        if proofs and held + need > scorer.memory_limit:
+            yield proofs
+            proofs, held = [], 0
+        members = (scorer.labels == label).nonzero().flatten().numpy()
+        # Other ranks than the first hold no losses: they are told what to look at.
+        proofs.append(Proof(label, members, masks if ranks.current().first else 0))
+        held += need
+    if proofs:
+        yield proofs
+
+
+def _asked(scorer, proofs, top, margin, offset):
+    """What to look at next, on every rank: pairs {"mask", "image"}, int64, and the forwards that are saved."""
+    arrays = None
+    if ranks.current().first:
+        masks, images, saved = [], [], 0
+        for proof in proofs:
+            floor = 0.0 if offset is None else float(offset[proof.label])
+            asked, out = proof.ask(
+                top, lambda losses, of=proof: _added(scorer.tiling, losses, of.members), margin, floor
+            )
+            place, mask = np.nonzero(asked.T)  # image by image, so that few need a spectrum at a time
+            masks.append(mask)
+            images.append(proof.members[place])
+            saved += out
+        arrays = {"mask": np.concatenate(masks), "image": np.concatenate(images), "saved": np.array([saved])}
+    arrays = ranks.current().agree_arrays(arrays)
+    return arrays, int(arrays.pop("saved")[0])
+
+
+def _cut(tiling, pairs, key):
+    """Tiles of pairs of a mask and an image, for `ranks.share`."""
+    count, step = len(pairs["mask"]), BATCHES_PER_TILE * tiling.part * tiling.group
+    spans = [(at, min(at + step, count)) for at in range(0, count, step)]
+    return [(f"{key}/0-1/{a}-{b}", b - a, (pairs["mask"][a:b], pairs["image"][a:b])) for a, b in spans]
+
+
+def _pairs(scorer, masks, some, images, weights):
+    """Pairs of a mask and an image: float64 losses (weighted) and right answers, [pairs]."""
+    size, losses, right = scorer.tiling.part * scorer.tiling.group, [], []
+    for begin in range(0, len(some), size):
+        who, where = (torch.from_numpy(value[begin : begin + size]) for value in (some, images))
+        chosen = pick(masks.masks, who, scorer.forward.device)
+        labels, names = scorer.labels[where], masks.names[who.numpy()]
+        rows = next(rows for rows in _ladder(scorer.tiling) if rows >= len(who))
+        with scorer.forward.padded(None if scorer.pairs_limit else rows):
+            shown = filtered(chosen, scorer.spectra.of(where), "each")
+            loss, answers = scorer.predict(shown, labels, names, where, size)
+        losses.append(loss[0] if weights is None else loss[0] * weights[where.numpy()])
+        right.append((answers[0] == scorer.class_index[labels]).numpy())
+    return {"loss": np.concatenate(losses), "correct": np.concatenate(right)}
+
+
+def _ladder(tiling):
+    """Sizes of the batches of pairs: a batch is padded to the next, so that all have been tried."""
+    size = tiling.part * tiling.group
+    return [*(rows for rows in (8, 16, 32, 64, 128, 256, 512, 1024, 2048) if rows < size), size]
+
+
+def _added(tiling, losses, members):
+    """Sums [k] of losses [k, n] of some images, in order, added as `Scorer.score` does: within blocks, then these."""
+    total = np.zeros(len(losses))
+    for first, last in tiling.blocks():
+        inside = losses[:, slice(*np.searchsorted(members, (first, last)))]
+        if inside.shape[1]:
+            total += sums(np.zeros(inside.shape[1], np.int64), inside, 1, np.float64)[:, 0]
+    return total
+
+
+class BatchInvariance:
+    """Whether a network gives an image the same bits in every batch that scoring and proving make."""
+
+    def __init__(self, forward, tiling, shape):
+        self.forward, self.tiling, self.shape, self._found = forward, tiling, shape, {}
+
+    def holds(self, masks, progress):
+        """For the batches of so many masks; tried once for each set of sizes."""
+        groups, blocks = self.tiling.groups(masks), self.tiling.blocks()
+        parts = {end - begin for block in blocks for begin, end in self.tiling.parts(*block)}
+        sizes = frozenset((high - low) * part for low, high in groups for part in parts)
+        if sizes not in self._found:
+            # On all ranks, for they may be different machines.
+            found = ranks.current().facts(self._try(sizes))
+            self._found[sizes] = all(found)
+            if not all(found):
+                progress.note(
+                    "the network gives an image other last bits in other company on "
+                    f"{self.forward.device}: losses will agree with those of scoring everything up to rounding."
+                )
+        return self._found[sizes]
+
+    def _try(self, sizes):
+        forward, rows = self.forward, self.tiling.part * self.tiling.group
+        generator = torch.Generator().manual_seed(0)
+        images = torch.randn((rows, *self.shape), generator=generator, dtype=forward.compute)
+        images = images.to(forward.device, memory_format=torch.channels_last)
+        before = forward.images, forward.batches, forward.seconds
+        want, same = forward(images), True
+        for size in sorted({*_ladder(self.tiling), *sizes}):
+            some = torch.randperm(rows, generator=generator)[:size].to(images.device)
+            logits = forward(images[some].contiguous(memory_format=torch.channels_last))
+            same = same and torch.equal(logits, want[some])
+        forward.images, forward.batches, forward.seconds = before
+        return same

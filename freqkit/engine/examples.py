@@ -1,5 +1,6 @@
 """Images before and after a filter, with the model's answers."""
 
+from freqkit.models import as_classifier
 from freqkit.report.examples import Example
 
 
@@ -23,32 +24,27 @@ def examples_of(model, images, maps, classes, *, class_index=None, per_class=4, 
     """
     import torch
 
-    from freqkit.engine.forward import model_device
+    from freqkit.engine.forward import Forward
     from freqkit.ops import spectral_filter, spectrum
 
-    device = model_device(model)
+    model = as_classifier(model, "examples_of", images)
+    ask, ask_filtered = Forward(model, domain="pixels"), Forward(model)
     logit = range(len(images.classes)) if class_index is None else [int(i) for i in class_index]
     names = dict(zip(logit, images.classes, strict=True))
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (model.mean, model.std))
     # the operator takes torch's layout, a map is centred
     masks = torch.fft.ifftshift(torch.as_tensor(maps, dtype=torch.float32), dim=(-2, -1))
-    found, was_training = [], model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            for place, label in list(enumerate(classes))[:limit]:
-                chosen = (images.labels == images.classes.index(label)).nonzero().flatten()[:per_class]
-                before = images.images[chosen].float() / 255
-                after = spectral_filter(spectrum(before, mean=model.mean, std=model.std), masks[place : place + 1])[0]
-                said = [
-                    [names.get(i, f"logit {i}") for i in logits.argmax(1).tolist()]
-                    for logits in (model(before.to(device)), model.network(after.to(device)))
-                ]
-                pixels = after * std + mean
-                found += [
-                    Example(label, before[i].numpy(), pixels[i].numpy(), said[0][i], said[1][i])
-                    for i in range(len(chosen))
-                ]
-    finally:
-        model.train(was_training)
+    found = []
+    for place, label in list(enumerate(classes))[:limit]:
+        chosen = (images.labels == images.classes.index(label)).nonzero().flatten()[:per_class]
+        before = images.images[chosen].float() / 255
+        after = spectral_filter(spectrum(before, mean=model.mean, std=model.std), masks[place : place + 1])[0]
+        said = [
+            [names.get(i, f"logit {i}") for i in logits.argmax(1).tolist()]
+            for logits in (ask(before.to(ask.device)), ask_filtered(after.to(ask.device)))
+        ]
+        pixels = after * std + mean
+        found += [
+            Example(label, before[i].numpy(), pixels[i].numpy(), said[0][i], said[1][i]) for i in range(len(chosen))
+        ]
     return found

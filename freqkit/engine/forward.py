@@ -8,6 +8,7 @@ import warnings
 import torch
 
 from freqkit.errors import UsageError
+from freqkit.models import as_classifier
 
 DOMAINS = ("normalised", "pixels")
 FORMS = ("auto", "eager", "folded", "compiled")
@@ -33,7 +34,7 @@ class Forward:
     """
 
     def __init__(self, model, *, device=None, dtype=None, domain="normalised"):
-        dtype = _dtype(dtype)
+        dtype, model = _dtype(dtype), as_classifier(model, "score")
         if domain not in DOMAINS:
             raise ValueError(f"domain must be one of {', '.join(DOMAINS)}; got {domain!r}.")
         self.device = torch.device(device) if device is not None else model_device(model)
@@ -43,8 +44,7 @@ class Forward:
         self.compute = torch.float64 if dtype is torch.float64 else torch.float32
         module = copy.deepcopy(model).eval().requires_grad_(False)
         module = module.to(device=self.device, memory_format=torch.channels_last)
-        if dtype is torch.float64:
-            module = module.double()
+        module = module.double() if dtype is torch.float64 else module.float()
         self.module = module.network if domain == "normalised" else module
         self.form = "eager"
         self.asked = False  # whether the first logits were looked at

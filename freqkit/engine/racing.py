@@ -14,7 +14,15 @@ among thousands of near-equal candidates the leaders at an early look are the lu
 the true members were lost at risk 0.01.
 """
 
+import math
+
 import numpy as np
+import torch
+
+from freqkit.engine import ranks
+from freqkit.engine.batches import sums, tiling
+from freqkit.engine.stimuli import filtered
+from freqkit.masks.bits import pick
 
 FIRST_LOOK = 24  # below this, means of losses are too far from normal
 GROWTH = 1.5
@@ -165,3 +173,97 @@ def race(losses, top, risk):
     kept = np.zeros(len(losses), bool)
     kept[alive] = True
     return kept, looked
+
+
+def race_masks(scorer, masks, call, top, risk, seed):
+    """The race of `freqkit.engine.Scorer.race`, on every rank.
+
+    Args:
+        scorer: a `Scorer`. masks: `Distinct` ones. call: the `Call`.
+
+    Returns:
+        (float64 [K, C] losses, infinite where stopped; int64 [K, C] right answers; forwards; those from the journal).
+    """
+    total, classes = len(masks.names), len(scorer.classes)
+    loss = np.full((total, classes), math.inf)
+    correct = np.zeros((total, classes), dtype=np.int64)
+    done = resumed = 0
+    loss[:, scorer.counts.numpy() == 0] = math.nan
+
+    def compute(tile):
+        return _tile(scorer, masks, *tile)
+
+    def layout(tile):
+        _, low, high, begin, end, _ = tile
+        number = high - low
+        return {"each": ("f", (number, end - begin)), "loss": ("f", (number,)), "correct": ("i", (number,))}
+
+    for heats in _heats(scorer, total, seed):
+        while heats:
+            # One look at every class, so that there are tiles enough for all ranks.
+            tiles = [
+                (f"{call.key}/{heat.label}/{b}-{e}/{low}-{high}", (high - low) * (e - b), (heat, low, high, b, e, size))
+                for heat in heats
+                for low, high, b, e, size in _pieces(scorer.tiling, len(heat.alive), *heat.next)
+            ]
+            for (heat, low, high, begin, end, _), found, known in call.share(tiles, compute, layout):
+                heat.see(low, high, begin, end, found)
+                done += (high - low) * (end - begin)
+                resumed += (high - low) * (end - begin) * known
+            saved = _drop(heats, top, risk)
+            if saved:
+                call.progress.advance(saved, saved=True)
+            for heat in heats:
+                if heat.over:
+                    loss[heat.alive, heat.label] = heat.sums / len(heat.members)
+                    correct[heat.alive, heat.label] = heat.hits
+            heats = [heat for heat in heats if not heat.over]
+    found = {"loss": loss, "correct": correct, "counted": np.array([done, resumed])}
+    found = ranks.current().agree_arrays(found)
+    return found["loss"], found["correct"], *found["counted"].tolist()
+
+
+def _heats(scorer, masks, seed):
+    """Races of some classes at a time, so that the losses they remember keep to the stated memory."""
+    heats, held = [], 0
+    for label in scorer.counts.nonzero().flatten().tolist():
+        need = 4 * masks * int(scorer.counts[label])
+        if heats and held + need > scorer.memory_limit:
+            yield heats
+            heats, held = [], 0
+        members = (scorer.labels == label).nonzero().flatten()
+        members = members[torch.from_numpy(order(len(members), seed, label))]
+        heats.append(Heat(label, members, masks))
+        held += need
+    if heats:
+        yield heats
+
+
+def _drop(heats, top, risk):
+    """Let every class's race have its look, on rank 0; how many forwards that saves."""
+    keep = {}
+    if ranks.current().first:
+        keep = {str(heat.label): heat.look(top, risk) for heat in heats}
+    keep = ranks.current().agree_arrays(keep)
+    return sum(heat.drop(keep[str(heat.label)]) for heat in heats)
+
+
+def _pieces(whole, masks, first, last):
+    """Tiles over `masks` x images first...last - 1: (low, high) and (begin, end), and the images of a batch."""
+    plan = tiling(last - first, whole.part * whole.group, max_block=whole.block)
+    for begin, end in plan.blocks():
+        for low, high in plan.groups(masks):
+            yield low, high, first + begin, first + end, plan.part
+
+
+def _tile(scorer, masks, heat, low, high, begin, end, size):
+    """Some masks, images of one class: float32 losses [k, b], their sums, correct answers [k]."""
+    some, members = heat.alive[low:high], heat.members[begin:end]
+    chosen = pick(masks.masks, torch.from_numpy(some), scorer.forward.device)
+    shown = filtered(chosen, scorer.spectra.again(members))
+    loss, answers = scorer.predict(shown, scorer.labels[members], masks.names[some], members, size)
+    return {
+        "each": loss.astype(np.float32),
+        "loss": sums(np.zeros(len(members), np.int64), loss, 1, np.float64)[:, 0],
+        "correct": (answers == scorer.class_index[heat.label]).sum(1).numpy(),
+    }

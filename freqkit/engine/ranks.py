@@ -152,7 +152,8 @@ class Ranks:
                     "gloo", store=self.store, rank=self.rank, world_size=self.size, timeout=PATIENCE
                 )
         except Exception as error:
-            self.close()
+            if self.lifeline is not None:
+                self.lifeline.close(False)
             sentence = f"rank {self.rank} of {self.size} could not reach the others: {_one_line(error)}"
             raise RankLost(sentence, getattr(error, "spoken", False)) from error
 
@@ -319,7 +320,7 @@ def runs(count, ranks):
     return chunks
 
 
-def share(tiles, compute, *, journal, progress, check, layout=None):
+def share(tiles, compute, *, journal, progress, check, layout=None, counted=False):
     """Compute tiles, or read them from the journal, and give them in their order.
 
     Args:
@@ -329,6 +330,7 @@ def share(tiles, compute, *, journal, progress, check, layout=None):
         progress: told of every tile.
         check: None, or called after every tile; may raise.
         layout: called with `what`; what a record of the journal must hold, see `Journal.get`. None: anything.
+        counted: whether records tell the forwards they took; else their names do.
 
     Yields:
         (what, arrays, whether it was read from the journal), in the order of `tiles`; on rank 0 alone.
@@ -341,7 +343,7 @@ def share(tiles, compute, *, journal, progress, check, layout=None):
             if not known:
                 arrays = compute(what)
                 if journal is not None:
-                    journal.put(name, **arrays)
+                    journal.put(name, forwards=amount if counted else None, **arrays)
             progress.advance(amount, resumed=known)
             yield what, arrays, known
             if check is not None:
@@ -356,7 +358,7 @@ def share(tiles, compute, *, journal, progress, check, layout=None):
         told = _Told(ranks, progress)
         for i in ranks.claim(len(todo)):
             name, amount, what = tiles[todo[i]]
-            journal.put(name, **compute(what))
+            journal.put(name, forwards=amount if counted else None, **compute(what))
             told.add(amount)
             if check is not None:
                 check()

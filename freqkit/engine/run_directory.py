@@ -10,6 +10,7 @@ from freqkit.engine.journal import Journal
 from freqkit.errors import UsageError
 from freqkit.files.reading import reading
 from freqkit.files.whole import read_run, write_json
+from freqkit.models.wrap import NOT_IDENTIFIED, UNIDENTIFIED
 
 # Every name that freqkit writes into a run directory; nothing else is ever removed.
 _WRITTEN = (
@@ -142,6 +143,11 @@ class RunDirectory:
         return None
 
     def _compare(self, known):
+        about = self.identity.get("model")
+        if isinstance(about, dict) and about.get("state_sha256") == UNIDENTIFIED:
+            raise UsageError(f"{self.path}: cannot resume, for the model is {NOT_IDENTIFIED}.")
+        if known.get("device", "") is None:  # of a run begun before the model's own device was put on record
+            known = {**known, "device": self.identity.get("device")}
         differing = differences(known, self.identity, "there", "now")
         if differing:
             raise UsageError(f"{self.path}: cannot resume, for the run differs in {differing}.")
@@ -220,7 +226,7 @@ def status(path):
     if record.get("kind") == "training":
         recipe = record.get("identity", {}).get("recipe", {})
         known.update(search="training", epochs_done=record.get("epochs_done", 0), epochs_total=recipe.get("epochs"))
-    tiles, seen = set(keys), (path / "journal.bin").stat().st_mtime
+    tiles, seen = dict(keys), (path / "journal.bin").stat().st_mtime
     known["ranks"] = [dict(rank) for rank in record.get("ranks") or ()]
     for part in path.glob("journal-*.bin"):
         with contextlib.suppress(FileNotFoundError):  # moved to journal.bin meanwhile
@@ -229,8 +235,8 @@ def status(path):
             tiles.update(own)
             number = int(part.stem.partition("-")[2])
             if number < len(known["ranks"]):
-                known["ranks"][number]["forwards"] = sum(map(_pairs, own))
-    known["forwards_done"] = sum(map(_pairs, tiles))
+                known["ranks"][number]["forwards"] = sum(own.values())
+    known["forwards_done"] = sum(tiles.values())
     if known["status"] == "running" and not held:
         known["status"] = "dead"
     known["rate"] = known["seconds_left"] = None
@@ -241,17 +247,3 @@ def status(path):
             left = known["forwards_total"] - known["forwards_done"] - (known["forwards_saved"] or 0)
             known["seconds_left"] = 0.0 if known["status"] == "finished" else max(left, 0) / known["rate"]
     return known
-
-
-def forwards_in(journal):
-    """Forwards whose scores a journal holds."""
-    return sum(map(_pairs, journal.keys()))
-
-
-def _pairs(key):
-    """Forwards of a tile, from the two ranges that end its key; 0 for what is no tile."""
-    found = re.search(r"/(\d+)-(\d+)/(\d+)-(\d+)$", key)
-    if found is None:
-        return 0
-    a, b, c, d = map(int, found.groups())
-    return (b - a) * (d - c)

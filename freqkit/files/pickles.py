@@ -216,7 +216,8 @@ class _Machine:
             raise _Damaged("it sets items of what is no dict")
         for key, value in zip(items[::2], items[1::2], strict=True):
             parts = key if type(key) is tuple and len(key) <= 8 else (key,)
-            if not all(isinstance(part, (str, int, float, bytes, type(None))) for part in parts):
+            plain = (str, int, float, bytes, type(None), *(() if self.persistent is None else (Mentioned,)))
+            if not all(isinstance(part, plain) for part in parts):
                 raise UsageError("it holds a dict with a key that is no number and no string.")
             target[key] = value
 
@@ -318,6 +319,7 @@ _STEPS = {
     b"c": lambda m: m.name(m.line().decode("latin1"), m.line().decode("latin1")),
     b"\x93": lambda m: m.name(*(m.pop(), m.pop())[::-1]),
     b"R": lambda m: m.call(),
+    b"\x81": lambda m: m.call(),
     b"b": lambda m: m.build(),
     b"\x80": lambda m: m.take(1),
     b"\x95": lambda m: m.take(8),
@@ -448,112 +450,227 @@ def _dotted(module, name):
 
 # ---- checkpoints of torch -------------------------------------------------------------------------------------------
 #
-# torch's own reader (weights_only=True) runs nothing, but it believes what a file claims: it reserves what a storage or
-# a function is said to need, and hashes whatever stands as a key. So the stream goes through the machine above first.
+# torch's own reader believes what a file claims, and makes what it names. So the stream goes through the machine above,
+# tensors are described and read only when they are asked for, and whatever else a training script leaves there (its
+# arguments, paths, callbacks) is stood for by something inert: no name of the file is ever imported or called.
 
 _ZIP_ERRORS = (
     zipfile.BadZipFile, zipfile.LargeZipFile, struct.error, ValueError, NotImplementedError, RuntimeError, EOFError,
     OverflowError, KeyError,
 )  # fmt: skip
-_STORAGES = {  # bytes of an element
-    "Double": 8, "Float": 4, "Half": 2, "BFloat16": 2, "ComplexDouble": 16, "ComplexFloat": 8, "Long": 8, "Int": 4,
-    "Short": 2, "Char": 1, "Byte": 1, "Bool": 1, "Untyped": 1,
+_STORAGES = {  # dtype of an element
+    "Double": "float64", "Float": "float32", "Half": "float16", "BFloat16": "bfloat16", "ComplexDouble": "complex128",
+    "ComplexFloat": "complex64", "Long": "int64", "Int": "int32", "Short": "int16", "Char": "int8", "Byte": "uint8",
+    "Bool": "bool", "Untyped": "uint8",
 }  # fmt: skip
 _MAGIC = 0x1950A86A20F9469CFC6C
 _CHECKPOINT = "a checkpoint of torch"
+# What may stand beside tensors, by module: arguments of scripts, paths, dates, containers, states of callbacks.
+_PATHS = "Path PurePath PosixPath PurePosixPath WindowsPath PureWindowsPath"
+_BUILTINS = (
+    "set frozenset complex slice range xrange bytearray list dict tuple int long float str unicode bool bytes object"
+    " type"
+)
+HARMLESS = {
+    "argparse": "Namespace", "types": "SimpleNamespace", "functools": "partial", "copyreg": "_reconstructor",
+    "copy_reg": "_reconstructor", "collections": "OrderedDict Counter defaultdict deque", "uuid": "UUID",
+    "datetime": "date datetime time timedelta timezone", "decimal": "Decimal", "fractions": "Fraction",
+    "pathlib": _PATHS, "pathlib._local": _PATHS, "builtins": _BUILTINS, "__builtin__": _BUILTINS,
+    "typing": "Any Union Optional List Dict Tuple", "torch": "Size device Tensor Generator",
+    "torch.nn.parameter": "Parameter Buffer", "torch.serialization": "_get_layout",
+}  # fmt: skip
+_HARMLESS_PACKAGES = (
+    "lightning.", "lightning_fabric.", "lightning_utilities.", "omegaconf.", "pytorch_lightning.", "torch.nn.modules.",
+    "torch.optim.",
+)  # fmt: skip
+_DICTS = {"OrderedDict", "Counter", "defaultdict", "dict", "AttributeDict"}
+_LISTS = {"deque", "list"}
 
 
-def check_checkpoint(path):
-    """Refuse a file of `torch.save` that holds other things than tensors and plain values, or claims what it has not.
+def read_checkpoint(path):
+    """What a file of `torch.save` holds: plain values, a `StoredTensor` for each tensor, a `Mentioned` for what else is
+    harmless. Nothing in it is run, and no tensor is read yet.
 
     Raises:
-        UsageError: with what it asks for, or where it is damaged.
+        UsageError: it names another type (`HARMLESS` are allowed), or claims what it has not, or is damaged.
+
+    Example:
+        >>> import argparse, os, tempfile, torch
+        >>> file = os.path.join(tempfile.mkdtemp(), "checkpoint.pth")
+        >>> torch.save({"args": argparse.Namespace(lr=0.1), "model": {"weight": torch.ones(2)}}, file)
+        >>> found = read_checkpoint(file)
+        >>> found["args"], found["model"]["weight"].read()
+        (argparse.Namespace, tensor([1., 1.]))
     """
     with reading(path, _CHECKPOINT, *_ZIP_ERRORS):
-        zipped = zipfile.is_zipfile(path)
-        if zipped:
-            with zipfile.ZipFile(path) as archive:
-                records = archive.infolist()
-                names = [record.filename for record in records]
-                streams = [record for record in records if record.filename.endswith("/data.pkl")]
-                if len(set(names)) < len(names) or len(streams) != 1:
-                    raise UsageError(f"{path} is not a readable weights file: it must hold one data.pkl.")
-                if any(record.compress_type for record in records):
-                    raise UsageError(f"{path} is refused: torch writes no compressed records.")
-                if any(name.endswith("/constants.pkl") for name in names):
-                    raise UsageError(f"{path} is refused: it is a TorchScript program; save its state dict.")
-                data = archive.read(streams[0])
-            prefix = streams[0].filename.removesuffix("data.pkl") + "data/"
-            sizes = {r.filename.removeprefix(prefix): r.file_size for r in records if r.filename.startswith(prefix)}
-        else:
-            data, sizes = Path(path).read_bytes(), None
-    torch = _Torch(sizes, len(data))
-    machine = _Machine(data, torch.name, torch.storage)
-    if not zipped:
-        if (magic := _run(machine, path)) != _MAGIC or type(magic) is not int:
-            raise UsageError(f"{path} is not a readable weights file: it does not begin as one of torch.save.")
-        for _ in range(2):
-            _run(machine, path)
-    _run(machine, path)
+        stored = _Archive(path) if zipfile.is_zipfile(path) else _Legacy(path)
+    torch = _Torch(stored)
+    return stored.run(_Machine(stored.data, torch.name, torch.storage))
 
 
-class _Any(Inert):
-    """Stands for a value of which only its making is checked."""
+class _Archive:
+    """A checkpoint that is a zip archive: a stream and a record for each storage."""
 
-    __slots__ = ()
+    def __init__(self, path):
+        self.path, self.claimed = path, {}
+        with zipfile.ZipFile(path) as archive:
+            records = archive.infolist()
+            names = [record.filename for record in records]
+            streams = [record for record in records if record.filename.endswith("/data.pkl")]
+            if any(name.endswith("/constants.pkl") for name in names):
+                raise UsageError(
+                    f"{path} is refused: it is a TorchScript program; torch.save(torch.jit.load({Path(path).name!r})"
+                    ".state_dict(), 'weights.pth') writes its weights."
+                )
+            if len(set(names)) < len(names) or len(streams) != 1:
+                raise UsageError(f"{path} is not a readable weights file: it must hold one data.pkl.")
+            if any(record.compress_type for record in records):
+                raise UsageError(f"{path} is refused: torch writes no compressed records.")
+            if any(record.file_size > Path(path).stat().st_size for record in records):
+                raise UsageError(f"{path} is not a readable weights file: it claims more than it holds.")
+            self.data = archive.read(streams[0])
+            prefix = streams[0].filename.removesuffix("data.pkl")
+            if f"{prefix}byteorder" in names and archive.read(f"{prefix}byteorder") != b"little":
+                raise UsageError(f"{path} is refused: its numbers begin with the highest byte.")
+        prefix += "data/"
+        self.records = {r.filename.removeprefix(prefix): r for r in records if r.filename.startswith(prefix)}
+
+    def run(self, machine):
+        return _run(machine, self.path)
+
+    def size(self, key):
+        return self.records[key].file_size if key in self.records else -1
+
+    def read(self, key, count):
+        raw = bytearray(count)
+        with reading(self.path, _CHECKPOINT, *_ZIP_ERRORS), zipfile.ZipFile(self.path) as archive:
+            with archive.open(self.records[key]) as file:
+                if file.readinto(raw) < count:
+                    raise EOFError("a storage is cut off")
+        return raw
+
+
+class _Legacy:
+    """A checkpoint of torch before 1.6: one stream after the other, then the storages."""
+
+    def __init__(self, path):
+        self.path, self.data, self.claimed, self.places = path, Path(path).read_bytes(), {}, {}
+
+    def run(self, machine):
+        if (magic := _run(machine, self.path)) != _MAGIC or type(magic) is not int:
+            raise UsageError(f"{self.path} is not a readable weights file: it does not begin as one of torch.save.")
+        _run(machine, self.path)
+        system = _run(machine, self.path)
+        if isinstance(system, dict) and system.get("little_endian") is False:
+            raise UsageError(f"{self.path} is refused: its numbers begin with the highest byte.")
+        value, keys = _run(machine, self.path), _run(machine, self.path)
+        if type(keys) is not list or set(map(str, keys)) != set(self.claimed):
+            raise UsageError(f"{self.path} is not a readable weights file: its list of storages is damaged.")
+        at = machine.at
+        for key in keys:
+            self.places[key] = at + 8
+            at += 8 + self.claimed[key]
+        if at > len(self.data):
+            raise UsageError(f"{self.path} is not a readable weights file: it is cut off.")
+        return value
+
+    def size(self, key):
+        return len(self.data)
+
+    def read(self, key, count):
+        return bytearray(self.data[self.places[key] : self.places[key] + count])
+
+
+class Mentioned(Call):
+    """Stands for a type, a function or what it would make: it has a name and nothing else."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name):
+        self.name = name
+
+    def __call__(self, *arguments):
+        short = self.name.rpartition(".")[2]
+        return {} if short in _DICTS else [] if short in _LISTS else Mentioned(self.name)
 
     def __setstate__(self, state):
         pass
 
-
-class _Storage(_Any):
-    __slots__ = ("count",)
-
-    def __init__(self, count):
-        self.count = count
+    def __repr__(self):
+        return self.name
 
 
-class _Kind(_Any):
-    """A type of storage: bytes of an element."""
+class _Kind(Mentioned):
+    """A type of element or of storage."""
 
-    __slots__ = ("size",)
+    __slots__ = ("dtype",)
 
-    def __init__(self, size):
-        self.size = size
+    def __init__(self, name, dtype):
+        super().__init__(name)
+        self.dtype = dtype
+
+
+class _Storage(Inert):
+    """Numbers outside the stream, read once."""
+
+    __slots__ = ("bytes", "dtype", "key", "stored", "untyped")
+
+    def __init__(self, stored, key, dtype, size):
+        self.stored, self.key, self.dtype, self.bytes, self.untyped = stored, key, dtype, size, None
+
+    def read(self):
+        import torch
+
+        if self.untyped is None:
+            raw = self.stored.read(self.key, self.bytes)
+            self.untyped = torch.frombuffer(raw, dtype=torch.uint8).untyped_storage() if raw else torch.UntypedStorage()
+        return self.untyped
+
+
+class StoredTensor(Inert):
+    """A tensor whose description has been checked; `.read()` reads its numbers."""
+
+    __slots__ = ("dtype", "offset", "shape", "storage", "stride")
+
+    def __init__(self, storage, dtype, offset, shape, stride):
+        self.storage, self.dtype, self.offset, self.shape, self.stride = storage, dtype, offset, shape, stride
+
+    def __setstate__(self, state):
+        pass
+
+    def read(self):
+        import torch
+
+        return torch.empty(0, dtype=self.dtype).set_(self.storage.read(), self.offset, self.shape, self.stride)
 
 
 class _Torch:
-    """What a checkpoint may name, and the storages that it has.
+    """What a checkpoint may name, and the storages that it has."""
 
-    Args:
-        sizes: bytes of each record of an archive; None for the older form, in which all lie in one `total`.
-    """
-
-    def __init__(self, sizes, total):
-        self.sizes, self.total = sizes, total
+    def __init__(self, stored):
+        self.stored, self.storages = stored, {}
 
     def name(self, module, name):
         import torch
 
-        if (module, name) in (("collections", "OrderedDict"), ("collections", "Counter")):
-            return Call(lambda *arguments: {})
-        if (module, name) == ("_codecs", "encode"):
+        whole = f"{module}.{name}"
+        if (module, name) in _NUMPY:
             return _NUMPY[module, name]
+        if module in ("numpy", "numpy.dtypes") and isinstance(getattr(np, name, None), type):
+            return Mentioned(whole)
         if module in ("torch", "torch.storage") and name.removesuffix("Storage") in _STORAGES:
-            return _Kind(_STORAGES[name.removesuffix("Storage")])
+            return _Kind(whole, getattr(torch, _STORAGES[name.removesuffix("Storage")]))
         if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
-            return _Any()
-        if (module, name) in (("torch", "Tensor"), ("torch.nn.parameter", "Parameter")):
-            return _Any()  # mentioned, never called
-        if (module, name) in (("torch", "Size"), ("torch", "device"), ("torch.serialization", "_get_layout")):
-            return Call(lambda *arguments: _Any())
+            return _Kind(whole, getattr(torch, name))
         if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3"):
             return Call(self.tensor)
         if module == "torch._utils" and name in ("_rebuild_parameter", "_rebuild_parameter_with_state"):
-            return Call(lambda *arguments: _Any())
-        if (module, name) == ("torch._tensor", "_rebuild_from_type_v2"):
+            return Call(lambda data, *rest: data)
+        if whole == "torch._tensor._rebuild_from_type_v2":
             return Call(self.of_type)
-        raise UsageError(f"it asks for {_dotted(module, name)}; only tensors and plain values are read.")
+        if name in HARMLESS.get(module, "").split() or f"{module}.".startswith(_HARMLESS_PACKAGES):
+            return Mentioned(whole)
+        raise UsageError(f"it holds {_dotted(module, name)}, not only tensors and plain values.")
 
     def of_type(self, function, kind, arguments, state=None):
         if not isinstance(function, Call) or type(arguments) is not tuple:
@@ -561,18 +678,25 @@ class _Torch:
         return function(*arguments)
 
     def storage(self, which):
-        parts = which if type(which) is tuple and len(which) >= 5 and which[0] == "storage" else None
+        parts = which if type(which) is tuple and len(which) >= 2 else (None,)
+        if parts[0] == "module" and isinstance(parts[1], Mentioned):
+            return parts[1]  # the older form keeps the source of whole modules beside their type
         if (
-            parts is None
+            parts[0] != "storage"
+            or len(parts) < 5
             or not isinstance(parts[1], _Kind)
             or not isinstance(parts[2], str)
             or type(parts[4]) is not int
+            or any(part is not None for part in parts[5:])
         ):
             raise UsageError("it refers to something outside that is no storage.")
-        held = self.total if self.sizes is None else self.sizes.get(parts[2], -1)
-        if not 0 <= parts[4] * parts[1].size <= held:
+        _, kind, key, _, count = parts[:5]
+        size = count * kind.dtype.itemsize
+        if not 0 <= size <= self.stored.size(key):
             raise UsageError("it claims a storage that the file does not hold (cut off or damaged).")
-        return _Storage(parts[4])
+        if self.stored.claimed.setdefault(key, size) != size:
+            raise UsageError("it describes a storage in two ways.")
+        return self.storages.setdefault((key, kind.dtype), _Storage(self.stored, key, kind.dtype, size))
 
     @staticmethod
     def tensor(storage, offset, size, stride, *rest):
@@ -582,11 +706,12 @@ class _Torch:
             or len(size) != len(stride) or len(size) > 16 or type(offset) is not int or offset < 0
         ):  # fmt: skip
             raise UsageError("it describes a tensor in a form that torch does not write.")
-        elements, last = 1, offset
+        dtype = rest[2].dtype if len(rest) > 2 and isinstance(rest[2], _Kind) else storage.dtype
+        elements, last, held = 1, offset, storage.bytes // dtype.itemsize
         for count, step in zip(size, stride, strict=True):
             elements *= count
             last += (count - 1) * step
-        outside = elements and last >= storage.count
-        if outside or elements > max(storage.count, 1 << 28):
+        outside = elements and last >= held
+        if outside or elements > max(held, 1 << 28):
             raise UsageError("it describes a tensor that is larger than its storage.")
-        return _Any()
+        return StoredTensor(storage, dtype, offset, size, stride)

@@ -68,6 +68,13 @@ def select(masks, index):
     return masks._replace(bits=masks.bits[index])
 
 
+def pick(masks, index, device):
+    """Some of `BitMasks` or dense masks, by a slice or a tensor of indices, on a device."""
+    if isinstance(masks, BitMasks):
+        return masks._replace(bits=masks.bits[index].to(device))
+    return masks[index].to(device)
+
+
 def concat(parts):
     """Join `BitMasks` of one image size and symmetry; differing cells are refined to their common grid.
 

@@ -4,27 +4,35 @@ Source: Wang, Veldhuis, Brune, Strisciuglio, "What do neural networks learn in i
 frequency shortcut perspective", ICCV 2023 (arXiv 2307.09829).
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
-from freqkit.engine import Silent, ranks
+from freqkit.data import ImageSet
+from freqkit.engine import Progress, Silent, ranks
 from freqkit.errors import UsageError
 from freqkit.files.reading import in_range
 from freqkit.files.whole import RECORD
+from freqkit.measures.printed import Printed
 from freqkit.models.classifier import channel_triple
 from freqkit.models.normalisation import scale_fault
 from freqkit.ops import spectrum
-from freqkit.report.blocks import Cell, Drawing, Part, Section, Table
+from freqkit.options import Options, flat, option
+from freqkit.report import figures
+from freqkit.report.blocks import Cell, Part, Section, Table
+from freqkit.report.inline import drawing
 from freqkit.report.pages import files_of, part
 from freqkit.report.planes import index_of, on_axis, plane_maps
 from freqkit.report.provenance import provenance_rows
-from freqkit.report.sections import NAMED_LINES, gallery
-from freqkit.report.svg import Axes, signed
+from freqkit.report.sections import gallery
+from freqkit.report.svg import signed
 from freqkit.results import rows
 from freqkit.results.result import Result, TensorFile, versions
+from freqkit.text import shorten
 
+__all__ = ["AdcsResult", "ClassSpectra", "adcs"]
 PRESETS = ("default", "iccv2023")
 CHANNELS = ("grey", "mean", "per")
 # Weights of R, G, B in one map; the first are those of the published code.
@@ -228,18 +236,54 @@ class AdcsResult(Result):
         return values
 
 
+@dataclass(frozen=True, kw_only=True)
+class Comparing(Options):
+    """What `adcs` is asked."""
+
+    classes: Sequence[str] | None = option(None, "C names, for batches", flag=False)
+    preset: str = option("default", "default: the formula; iccv2023: the published code", choices=PRESETS)
+    channel: str = option(
+        "grey", "grey or mean: one map from the weighted sum of the channels' magnitudes; per: a map for each channel. "
+        "iccv2023 is grey", choices=CHANNELS, help="one map from weighted or averaged channels, or one for each",
+    )  # fmt: skip
+    mean: Sequence[float] | None = option(
+        None, "three numbers, normalisation before the transform; None: images in [0, 1]. It moves DC",
+        metavar="R,G,B", kind="triple",
+        help="normalise the images first.  [default: not at all]",
+    )  # fmt: skip
+    std: Sequence[float] | None = option(
+        None,
+        "three numbers; goes with `mean`, scales channels by 1/std",
+        metavar="R,G,B",
+        kind="triple",
+        help="goes with --mean",
+    )
+    dtype: torch.dtype = option(
+        torch.float32,
+        "torch.float32 or torch.float64, of the transforms; sums and comparisons are float64",
+        switch=("double", torch.float64),
+        help="transform in float64",
+    )
+    batch_size: int = option(
+        64, "images read at once, for an `ImageSet`, whose classes ranks share", least=1, must="a positive integer",
+        flag=False,
+    )  # fmt: skip
+
+    def check(self, owner):
+        if self.preset == "iccv2023" and self.channel != "grey":
+            raise UsageError(f"{owner}: the published code knows channel 'grey' alone; got {self.channel!r}.")
+        if self.preset == "iccv2023" and self.mean is None and self.std is None:
+            return replace(self, mean=PUBLISHED_MEAN, std=PUBLISHED_STD)
+        return self
+
+
+@flat
 def adcs(
-    images,
+    images: ImageSet | Iterable[tuple[torch.Tensor, torch.Tensor]],
+    own: Comparing,
     *,
-    classes=None,
-    channel="grey",
-    preset="default",
-    mean=None,
-    std=None,
-    dtype=torch.float32,
-    batch_size=64,
-    progress=None,
-):
+    progress: Progress | None = None,
+) -> AdcsResult:
     """At every frequency, how many classes have less energy than a class, minus how many have more.
 
     `ADCS_c(f) = sum over j != c of sign(E_c(f) - E_j(f))` with E_c(f) the mean of |DFT| over the images of
@@ -257,14 +301,6 @@ def adcs(
     Args:
         images: an `ImageSet`, or an iterable of batches (uint8 [n, 3, H, W], int64 labels [n]) with
             `classes`, so that no more than a batch is ever in memory. Every class needs an image.
-        classes: C names, for batches.
-        channel: "grey" or "mean": one map from the weighted sum of the channels' magnitudes; "per": a map for
-            each channel. "iccv2023" is grey.
-        preset: "default" or "iccv2023".
-        mean, std: three numbers each, normalisation before the transform; None: images in [0, 1]. It moves DC
-            and scales channels by 1/std.
-        dtype: torch.float32 or torch.float64, of the transforms; sums and comparisons are float64.
-        batch_size: images read at once, for an `ImageSet`, whose classes ranks share.
         progress: a `freqkit.engine.Progress`, for an `ImageSet`.
 
     Returns:
@@ -280,25 +316,17 @@ def adcs(
         >>> result.maps.shape, int(result.maps.max())
         (torch.Size([4, 32, 32]), 3)
     """
-    if preset not in PRESETS:
-        raise UsageError(f"adcs: preset must be one of {', '.join(PRESETS)}; got {preset!r}.")
-    published = preset == "iccv2023"
-    if published and channel != "grey":
-        raise UsageError(f"adcs: the published code knows channel 'grey' alone; got {channel!r}.")
-    if published and mean is None and std is None:
-        mean, std = PUBLISHED_MEAN, PUBLISHED_STD
+    published, classes = own.preset == "iccv2023", own.classes
     whole = hasattr(images, "images")
     if whole and classes is not None:
         raise UsageError("adcs: classes must be given with batches only; an image set has its own.")
     if not whole and classes is None:
         raise UsageError("adcs: batches of images need classes, the names of the labels.")
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise UsageError(f"adcs: batch_size must be a positive integer; got {batch_size!r}.")
-    how = {"channel": "per" if published else channel, "mean": mean, "std": std, "dtype": dtype}
+    how = {"channel": "per" if published else own.channel, "mean": own.mean, "std": own.std, "dtype": own.dtype}
     if published:
         how["zero"] = PUBLISHED_ZERO
     if whole and len(images):
-        spectra = _of_classes(images, batch_size, how, progress or Silent())
+        spectra = _of_classes(images, own.batch_size, how, progress or Silent())
     else:
         spectra = None
         for pixels, labels in () if whole else images:
@@ -306,7 +334,33 @@ def adcs(
             spectra.add(pixels, torch.as_tensor(labels))
     if spectra is None:
         raise UsageError("adcs: images must hold at least one image; got none.")
-    return _compare(spectra, channel, preset, {} if not whole else dict(images.record))
+    return _compare(spectra, own.channel, own.preset, {} if not whole else dict(images.record))
+
+
+SHARED = True  # ranks share its work
+HELP = """At every frequency, how many classes have less energy than a class, minus how many have more.
+
+Needs images alone, no model. --image-size must be given.
+
+\b
+freqkit adcs --data imagenet10/val --image-size 224 --out adcs.safetensors
+"""
+
+
+def printed(result: AdcsResult) -> Printed:
+    """What `freqkit adcs` prints: the mean of every class's map, whole and in four bands."""
+    rows, cautions = result.table(), result.cautions()
+    bands = [name for name in rows[0] if name.startswith("band")]
+    forms = {"class": "text", "images": "count", "mean": "number", "least": "count", "most": "count"}
+    columns = [*forms.items(), *((name, "number") for name in bands)]
+    return Printed(
+        {"classes": rows, "cautions": cautions, "definition": result.definition, "record": result.record},
+        columns,
+        [[row[name] for name, _ in columns] for row in rows],
+        "Classes with less energy at a frequency, minus classes with more: mean over the plane and four bands",
+        "bands: quarters of half the image side, from low to high frequencies; the last with the corners",
+        cautions=cautions,
+    )
 
 
 def _of_classes(images, batch_size, how, progress):
@@ -461,6 +515,22 @@ def plot_adcs(result, ax=None, *, of=None, title=None):
     return plane_maps(maps, result.classes, limits=(-top, top), label=label, title=title)
 
 
+def plot_radii(result, axis):
+    """The maps averaged over rings of equal frequency, a line for each of the first classes, on a matplotlib axis."""
+    radius, means = result.radial()
+    means = means.mean(1) if means.ndim == 3 else means
+    inside = radius <= min(result.maps.shape[-2:]) / 2
+    for place, name in enumerate(result.classes[: figures.NAMED_LINES]):
+        (line,) = axis.plot(radius[inside], means[place, inside], linewidth=1.5, label=shorten(name),
+                            **figures.series(place))  # fmt: skip
+        figures.note(line, name)
+    axis.set_xlim(0, float(radius[inside][-1]))
+    axis.set_xlabel("radius of the frequency (cycles/image)", fontsize=8.5)
+    axis.set_ylabel("mean ADCS over the ring", fontsize=8.5)
+    figures.plain_axes(axis)
+    figures.name_lines(axis)
+
+
 @part(files_of("freqkit-adcs-1"))
 def adcs_part(path, record):
     """Class spectra compared."""
@@ -475,23 +545,7 @@ def adcs_part(path, record):
          " classes, orange where less.", plane / top)
         for row, plane in zip(rows, values, strict=True)
     ]  # fmt: skip
-    radius, means = result.radial()
-    means = means.mean(1) if means.ndim == 3 else means
     side = min(values.shape[-2:])
-    inside = radius <= side / 2
-    axes_names = result.classes[:NAMED_LINES]
-    ranges = means[:, inside]
-    axes = Axes(
-        (0, float(radius[inside][-1])), (float(ranges.min()), float(ranges.max())), right=120,
-        x_label="radius of the frequency, cycles/image", y_label="mean ADCS over the ring",
-        alt="Mean ADCS of each class over rings of equal frequency.",
-    )  # fmt: skip
-    ends = []
-    for i, name in enumerate(axes_names):
-        points = list(zip(radius[inside].tolist(), means[i, inside].tolist(), strict=True))
-        axes.line(points, i, name=name)
-        ends.append((points[-1][1], name, i))
-    axes.names(ends)
     strongest = max(rows, key=lambda row: row[bands[-1]])
     weakest = min(rows, key=lambda row: row[bands[-1]])
     low, high = max(rows, key=lambda row: row[bands[0]]), min(rows, key=lambda row: row[bands[0]])
@@ -537,9 +591,11 @@ def adcs_part(path, record):
             Section("ADCS maps", [gallery(maps, tuple(values.shape[-2:]), "adcs", signed=True)],
                     "Each bin is one frequency. Blue: the class has more energy there than most classes; orange: less;"
                     f" blank: as many above as below. Full colour is ±{top}.", key="adcs"),
-            Section("ADCS by radius", [Drawing.of(axes)],
+            Section("ADCS by radius", [drawing(lambda axis: plot_radii(result, axis), 8.2, 3.6,
+                    "Mean ADCS of each class over rings of equal frequency.", narrow=4)],
                     "The maps averaged over rings: left the coarse structure of the images, right the finest."
-                    + (f" The first {NAMED_LINES} classes." if len(rows) > NAMED_LINES else ""), key="adcs-radius"),
+                    + (f" The first {figures.NAMED_LINES} classes." if len(rows) > figures.NAMED_LINES else ""),
+                    key="adcs-radius"),
         ],
         provenance_rows(about), cautions=cautions, order=30, subtitle="Class spectra",
     )  # fmt: skip

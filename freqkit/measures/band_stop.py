@@ -10,20 +10,27 @@ is the relative confusion matrix: the change, in percent of the n_i images of cl
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 
-from freqkit.engine import Scorer
+from freqkit.data import ImageSet
+from freqkit.engine import Progress, Scorer
 from freqkit.errors import UsageError
 from freqkit.files.reading import COUNT, in_range
 from freqkit.files.whole import RECORD
+from freqkit.masks import uncentred
+from freqkit.measures.printed import Printed
+from freqkit.models import Classifier, as_classifier
+from freqkit.options import Options, Scoring, flat, option
 from freqkit.report import figures
 from freqkit.report.blocks import Cell, Panels, Part, Section, Table
+from freqkit.report.inline import chart
 from freqkit.report.pages import files_of, part
-from freqkit.report.planes import colours, index_of
+from freqkit.report.planes import colours, index_of, matrix, side_of
 from freqkit.report.provenance import cost_rows, model_rows, provenance_rows
-from freqkit.report.svg import matrix, percent
+from freqkit.report.svg import percent, signed
 from freqkit.report.words import clean_cautions, clean_rows, steps_of, weights_cautions
 from freqkit.results import rows
 from freqkit.results.clean import CleanRates
@@ -31,7 +38,9 @@ from freqkit.results.confusion import Confusion
 from freqkit.results.result import Result, TensorFile, versions
 from freqkit.text import shorten
 
+__all__ = ["BandStopResult", "band_stop"]
 FORMAT = "freqkit-band-stop-1"
+LETTERS = 14  # of a name beside a matrix
 COLUMNS = ("removed", "class", "images", "clean TPR", "TPR", "change", "clean FPR", "FPR")
 
 
@@ -136,21 +145,34 @@ class BandStopResult(Result):
         return {**values, "removed": [tuple(bands) for bands in values["removed"]]}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Stopping(Options):
+    """What `band_stop` is asked."""
+
+    edges: Sequence[float] | None = option(
+        None, "rising radii where bands 2, 3, ... begin; None: S/8, S/4, 3S/8 with S the shorter side: four bands, as "
+        "those of `freqkit.data.synthetic`", metavar="R,R,...", kind="numbers",
+        help="where bands 2, 3, ... begin, cycles/image.  [default: N/8,N/4,3N/8]",
+    )  # fmt: skip
+    remove: int | Sequence[Sequence[int]] = option(
+        2, "how many bands are removed at a time (all choices), or a list of tuples of band numbers from 1",
+        kind="whole", help="bands removed at a time",
+    )  # fmt: skip
+    keep_dc: bool = option(
+        True, "the mean of each channel stays, also when the first band goes", switch=("remove-dc", False),
+        help="band 1 takes the mean of the image with it",
+    )  # fmt: skip
+
+
+@flat
 def band_stop(
-    model,
-    images,
+    model: Classifier,
+    images: ImageSet,
+    own: Stopping,
+    scoring: Scoring,
     *,
-    edges=None,
-    remove=2,
-    keep_dc=True,
-    domain="normalised",
-    class_index=None,
-    batch_size="auto",
-    device=None,
-    dtype=None,
-    memory=1 << 30,
-    progress=None,
-):
+    progress: Progress | None = None,
+) -> BandStopResult:
     """Ask the model about all images without a filter, and with every choice of bands removed.
 
     Band k holds the bins with edge_{k-1} <= r < edge_k, r the distance from DC in cycles/image (of the shorter side);
@@ -158,11 +180,6 @@ def band_stop(
 
     Args:
         model: a `Classifier`. images: the test `ImageSet`.
-        edges: rising radii where bands 2, 3, ... begin; default S/8, S/4, 3S/8 with S the shorter side: four bands, as
-            those of `freqkit.data.synthetic`.
-        remove: how many bands are removed at a time (all choices), or a list of tuples of band numbers from 1.
-        keep_dc: the mean of each channel stays, also when the first band goes.
-        domain, class_index, batch_size, device, dtype, memory: see `freqkit.engine.score`.
         progress: a `freqkit.engine.Progress`.
 
     Returns:
@@ -180,16 +197,13 @@ def band_stop(
         >>> tuple(result.relative_confusion.shape), float(result.relative_confusion.sum().abs()) < 1e-9
         ((6, 4, 4), True)
     """
-    from freqkit.masks import uncentred
 
     size = tuple(images.images.shape[-2:])
-    edges = _edges(edges, size)
-    removed = _choices(remove, len(edges) + 1)
-    masks = stop_masks(size, edges, removed, keep_dc=keep_dc)
-    scorer = Scorer(
-        model, images, batch_size=batch_size, device=device, dtype=dtype, domain=domain, class_index=class_index,
-        memory=memory, progress=progress,
-    )  # fmt: skip
+    edges = _edges(own.edges, size)
+    removed = _choices(own.remove, len(edges) + 1)
+    masks = stop_masks(size, edges, removed, keep_dc=own.keep_dc)
+    model = as_classifier(model, "band_stop", images)
+    scorer = Scorer(model, images, progress=progress, **vars(scoring))
     classes, logits = len(scorer.classes), scorer.logits
     confusion = torch.zeros(len(removed) + 1, classes, logits, dtype=torch.int64)
 
@@ -210,8 +224,8 @@ def band_stop(
         "quantity": "relative confusion under band-stop filters",
         "edges": edges,
         "removed": [list(bands) for bands in removed],
-        "keep_dc": bool(keep_dc),
-        "domain": domain,
+        "keep_dc": own.keep_dc,
+        "domain": scoring.domain,
     }
     record = {
         "model": dict(model.record),
@@ -223,6 +237,39 @@ def band_stop(
         list(scorer.classes), removed, edges, confusion, torch.as_tensor(scorer.class_index).cpu().clone(), masks,
         definition, record,
     )  # fmt: skip
+
+
+TERMS = {
+    "band-stop": {
+        "short": "Bands of frequencies removed from all images, and what the classes are then taken for.",
+        "formula": "relative confusion = 100 (M_without - M) / n_i, in percent points of a class's n_i images",
+        "source": "Wang, Veldhuis, Brune, Strisciuglio, ICCV 2023 (arXiv 2307.09829)",
+        "aliases": ["edges", "remove", "remove-dc", "relative confusion", "change"],
+    }
+}
+HELP = """Remove every choice of two (of four) frequency bands from all images, and count what they are taken for.
+
+\b
+freqkit band-stop --model cifar_resnet20 --weights resnet20.safetensors \\
+                  --data cifar10/test --out stop.safetensors
+"""
+
+
+def printed(result: BandStopResult) -> Printed:
+    """What `freqkit band-stop` prints: the share recognised of every class."""
+    return Printed(
+        {
+            "accuracy": dict(zip(["all", *result.names], result.accuracy.tolist(), strict=True)),
+            "classes": result.classes,
+            "relative_confusion": dict(zip(result.names, result.relative_confusion.tolist(), strict=True)),
+            "definition": result.definition,
+            "forwards": result.record["forwards"],
+        },
+        [("class", "text"), ("clean TPR", "0%"), *((f"-{name}", "0%") for name in result.names)],
+        [[name, *tpr] for name, tpr in zip(result.classes, result.tpr.T.tolist(), strict=True)],
+        f"{int(result.confusion[0].sum())} images: share recognised when bands are removed",
+        last=["all", *result.accuracy.tolist()],
+    )
 
 
 def stop_masks(size, edges, removed, *, keep_dc=True):
@@ -284,7 +331,7 @@ def plot_band_stop(result, ax=None, *, of=None, title=None, limit=12):
     import numpy as np
 
     change = result.relative_confusion[:, :, result.class_index].numpy()
-    names = [shorten(name, 14) for name in result.classes]
+    names = [shorten(name, LETTERS) for name in result.classes]
     many = len(names) > limit
     own = np.diagonal(change, axis1=1, axis2=2)
     order = np.argsort(np.nanmin(own, 0), kind="stable")[: 3 * limit] if many else None
@@ -293,7 +340,7 @@ def plot_band_stop(result, ax=None, *, of=None, title=None, limit=12):
         if many:
             picture = _changes(ax, own[[chosen]], order, names, [result.names[chosen]])
         else:
-            picture = _one(ax, change[chosen], names)
+            picture = _one(ax, change[chosen], result.classes)
             ax.set_xlabel("called", fontsize=8.5)
             ax.set_ylabel("true", fontsize=8.5)
             accuracy = 100 * float(result.accuracy[chosen + 1])
@@ -314,7 +361,7 @@ def plot_band_stop(result, ax=None, *, of=None, title=None, limit=12):
             if place >= len(change):
                 axis.set_visible(False)
                 continue
-            picture = _one(axis, change[place], names)
+            picture = _one(axis, change[place], result.classes)
             accuracy = 100 * float(result.accuracy[place + 1])
             axis.set_title(f"without {result.names[place]}: {accuracy:.0f}%", fontsize=8.5)
         figure.supxlabel("called", fontsize=8.5)
@@ -332,24 +379,19 @@ def plot_band_stop(result, ax=None, *, of=None, title=None, limit=12):
 def _shaded(axis, values):
     """Values in percent points, orange below nought and blue above."""
     for side in axis.spines.values():
-        side.set_color("#B0B0B0")
+        side.set_color(figures.RULE)
     return axis.imshow(values, cmap=colours(True), vmin=-100, vmax=100, aspect="auto")
 
 
-def _one(axis, change, names):
-    """A relative confusion matrix."""
+def _one(axis, change, names, numbers=6):
+    """A relative confusion matrix, with numbers in its squares up to `numbers` classes."""
     import numpy as np
 
-    picture = _shaded(axis, change)
-    axis.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
-    axis.set_yticks(range(len(names)), names, fontsize=7)
-    axis.tick_params(length=0)
-    if len(names) <= 6:
-        for (i, j), value in np.ndenumerate(change):
-            if math.isfinite(value) and abs(value) >= 0.5:
-                colour = "white" if abs(value) > 60 else figures.INK
-                axis.text(j, i, f"{value:+.0f}", ha="center", va="center", fontsize=7.5, color=colour)
-    return picture
+    shown = [[signed(value, 0) if abs(np.nan_to_num(value)) >= 0.5 else "" for value in row] for row in change]
+    return matrix(
+        axis, change, names, names, reach=100, shown=shown if len(names) <= numbers else None, letters=LETTERS,
+        words=lambda i, j: f"{names[i]} called {names[j]}: {signed(np.nan_to_num(change[i, j]), 0)}",
+    )  # fmt: skip
 
 
 def _changes(axis, own, order, names, removed):
@@ -404,13 +446,12 @@ def band_stop_part(path, record):
                 key="band-stop-classes"),
     ]  # fmt: skip
     if result.confusion.shape[2] == len(result.classes) <= 20:
-        drawings = []
-        for name, change in zip(names, result.relative_confusion.nan_to_num(0), strict=True):
+        size, drawings = side_of(result.classes, result.classes, LETTERS), []
+        for name, change in zip(names, result.relative_confusion[:, :, result.class_index].numpy(), strict=True):
             alt = (
                 f"Relative confusion without {name}: rows true classes, columns the model's answers, in percent points."
             )
-            grid = matrix(change.tolist(), result.classes, result.classes, alt=alt, values=(change / 100).tolist(),
-                          signed=True)  # fmt: skip
+            grid = chart(lambda axis, change=change: _one(axis, change, result.classes, 16), *size, alt)
             drawings.append((f"without {name}", grid))
         sections.append(
             Section("Relative confusion", [Panels(drawings)],

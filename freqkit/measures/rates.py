@@ -16,26 +16,34 @@ from pathlib import Path
 
 import torch
 
-from freqkit.engine import Scorer
+from freqkit.data import ImageSet
+from freqkit.engine import Progress, Scorer
 from freqkit.errors import UsageError
 from freqkit.files.reading import Number, in_range
 from freqkit.files.whole import RECORD
+from freqkit.masks import DfmFile, uncentred
+from freqkit.measures.printed import Printed
 from freqkit.measures.selection import SelectedOnTestSet, selected_places
+from freqkit.models import Classifier, as_classifier
+from freqkit.options import Options, Scoring, flat, option
 from freqkit.report import figures
 from freqkit.report.blocks import Drawing, Part, Section
+from freqkit.report.inline import chart
 from freqkit.report.pages import files_of, part
+from freqkit.report.planes import matrix, side_of
 from freqkit.report.provenance import cost_rows, model_rows, provenance_rows
-from freqkit.report.readings import CONFIDENCE, readings
-from freqkit.report.sections import class_table, rates_figure
-from freqkit.report.svg import matrix
+from freqkit.report.rates import dots, rates_figure
+from freqkit.report.readings import CONFIDENCE, READINGS, readings, shortcuts_sentence
+from freqkit.report.sections import class_table
 from freqkit.report.words import clean_cautions, clean_rows, headline, verdict, weights_cautions
-from freqkit.results import rows
+from freqkit.results import RemovalResult, SearchResult, rows
 from freqkit.results.clean import CleanRates
 from freqkit.results.confusion import Confusion
 from freqkit.results.result import Result, TensorFile, versions
 from freqkit.statistics import _bootstrap, newcombe, wilson
 from freqkit.text import shorten
 
+__all__ = ["RatesResult", "rates"]
 INTERVALS = ("wilson", "bootstrap")
 CONFUSIONS_UP_TO = 64  # classes up to which "auto" keeps a whole confusion matrix for every mask
 FORMAT = "freqkit-rates-1"
@@ -194,26 +202,30 @@ class RatesResult(Result):
         return values
 
 
+@dataclass(frozen=True, kw_only=True)
+class Rating(Options):
+    """What `rates` is asked."""
+
+    interval: str = option("wilson", "which interval, see above", choices=INTERVALS, help="which")
+    confidence: float = option(0.95, "how sure it is", above=0, below=1)
+    resamples: int = option(2000, "redrawings of the bootstrap", least=100, help="of the bootstrap")
+    seed: int = option(0, "of the bootstrap", least=0)
+    confusion: bool | str = option(
+        "auto", "whether the confusion matrix [C, L] of every mask is kept; auto: up to 64 classes",
+        choices=("auto", True, False), must="'auto', True or False", flag=False,
+    )  # fmt: skip
+
+
+@flat
 def rates(
-    model,
-    images,
-    dfm,
+    model: Classifier,
+    images: ImageSet,
+    dfm: DfmFile | SearchResult | RemovalResult | str | Path,
+    own: Rating,
+    scoring: Scoring,
     *,
-    interval="wilson",
-    confidence=0.95,
-    resamples=2000,
-    seed=0,
-    confusion="auto",
-    domain="normalised",
-    class_index=None,
-    batch_size="auto",
-    device=None,
-    dtype=None,
-    memory=1 << 30,
-    form="auto",
-    spectra="float32",
-    progress=None,
-):
+    progress: Progress | None = None,
+) -> RatesResult:
     """Ask the model about all test images, clean and through every class's mask.
 
     Masks that were selected on the very images they are tested on get rates that are too good. When the file
@@ -227,10 +239,6 @@ def rates(
         model: a `Classifier`. images: the test `ImageSet`.
         dfm: `DfmFile`, the path of one, or a search result with `.dfm()` or `.masks`; its classes must be
             among those of the images.
-        interval, confidence: which interval, and how sure.
-        resamples, seed: of the bootstrap.
-        confusion: whether the confusion matrix [C, L] of every mask is kept; "auto": up to 64 classes.
-        domain, class_index, batch_size, device, dtype, memory, form, spectra: see `freqkit.engine.score`.
         progress: a `freqkit.engine.Progress`.
 
     Returns:
@@ -249,16 +257,6 @@ def rates(
         >>> result.clean_confusion.sum(1).tolist(), bool(result.tp == result.clean_tp)
         ([3, 3, 3, 3], True)
     """
-    from freqkit import masks as mask_room
-
-    if interval not in INTERVALS:
-        raise UsageError(f"rates: interval must be one of {', '.join(INTERVALS)}; got {interval!r}.")
-    if isinstance(confidence, bool) or not isinstance(confidence, (int, float)) or not 0 < confidence < 1:
-        raise UsageError(f"rates: confidence must be a number with 0 < confidence < 1; got {confidence!r}.")
-    if isinstance(resamples, bool) or not isinstance(resamples, int) or resamples < 100:
-        raise UsageError(f"rates: resamples must be an integer of at least 100; got {resamples!r}.")
-    if confusion not in ("auto", True, False):
-        raise UsageError(f"rates: confusion must be 'auto', True or False; got {confusion!r}.")
     dfm = _dfm(dfm)
     size, classes = tuple(images.images.shape[-2:]), list(images.classes)
     if tuple(dfm.masks.shape[1:]) != size:
@@ -273,16 +271,14 @@ def rates(
             "their rates are too good; search on one part and test on the other: selection, test = "
             "images.split(0.5, seed=0).",
             SelectedOnTestSet,
-            stacklevel=2,
+            stacklevel=3,
         )
-    keep = len(classes) <= CONFUSIONS_UP_TO if confusion == "auto" else confusion
-    scorer = Scorer(
-        model, images, batch_size=batch_size, device=device, dtype=dtype, domain=domain,
-        class_index=class_index, memory=memory, form=form, spectra=spectra, progress=progress,
-    )  # fmt: skip
-    masks = torch.cat([torch.ones(1, *size), mask_room.uncentred(dfm.masks).float()])
-    own = torch.tensor([classes.index(name) for name in dfm.classes])
-    matrices = _Matrices(scorer, own, keep)
+    keep = len(classes) <= CONFUSIONS_UP_TO if own.confusion == "auto" else own.confusion
+    model = as_classifier(model, "rates", images)
+    scorer = Scorer(model, images, progress=progress, **vars(scoring))
+    masks = torch.cat([torch.ones(1, *size), uncentred(dfm.masks).float()])
+    place = torch.tensor([classes.index(name) for name in dfm.classes])
+    matrices = _Matrices(scorer, place, keep)
     if progress is not None:
         progress.start("rates", scorer.forwards(len(masks)))
     try:
@@ -291,11 +287,50 @@ def rates(
         if progress is not None:
             progress.finish()
     about = {"model": dict(model.record), "data": dict(images.record)}
-    return _result(dfm, own, matrices, same, interval, confidence, resamples, seed, scorer, about)
+    return _result(dfm, place, matrices, same, own, scorer, about)
+
+
+HELP = """Ask about every image through every class's map: TPR, FPR and their difference, with intervals.
+
+A high TPR alone is no shortcut: a model that calls everything that class has it, too. TPR - FPR is 0 then.
+
+\b
+freqkit rates --model cifar_resnet20 --weights resnet20.safetensors --data cifar10/test \\
+              --split-fraction 0.5 --rest --dfm runs/dfm/dfm-5.safetensors
+"""
+
+
+def printed(result: RatesResult) -> Printed:
+    """What `freqkit rates` prints: the largest differences first."""
+    found = readings_of(result)
+    words = {one.name: READINGS[one.word] for one in found}
+    rows = [{**row, "reading": words[row["class"]]} for row in result.table()]
+    rows.sort(key=lambda row: -row["TPR-FPR"] if row["TPR-FPR"] == row["TPR-FPR"] else 2.0)
+    shown = ("clean TPR", "clean FPR", "TPR", "FPR", "TPR-FPR")
+    return Printed(
+        {
+            "classes": rows, "definition": result.definition, "selected_on_test_set": result.selected_on_test_set,
+            "forwards": result.record["forwards"],
+        },
+        [
+            ("class", "text"), ("reading", "text"), *((name, "%") for name in shown),
+            (f"{100 * result.definition['confidence']:g}% interval", "%"), ("still", "%"), ("kept", "%"),
+        ],
+        [
+            [
+                row["class"], row["reading"], *(row[name] for name in shown),
+                (row["TPR-FPR low"], row["TPR-FPR high"]), row["still recognised"], row["coverage"],
+            ]
+            for row in rows
+        ],
+        f"{int(result.clean_confusion.sum())} images, each class seen only through its map",
+        "still: of the images that are recognised whole, those that are through the map, too",
+        verdict=shortcuts_sentence(found),
+    )  # fmt: skip
 
 
 def _dfm(dfm):
-    from freqkit.masks import DfmFile, dfm_of_run, load_dfm
+    from freqkit.masks import dfm_of_run, load_dfm
 
     if isinstance(dfm, (str, Path)):
         return load_dfm(dfm)
@@ -337,7 +372,7 @@ class _Matrices:
                 self.whole[mask - 1] += Confusion.count(labels, won, *self.shape)
 
 
-def _result(dfm, own, matrices, same, interval, confidence, resamples, seed, scorer, about):
+def _result(dfm, own, matrices, same, asked, scorer, about):
     from freqkit.masks import coverage
 
     counts = scorer.counts
@@ -347,19 +382,19 @@ def _result(dfm, own, matrices, same, interval, confidence, resamples, seed, sco
     fp = matrices.column.sum(1) - tp
     clean_column = matrices.clean[:, scorer.class_index[own]]  # [C, M]
     clean_tp = clean_column[own, masks]
-    if interval == "wilson":
-        limits = [wilson(tp, positives, confidence), wilson(fp, negatives, confidence)]
-        limits.append(newcombe(tp, positives, fp, negatives, confidence))
+    if asked.interval == "wilson":
+        limits = [wilson(tp, positives, asked.confidence), wilson(fp, negatives, asked.confidence)]
+        limits.append(newcombe(tp, positives, fp, negatives, asked.confidence))
     else:
-        limits = _bootstrap(matrices.column, own, counts, confidence, resamples, seed)
+        limits = _bootstrap(matrices.column, own, counts, asked.confidence, asked.resamples, asked.seed)
     share = coverage(dfm.masks)
     definition = {
         "quantity": "rates of DFM-filtered images",
         "TPR": "share of the class's images recognised as the class, seen through its mask",
         "FPR": "share of the other classes' images recognised as the class, seen through its mask",
-        "interval": interval,
-        "confidence": confidence,
-        **({"resamples": resamples, "seed": seed} if interval == "bootstrap" else {}),
+        "interval": asked.interval,
+        "confidence": asked.confidence,
+        **({"resamples": asked.resamples, "seed": asked.seed} if asked.interval == "bootstrap" else {}),
         "domain": scorer.forward.domain,
     }
     record = {
@@ -401,31 +436,18 @@ def plot_rates(result, ax=None, *, title=None, limit=40):
     """
     order = result.tpr_minus_fpr.nan_to_num(-2).argsort(descending=True, stable=True)[:limit].tolist()
     axis = ax if ax is not None else figures.new_figure(6.4, 1.3 + 0.3 * len(order)).subplots()
-    clean = (result.clean_tp.double() / result.positives, result.clean_fp.double() / result.negatives)
-    sides = (
-        ("TPR", figures.BLUE, -0.12, result.tpr, result.tpr_interval, clean[0]),
-        ("FPR", figures.VERMILION, 0.12, result.fpr, result.fpr_interval, clean[1]),
-    )
-    for name, colour, shift, value, interval, before in sides:
-        places = [row + shift for row in range(len(order))]
-        axis.hlines(places, interval[order, 0], interval[order, 1], color=colour, linewidth=1.6)
-        axis.plot(value[order], places, "o", color=colour, markersize=4.5, label=f"{name}, through the mask")
-        axis.plot(
-            before[order], places, "o", color=colour, markerfacecolor="white", markersize=3.5,
-            label=f"{name}, whole images",
-        )  # fmt: skip
-    axis.set_yticks(range(len(order)), [shorten(result.classes[i]) for i in order], fontsize=8)
-    axis.set_ylim(len(order) - 0.5, -0.5)
-    axis.set_xlim(-0.02, 1.02)
+    lines = []
+    for name, colour, value, interval, before in (
+        ("TPR", figures.BLUE, result.tpr, result.tpr_interval, result.clean_tp.double() / result.positives),
+        ("FPR", figures.VERMILION, result.fpr, result.fpr_interval, result.clean_fp.double() / result.negatives),
+    ):
+        lines.append((f"{name}, through the mask", colour, value[order].tolist(), interval[order].tolist()))
+        lines.append((f"{name}, whole images", colour, before[order].tolist(), None))
+    dots(axis, [shorten(result.classes[i]) for i in order], lines)
     axis.set_xlabel(
         f"share of the images recognised as the class; bars: {100 * result.definition['confidence']:g}% intervals",
         fontsize=8.5,
     )
-    axis.tick_params(labelsize=8)
-    axis.grid(axis="x", color="#E4E4E4", linewidth=0.7)
-    axis.set_axisbelow(True)
-    for side in ("top", "right", "left"):
-        axis.spines[side].set_visible(False)
     if ax is not None:
         axis.legend(fontsize=7.5, frameon=False, loc="best")
         return figures.literal(axis)
@@ -438,11 +460,25 @@ def plot_rates(result, ax=None, *, title=None, limit=40):
     return figure
 
 
+def plot_taken_for(result, axis):
+    """What the images of each class are taken for through its own map, a row of shares per class, on a matplotlib axis;
+    of a result whose classes are all logits."""
+    names, known = result.classes, result.record.get("classes") or result.classes
+    logits = range(len(names)) if result.class_index is None else result.class_index.tolist()
+    counts = result.own_row[:, [logits[known.index(name)] for name in names]]
+    shares, counts = counts.double() / result.positives[:, None].clamp_min(1), counts.tolist()
+    matrix(
+        axis, shares.numpy(), names, names, reach=1,
+        shown=[[f"{value or ''}" for value in row] for row in counts] if len(names) <= 16 else None,
+        words=lambda i, j: f"{names[i]} called {names[j]}: {counts[i][j]}",
+    )  # fmt: skip
+    axis.set_xlabel("called", fontsize=8.5)
+    axis.set_ylabel("true", fontsize=8.5)
+
+
 @part(files_of("freqkit-rates-1"))
 def rates_part(path, record):
     """Rates on a test set: intervals, and what is taken for what."""
-    from freqkit.results.clean import CleanRates
-
     result = RatesResult.load(path)
     found = readings_of(result)
     clean = result.clean
@@ -460,18 +496,12 @@ def rates_part(path, record):
     sections[0].how += how
     logits = result.clean_confusion.shape[1]
     if len(result.classes) == logits and logits <= 40:
-        change = (result.own_row.double() / result.positives[:, None].clamp_min(1)).tolist()
         sections.append(
             Section(
                 "What each class is taken for, through its own map",
-                [
-                    Drawing(
-                        matrix(
-                            result.own_row.tolist(), result.classes, result.classes, values=change,
-                            alt="Rows: the images of a class seen through its map; columns: what the model calls them.",
-                        )
-                    )
-                ],
+                [Drawing(chart(lambda axis: plot_taken_for(result, axis), *side_of(result.classes, result.classes),
+                               "Rows: the images of a class seen through its map; columns: what the model calls them.",
+                               "chart whole"))],
                 "Row: the images of a class, each seen through the map of that class. Column: the model's answer."
                 " A dark diagonal means that the class survives its own filter.",
                 key="taken-for",

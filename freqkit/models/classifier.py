@@ -14,10 +14,10 @@ from freqkit.models.normalisation import (
     own_normalisation,
     scale_fault,
 )
-from freqkit.models.weights import state_sha256
+from freqkit.models.weights import ModelWarning, state_sha256
 
 
-class NormalisationWarning(UserWarning):
+class NormalisationWarning(ModelWarning):
     """A network gets its images in a normalisation that may not be the one it was trained with."""
 
 
@@ -31,6 +31,9 @@ class Classifier(nn.Module):
         num_classes: number of logits.
         input_size: (H, W) the network was made for, or None when it takes any size.
         name: what to call it in tables.
+        class_names: what the logits are called, in order, or None.
+        transform: how images were made of files where it was published: `crop_pct` and `interpolation` as timm has
+            them, or None.
         record: JSON-ready facts of its origin; see `record`.
 
     Attributes:
@@ -49,7 +52,10 @@ class Classifier(nn.Module):
         torch.Size([2, 4])
     """
 
-    def __init__(self, network, *, mean, std, num_classes, input_size=None, name="classifier", record=None):
+    def __init__(
+        self, network, *, mean, std, num_classes, input_size=None, name="classifier", class_names=None, transform=None,
+        record=None,
+    ):  # fmt: skip
         super().__init__()
         self.network = network
         self.mean = channel_triple(mean, "mean")
@@ -60,7 +66,7 @@ class Classifier(nn.Module):
             raise UsageError(f"Classifier: {fault}.")
         self.num_classes = int(num_classes)
         self.input_size = None if input_size is None else (int(input_size[0]), int(input_size[1]))
-        self.name = name
+        self.name, self.class_names, self.transform = name, class_names, transform
         self._record = dict(record or {})
         self.doubts = list(self._record.pop("doubts", ()))
         if (*self.mean, *self.std) != (0, 0, 0, 1, 1, 1):
@@ -77,8 +83,9 @@ class Classifier(nn.Module):
         for text in self.doubts:
             warnings.warn(f"{text}.", NormalisationWarning, stacklevel=2)
         # Not persistent: a state dict of the network is the published one and says nothing of normalisation.
-        self.register_buffer("_mean", torch.tensor(self.mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("_std", torch.tensor(self.std).view(1, 3, 1, 1), persistent=False)
+        device = next((parameter.device for parameter in network.parameters()), None)
+        for key, values in (("_mean", self.mean), ("_std", self.std)):
+            self.register_buffer(key, torch.tensor(values, device=device).view(1, 3, 1, 1), persistent=False)
 
     def normalise(self, x):
         """`(x - mean) / std` per channel, in the dtype of `x` [B, 3, H, W]."""
@@ -89,7 +96,8 @@ class Classifier(nn.Module):
             raise TypeError(f"Classifier: images must be floating point in [0, 1]; got {x.dtype}.")
         if x.ndim != 4 or x.shape[1] != 3:
             raise ValueError(f"Classifier: images must have shape [B, 3, H, W]; got {list(x.shape)}.")
-        logits = self.network(self.normalise(x))
+        kinds = (parameter.dtype for parameter in self.network.parameters() if parameter.is_floating_point())
+        logits = self.network(self.normalise(x).to(next(kinds, x.dtype)))
         if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
             came = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
             raise TypeError(f"Classifier: network {self.name!r} must return logits [B, classes]; got {came}.")

@@ -7,39 +7,62 @@ import importlib.util
 import inspect
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from freqkit.errors import UsageError
+from freqkit.files.reading import read_json
 from freqkit.models.classifier import Classifier, channel_triple
 from freqkit.models.networks import BUILT_IN
-from freqkit.models.normalisation import own_normalisation
 from freqkit.models.weights import load_state, read_state_dict
+from freqkit.models.wrap import PIXELS, Found, Picked, examine, published
+from freqkit.options import Options, flat, option
 
-# Where a normalisation is from -> who says so.
-SAYS = {
-    "built-in": "freqkit", "timm": "timm's configuration of it", "factory": "the network that it made",
-    "classifier": "the classifier that it made",
-}  # fmt: skip
+HUB = ["config.json", "*.safetensors", "pytorch_model*.bin", "*.index.json"]  # what is fetched of a Hugging Face model
 
 
-def load_model(
-    name,
-    *,
-    weights=None,
-    pretrained=False,
-    num_classes=None,
-    allow_missing=False,
-    allow_unexpected=False,
-    weights_entry=None,
-    mean=None,
-    std=None,
-    seed=0,
-    device="cpu",
-):
+@dataclass(frozen=True, kw_only=True)
+class Loading(Options):
+    """What `load_model` is asked."""
+
+    weights: str | os.PathLike | None = option(
+        None, "safetensors or torch checkpoint; see `freqkit.models.read_state_dict`"
+    )
+    pretrained: bool = option(False, "fetch timm's published weights. Nothing is ever downloaded otherwise")
+    num_classes: int | None = option(
+        None, "number of logits; None: what the network is made for", least=1, must="a positive integer"
+    )
+    allow_missing: bool = option(False, "accept keys that the file lacks; they stay on record")
+    allow_unexpected: bool = option(
+        False, "accept keys beyond the network's; they stay on record. A tensor of another shape is left out only when "
+        "both are allowed",
+    )  # fmt: skip
+    weights_entry: str | None = option(None, 'entry of a checkpoint that holds the weights, e.g. "state_dict_ema"')
+    mean: Sequence[float] | None = option(
+        None, "with `std`: override the normalisation of pixels in [0, 1]. Refused for a network that normalises "
+        "itself, unless they are 0 and 1",
+    )  # fmt: skip
+    std: Sequence[float] | None = option(None, "goes with `mean`")
+    seed: int = option(0, "for the random initial weights; the global generator is left as it was")
+    device: str | torch.device = option("cpu", "where the model shall live")
+
+    def check(self, owner):
+        if (self.mean is None) != (self.std is None):
+            raise UsageError(f"{owner}: mean and std must be given together; got only one of them.")
+        if self.weights is not None and self.pretrained:
+            raise UsageError(f"{owner}: give either weights or pretrained=True; got both.")
+        if self.weights is None and self.weights_entry is not None:
+            raise UsageError(f"{owner}: weights_entry={self.weights_entry!r} needs weights; got none.")
+        return self
+
+
+@flat
+def load_model(name: str, own: Loading) -> Classifier:
     """A classifier in evaluation mode: [0, 1] RGB in, logits out, normalisation inside and on record.
 
     Args:
@@ -47,21 +70,14 @@ def load_model(
             - a built-in: `cifar_resnet20/32/44/56/110`, `cifar_resnet18`, `small_convnet`;
             - a timm name, with or without pretrained tag (`resnet18.a1_in1k`); normalisation and input size
               come from the tag's configuration;
+            - `local-dir:FOLDER` or `hf-hub:OWNER/NAME`: what timm keeps there, a `config.json` and its weights, which
+              are read as `weights` are; nothing is fetched from the hub without `pretrained`;
             - `package.module:factory` or `path/file.py:factory`: a function (or class) that returns an
-              `nn.Module`. It is called with `num_classes=` when that is given and it takes it.
+              `nn.Module`, or a function that gives logits. It is called with `num_classes=` when that is given and it
+              takes it.
               Normalisation is the module's own `mean` and `std` if it has them and leaves them to its users (it then
               takes *normalised* images), else none. Whether it uses them itself, or has other parts that normalise, is
               asked (`freqkit.models.normalisation.own_normalisation`): then it gets images in [0, 1].
-        weights: safetensors or torch checkpoint; see `freqkit.models.read_state_dict`.
-        pretrained: fetch timm's published weights. Nothing is ever downloaded otherwise.
-        num_classes: number of logits; by default what the network is made for.
-        allow_missing, allow_unexpected: accept keys that the file lacks or has beyond the network's; they
-            stay on record. A tensor of another shape is left out only when both are allowed.
-        weights_entry: entry of a checkpoint that holds the weights, e.g. "state_dict_ema".
-        mean, std: override the normalisation (both or none), of pixels in [0, 1]. Refused for a network that
-            normalises itself, unless they are 0 and 1.
-        seed: for the random initial weights; the global generator is left as it was.
-        device: where the model shall live.
 
     Returns:
         `Classifier` with `.network`, `.mean`, `.std`, `.num_classes`, `.input_size`, `.name`, `.record`.
@@ -79,69 +95,39 @@ def load_model(
     """
     if not isinstance(name, str) or not name:
         raise UsageError(f"load_model: name must be a non-empty string; got {name!r}.")
-    if num_classes is not None and (
-        isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1
-    ):
-        raise UsageError(f"load_model: num_classes must be a positive integer; got {num_classes!r}.")
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise UsageError(f"load_model: seed must be an integer; got {seed!r}.")
-    if (mean is None) != (std is None):
-        raise UsageError("load_model: mean and std must be given together; got only one of them.")
-    if weights is not None and pretrained:
-        raise UsageError("load_model: give either weights or pretrained=True; got both.")
-    if weights is None and weights_entry is not None:
-        raise UsageError(f"load_model: weights_entry={weights_entry!r} needs weights; got none.")
-    device = _device(device)
+    device, weights, pretrained = _device(own.device), own.weights, own.pretrained
 
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would touch CUDA's generators too
+        torch.default_generator.manual_seed(own.seed)  # torch.manual_seed would touch CUDA's generators too
         if name in BUILT_IN:
-            made = _built_in(name, num_classes, pretrained)
+            source, found = "built-in", _built_in(name, own.num_classes, pretrained)
+        elif name.startswith(("local-dir:", "hf-hub:")):
+            folder = _folder(name, pretrained)
+            source, found, pretrained = "timm", _from_folder(name, folder, own.num_classes, weights), False
+            weights = folder if weights is None else weights
         elif ":" in name:
-            made = _from_factory(name, num_classes, pretrained)
+            source, found = "factory", _from_factory(name, own.num_classes, pretrained)
         else:
-            made = _from_timm(name, num_classes, pretrained)
-    network, facts = made["network"], made["facts"]
+            source, found = "timm", _from_timm(name, own.num_classes, pretrained)
+    found.name, network = name, found.network
 
-    record = {"source": made["source"], **facts, "pretrained": bool(pretrained), "weights": None}
+    record = {"source": source, "pretrained": pretrained, "weights": None}
     if weights is not None:
-        state, origin = read_state_dict(weights, entry=weights_entry)
+        state, origin = read_state_dict(weights, entry=own.weights_entry)
         what = f"load_model: weights {origin['file']!r} for {name!r}"
-        fit = load_state(network, state, allow_missing=allow_missing, allow_unexpected=allow_unexpected, what=what)
+        inner = network.network if isinstance(network, Picked) else network
+        allowed = {"allow_missing": own.allow_missing, "allow_unexpected": own.allow_unexpected}
+        fit = load_state(inner, state, what=what, **allowed)
         record["weights"] = {**origin, **fit}
     if not pretrained and (weights is None or record["weights"]["missing"] or record["weights"]["other_shape"]):
-        record["initial_seed"] = seed
+        record["initial_seed"] = own.seed
     record["torch"] = torch.__version__
-    if record["normalisation"] == "factory":
+    if found.normalisation == "factory":
         # Buffers come with the weights.
-        made["mean"], made["std"] = channel_triple(network.mean, "mean"), channel_triple(network.std, "std")
-    if mean is not None:
-        given = channel_triple(mean, "mean"), channel_triple(std, "std")
-        own = record.get("normalises_itself")
-        if own and given != ((0, 0, 0), (1, 1, 1)):
-            raise UsageError(
-                f"load_model: {name!r} normalises its input itself (by what it keeps as {', '.join(own[:3])}), so mean"
-                " and std would be applied twice; leave them out."
-            )
-        known = record["normalisation"]
-        if known in SAYS and _differ(given, (made["mean"], made["std"])):
-            says = SAYS[known]
-            record["doubts"] = [
-                f"{name} gets images by mean {_triple(given[0])} and std {_triple(given[1])}, as given, while {says}"
-                f" says mean {_triple(made['mean'])} and std {_triple(made['std'])}"
-            ]
-        made["mean"], made["std"] = given
-        record["normalisation"] = "given"
-    model = Classifier(
-        network,
-        mean=made["mean"],
-        std=made["std"],
-        num_classes=made["num_classes"],
-        input_size=made["input_size"],
-        name=name,
-        record=record,
-    )
-    return model.to(device).eval()
+        found.mean, found.std = channel_triple(network.mean, "mean"), channel_triple(network.std, "std")
+    given = None if own.mean is None else (channel_triple(own.mean, "mean"), channel_triple(own.std, "std"))
+    found.settle("load_model", given)
+    return found.classifier(record).to(device).eval()
 
 
 def _built_in(name, num_classes, pretrained):
@@ -149,15 +135,8 @@ def _built_in(name, num_classes, pretrained):
         raise UsageError(f"load_model: the built-in {name!r} has no published weights to fetch; give weights=FILE.")
     make, classes, (mean, std) = BUILT_IN[name]
     classes = num_classes or classes
-    return {
-        "network": make(num_classes=classes),
-        "mean": mean,
-        "std": std,
-        "num_classes": classes,
-        "input_size": (32, 32),
-        "source": "built-in",
-        "facts": {"normalisation": "built-in"},
-    }
+    network = make(num_classes=classes)
+    return Found(network, name, mean, std, normalisation="built-in", classes=classes, size=(32, 32))
 
 
 def timm_package(who):
@@ -201,29 +180,66 @@ def _from_timm(name, num_classes, pretrained):
     except Exception as error:
         doing = "fetch the published weights of" if pretrained else "build"
         raise UsageError(f"load_model: timm could not {doing} {name!r} ({type(error).__name__}: {error}).") from error
-    config = network.pretrained_cfg
-    return {
-        "network": network,
-        "mean": config["mean"],
-        "std": config["std"],
-        "num_classes": network.num_classes,
-        "input_size": config["input_size"][1:],
-        "source": "timm",
-        "facts": {
-            "normalisation": "timm",
-            "timm": timm.__version__,
-            "architecture": config["architecture"],
-            "tag": config["tag"] or None,
-            "fixed_input_size": bool(config.get("fixed_input_size", False)),
-        },
-    }
+    return _of_timm(network, timm)
+
+
+def _of_timm(network, timm):
+    known = published("load_model", network)
+    known["facts"]["timm"] = timm.__version__
+    return Found(network, classes=network.num_classes, **known)
+
+
+def _folder(name, pretrained):
+    """Where the files of a name of timm's are that is no name of an architecture."""
+    kind, _, place = name.partition(":")
+    if kind == "local-dir":
+        if not Path(place, "config.json").is_file():
+            raise UsageError(f"load_model: {name!r} must be a folder with a config.json; {place!r} is none.")
+        return Path(place)
+    from huggingface_hub import snapshot_download
+
+    owner, _, revision = place.partition("@")
+    try:
+        return Path(
+            snapshot_download(owner, revision=revision or None, allow_patterns=HUB, local_files_only=not pretrained)
+        )
+    except Exception as error:  # of the network, of the hub, of the name
+        first = (str(error).strip().splitlines() or [""])[0]
+        advice = "" if pretrained else ": it is not on this machine; pretrained=True fetches it (a command: --download)"
+        raise UsageError(f"load_model: {name!r} could not be had ({type(error).__name__}: {first}){advice}.") from error
+
+
+def _from_folder(name, folder, num_classes, weights):
+    """A network of timm by its config.json; nothing of a folder is run."""
+    timm = timm_package(f"load_model: {name!r} is of timm, and")
+    config = read_json(folder / "config.json", dict, "a configuration of timm")
+    if not isinstance(config.get("architecture"), str):
+        kind = config.get("architectures") or [config.get("model_type")]
+        raise UsageError(
+            f"load_model: the config.json of {name!r} names no architecture of timm, but {kind[0]!r}; load it with its"
+            " own library in a function, and give that as file.py:function, or the network to freqkit.wrap."
+        )
+    says, arguments = config.get("pretrained_cfg", config), config.get("model_args") or {}
+    classes = config.get("num_classes", says.get("num_classes"))
+    if num_classes not in (None, classes) and weights is None:
+        raise UsageError(f"load_model: the weights of {name!r} have {classes} classes; got num_classes={num_classes}.")
+    allowed = {each.name for each in fields(timm.models.PretrainedCfg)} - {"state_dict", "file", "url", "hf_hub_id"}
+    taken = inspect.signature(timm.create_model).parameters
+    try:
+        network = timm.create_model(
+            config["architecture"], pretrained_cfg={key: value for key, value in says.items() if key in allowed},
+            num_classes=num_classes or classes, **{key: v for key, v in arguments.items() if key not in taken},
+        )  # fmt: skip
+    except Exception as error:
+        raise UsageError(f"load_model: timm could not build {name!r} ({type(error).__name__}: {error}).") from error
+    return _of_timm(network, timm)
 
 
 def _from_factory(name, num_classes, pretrained):
     if pretrained:
         raise UsageError(f"load_model: pretrained=True is for timm names; {name!r} is a factory.")
     place, _, attribute = name.rpartition(":")
-    facts = {"normalisation": "none"}
+    facts = {}
     with _importable(Path(place).parent if place.endswith(".py") else Path.cwd()):
         if place.endswith(".py"):
             module = _module_from_file(name, Path(place))
@@ -251,65 +267,34 @@ def _from_factory(name, num_classes, pretrained):
             network = factory(**keywords)
         except Exception as error:
             raise UsageError(f"load_model: factory {name!r} failed ({type(error).__name__}: {error}).") from error
-    if not isinstance(network, nn.Module):
+    if not callable(network):
         raise UsageError(
-            f"load_model: factory {name!r} must return an nn.Module; it returned a {type(network).__name__}."
+            f"load_model: factory {name!r} must return an nn.Module; it returned a {type(network).__name__}"
+            " (a function that gives logits is taken, too)."
         )
-
-    mean, std, input_size = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), getattr(network, "input_size", None)
-    own_mean, own_std = getattr(network, "mean", None), getattr(network, "std", None)
-    inside = not isinstance(network, Classifier) and own_normalisation(network, _height_width(input_size))
-    if inside:
-        facts.update(normalisation="the network's own", normalises_itself=inside)
-    elif own_mean is not None and own_std is not None:
-        if not (callable(own_mean) or callable(own_std)):
-            mean, std = channel_triple(own_mean, "mean"), channel_triple(own_std, "std")
-            facts["normalisation"] = "factory"
-    classes = _count_classes(name, network, num_classes)
     if isinstance(network, Classifier):
-        facts = {**network._record, **facts, "normalisation": "classifier"}
-        network = network.network
-    return {
-        "network": network,
-        "mean": mean,
-        "std": std,
-        "num_classes": classes,
-        "input_size": _height_width(input_size),
-        "source": "factory",
-        "facts": facts,
-    }
-
-
-def _count_classes(name, network, asked):
-    found = getattr(network, "num_classes", None)
-    if not isinstance(found, int):
-        linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
-        found = linear[-1].out_features if linear else asked
-    if found is None:
+        found = Found(
+            network.network, name, network.mean, network.std, normalisation="classifier", classes=network.num_classes,
+            size=network.input_size, facts={**network._record, **facts},
+        )  # fmt: skip
+    else:
+        found = examine("load_model", network, name=name, classes=num_classes)
+        found.facts.update(facts)
+        if found.normalisation == "network":
+            found.normalisation = "factory"
+        elif found.normalisation != "the network's own":
+            found.settle("load_model", PIXELS, "as no mean and std are given")
+            found.normalisation = "none"
+    if found.classes is None:
         raise UsageError(
             f"load_model: the number of classes of {name!r} is not evident (no num_classes attribute, "
-            "no Linear layer); give num_classes."
+            f"no Linear layer); give num_classes."
         )
-    if asked is not None and found != asked:
-        raise UsageError(f"load_model: {name!r} made a network of {found} classes; got num_classes={asked}.")
+    if num_classes not in (None, found.classes):
+        raise UsageError(
+            f"load_model: {name!r} made a network of {found.classes} classes; got num_classes={num_classes}."
+        )
     return found
-
-
-def _differ(one, other):
-    """Whether two pairs of mean and std differ by more than rounding."""
-    return any(abs(a - b) > 0.01 for x, y in zip(one, other, strict=True) for a, b in zip(x, y, strict=True))
-
-
-def _triple(values):
-    return ",".join(f"{value:.4g}" for value in values)
-
-
-def _height_width(size):
-    if isinstance(size, int):
-        return (size, size)
-    if isinstance(size, (tuple, list)) and len(size) in (2, 3) and all(isinstance(n, int) for n in size):
-        return tuple(size[-2:])
-    return None
 
 
 def _takes(factory, keyword):

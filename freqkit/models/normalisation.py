@@ -48,6 +48,7 @@ def own_normalisation(network, input_size=None):
     acting = [
         (path, part) for path, part in parts
         if part is not network and isinstance(part, nn.Module) and next(part.parameters(), None) is None
+        and not isinstance(part, torch.jit.ScriptModule)
         and ACTS.search(f"{path.rpartition('.')[2]} {type(part).__name__}")
     ]  # fmt: skip
     if not (kept or acting):
@@ -110,10 +111,21 @@ def _images(network, input_size):
 
 
 @contextmanager
+def evaluating(*networks):
+    """Inside, networks are in evaluation mode; the mode of each of their parts comes back."""
+    modes = [(part, part.training) for network in networks for part in network.modules()]
+    for part, _ in modes:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+@contextmanager
 def _asked(network):
     """A function of images that gives logits, or None where the network fails; its mode comes back."""
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
 
     def answer(x):
         try:
@@ -124,11 +136,8 @@ def _asked(network):
             return None
         return found if isinstance(found, torch.Tensor) else None
 
-    try:
+    with evaluating(network):
         yield answer
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 @contextmanager
@@ -223,7 +232,10 @@ def normalised_before_layers(network, input_size=None):
     def hook(module, inputs):
         given.append(inputs[0] if inputs and isinstance(inputs[0], torch.Tensor) else None)
 
-    layers = [part for part in network.modules() if next(part.parameters(recurse=False), None) is not None]
+    layers = [
+        part for part in network.modules()
+        if next(part.parameters(recurse=False), None) is not None and not isinstance(part, torch.jit.ScriptModule)
+    ]  # fmt: skip
     handles = [part.register_forward_pre_hook(hook) for part in layers]
     try:
         with _asked(network) as answer:
@@ -297,6 +309,15 @@ def doubts(mean, std):
             " order B, G, R; freqkit's images are R, G, B"
         )
     return found
+
+
+def differ(one, other):
+    """Whether two pairs of mean and std differ by more than rounding."""
+    return any(abs(a - b) > 0.01 for x, y in zip(one, other, strict=True) for a, b in zip(x, y, strict=True))
+
+
+def triple(values):
+    return ",".join(f"{value:.4g}" for value in values)
 
 
 def _shown(values):

@@ -1,38 +1,48 @@
 """State dicts: read without running code, matched key by key, written as safetensors."""
 
 import hashlib
-import pickle
+import warnings
 from pathlib import Path
 
 import torch
 
 from freqkit.errors import UsageError
-from freqkit.files.pickles import check_checkpoint
-from freqkit.files.reading import read_tensors, reading, shown
+from freqkit.files.pickles import Mentioned, StoredTensor, read_checkpoint
+from freqkit.files.reading import read_json, read_tensors, reading, shown
 from freqkit.files.whole import atomic_write
 from freqkit.text import plain_line
 
-# Where training scripts put the weights inside a checkpoint, and what wrappers put before each key.
+# Where training scripts put the weights inside a checkpoint.
 ENTRIES = ("state_dict", "model", "model_state_dict", "model_state", "net", "network", "weights")
-PREFIXES = ("module.", "_orig_mod.", "model.", "network.")
+# What wrappers and training modules put before each key.
+PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "net.", "backbone_model.", "backbone.", "_forward_module.")
+# Weights of a Hugging Face folder: one file, or an index of several.
+FOLDER = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+EXPORT = "in the program that made it, torch.save(net.state_dict(), 'weights.pth') writes what can be read"
+
+
+class ModelWarning(UserWarning):
+    """A model may not be what it was meant to be."""
 
 
 def read_state_dict(path, *, entry=None):
-    """Read tensors from a safetensors file or a torch checkpoint; no code in the file is ever run.
+    """Read tensors from a safetensors file, a torch checkpoint or a Hugging Face folder; no code in it is ever run.
 
     Args:
-        path: a safetensors file, or a file of `torch.save` (opened with `weights_only=True`); told apart by
-        content.
-        entry: name of the entry that holds the weights in a checkpoint of several. By default the file itself
-            when it is a plain state dict, else the only one of `state_dict`, `model`, `model_state_dict`,
-            ... An averaged copy (`state_dict_ema`, `model_ema`, ...) is used only when named here.
+        path: a safetensors file, or a file of `torch.save` (a state dict, or a checkpoint of timm's `train.py`, of
+            Lightning, ...; see `freqkit.files.pickles.read_checkpoint`), told apart by content; or a folder with
+            `model.safetensors` or `pytorch_model.bin`, or several of these and their index.
+        entry: name of the entry that holds the weights in a checkpoint of several, "ema.shadow" for one inside another.
+            By default the file itself when it is a plain state dict, else the only one of `state_dict`, `model`,
+            `model_state_dict`, ... An averaged copy (`state_dict_ema`, `model_ema`, ...) is used only when named here.
 
     Returns:
-        (dict of key -> tensor on the CPU, facts): `facts` holds file, sha256, format, entry, other_entries.
+        (dict of key -> tensor on the CPU, facts): `facts` holds file, sha256, format, entry, other_entries. Tensors in
+        a list or under numbers have the keys "0", "1", ...
 
     Raises:
-        UsageError: no such file, not a weights file, Python objects besides tensors, no or several
-            candidates.
+        UsageError: no such file, not a weights file, Python objects besides tensors and harmless values (it names
+            the type), no or several candidates.
 
     Example:
         >>> import tempfile, pathlib, torch
@@ -44,6 +54,8 @@ def read_state_dict(path, *, entry=None):
         (['weight'], 'state_dict')
     """
     path = Path(path)
+    if path.is_dir():
+        return _read_folder(path, entry)
     if not path.is_file():
         raise UsageError(f"weights: {str(path)!r} is not a file.")
     with reading(path, "weights: a safetensors file or a checkpoint of torch"), open(path, "rb") as file:
@@ -56,84 +68,105 @@ def read_state_dict(path, *, entry=None):
         return state, {**facts, "format": "safetensors", "entry": None, "other_entries": []}
 
     try:
-        check_checkpoint(path)
+        chosen, name, others = _choose_entry(read_checkpoint(path), entry, path.name)
+        state = {key: value.read() for key, value in chosen.items()}
+    except _NoWeights:
+        raise
     except UsageError as error:
-        raise UsageError(
-            f"weights: {path.name!r} was refused because it is not a plain file of tensors "
-            f"({_first_line(error)}); save its state dict alone, best as safetensors."
-        ) from error
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # torch's advice, to switch its checks off, is not ours
-        raise UsageError(
-            f"weights: {path.name!r} was refused because it holds other things than tensors and plain values; "
-            "save its state dict alone, best as safetensors."
-        ) from error
-    except Exception as error:
-        # torch reports a damaged archive as RuntimeError, EOFError, OSError or KeyError according to where
-        # it broke.
-        raise UsageError(
-            f"weights: {path.name!r} is not a readable weights file ({plain_line(_first_line(error), 200)})."
-        ) from error
-    state, chosen, others = _choose_entry(loaded, entry, path.name)
-    return state, {**facts, "format": "torch", "entry": chosen, "other_entries": others}
+        reason = plain_line(_first_line(error).removeprefix(f"{path} is refused: "), 200)
+        advice = "" if "torch.save(" in reason else f"; {EXPORT}"
+        raise UsageError(f"weights: {path.name!r} was refused: {reason}{advice}.") from error
+    return state, {**facts, "format": "torch", "entry": name, "other_entries": others}
+
+
+def _read_folder(folder, entry):
+    """The weights of a folder as Hugging Face's libraries write it."""
+    name = next((name for name in FOLDER if (folder / name).is_file()), None)
+    if name is None:
+        there = sorted(each.name for each in folder.iterdir())
+        said = f"what it holds is {_some(there)}" if there else "it is empty"
+        advice = f"give one of its files, or a folder with one of {', '.join(FOLDER[::2])} or an index of several"
+        if any(each.endswith(".distcp") for each in there):
+            advice = "python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE makes one file of it"
+        raise UsageError(f"weights: {str(folder)!r} is not a file, and no folder of weights ({said}); {advice}.")
+    if not name.endswith(".index.json"):
+        state, facts = read_state_dict(folder / name, entry=entry)
+        return state, {**facts, "file": f"{folder.resolve().name}/{name}"}
+    index = read_json(folder / name, {"weight_map": {str: str}}, "weights: an index of files of weights")["weight_map"]
+    state, parts = {}, sorted(set(index.values()))
+    if strange := [part for part in parts if Path(part).name != part or not (folder / part).is_file()]:
+        raise UsageError(f"weights: {name!r} of {str(folder)!r} names files that are not there: {_some(strange)}.")
+    digest = hashlib.sha256()
+    for part in parts:
+        found, facts = read_state_dict(folder / part, entry=entry)
+        digest.update(facts["sha256"].encode())
+        state.update((key, value) for key, value in found.items() if index.get(key) == part)
+    if lost := [key for key in index if key not in state]:
+        raise UsageError(f"weights: the files of {str(folder)!r} lack what {name!r} promises: {_some(lost)}.")
+    facts.update(file=f"{folder.resolve().name}/{name}", sha256=digest.hexdigest(), files=len(parts))
+    return state, facts
+
+
+class _NoWeights(UsageError):
+    """A file could be read, and where its weights are is not clear."""
 
 
 def _choose_entry(loaded, entry, file):
+    """(state dict, the entry that holds it or None, the others)."""
+    if (state := _as_state(loaded)) is not None and entry is None:
+        return state, None, []
     if not isinstance(loaded, dict):
-        raise UsageError(f"weights: {file!r} must hold a dict of tensors; it holds {shown(loaded)}.")
+        what = f"a {loaded}" if isinstance(loaded, Mentioned) else shown(loaded)
+        raise _NoWeights(f"weights: {file!r} must hold a dict of tensors; it holds {what}; {EXPORT}.")
     if entry is not None:
-        if entry not in loaded or not _is_state_dict(loaded[entry]):
-            raise UsageError(
-                f"weights: {file!r} has no state dict under entry {entry!r}; its entries are {_some(loaded)}."
+        found = loaded if entry not in loaded else loaded[entry]
+        for part in () if entry in loaded else entry.split("."):
+            found = found.get(part) if isinstance(found, dict) else None
+        state = _as_state(found)
+        if state is None:
+            raise _NoWeights(
+                f"weights: {file!r} has no state dict under entry {entry!r}; its entries are {_entries(loaded)}."
             )
-        return dict(loaded[entry]), entry, [str(key) for key in loaded if key != entry]
-    if _is_state_dict(loaded):
-        return dict(loaded), None, []
-    found = [name for name in ENTRIES if name in loaded and _is_state_dict(loaded[name])]
+        return state, entry, [str(key) for key in loaded if key != entry]
+    found = {name: state for name in ENTRIES if name in loaded and (state := _as_state(loaded[name])) is not None}
     if len(found) == 1:
-        return dict(loaded[found[0]]), found[0], [str(key) for key in loaded if key != found[0]]
-    what = f"several candidate entries ({_some(found)})" if found else f"only the entries {_some(loaded)}"
-    raise UsageError(f"weights: {file!r} has {what}; name the one that holds the weights (entry).")
+        [(name, state)] = found.items()
+        return state, name, [str(key) for key in loaded if key != name]
+    what = f"several candidate entries ({_some(found)})" if found else f"only the entries {_entries(loaded)}"
+    raise _NoWeights(f"weights: {file!r} has {what}; name the one that holds the weights (entry).")
 
 
-def _is_state_dict(value):
-    return (
-        isinstance(value, dict)
-        and len(value) > 0
-        and all(isinstance(key, str) and _is_plain_tensor(item) for key, item in value.items())
-    )
+def _entries(loaded):
+    """Their names, with the type of those that are something else than values."""
+    return _some(f"{key} (a {value})" if isinstance(value, Mentioned) else key for key, value in loaded.items())
 
 
-def _is_plain_tensor(value):
-    return (
-        isinstance(value, torch.Tensor)
-        and value.layout == torch.strided
-        and not value.is_quantized
-        and value.device.type == "cpu"
-    )
+def _as_state(value):
+    """A dict of names and stored tensors, when a value is that: also under numbers, or in a list; else None."""
+    if isinstance(value, (list, tuple)):
+        value = dict(enumerate(value))
+    if not isinstance(value, dict) or not value or not all(isinstance(item, StoredTensor) for item in value.values()):
+        return None
+    if not all(isinstance(key, str) or type(key) is int for key in value):
+        return None
+    return {str(key): item for key, item in value.items()}
 
 
 def load_state(network, state, *, allow_missing=False, allow_unexpected=False, what="weights"):
     """Copy `state` into `network`, every key accounted for.
 
-    A prefix that every key carries and the network does not know (`module.`, `_orig_mod.`, `model.`,
-    `network.`) is stripped. A tensor of another shape counts as unexpected *and* missing: it is left out
-    only when both are allowed. BatchNorm's `num_batches_tracked` may be absent, as in files of torch <
-    0.4.1: it does not act on the logits.
+    A prefix that every key carries and the network does not know (`module.`, `_orig_mod.`, `model.`, ...) is stripped;
+    so is one under which the file has all of the network's keys, beside others. Numbered tensors (`"0"`, `"1"`, ...)
+    are taken in the network's order when their number and shapes are its own; a `ModelWarning` and `note` say so. A
+    tensor of another shape counts as unexpected *and* missing: it is left out only when both are allowed. BatchNorm's
+    `num_batches_tracked` may be absent, as in files of torch < 0.4.1: it does not act on the logits.
 
     Returns:
         dict of facts: prefix_stripped, missing, unexpected, other_shape (lists of keys).
     """
     own = network.state_dict()
-    stripped = ""
-    while True:
-        prefix = next((p for p in PREFIXES if state and all(key.startswith(p) for key in state)), None)
-        if prefix is None or any(key.startswith(prefix) for key in own):
-            break
-        state = {key.removeprefix(prefix): value for key, value in state.items()}
-        stripped += prefix
-
+    state, stripped = _without_prefix(state, own)
+    state, note = _in_order(network, state, own)
     shapes = [key for key in own if key in state and own[key].shape != state[key].shape]
     missing = [key for key in own if key not in state and not key.endswith(".num_batches_tracked")]
     unexpected = [key for key in state if key not in own]
@@ -156,16 +189,61 @@ def load_state(network, state, *, allow_missing=False, allow_unexpected=False, w
             f"{what}: the keys do not fit the network's {len(own)}: {'; '.join(problems)}. {hint}"
             "Allow them explicitly (allow_missing, allow_unexpected) if that is meant."
         )
+    if note:
+        warnings.warn(f"{what}: {note}.", ModelWarning, stacklevel=2)
     fitting = {key: value for key, value in state.items() if key in own and key not in shapes}
     if not fitting:
         raise UsageError(f"{what}: not one key fits the network; the file has {_some(state)}.")
     network.load_state_dict(fitting, strict=False)
     return {
         "prefix_stripped": stripped,
+        **({"note": note} if note else {}),
         "missing": missing,
         "unexpected": unexpected,
         "other_shape": shapes,
     }
+
+
+def _without_prefix(state, own):
+    """(the state with keys as the network's, what was taken from them)."""
+    stripped = ""
+    if "n_averaged" in state and all(key.startswith("module.") for key in state if key != "n_averaged"):
+        state = {key: value for key, value in state.items() if key != "n_averaged"}  # of torch's AveragedModel
+    while True:
+        prefix = next((p for p in PREFIXES if state and all(key.startswith(p) for key in state)), None)
+        if prefix is None or any(key.startswith(prefix) for key in own):
+            break
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
+        stripped += prefix
+    needed = [key for key in own if not key.endswith(".num_batches_tracked")]
+    if not needed or any(key in state for key in needed):
+        return state, stripped
+    first = needed[0]
+    prefixes = [key.removesuffix(first) for key in state if key.endswith(f".{first}")]
+    whole = [prefix for prefix in prefixes if all(f"{prefix}{key}" in state for key in needed)]
+    whole = [prefix for prefix in whole if prefix in PREFIXES] or whole
+    if len(whole) > 1:
+        raise UsageError(f"weights: the file has the network's keys under {_some(whole)}; write one of them to a file.")
+    if not whole:
+        return state, stripped
+    [prefix] = whole
+    return {key.removeprefix(prefix): value for key, value in state.items()}, stripped + prefix
+
+
+def _in_order(network, state, own):
+    """(the state under the network's keys, if it has numbers for names and fits in order; a sentence that says so)."""
+    if not all(key.isdecimal() for key in state) or any(key in own for key in state):
+        return state, None
+    values = [state[key] for key in sorted(state, key=int)]
+    orders = {
+        "entries": list(own), "entries but counters": [key for key in own if not key.endswith("num_batches_tracked")],
+        "parameters": [key for key, _ in network.named_parameters()],
+    }  # fmt: skip
+    for what, keys in orders.items():
+        if len(keys) == len(values) and all(own[k].shape == v.shape for k, v in zip(keys, values, strict=True)):
+            note = f"its tensors have numbers and no names, and were taken as the network's {len(keys)} {what} in order"
+            return dict(zip(keys, values, strict=True)), note
+    return state, None
 
 
 def save_weights(model, path):
@@ -193,7 +271,9 @@ def save_weights(model, path):
 
 
 def state_sha256(network):
-    """SHA-256 over keys (sorted), dtypes, shapes and bytes of a module's state dict."""
+    """SHA-256 over keys (sorted), dtypes, shapes and bytes of a module's state dict, or what it says of itself."""
+    if hasattr(network, "state_sha256"):
+        return network.state_sha256()
     digest = hashlib.sha256()
     for key, value in sorted(network.state_dict().items()):
         value = value.detach().cpu().contiguous()

@@ -103,7 +103,7 @@ def _readable(tensor):
         torch.compiler.is_compiling()
         or tensor.device.type == "meta"
         or isinstance(tensor, FakeTensor)
-        or torch._C._functorch.is_batchedtensor(tensor)
+        or torch._C._functorch.is_batchedtensor(tensor)  # pyright: ignore[reportAttributeAccessIssue]
     )
 
 
@@ -207,7 +207,7 @@ def _bits(value, h, w, like):
     if not isinstance(symmetry, str) or symmetry not in _KINDS:
         raise ValueError(f"spectral_filter: BitMasks.symmetry must be 'average' or 'hermitian'; got {shown(symmetry)}.")
     ch, cw = cell
-    if ch < 1 or cw < 1 or h % ch or w % cw:
+    if ch < 1 or cw < 1 or h % ch or w % cw:  # pyright: ignore[reportOptionalOperand]
         raise ValueError(f"spectral_filter: BitMasks.cell must divide the size ({h}, {w}); got {cell}.")
     expected = (h // ch, -(-(w // cw) // 8))
     if not isinstance(bits, Tensor) or bits.dtype != torch.uint8:

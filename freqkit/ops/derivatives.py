@@ -55,7 +55,7 @@ def _forward_mode():
         return True
     if not _C._are_functorch_transforms_active():
         return False
-    return _C._functorch.peek_interpreter_stack().key() == TransformType.Jvp
+    return _C._functorch.peek_interpreter_stack().key() == TransformType.Jvp  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _operator(name):
@@ -109,7 +109,7 @@ def _differentiable(library, name, linear, transpose, constants=()):
             return args
 
         @staticmethod
-        def backward(ctx, cotangent):
+        def backward(ctx, cotangent):  # pyright: ignore[reportIncompatibleMethodOverride]
             result = [None] * (len(ctx.arguments) + 1)
             if cotangent is not None:
                 needs = ctx.needs_input_grad[1:]
@@ -119,7 +119,7 @@ def _differentiable(library, name, linear, transpose, constants=()):
             return tuple(result)
 
         @staticmethod
-        def jvp(ctx, _, *tangents):
+        def jvp(ctx, _, *tangents):  # pyright: ignore[reportIncompatibleMethodOverride]
             args = Derivative.arguments_of(ctx)
             if name == "spectrum":
                 args[1] = None  # the mean
@@ -143,9 +143,9 @@ def _differentiable(library, name, linear, transpose, constants=()):
             if args[i] is not None and live(args[i]):
                 raise ValueError(f"freqkit::{name}: argument {i} has no derivative here; it must not require one.")
         if not _C._are_functorch_transforms_active():
-            return Derivative.apply(keyset, *args)
+            return Derivative.apply(keyset, *args)  # pyright: ignore[reportAttributeAccessIssue]
         with enable_single_level_autograd_function():  # the kernel is called once for each level of torch.func
-            return Derivative.apply(keyset, *args)
+            return Derivative.apply(keyset, *args)  # pyright: ignore[reportAttributeAccessIssue]
 
     library.impl(name, kernel, "Autograd", with_keyset=True)
 

@@ -173,7 +173,7 @@ def _effective(mask, kind, cell, height, width, dtype):
             canonical = canonical.roll((-(height // 2), -(width // 2)), (0, 1))
         full = full.roll((-(height // 2), -(width // 2)), (-2, -1))
         if kind == HERMITIAN:
-            return torch.where(canonical, full, _mirrored(full))[..., : height // 2 + 1, :]
+            return torch.where(canonical, full, _mirrored(full))[..., : height // 2 + 1, :]  # pyright: ignore[reportPossiblyUnboundVariable]
     return ((full + _mirrored(full)) / 2)[..., : height // 2 + 1, :]
 
 

@@ -192,7 +192,7 @@ def _places(index, dim, size):
         parts = (index.start, index.stop, index.step)
         if not all(part is None or arguments.whole(part) is not None for part in parts):
             raise TypeError(f"Spectrum: a slice of {what}s needs whole numbers; got {arguments.shown(parts)}.")
-        if index.step is not None and arguments.whole(index.step) < 1:
+        if index.step is not None and arguments.whole(index.step) < 1:  # pyright: ignore[reportOptionalOperand]
             raise ValueError(f"Spectrum: the step of a slice must be positive; got {index.step}.")
         return index
     if not isinstance(index, Tensor):
@@ -531,7 +531,7 @@ def _register():
         return packed.new_empty(k, height, width if kind == 0 else width // 2 + 1)
 
     torch.serialization.add_safe_globals([_spectrum_of_half, BitMasks])
-    torch.utils._pytree.register_pytree_node(
+    torch.utils._pytree.register_pytree_node(  # pyright: ignore[reportAttributeAccessIssue]
         Spectrum,
         lambda s: ([s.packed], (s.height, s.width)),
         lambda parts, size: Spectrum(*parts, *size),

@@ -66,7 +66,6 @@ class Gallery:
 
     maps: list
     frame: str = ""  # an empty plane of the same size
-    legend: str = ""
     columns: int = 0  # 0: as many as fit
     kind: str = "gallery"
 
@@ -91,25 +90,17 @@ class Pairs:
 
 @dataclass
 class Drawing:
-    """A finished figure (inline SVG) with an optional legend of (class of the mark, words)."""
+    """A finished figure: inline SVG (`freqkit.report.inline`)."""
 
     svg: str
-    legend: list = field(default_factory=list)
-    narrow: bool = False  # the legend is for narrow screens alone: elsewhere the names stand in the figure
     kind: str = "drawing"
-
-    @classmethod
-    def of(cls, axes):
-        """An `svg.Axes` whose lines are named at their ends."""
-        return cls(axes.svg(), axes.key, True)
 
 
 @dataclass
 class Panels:
-    """Small figures side by side, (heading, inline SVG) each, with one legend."""
+    """Small figures side by side, (heading, inline SVG) each."""
 
     drawings: list
-    legend: list = field(default_factory=list)
     kind: str = "panels"
 
 

@@ -40,34 +40,14 @@ def dfm_maps(maps, classes, *, rates=None, planted=None, title=None, limit=40):
     if rates is not None and len(rates) != len(classes):
         raise ValueError(f"dfm_maps: rates must have one entry per class ({len(classes)}); got {len(rates)}.")
     chosen = _choose(len(classes), rates, limit)
-    columns = min(5, len(chosen))
-    if len(chosen) == 4:
-        columns = 4
-    rows = math.ceil(len(chosen) / columns)
-    figure = figures.new_figure(2.55 * columns + 0.9, 2.62 * rows + 0.55 + (0.3 if title else 0))
-    axes = figure.subplots(rows, columns, squeeze=False)
-    picture = None
-    for place, axis in enumerate(axes.flat):
-        if place >= len(chosen):
-            axis.set_visible(False)
-            continue
-        index = chosen[place]
-        picture = _one_map(axis, maps[index], _planted(planted, classes[index], maps[index].shape))
-        axis.set_title(_heading(classes[index], rates[index] if rates else None), fontsize=8.5, loc="left")
-        below = place + columns
-        axis.tick_params(labelleft=place % columns == 0, labelbottom=below >= len(chosen))
-    figure.supxlabel("horizontal frequency (cycles/image)", fontsize=9, color=figures.FAINT)
-    figure.supylabel("vertical frequency (cycles/image)", fontsize=9, color=figures.FAINT)
-    if picture is not None:
-        bar = figure.colorbar(picture, ax=axes, shrink=0.7, aspect=30, pad=0.01, ticks=[0, 0.5, 1])
-        bar.ax.tick_params(labelsize=8)
-        bar.set_label("weight of the frequency", fontsize=8.5, color=figures.FAINT)
-    lines = [title] if title else []
-    if len(chosen) < len(classes):
-        lines.append(f"{len(chosen)} of {len(classes)} classes, by TPR - FPR" if rates else f"first {limit}")
-    if lines:
-        figure.suptitle("\n".join(lines), fontsize=10.5)
-    return figure
+    names = [_heading(classes[i], rates[i] if rates else None) for i in chosen]
+    outlined = [_planted(planted, classes[i], maps[i].shape) for i in chosen]
+    which = f"{len(chosen)} of {len(classes)} classes, by TPR - FPR" if rates else f"first {limit}"
+    return planes.grid(
+        maps[chosen], names, limits=(0, 1), label="weight of the frequency", signed=False, ticks=[0, 0.5, 1],
+        lines=[title, which if len(chosen) < len(classes) else None],
+        mark=lambda axis, place: _mark(axis, outlined[place], maps.shape[1:]),
+    )  # fmt: skip
 
 
 def _choose(count, rates, limit):
@@ -114,12 +94,6 @@ def one_dfm(axis, values, name, *, planted=None):
     planes.on_axis(axis, values, name, limits=(0, 1), label="weight of the frequency", signed=False)
     _mark(axis, _planted(planted, name, values.shape), values.shape)
     return axis
-
-
-def _one_map(axis, values, bins):
-    picture = planes.draw_plane(axis, values, planes.colours(False), (0, 1))
-    _mark(axis, bins, values.shape)
-    return picture
 
 
 def _mark(axis, bins, size):

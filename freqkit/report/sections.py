@@ -1,13 +1,12 @@
 """Sections, tables and sentences that several kinds of result put on their pages."""
 
-from freqkit.report.blocks import Cell, Drawing, Gallery, Map, Section, Table
+from freqkit.report.blocks import Cell, Gallery, Map, Section, Table
 from freqkit.report.readings import READINGS, RULE
-from freqkit.report.svg import MARKS, data_uri, number, percent, plane, plane_png, rate_bars, scatter
-from freqkit.report.words import _finite, _known
+from freqkit.report.svg import data_uri, number, percent, plane, plane_png, rate_bars
+from freqkit.report.words import _finite
 
 GALLERY = 40  # maps drawn at once; the others when they are asked for
 HELD = 3 << 19  # bytes of maps of a gallery that wait in the page
-NAMED_LINES = 10  # lines that get a name in a figure
 
 
 def class_table(found, more, *, key="classes", title="Classes", maps="map", clean=None):
@@ -123,36 +122,6 @@ def _coarse(values, factor):
     while factor < min(height, width) and (height % factor or width % factor):
         factor += 1
     return values.reshape(height // factor, factor, width // factor, factor).mean((1, 3))
-
-
-def rates_figure(found, *, maps="map"):
-    """The scatter of TPR against FPR, to stand beside the verdict: keywords of `Part`."""
-    points = [
-        {"name": one.name, "tpr": one.tpr, "fpr": one.fpr, "tpr_interval": one.tpr_interval,
-         "fpr_interval": one.fpr_interval, "mark": one.word,
-         "href": f"#{maps}-{i}" if maps else ""}
-        for i, one in enumerate(found) if _known(one.difference) is not None
-    ]  # fmt: skip
-    if not points:
-        return {}
-    counts = {word: sum(one.word == word for one in found) for word in READINGS}
-    legend = [
-        (f'<svg viewBox="-7 -7 14 14" aria-hidden="true"><path class="mark m-{word}" d="{MARKS[word]}"/></svg>',
-         f"{READINGS[word]} ({counts[word]})")
-        for word in READINGS if counts[word]
-    ]  # fmt: skip
-    best = max(points, key=lambda p: p["tpr"] - p["fpr"])
-    alt = (
-        f"TPR against FPR of {len(points)} classes; the largest difference has {best['name']}:"
-        f" TPR {percent(best['tpr'])}, FPR {percent(best['fpr'])}."
-    )
-    how = (
-        "One mark per class, seen through its own map. Top left: recognised, and only when it is there. On the dashed"
-        " line the model's answer has nothing to do with the image, however high TPR is."
-        + (" Lines are 95% intervals." if len(points) <= 20 else "")
-        + " Point at a mark for its name and rates."
-    )
-    return {"hero": [Drawing(scatter(points, alt=alt, bars=len(points) <= 20), legend)], "hero_how": how}
 
 
 def _show(name, value):

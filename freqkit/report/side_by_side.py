@@ -3,15 +3,20 @@
 from pathlib import Path
 
 from freqkit.errors import UsageError
-from freqkit.report.blocks import Cell, Drawing, Gallery, Map, Part, Section, Table, render
+from freqkit.report import figures
+from freqkit.report.blocks import Cell, Gallery, Map, Part, Section, Table, render
+from freqkit.report.inline import drawing
 from freqkit.report.pages import parts_of
 from freqkit.report.provenance import duration
+from freqkit.report.rates import scatter
 from freqkit.report.readings import READINGS
-from freqkit.report.svg import MARKS, SERIES, data_uri, percent, plane, plane_png, rate_bars, scatter
+from freqkit.report.svg import data_uri, percent, plane, plane_png, rate_bars
 from freqkit.report.words import listed
+from freqkit.text import shorten
 
 SHOWN = 25  # classes whose maps are shown
 CAUTIONS = 4  # that stand on the page
+MARKS = "os^DvPX"  # of the runs
 BARRED = 3  # runs up to which the table of classes has room for bars
 
 
@@ -69,13 +74,12 @@ def _part(runs):
         agreement = _agreement(runs, common)
         if agreement:
             sections.append(agreement)
-    figure, legend, how = _scatter(runs, by_run)
     return Part(
         f"{len(runs)} runs compared",
         _verdict(runs, by_run, common),
         [(str(sum(one.word == "shortcut" for one in found.values())), f"shortcuts in {run[0]}")
          for run, found in zip(runs, by_run, strict=True)][:5],
-        sections=sections, cautions=_cautions(runs), hero=[Drawing(figure, legend)], hero_how=how,
+        sections=sections, cautions=_cautions(runs), **_scatter(runs, by_run),
     )  # fmt: skip
 
 
@@ -184,27 +188,18 @@ def _class_table(runs, by_run, classes):
 
 
 def _scatter(runs, by_run):
-    kinds = list(MARKS)
-    points = []
-    for place, found in enumerate(by_run):
-        points += [
-            {"name": one.name, "title": f"{one.name} ({runs[place][0]})", "tpr": one.tpr, "fpr": one.fpr,
-             "mark": kinds[place % len(kinds)], "colour": place % SERIES}
-            for one in found.values() if one.difference == one.difference
-        ]  # fmt: skip
-    alt = f"TPR against FPR of the classes of {len(runs)} runs."
-    figure = scatter(points, alt=alt, bars=False)
-    legend = [
-        (f'<svg viewBox="-7 -7 14 14" aria-hidden="true"><path class="mark s{i % SERIES} fs{i % SERIES}"'
-         f' d="{MARKS[kinds[i % len(kinds)]]}"/></svg>', run[0])
-        for i, run in enumerate(runs)
+    """The scatter of all runs, a colour and a mark for each: keywords of `Part`."""
+    groups = [
+        (shorten(name), (MARKS[place % len(MARKS)], figures.CYCLE[place % len(figures.CYCLE)], True),
+         [(one, f"{one.name} ({name})", "") for one in found.values()])
+        for place, ((name, *_), found) in enumerate(zip(runs, by_run, strict=True))
     ]  # fmt: skip
-    return (
-        figure,
-        legend,
+    alt = f"TPR against FPR of the classes of {len(runs)} runs."
+    how = (
         "One mark per class and run. Top left: recognised, and only when it is there. Names stand where there is room;"
-        " point at a mark for its class and run.",
+        " point at a mark for its class and run."
     )
+    return {"hero": [drawing(lambda axis: scatter(axis, groups), 4.6, 5, alt)], "hero_how": how}
 
 
 def _maps(runs, by_run, classes):

@@ -6,18 +6,11 @@ from pathlib import Path
 from freqkit.errors import UsageError
 from freqkit.report import figures, planes
 from freqkit.report.pages import parts_of
-from freqkit.report.readings import READINGS
+from freqkit.report.rates import by_reading, dots, scatter
 from freqkit.report.svg import percent
 from freqkit.text import shorten
 
 MAPS, NAMES, LINES = 8, 14, 19  # maps, classes with a name, and lines of words on the page
-COLOURS = {
-    "shortcut": figures.BLUE,
-    "default": figures.VERMILION,
-    "weak": figures.GREEN,
-    "none": "#8A8A8A",
-}
-SHAPES = {"shortcut": "o", "default": "s", "weak": "^", "none": "x"}
 
 
 def write_summary(path, *, out=None, content=None):
@@ -69,7 +62,7 @@ def _draw(parts, rated, masks, where):
     ):
         axis.text(0, 1 - inches / words, line, va="top", transform=axis.transAxes, **look)
     middle = grid[1].subgridspec(1, 2, width_ratios=[1, 1.1])
-    _scatter(figure.add_subplot(middle[0]), rated.found)
+    scatter(figure.add_subplot(middle[0]), by_reading(rated.found))
     if len(parts) > 1:
         figure.axes[-1].set_title(rated.subtitle or rated.title, fontsize=9, loc="left")
     _bars(figure.add_subplot(middle[1]), [rated.found[i] for i in order[:NAMES]], len(order))
@@ -121,46 +114,14 @@ def _spaced(sentence):
     return " ".join(shorten(word, 60) for word in sentence.split(" "))
 
 
-def _scatter(axis, found):
-    """TPR against FPR, a mark per class."""
-    axis.plot([0, 1], [0, 1], color="#B0B0B0", linewidth=0.9, linestyle="--")
-    for word, label in READINGS.items():
-        ones = [one for one in found if one.word == word and one.difference == one.difference]
-        if ones:
-            axis.plot(
-                [one.fpr for one in ones], [one.tpr for one in ones], SHAPES[word], color=COLOURS[word], markersize=5,
-                label=f"{label} ({len(ones)})",
-            )  # fmt: skip
-    axis.set_xlim(-0.03, 1.03)
-    axis.set_ylim(-0.03, 1.03)
-    axis.set_box_aspect(1)
-    axis.set_xlabel("FPR: other classes' images given the name", fontsize=8)
-    axis.set_ylabel("TPR: the class's images recognised", fontsize=8)
-    axis.tick_params(labelsize=7.5)
-    axis.legend(fontsize=7, frameon=False, loc="lower right")
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
-
-
 def _bars(axis, ones, total):
     """TPR and FPR with intervals of the strongest classes."""
-    for row, one in enumerate(ones):
-        for value, interval, colour, shift in (
-            (one.tpr, one.tpr_interval, figures.BLUE, -0.13),
-            (one.fpr, one.fpr_interval, figures.VERMILION, 0.13),
-        ):
-            axis.plot(interval, [row + shift] * 2, color=colour, linewidth=1.3)
-            axis.plot(value, row + shift, "o", color=colour, markersize=3.6,
-                      label={-0.13: "TPR", 0.13: "FPR"}[shift] if row == 0 else None)  # fmt: skip
-    axis.set_yticks(range(len(ones)), [shorten(one.name, 16) for one in ones], fontsize=7.5)
-    axis.set_ylim(len(ones) - 0.5, -0.5)
-    axis.set_xlim(-0.02, 1.02)
+    lines = [
+        ("TPR", figures.BLUE, [one.tpr for one in ones], [one.tpr_interval for one in ones]),
+        ("FPR", figures.VERMILION, [one.fpr for one in ones], [one.fpr_interval for one in ones]),
+    ]
+    dots(axis, [shorten(one.name, 16) for one in ones], lines)
     words = "through the class's own map; lines: 95% intervals"
     more = f"\n{len(ones)} of {total} classes, by TPR − FPR" if total > len(ones) else ""
     axis.set_xlabel(words + more, fontsize=8)
-    axis.tick_params(axis="x", labelsize=7.5)
-    axis.grid(axis="x", color="#E4E4E4", linewidth=0.7)
-    axis.set_axisbelow(True)
     axis.legend(fontsize=7, frameon=False, loc="lower right", ncols=2, bbox_to_anchor=(1, 1))
-    for side in ("top", "right", "left"):
-        axis.spines[side].set_visible(False)

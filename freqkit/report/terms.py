@@ -1,7 +1,11 @@
-"""Definitions of freqkit's terms, from one data file: the command line explains them, the report shows them."""
+"""Definitions of freqkit's terms, from one data file and the measures: the command line explains them, the report shows
+them."""
 
 import functools
 from pathlib import Path
+
+from freqkit.options import rule_of
+from freqkit.registry import MEASURES, module_of, stem_of
 
 FILE = Path(__file__).parent / "terms.yaml"
 
@@ -16,7 +20,17 @@ def terms():
     """
     import yaml
 
-    return yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    found = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    for name, (_, text) in MEASURES.items():
+        module = module_of(MEASURES, name)
+        found.update(getattr(module, "TERMS", {}))
+        options = getattr(module, stem_of(MEASURES, name)).groups[0].fields()
+        rules = {field: rule_of(one) for field, one in options.items()}
+        flags = {rule.switch[0] if rule.switch else field: rule.says for field, rule in rules.items() if rule.flag}
+        for term, says in {name: text, **flags}.items():
+            if _entry(found, term) is None:
+                found[term.replace("_", "-")] = {"short": f"{says[0].upper()}{says[1:].rstrip('.')}."}
+    return found
 
 
 def find_term(word):
@@ -26,8 +40,12 @@ def find_term(word):
         >>> find_term("--KEEP")[0]
         'keep'
     """
+    return _entry(terms(), word)
+
+
+def _entry(terms, word):
     wanted = _plain(word)
-    for name, entry in terms().items():
+    for name, entry in terms.items():
         if wanted in {_plain(name), *(_plain(alias) for alias in entry.get("aliases", []))}:
             return name, entry
     return None

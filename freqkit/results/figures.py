@@ -9,7 +9,7 @@ from freqkit.report.svg import number
 from freqkit.text import shorten
 
 
-def search_curves(losses, classes, ax=None, *, stages=None, limit=7):
+def search_curves(losses, classes, ax=None, *, stages=None, limit=figures.NAMED_LINES):
     """Draw the running best loss of each class against the number of masks tried.
 
     Args:
@@ -36,35 +36,29 @@ def search_curves(losses, classes, ax=None, *, stages=None, limit=7):
             )
     stages = list(stages) if stages is not None else list(range(1, len(losses) + 1))
     axis = ax if ax is not None else figures.new_figure(7.2, 3.8).subplots()
+    last = next((stage for stage in reversed(losses) if len(stage)), None)  # whose lines are named
     start = 0
     for ordinal, stage in zip(stages, losses, strict=True):
         if not len(stage):
             continue
         best = np.minimum.accumulate(np.where(np.isnan(stage), np.inf, stage), axis=0)
         place = start + 1 + np.arange(len(stage))
+        line = {"linewidth": 1.5, "drawstyle": "steps-post"}
         if len(classes) <= limit:
             for index, name in enumerate(classes):
-                axis.plot(
-                    place,
-                    best[:, index],
-                    color=figures.CYCLE[index],
-                    drawstyle="steps-post",
-                    linewidth=1.6,
-                    label=shorten(name) if start == 0 else None,
-                )
+                (drawn,) = axis.plot(place, best[:, index], **line, **figures.series(index))
+                figures.note(drawn, name)
+                if stage is last:
+                    drawn.set_label(shorten(name))
         else:
-            low, middle, high = np.quantile(best, [0.25, 0.5, 0.75], axis=1)
+            some = np.unique(np.linspace(0, len(stage) - 1, 200).astype(int))
+            place, (low, middle, high) = place[some], np.quantile(best[some], [0.25, 0.5, 0.75], axis=1)
             axis.fill_between(place, low, high, step="post", color=figures.SKY, alpha=0.4, linewidth=0)
-            axis.plot(
-                place,
-                middle,
-                color=figures.BLUE,
-                linewidth=1.6,
-                drawstyle="steps-post",
-                label=f"median of {len(classes)} classes, middle half shaded" if start == 0 else None,
-            )
+            (drawn,) = axis.plot(place, middle, **line, **figures.series(0))
+            if stage is last:
+                drawn.set_label(f"median of {len(classes)} classes,\nmiddle half shaded")
         if start:
-            axis.axvline(start + 0.5, color="#B0B0B0", linewidth=0.8)
+            axis.axvline(start + 0.5, color=figures.RULE, linewidth=0.8)
         axis.annotate(
             f"stage {ordinal}",
             (start + 0.5, 1.01),
@@ -80,14 +74,13 @@ def search_curves(losses, classes, ax=None, *, stages=None, limit=7):
     lowest = min((float(np.nanmin(stage)) for stage in losses if np.isfinite(stage).any()), default=0)
     axis.set_ylim(bottom=0 if lowest < 2e-3 else lowest / 2)
     axis.set_xlim(0.5, max(start, 1) + 0.5)
-    axis.set_xlabel("masks tried", fontsize=9)
-    axis.set_ylabel("best loss so far in the stage (nats)", fontsize=9)
-    axis.tick_params(labelsize=8)
-    axis.grid(axis="y", color="#E4E4E4", linewidth=0.7)
-    axis.set_axisbelow(True)
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
-    if start:
+    axis.set_xlabel("masks tried", fontsize=8.5)
+    axis.set_ylabel("best loss so far in the stage (nats)", fontsize=8.5)
+    figures.plain_axes(axis)
+    figures.log_ticks(axis.yaxis, max(lowest / 2, 1e-3), max(axis.get_ylim()[1], 2e-3))
+    if len(classes) <= limit:
+        figures.name_lines(axis)
+    elif start:
         axis.legend(fontsize=8, frameon=False, loc="best")
     return figures.literal(axis) if ax is not None else axis.figure
 
@@ -194,32 +187,39 @@ def learning_curves(curves, ax=None, *, title=None, limit=10):
     several = curves if isinstance(curves, (list, tuple)) else [curves]
     classes, steps = several[0].classes, several[0].steps.tolist()
     f1 = np.stack([one.f1.numpy() for one in several])  # [S, T, C]
-    mean = f1.mean(0)
-    order = sorted(range(len(classes)), key=lambda c: -float(np.nansum(mean[:, c])))
-    shown = order if len(order) <= limit else order[: limit // 2] + order[-(limit - limit // 2) :]
     axis = ax if ax is not None else figures.new_figure(7.2, 3.6).subplots()
-    styles = ("-", "--")
-    for rank, c in enumerate(shown):
-        colour, style = figures.CYCLE[rank % len(figures.CYCLE)], styles[rank // len(figures.CYCLE) % 2]
-        axis.plot(steps, mean[:, c], style, color=colour, linewidth=1.8, label=shorten(classes[c]))
-        if len(several) > 1:
-            axis.fill_between(steps, f1[:, :, c].min(0), f1[:, :, c].max(0), color=colour, alpha=0.15, linewidth=0)
-    axis.set_ylim(-0.02, 1.02)
-    axis.set_xlim(steps[0], max(steps[-1], steps[0] + 1))
-    axis.set_xlabel("iterations", fontsize=9)
-    axis.set_ylabel("F1 (0 to 1)", fontsize=9)
-    figures.plain_axes(axis)
+    shown = learning_lines(axis, classes, steps, f1, limit)
     if ax is not None:
-        axis.legend(fontsize=7.5, frameon=False, loc="best")
         return figures.literal(axis)
     note = f"{curves_of(several)} images"
     if len(several) > 1:
         note += f", mean and range of {len(several)} seeds"
-    if len(shown) < len(classes):
-        note += f"; the {limit // 2} first and {len(shown) - limit // 2} last learned of {len(classes)} classes"
+    if shown < len(classes):
+        note += f"; the {limit // 2} first and {shown - limit // 2} last learned of {len(classes)} classes"
     axis.figure.suptitle(f"{title or 'In which order the classes are learned'}\n{note}", fontsize=10)
-    axis.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return axis.figure
+
+
+def learning_lines(axis, classes, steps, f1, limit=figures.NAMED_LINES):
+    """F1 [S, T, C] of each class at the T `steps`, mean and range over S seeds; the number of classes drawn."""
+    import numpy as np
+
+    mean = f1.mean(0)
+    order = sorted(range(len(classes)), key=lambda c: -float(np.nansum(mean[:, c])))
+    shown = order if len(order) <= limit else order[: limit // 2] + order[-(limit - limit // 2) :]
+    for rank, c in enumerate(shown):
+        (line,) = axis.plot(steps, mean[:, c], linewidth=1.6, label=shorten(classes[c]), **figures.series(rank))
+        figures.note(line, classes[c])
+        if len(f1) > 1:
+            low, high = f1[:, :, c].min(0), f1[:, :, c].max(0)
+            axis.fill_between(steps, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+    axis.set_ylim(-0.02, 1.02)
+    axis.set_xlim(steps[0], max(steps[-1], steps[0] + 1))
+    axis.set_xlabel("iterations", fontsize=8.5)
+    axis.set_ylabel("F1 (0 to 1)", fontsize=8.5)
+    figures.plain_axes(axis)
+    figures.name_lines(axis)
+    return len(shown)
 
 
 def curves_of(several):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from freqkit.errors import UsageError
 from freqkit.files.whole import read_run
-from freqkit.registry import RESULTS, result_class
+from freqkit.registry import RESULTS, measured, result_class
 from freqkit.report.pages import file_format
 from freqkit.results.removal_result import RemovalResult
 from freqkit.results.search_result import SearchResult
@@ -36,7 +36,8 @@ def load_result(path):
     if not path.is_dir():
         kind = file_format(path)
         if result_class(kind) is None:
-            known = ", ".join(name for name in RESULTS if name.startswith("freqkit"))
+            kinds = [*RESULTS, *(one.FILE.format for one in measured())]
+            known = ", ".join(sorted(name for name in kinds if name.startswith("freqkit")))
             raise UsageError(f"{path}: a file of a result must be of format {known}; it is of {kind or 'none'}.")
         return result_class(kind).load(path)
     if (path / "comparison.json").is_file():
@@ -58,7 +59,7 @@ def results_of(path):
     """
     path = Path(path)
     files = sorted(path.glob("*.safetensors")) if path.is_dir() else []
-    measured = [file for file in files if (kind := file_format(file)) in RESULTS and kind not in OF_RUNS]
+    measured = [file for file in files if (kind := file_format(file)) not in OF_RUNS and result_class(kind)]
     run = any((path / name).is_file() for name in ("run.json", "comparison.json"))
     found = [load_result(path)] if run or not measured else []
     return found + [load_result(file) for file in measured]

@@ -1,41 +1,61 @@
 """Searchers side by side: one model, the same images to select on, the same other images to judge on."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from freqkit import masks as mask_room
-from freqkit.engine import Scorer, Silent
+from freqkit.data import ImageSet
+from freqkit.engine import Progress, Scorer, Silent
 from freqkit.errors import UsageError
 from freqkit.files.reading import COUNT, SECONDS, Number, read_json
 from freqkit.files.whole import CLEAN, DATA, MODEL, write_csv, write_json
+from freqkit.models import Classifier, as_classifier
+from freqkit.options import Options, flat, option
+from freqkit.registry import SEARCHERS, module_of
 from freqkit.results import rows as tidy_rows
 from freqkit.results.clean import CleanRates
 from freqkit.results.result import Result, Told
-from freqkit.search.evolve import evolve
-from freqkit.search.gradient import gradient
-from freqkit.search.greedy import greedy
-from freqkit.search.hfss import hfss
-from freqkit.search.learned import learned
-from freqkit.search.removal import removal
-from freqkit.search.run import ask_whole, whole_number
+from freqkit.search.plan import efforts
+from freqkit.search.run import ask_whole
 
 COLUMNS = (
     "searcher", "effort", "seed", "forwards", "backwards", "forward equivalents", "seconds", "power", "touched",
     "selection loss", "selection TPR-FPR", "loss", "TPR", "FPR", "TPR-FPR",
 )  # fmt: skip
-# name -> (what "effort" counts, efforts tried, whether it is run for every seed)
-EFFORTS = {
-    "hfss": ("masks per stage", (50, 500), False),
-    "removal": ("patch", (1,), False),
-    "gradient": ("percent re-scored", (20,), True),
-    "greedy": ("images lost per removal", (0,), False),
-    "evolve": ("generations", (4, 12), True),
-    "learned": ("steps", (40, 120), True),
-    "learned-class-loss": ("steps", (10, 30), True),
-}
+EFFORTS = efforts()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparing(Options):
+    """What `compare_searchers` is asked."""
+
+    searchers: Sequence[str] = option(
+        tuple(EFFORTS),
+        "some of those that are the default",
+        kind="names",
+        metavar="NAME[,NAME...]",
+        help="some of them.  [default: all]",
+    )
+    efforts: dict[str, Sequence[int]] | None = option(
+        None, "searcher -> efforts to try in place of the default ones (`Effort`)", flag=False
+    )
+    per_class: int = option(30, "selection images of each class", least=1, help="images to select on")
+    coverage: float = option(0.05, "share of the bins to keep", above=0, most=1)
+    seeds: int = option(5, "how many", least=1, help="draws of images, and runs")
+    slow_seeds: int | None = option(
+        None, "how many for hfss, removal and greedy, which cost many times more; None: as many", least=1,
+        help="of hfss, removal, greedy.  [default: as many]",
+    )  # fmt: skip
+
+    def check(self, owner):
+        names = list(self.searchers)
+        if not names or not set(names) <= set(EFFORTS):
+            raise UsageError(f"{owner}: searchers must be some of {', '.join(EFFORTS)}; got {names}.")
+        return self
 
 
 @dataclass
@@ -148,22 +168,18 @@ class Comparison(Result):
         return cls(rows, {key: value for key, value in found.items() if key != "means"})
 
 
+@flat(owner="compare-searchers")
 def compare_searchers(
-    model,
-    pool,
-    held_out,
+    model: Classifier,
+    pool: ImageSet,
+    held_out: ImageSet,
+    own: Comparing,
     *,
-    searchers=tuple(EFFORTS),
-    efforts=None,
-    per_class=30,
-    coverage=0.05,
-    seeds=5,
-    slow_seeds=None,
-    batch_size="auto",
-    device=None,
-    out=None,
-    progress=None,
-):
+    batch_size: int | str = "auto",
+    device: str | torch.device | None = None,
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
     """Run searchers on equal terms, and judge their masks on images that none of them saw.
 
     For each seed `per_class` images of each class are drawn from the pool; every searcher selects on these, with that
@@ -173,10 +189,6 @@ def compare_searchers(
 
     Args:
         model: a `Classifier`. pool, held_out: `ImageSet`s with the same classes.
-        searchers: some of hfss, removal, gradient, greedy, evolve, learned, learned-class-loss.
-        efforts: dict searcher -> efforts to try in place of the default ones (`EFFORTS`).
-        per_class: selection images of each class. coverage: share of the bins.
-        seeds: how many. slow_seeds: how many for hfss, removal and greedy, which cost many times more; None: as many.
         batch_size, device: see `freqkit.engine.score`.
         out: directory for a run directory of every search (finished ones are read, so that a stopped comparison goes
             on), comparison.csv and comparison.json.
@@ -199,14 +211,6 @@ def compare_searchers(
         >>> [(row["searcher"], row["effort"], row["backwards"]) for row in found.rows]
         [('learned', 1, 88), ('learned', 2, 152)]
     """
-    searchers = list(searchers)
-    unknown = [name for name in searchers if name not in EFFORTS]
-    if unknown or not searchers:
-        raise UsageError(f"compare-searchers: searchers must be some of {', '.join(EFFORTS)}; got {searchers}.")
-    whole_number("compare-searchers", "per_class", per_class, 1)
-    whole_number("compare-searchers", "seeds", seeds, 1)
-    if slow_seeds is not None:
-        whole_number("compare-searchers", "slow_seeds", slow_seeds, 1)
     if list(pool.classes) != list(held_out.classes):
         raise UsageError("compare-searchers: held_out must have the classes of the pool.")
     if pool.fingerprint == held_out.fingerprint:
@@ -214,24 +218,25 @@ def compare_searchers(
     if int(pool.counts.min()) < 1 or int(held_out.counts.min()) < 1:
         raise UsageError("compare-searchers: every class needs images in the pool and held out.")
     progress = progress or Silent()
+    model = as_classifier(model, "compare-searchers", held_out)
     judge = Scorer(model, held_out, batch_size=batch_size, device=device)
     # "auto" stays "auto": what it comes to is timed, and a search that goes on keeps what it began with.
     how = {"batch_size": batch_size, "device": device, "progress": progress}
     runs = [
         (seed, name, effort)
-        for seed in range(seeds)
-        for name in searchers if EFFORTS[name][2] or slow_seeds is None or seed < slow_seeds
-        for effort in (efforts or {}).get(name, EFFORTS[name][1])
+        for seed in range(own.seeds)
+        for name in own.searchers if not EFFORTS[name][1].slow or own.slow_seeds is None or seed < own.slow_seeds
+        for effort in (own.efforts or {}).get(name, EFFORTS[name][1].tried)
     ]  # fmt: skip
     facts = {
         "model": dict(model.record),
         "pool": dict(pool.record),
         "held out": dict(held_out.record),
-        "selection images per class": per_class,
-        "coverage": coverage,
-        "seeds": seeds,
-        "slow seeds": seeds if slow_seeds is None else slow_seeds,
-        "effort": {name: EFFORTS[name][0] for name in searchers},
+        "selection images per class": own.per_class,
+        "coverage": own.coverage,
+        "seeds": own.seeds,
+        "slow seeds": own.seeds if own.slow_seeds is None else own.slow_seeds,
+        "effort": {name: EFFORTS[name][1].counts for name in own.searchers},
         "runs": len(runs),
     }
     whole = _whole(judge, progress)
@@ -239,9 +244,12 @@ def compare_searchers(
     found, drawn = Comparison([], facts), None
     for seed, name, effort in runs:
         if drawn is None or drawn[0] != seed:
-            drawn = seed, _drawn(pool, per_class, seed)
+            drawn = seed, _drawn(pool, own.per_class, seed)
         where = {} if out is None else {"out": Path(out) / f"{name}-{effort}-seed{seed}", "resume": True}
-        result = _search(name, effort, model, drawn[1], coverage, seed, {**how, **where})
+        searcher, tried = EFFORTS[name]
+        search = getattr(module_of(SEARCHERS, searcher), searcher)
+        asked = tried.asks(effort, own.coverage, seed, tuple(pool.images.shape[-2:]))
+        result = search(model, drawn[1], **asked, **how, **where)
         found.rows.append(_judged(name, effort, seed, result, judge, progress))
         if out is not None:
             found.save(out)
@@ -268,24 +276,6 @@ def _drawn(pool, per_class, seed):
         members = (pool.labels == label).nonzero().flatten()
         chosen.append(members[torch.randperm(len(members), generator=generator)[:per_class]])
     return pool.subset(torch.cat(chosen))
-
-
-def _search(name, effort, model, images, coverage, seed, how):
-    if name == "hfss":
-        stages = len(mask_room.stage_cells(tuple(images.images.shape[-2:])))
-        return hfss(
-            model, images, candidates=effort, keep=coverage ** (1 / stages), seed=seed, stopping="certain", **how
-        )
-    if name == "removal":
-        return removal(model, images, patch=effort, levels=(coverage,), level=coverage, **how)
-    if name == "gradient":
-        return gradient(model, images, rescore=effort / 100, levels=(coverage,), level=coverage, seed=seed, **how)
-    if name == "greedy":
-        return greedy(model, images, tolerance=effort, coverage=coverage, **how)
-    if name == "evolve":
-        return evolve(model, images, generations=effort, coverage=coverage, seed=seed, **how)
-    objective = "class-loss" if name == "learned-class-loss" else "tpr-fpr"
-    return learned(model, images, steps=effort, objective=objective, coverage=coverage, seed=seed, **how)
 
 
 def _judged(name, effort, seed, result, judge, progress):

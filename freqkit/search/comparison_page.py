@@ -2,12 +2,14 @@
 
 import math
 
-from freqkit.report.blocks import Cell, Drawing, Gallery, Map, Part, Section, Table
+from freqkit.report.blocks import Cell, Gallery, Map, Part, Section, Table
+from freqkit.report.inline import drawing
 from freqkit.report.pages import named, part
 from freqkit.report.provenance import duration, model_rows, provenance_rows
-from freqkit.report.svg import MARKS, SERIES, Axes, data_uri, number, percent, plane, plane_png
+from freqkit.report.svg import data_uri, number, percent, plane, plane_png
 from freqkit.report.words import clean_cautions, clean_rows, listed, weights_cautions
-from freqkit.search.pages import METHODS
+from freqkit.search.figures import QUANTITIES, plot_comparison
+from freqkit.search.plan import method_of
 
 CLASSES = 6  # of which the maps of the searchers stand beside each other
 
@@ -55,7 +57,7 @@ def comparison_part(path, record):
         )
     sections = [
         _means(rows, effort),
-        Section("Class loss against the cost", [_curves(rows, "loss", 720)],
+        Section("Class loss against the cost", [_curves(found, "loss", 7.2, 3.9)],
                 "Mean cross-entropy of each class's held-out images seen through its own mask, lower is better."
                 " Lines and bars as above.", key="loss"),
         _maps(path, found.rows),
@@ -87,7 +89,7 @@ def comparison_part(path, record):
          (f"{best['forward equivalents']:,.0f}", "forward-equivalents of it"),
          (f"{len(searchers)}", "searchers" if len(searchers) > 1 else "searcher")],
         asked, [section for section in sections if section], cost, kept, _cautions(found, rows), order=25,
-        subtitle="Searchers compared", hero=[_curves(rows, "TPR-FPR")], hero_how=how,
+        subtitle="Searchers compared", hero=[_curves(found, "TPR-FPR", 5, 4)], hero_how=how,
     )  # fmt: skip
 
 
@@ -126,44 +128,15 @@ def _against(rows, best, second, called):
     )
 
 
-def _curves(rows, what, width=500):
+def _curves(found, what, width, height):
     """Quality against cost, a colour and a mark per searcher."""
-    names = list(dict.fromkeys(row["searcher"] for row in rows))
-    costs = [row["forward equivalents"] for row in rows]
-    spread = {id(row): row[f"{what} sd"] if row["seeds"] > 1 else 0.0 for row in rows}
-    low = min(row[what] - spread[id(row)] for row in rows)
-    high = max(row[what] + spread[id(row)] for row in rows)
-    reach = (high - low) or abs(high) or 1.0
-    shares = what == "TPR-FPR"
-    words = {"TPR-FPR": "held-out TPR − FPR, mean over classes", "loss": "held-out class loss (nats)"}[what]
-    best = (max if shares else min)(rows, key=lambda row: row[what])
-    axes = Axes(
-        (min(costs) / 1.4, max(costs) * 1.4), (min(0.0, low), high + 0.06 * reach), log_x=True,
-        x_label="forward-equivalents (logarithmic)", y_label=words, width=width, height=360,
-        shares="y" if shares else False,
-        alt=f"{words} against cost of {len(names)} searchers; the best is {best['searcher']} with"
-        f" {percent(best[what], 1) if shares else number(best[what])}.",
-    )  # fmt: skip
-    legend, named = [], []
-    crossed = []
-    for index, name in enumerate(names):
-        own = sorted((row for row in rows if row["searcher"] == name), key=lambda row: row["forward equivalents"])
-        if len(own) > 1:
-            points = [(row["forward equivalents"], row[what]) for row in own]
-            axes.line(points, index, name=name)
-            crossed += axes.boxes_along(points)
-        for row in own:
-            value = percent(row[what], 1) if shares else number(row[what])
-            axes.points([(row["forward equivalents"], row[what], spread[id(row)])], index,
-                        name=f"{name} {row['effort']}: {value}")  # fmt: skip
-            place = (axes.across(row["forward equivalents"]), axes.down(row[what]))
-            named.append((row is best, *place, f"{name} {row['effort']}"))
-        shape, colour = list(MARKS.values())[index % len(MARKS)], index % SERIES
-        legend.append((f'<svg viewBox="-7 -7 14 14" aria-hidden="true"><path class="mark s{colour} fs{colour}"'
-                       f' d="{shape}"/></svg>', name))  # fmt: skip
-    named.sort(key=lambda one: not one[0])  # the best is named first
-    axes.name_points([one[1:] for one in named], crossed)
-    return Drawing(axes.svg(), legend)
+    rows = found.table()
+    best = (max if what == "TPR-FPR" else min)(rows, key=lambda row: row[what])
+    alt = (
+        f"{QUANTITIES[what]} against cost of {len({row['searcher'] for row in rows})} searchers; the best is"
+        f" {best['searcher']} with {percent(best[what], 1) if what == 'TPR-FPR' else number(best[what])}."
+    )
+    return drawing(lambda axis: plot_comparison(found, axis, what=what), width, height, alt)
 
 
 def _means(rows, effort):
@@ -272,7 +245,7 @@ def _asked(facts, searchers, effort):
         ("Share of the bins to keep", percent(facts["coverage"], 1)),
         ("Seeds", f"{facts['seeds']}" + (f"; {facts['slow seeds']} of hfss, removal and greedy"
                                          if facts["slow seeds"] != facts["seeds"] else "")),
-        *((name, METHODS.get(name, name)) for name in searchers),
+        *((name, method_of(name)) for name in searchers),
     ]  # fmt: skip
 
 

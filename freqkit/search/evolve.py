@@ -14,14 +14,21 @@ new images of other classes in every generation, so that luck does not last. Ran
 every class, and a block of images, is a tile.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
+from freqkit.data import ImageSet
 from freqkit.engine import ranks
 from freqkit.errors import UsageError
+from freqkit.models import Classifier
+from freqkit.options import Running, Scoring, flat, option
+from freqkit.results import SearchResult
 from freqkit.search.cells import cells_of_pairs, removal_cells
 from freqkit.search.gradient import ranking, ranking_parts
-from freqkit.search.run import SearchRun, budget, fill, one_of, whole_number
+from freqkit.search.plan import Budget, Effort, Plan
+from freqkit.search.run import SearchRun, budget, fill
 
 OBJECTIVES = ("tpr-fpr", "class-loss")
 TIE = 0.01  # of the class loss in "tpr-fpr": rates come in steps of an image
@@ -31,43 +38,40 @@ CHILDREN = 0.5  # share of the candidates that are children of an elite
 LOYALTY = 4.0  # by how much a child's scores favour what its parent keeps
 
 
+EFFORTS = {
+    "evolve": Effort(
+        "generations", (4, 12),
+        lambda effort, coverage, seed, size: {"generations": effort, "coverage": coverage, "seed": seed},
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evolving(Budget):
+    """What `evolve` is asked."""
+
+    objective: str = option(
+        "tpr-fpr", "what is sought; class-loss is the papers', low for masks under which everything is called that "
+        "class, too", choices=OBJECTIVES,
+        help="what is sought; class-loss is the papers'",
+    )  # fmt: skip
+    generations: int = option(12, "generations of `candidates` new masks per class", least=1, help="how many")
+    candidates: int = option(16, "new masks per class in a generation", least=2, flag=False)
+    elite: int = option(4, "how many masks of a class stay", least=1, flag=False)
+    guided: bool = option(
+        True, "begin with the ranking by gradients (one forward and three backwards per image)", flag=False
+    )
+    seed: int = option(0, "of the draws", least=0)
+
+
+@flat
 def evolve(
-    model,
-    images,
-    *,
-    coverage=0.05,
-    objective="tpr-fpr",
-    generations=12,
-    candidates=16,
-    elite=4,
-    guided=True,
-    seed=0,
-    domain="normalised",
-    class_index=None,
-    batch_size="auto",
-    device=None,
-    dtype=None,
-    memory=1 << 30,
-    form="auto",
-    spectra="float32",
-    out=None,
-    resume=False,
-    overwrite=False,
-    progress=None,
-    dry_run=False,
-):
+    model: Classifier, images: ImageSet, own: Evolving, scoring: Scoring, running: Running
+) -> SearchResult | Plan:
     """Find, for every class, the frequencies by which it is still told apart, by evolution; see the module.
 
     Args:
         model: a `Classifier`; copied, never changed. images: an `ImageSet`; report rates on another one.
-        coverage: share of the bins that a mask may keep. Masks are binary, so it is their power, too.
-        objective: "tpr-fpr" (default) or "class-loss", the papers': low for masks under which everything is
-            called that class, too.
-        generations: each with `candidates` new masks per class. elite: how many stay.
-        guided: begin with the ranking by gradients (one forward and three backwards per image).
-        seed: of the draws.
-        domain, class_index, batch_size, device, dtype, memory, form, spectra: see `freqkit.engine.score`.
-        out, resume, overwrite, progress, dry_run: see `freqkit.search.hfss`.
 
     Returns:
         `freqkit.results.SearchResult` of one stage: each class's best mask, scored exactly on all images.
@@ -84,31 +88,18 @@ def evolve(
         >>> bool((result.power <= 0.05).all()), result.forwards   # whole; gradients; 4 + 2, and 4 + 2 + 2; 4 masks
         (True, 240)
     """
-    one_of("evolve", "objective", objective, OBJECTIVES)
-    for name, value, least in (
-        ("generations", generations, 1), ("candidates", candidates, 2), ("elite", elite, 1), ("seed", seed, 0),
-    ):  # fmt: skip
-        whole_number("evolve", name, value, least)
-    if not isinstance(guided, bool):
-        raise UsageError(f"evolve: guided must be True or False; got {guided!r}.")
-    bins = budget("evolve", coverage, tuple(images.images.shape[-2:]))
-    run = SearchRun(
-        "evolve", model, images, domain=domain, class_index=class_index, batch_size=batch_size, device=device,
-        dtype=dtype, memory=memory, form=form, spectra=spectra,
-        identity={
-            "coverage": coverage, "objective": objective, "generations": generations, "candidates": candidates,
-            "elite": elite, "guided": guided, "seed": seed,
-        },
-    )  # fmt: skip
-    if len(run.searched) < 2 and objective != "class-loss":
-        raise UsageError(f"evolve: objective {objective} needs images of two classes at least.")
+    bins = budget("evolve", own.coverage, tuple(images.images.shape[-2:]))
+    run = SearchRun("evolve", model, images, scoring, own.identity())
+    by_loss = own.objective == "class-loss"
+    if len(run.searched) < 2 and not by_loss:
+        raise UsageError(f"evolve: objective {own.objective} needs images of two classes at least.")
 
     # Masks per class in each call: the new ones by their own images, then those that go on by images of others.
     calls, stay = [], 0
-    for _ in range(generations):
-        going = stay + (candidates if objective == "class-loss" else -(-candidates // 2))
-        calls += [candidates] if objective == "class-loss" else [candidates, going]
-        stay = min(elite, going)
+    for _ in range(own.generations):
+        going = stay + (own.candidates if by_loss else -(-own.candidates // 2))
+        calls += [own.candidates] if by_loss else [own.candidates, going]
+        stay = min(own.elite, going)
     shown = sum(calls) * len(images)
 
     def work(run, progress):
@@ -117,37 +108,37 @@ def evolve(
         _, owner = removal_cells(run.size, 1)
         classes = len(run.searched)
         scores = torch.zeros(classes, int(owner.max()) + 1, dtype=torch.float64)
-        if guided:
+        if own.guided:
             scores = (PRIOR * ranking(run, progress))[:, run.searched].T
-        lineage = _Lineages(run, scorer, owner, bins, objective, elite, seed)
+        lineage = _Lineages(run, scorer, owner, bins, own)
         progress.start("evolution", shown, "forwards")
         try:
-            for generation in range(generations):
-                size = len(lineage.cells) - 1 - generation * len(lineage.cells) // generations
-                scores = lineage.generation(scores, generation, candidates, size, progress)
+            for generation in range(own.generations):
+                size = len(lineage.cells) - 1 - generation * len(lineage.cells) // own.generations
+                scores = lineage.generation(scores, generation, own.candidates, size, progress)
         finally:
             progress.finish()
         return run.lineages(scorer, lineage.elite[:, :1], owner, progress)
 
-    if dry_run:
+    if running.dry_run:
         scorer, masks = run.scorer(), len(run.searched)
         blocks = len(scorer.tiling.blocks())
         parts = [
             ("generations", shown, 0, [number * blocks for number in calls], None),
             ("exact scores", scorer.forwards(masks), 0, scorer.tiles(masks), None),
         ]
-        if guided:
+        if own.guided:
             parts.insert(0, ("ranking by gradients", len(images), 3 * len(images), len(ranking_parts(images)), None))
         return run.plan(scorer, [run.whole_part(scorer), *parts])
-    return run.execute(work, out, resume, overwrite, progress)
+    return run.execute(work, running.out, running.resume, running.overwrite, running.progress)
 
 
 class _Lineages:
     """The elites of all classes, and how a generation makes them better."""
 
-    def __init__(self, run, scorer, owner, bins, objective, size, seed):
+    def __init__(self, run, scorer, owner, bins, own):
         self.run, self.scorer, self.owner, self.bins = run, scorer, owner, bins
-        self.objective, self.size, self.seed = objective, size, seed
+        self.objective, self.size, self.seed = own.objective, own.elite, own.seed
         self.area, self.cells = torch.bincount(owner.flatten()), cells_of_pairs(owner)
         classes = len(run.searched)
         self.elite = torch.zeros(classes, 0, len(self.area), dtype=torch.bool)

@@ -1,5 +1,6 @@
 """What a comparison of searchers looks like: quality on held-out images against cost."""
 
+import itertools
 from pathlib import Path
 
 from freqkit.engine.examples import examples_of
@@ -7,6 +8,7 @@ from freqkit.report import figures
 from freqkit.report.examples import filtered_examples, save_examples
 from freqkit.report.figures import save_figure
 from freqkit.report.planes import index_of
+from freqkit.report.svg import number, percent
 from freqkit.results.figures import _increases, plot_search, search_curves
 
 QUANTITIES = {
@@ -34,7 +36,7 @@ def plot_comparison(comparison, ax=None, *, what="TPR-FPR"):
         raise ValueError(f"plot_comparison: what must be one of {', '.join(QUANTITIES)}; got {what!r}.")
     if ax is not None:
         _draw(ax, comparison.table(), what)
-        ax.legend(fontsize=7.5, frameon=False, loc="best")
+        figures.legend(ax)
         return figures.literal(ax)
     figure = figures.new_figure(9.0, 3.8)
     axes = figure.subplots(1, 2)
@@ -45,19 +47,39 @@ def plot_comparison(comparison, ax=None, *, what="TPR-FPR"):
 
 
 def _draw(axis, rows, what):
+    every = [max(row["forward equivalents"], 1) for row in rows]
+    low, high = min(every) / 1.5, max(every) * 1.5
+    axis.set(xscale="log", xlim=(low, high))
+    figures.log_ticks(axis.xaxis, low, high)
+    named, crossed = [], []
     for place, name in enumerate(dict.fromkeys(row["searcher"] for row in rows)):
         own = sorted((row for row in rows if row["searcher"] == name), key=lambda row: row["forward equivalents"])
-        spread = [row[f"{what} sd"] if row["seeds"] > 1 else 0.0 for row in own]
-        axis.errorbar(
-            [row["forward equivalents"] for row in own], [row[what] for row in own], yerr=spread,
-            color=figures.CYCLE[place % len(figures.CYCLE)], marker="osD^vPX"[place % 7], markersize=5,
-            linewidth=1.4, capsize=2.5, label=name,
-        )  # fmt: skip
-    figures.log_counts(axis)
-    axis.set_xlabel("forward-equivalents (a backward counts two)", fontsize=9)
-    axis.set_ylabel(QUANTITIES[what], fontsize=9)
-    axis.set_title("held-out images, mean over classes", fontsize=9.5, loc="left", color=figures.INK)
-    figures.plain_axes(axis, x_grid=True)
+        costs, values = [row["forward equivalents"] for row in own], [row[what] for row in own]
+        look = {"color": figures.CYCLE[place % len(figures.CYCLE)], "linewidth": 1.4}
+        axis.plot(costs, values, **look)
+        if any(row["seeds"] > 1 for row in own):
+            spread = [row[f"{what} sd"] if row["seeds"] > 1 else 0.0 for row in own]
+            axis.errorbar(costs, values, yerr=spread, fmt="none", capsize=2.5, **look)
+        (marks,) = axis.plot(costs, values, "osD^vPX"[place % 7], color=look["color"], markersize=5, label=name)
+        calls = [f"{name} {row['effort']}" for row in own]
+        figures.note(marks, [f"{call}: {_value(row[what], what)}" for call, row in zip(calls, own, strict=True)],
+                     [""] * len(own))  # fmt: skip
+        named += zip(costs, values, calls, strict=True)
+        for (x, y), (u, v) in itertools.pairwise(zip(costs, values, strict=True)):
+            crossed += [(x * (u / x) ** (i / 12), y + (v - y) * i / 12) for i in range(13)]
+    axis.set_ylim(bottom=min(0.0, axis.get_ylim()[0]))
+    axis.set_xlabel("forward-equivalents (a backward counts two)", fontsize=8.5)
+    axis.set_ylabel(QUANTITIES[what], fontsize=8.5)
+    axis.set_title("held-out images, mean over classes", fontsize=9, loc="left", color=figures.INK)
+    figures.plain_axes(axis, grid="both")
+    if what == "TPR-FPR":
+        figures.percents(axis.yaxis)
+    best = (max if what == "TPR-FPR" else min)(named, key=lambda one: one[1])
+    figures.name_points(axis, sorted(named, key=lambda one: one is not best), blocked=crossed)
+
+
+def _value(value, what):
+    return percent(value, 1) if what == "TPR-FPR" else number(value)
 
 
 def plot_estimate(estimate, ax=None, *, of=None, title=None):

@@ -18,6 +18,7 @@ m is known to full precision for sure images, too. To second order, for the mode
   . s), E[v v'] = diag p - p p', in place of onehot(y') - p: less noise for as many backwards.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,16 +26,32 @@ import torch
 import torch.nn.functional as F
 
 from freqkit import masks as mask_room
-from freqkit.engine import ranks
+from freqkit.data import ImageSet
+from freqkit.engine import Progress, ranks
 from freqkit.engine.forward import Forward
+from freqkit.engine.stimuli import counter_words
 from freqkit.errors import UsageError
 from freqkit.files.reading import COUNT, in_range
+from freqkit.models import Classifier, as_classifier
+from freqkit.options import Options, Running, Scoring, flat, option
 from freqkit.results import rows
+from freqkit.results.removal_result import RemovalResult
 from freqkit.results.result import Result, TensorFile
 from freqkit.search.cells import removal_cells, removal_masks
-from freqkit.search.removal import LEVELS, MASKS_AT_ONCE, RemovalRun
+from freqkit.search.plan import Effort, Plan
+from freqkit.search.removal import MASKS_AT_ONCE, Levels, RemovalRun
 
 CURVATURES = ("odds", "sampled", "signs")
+
+
+EFFORTS = {
+    "gradient": Effort(
+        "percent re-scored", (20,),
+        lambda effort, coverage, seed, size: {
+            "rescore": effort / 100, "levels": (coverage,), "level": coverage, "seed": seed,
+        },
+    )
+}  # fmt: skip
 
 
 @dataclass
@@ -97,30 +114,48 @@ class GradientEstimate(Result):
         return torch.where(self.owner >= 0, planes, torch.nan)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Estimating(Options):
+    """What an estimate is asked."""
+
+    patch: int = option(
+        1, "bins per side of what is removed at once, as in `removal` with its default preset", least=1,
+        must="a positive integer", help="bins per side removed at once",
+    )  # fmt: skip
+    draws: int = option(
+        2, "backwards per image for curvature, beside the one for the gradient; 0: none (odds then has its own, the "
+        "others have none)", least=0, flag=False, help="backwards for curvature",
+    )  # fmt: skip
+    curvature: str = option(
+        "odds", "see the module; an image's random vectors depend on `seed`, the draw and its place in the set alone",
+        choices=CURVATURES, flag=False,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimated(Estimating):
+    """What `estimate_removal` is asked."""
+
+    seed: int = option(0, "of the random vectors", least=0)
+
+
+@flat(owner="gradient")
 def estimate_removal(
-    model,
-    images,
+    model: Classifier,
+    images: ImageSet,
+    own: Estimated,
     *,
-    patch=1,
-    draws=2,
-    curvature="odds",
-    seed=0,
-    domain="normalised",
-    class_index=None,
-    batch_size=64,
-    device=None,
-    progress=None,
-    check=lambda: None,
-):
+    domain: str = "normalised",
+    class_index: Sequence[int] | torch.Tensor | None = None,
+    batch_size: int = 64,
+    device: str | torch.device | None = None,
+    progress: Progress | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> GradientEstimate:
     """First- and second-order estimate of what `freqkit.search.removal` measures; see the module.
 
     Args:
         model: a `Classifier`; copied, never changed. images: an `ImageSet`.
-        patch: bins per side of what is removed at once, as in `removal` with its default preset.
-        draws: backwards per image for curvature, beside the one for the gradient; 0: none ("odds" then has
-            its own, the others have none).
-        curvature: "odds", "sampled" or "signs", see the module. An image's random vectors depend on `seed`,
-            the draw and its place in the set alone.
         domain, class_index, device: see `freqkit.engine.score`.
         batch_size: images per forward; results differ in float32 rounding only.
         progress: a `freqkit.engine.Progress`.
@@ -141,10 +176,10 @@ def estimate_removal(
         >>> estimate.total.shape, estimate.forwards, estimate.backwards
         (torch.Size([514, 4]), 8, 24)
     """
-    for name, value, least in (("draws", draws, 0), ("batch_size", batch_size, 1), ("seed", seed, 0)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise UsageError(f"gradient: {name} must be an integer of at least {least}; got {value!r}.")
-    estimator = _Estimator(model, images, patch, draws, curvature, seed, domain, class_index, device, progress)
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise UsageError(f"gradient: batch_size must be an integer of at least 1; got {batch_size!r}.")
+    how = {"domain": domain, "class_index": class_index, "device": device}
+    estimator, draws = _Estimator(model, images, own, progress, **how), own.draws
     classes, labels = len(images.classes), images.labels
     sums = torch.zeros(2, classes, estimator.candidates, dtype=torch.float64)
     losses = torch.zeros(classes, dtype=torch.float64)
@@ -154,12 +189,12 @@ def estimate_removal(
         for start in range(0, len(images), batch_size):
             part = slice(start, min(start + batch_size, len(images)))
             first, second, loss = estimator(part)
-            own = labels[part]
-            sums[0].index_add_(0, own, first.cpu())
-            sums[1].index_add_(0, own, second.cpu())
-            losses.index_add_(0, own, loss.cpu())
+            label = labels[part]
+            sums[0].index_add_(0, label, first.cpu())
+            sums[1].index_add_(0, label, second.cpu())
+            losses.index_add_(0, label, loss.cpu())
             if progress is not None:
-                progress.advance(len(own) * (3 + 2 * draws))
+                progress.advance(len(label) * (3 + 2 * draws))
             check()
     finally:
         if progress is not None:
@@ -168,7 +203,7 @@ def estimate_removal(
     first, second = (value.T / counts for value in sums)
     return GradientEstimate(
         first, second, losses / counts, estimator.owner, counts, len(images), len(images) * (1 + draws),
-        {"draws": draws, "curvature": curvature, "seed": seed, "batch_size": batch_size,
+        {"draws": draws, "curvature": own.curvature, "seed": own.seed, "batch_size": batch_size,
         "form": estimator.forward.form}, list(images.classes),
     )  # fmt: skip
 
@@ -176,11 +211,9 @@ def estimate_removal(
 class _Estimator:
     """Estimates of `estimate_removal` image by image."""
 
-    def __init__(self, model, images, patch, draws, curvature, seed, domain, class_index, device, progress):
-        if curvature not in CURVATURES:
-            raise UsageError(f"gradient: curvature must be one of {', '.join(CURVATURES)}; got {curvature!r}.")
-        cells, self.owner = removal_cells(tuple(images.images.shape[-2:]), patch)
-        classes = len(images.classes)
+    def __init__(self, model, images, own, progress, *, domain, class_index, device):
+        cells, self.owner = removal_cells(tuple(images.images.shape[-2:]), own.patch)
+        classes, model = len(images.classes), as_classifier(model, "gradient", images)
         index = torch.arange(classes) if class_index is None else torch.as_tensor(class_index, dtype=torch.int64)
         if index.shape != (classes,) or index.min() < 0 or index.max() >= model.num_classes:
             raise UsageError(
@@ -192,7 +225,7 @@ class _Estimator:
         if len(images) == 0:
             raise UsageError("gradient: images must hold at least one image; got none.")
         self.images, self.index, self.candidates = images, index, len(cells)
-        self.draws, self.curvature, self.seed, self.domain = draws, curvature, seed, domain
+        self.draws, self.curvature, self.seed, self.domain = own.draws, own.curvature, own.seed, domain
         self.forward = Forward(model, device=device, domain=domain)
         self.pool = _Pool(self.owner, len(cells), self.forward.device)
         note = _ignore if progress is None else progress.note
@@ -269,23 +302,16 @@ def _vectors(curvature, probability, weight, seed, draw, part):
     count, logits = probability.shape
     if curvature != "sampled":
         words = -(-logits // 64)
-        raw = _random(seed, draw, part.start * words, count * words).view(np.uint8)
+        raw = counter_words(seed, draw, part.start * words, count * words).view(np.uint8)
         bits = np.unpackbits(raw, bitorder="little").reshape(count, words * 64)[:, :logits]
         signs = torch.from_numpy(bits.astype(np.float64) * 2 - 1).to(probability.device)
         root = probability.sqrt()
         vector = root * signs - probability * (root * signs).sum(1, keepdim=True)
         return weight.sqrt()[:, None] * vector
-    uniform = (_random(seed, draw, part.start, count) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    uniform = (counter_words(seed, draw, part.start, count) >> np.uint64(11)).astype(np.float64) * 2.0**-53
     uniform = torch.from_numpy(uniform).to(probability.device)
     drawn = (probability.cumsum(1) < uniform[:, None]).sum(1).clamp_max(logits - 1)
     return F.one_hot(drawn, logits) - probability
-
-
-def _random(seed, draw, start, count):
-    """Numbers start..start+count of the stream of (seed, draw), uint64, the same on every machine."""
-    stream = np.random.Philox(key=np.array([seed, draw], np.uint64))
-    stream.advance(start // 4)  # a step of Philox gives four numbers
-    return stream.random_raw(start % 4 + count)[start % 4 :]
 
 
 def _ignore(sentence):
@@ -294,33 +320,22 @@ def _ignore(sentence):
     warnings.warn(sentence, RuntimeWarning, stacklevel=3)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Promising(Estimating):
+    """What `gradient` is asked."""
+
+    rescore: float = option(
+        0.2, "share of the candidates that is measured, 0 (estimates only) to 1 (as `removal`)", least=0, most=1,
+        must="a number in 0..1", help="share to measure",
+    )  # fmt: skip
+    seed: int = option(0, "of the random vectors", least=0, help="of the curvature")
+    gradient_batch: int = option(64, "images per forward and backward of the estimate", least=1, flag=False)
+
+
+@flat
 def gradient(
-    model,
-    images,
-    *,
-    patch=1,
-    draws=2,
-    curvature="odds",
-    rescore=0.2,
-    seed=0,
-    levels=LEVELS,
-    level=0.05,
-    ties="include",
-    domain="normalised",
-    class_index=None,
-    gradient_batch=64,
-    batch_size="auto",
-    device=None,
-    dtype=None,
-    memory=1 << 30,
-    form="auto",
-    spectra="float32",
-    out=None,
-    resume=False,
-    overwrite=False,
-    progress=None,
-    dry_run=False,
-):
+    model: Classifier, images: ImageSet, own: Promising, ordered: Levels, scoring: Scoring, running: Running
+) -> RemovalResult | Plan:
     """Dominant frequencies from gradients: rank all by an estimate, measure only the most promising exactly.
 
     Of each class the share `rescore` of the candidates of highest estimate is removed for real, from that
@@ -328,10 +343,7 @@ def gradient(
     before what is only estimated; beyond it the estimate decides.
 
     Args:
-        patch, draws, curvature, seed: see `estimate_removal`.
-        rescore: share of the candidates, 0 (estimates only) to 1 (as `removal`).
-        gradient_batch: images per forward and backward of the estimate.
-        others: see `freqkit.search.removal`. A resumed run repeats an estimate that had not finished.
+        model: a `Classifier`. images: the selection `ImageSet`; report rates on another one.
 
     Returns:
         `freqkit.results.removal_result.RemovalResult` with `estimate`, and NaN in `loss` where not scored.
@@ -347,17 +359,8 @@ def gradient(
         >>> int(result.loss.isfinite().sum(0)[0]), result.backwards
         (26, 24)
     """
-    if isinstance(rescore, bool) or not isinstance(rescore, (int, float)) or not 0 <= rescore <= 1:
-        raise UsageError(f"gradient: rescore must be a number in 0..1; got {rescore!r}.")
-    run = RemovalRun(
-        "gradient", model, images, levels=levels, level=level, ties=ties, domain=domain,
-        class_index=class_index, batch_size=batch_size, device=device, dtype=dtype, memory=memory,
-        form=form, spectra=spectra,
-        identity={
-            "preset": "default", "patch": patch, "draws": draws, "curvature": curvature, "rescore": rescore,
-            "seed": seed, "gradient_batch": gradient_batch,
-        },
-    )  # fmt: skip
+    patch, draws = own.patch, own.draws
+    run = RemovalRun("gradient", model, images, ordered, scoring, {"preset": "default", **own.identity()})
 
     def work(run, progress):
         _, owner = removal_cells(run.size, patch)
@@ -368,9 +371,9 @@ def gradient(
         kept = run.journal.get(key, layout) if run.journal is not None else None
         if kept is None:
             estimate = estimate_removal(
-                model, images, patch=patch, draws=draws, curvature=curvature, seed=seed, domain=domain,
-                class_index=class_index, batch_size=gradient_batch, device=device, progress=progress,
-                check=run.check,
+                model, images, patch=patch, draws=draws, curvature=own.curvature, seed=own.seed, domain=scoring.domain,
+                class_index=scoring.class_index, batch_size=own.gradient_batch, device=scoring.device,
+                progress=progress, check=run.check,
             )  # fmt: skip
             kept = {"total": estimate.total.numpy(), "baseline": estimate.baseline.numpy()}
             if run.journal is not None:
@@ -380,7 +383,7 @@ def gradient(
         run.record["backwards"] += len(images) * (1 + draws)
         total, baseline = (torch.from_numpy(np.array(kept[name])) for name in ("total", "baseline"))
         loss = torch.full_like(total, torch.nan)
-        number = round(rescore * len(total))
+        number = round(own.rescore * len(total))
         if number:
             progress.start("removal of the most promising", number * len(images))
             try:
@@ -395,9 +398,9 @@ def gradient(
                 progress.finish()
         return run.result(run.scorer(), owner, loss, baseline, total, progress)
 
-    if dry_run:
+    if running.dry_run:
         scorer, classes = run.scorer(), len(run.searched)
-        number = round(rescore * len(removal_cells(run.size, patch)[0]))
+        number = round(own.rescore * len(removal_cells(run.size, patch)[0]))
         parts = [
             ("ranking by gradients", len(images), (1 + draws) * len(images), 1, None),
             ("exact scores", scorer.forwards(classes), 0, scorer.tiles(classes), None),
@@ -406,17 +409,16 @@ def gradient(
             tiles = classes * -(-number // MASKS_AT_ONCE)
             parts.insert(1, ("removal of the most promising", number * len(images), 0, tiles, None))
         return run.plan(scorer, [run.whole_part(scorer), *parts])
-    return run.execute(work, out, resume, overwrite, progress)
+    return run.execute(work, running.out, running.resume, running.overwrite, running.progress)
 
 
 def ranking(run, progress):
     """How promising every pair is to every class of a `SearchRun`, by gradients: float64 [K, classes], centred ranks of
     standard deviation 1. Ranks share blocks of images; the cost goes on record, the journal keeps them."""
     images, draws = run.images, 2
-    estimator = _Estimator(
-        run.model, images, 1, draws, "odds", 0, run.scoring["domain"], run.scoring["class_index"],
-        run.scoring["device"], progress,
-    )  # fmt: skip
+    how = {name: getattr(run.scoring, name) for name in ("domain", "class_index", "device")}
+    asked = Estimated(patch=1, draws=draws, curvature="odds", seed=0)
+    estimator = _Estimator(run.model, images, asked, progress, **how)
     tiles = [
         (f"ranking/0-1/{part.start}-{part.stop}", (3 + 2 * draws) * (part.stop - part.start), part)
         for part in ranking_parts(images)

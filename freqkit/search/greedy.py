@@ -10,13 +10,20 @@ Source: Wang, Veldhuis, Brune, Strisciuglio, "DFM-X: Augmentation by leveraging 
 learning", ICCV workshops 2023.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
 from freqkit import masks as mask_room
+from freqkit.data import ImageSet
 from freqkit.engine import Silent, ranks
+from freqkit.models import Classifier
+from freqkit.options import Options, Running, Scoring, flat, option
+from freqkit.results import SearchResult
 from freqkit.search.cells import removal_cells
-from freqkit.search.run import SearchRun, budget, one_of, whole_number
+from freqkit.search.plan import Effort, Plan
+from freqkit.search.run import SearchRun, budget
 
 ORDERS = ("inner-first", "outer-first")
 TOLERATED = 0.006  # 6 of 1,000 images, as published
@@ -24,41 +31,43 @@ KEPT_EVERY = 10  # steps between entries of the journal
 _SHOWN = "/0-1/0-"  # goes before the number of forwards, at the end of the key of such an entry
 
 
+EFFORTS = {
+    "greedy": Effort(
+        "images lost per removal", (0,),
+        lambda effort, coverage, seed, size: {"tolerance": effort, "coverage": coverage}, slow=True,
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Culling(Options):
+    """What `greedy` is asked."""
+
+    tolerance: int | None = option(
+        None, "correct images that one removal may cost; None: 0.6 % of the class's images, rounded down (published: "
+        "6 of 1,000)", least=0, help="images a removal may cost.  [default: 0.6% of the class]",
+    )  # fmt: skip
+    coverage: float | None = option(
+        None, "None: one pass, and what is left is the map, as published. Else a share of the bins: a class that keeps "
+        "more after a pass goes through another one with twice the tolerance (1 after 0), until it keeps no more",
+        above=0, most=1, usual=0.05,
+        help="share of the bins to keep",
+    )  # fmt: skip
+    order: str = option("inner-first", "of the frequencies", choices=ORDERS, flag=False)
+    passes: int = option(
+        20, "with `coverage`, at most so many; a class that then keeps more than `coverage` is an error", least=1,
+        flag=False,
+    )  # fmt: skip
+
+
+@flat
 def greedy(
-    model,
-    images,
-    *,
-    tolerance=None,
-    coverage=None,
-    order="inner-first",
-    passes=20,
-    domain="normalised",
-    class_index=None,
-    batch_size="auto",
-    device=None,
-    dtype=None,
-    memory=1 << 30,
-    form="auto",
-    spectra="float32",
-    out=None,
-    resume=False,
-    overwrite=False,
-    progress=None,
-    dry_run=False,
-):
+    model: Classifier, images: ImageSet, own: Culling, scoring: Scoring, running: Running
+) -> SearchResult | Plan:
     """Remove every frequency that a class can do without, in a fixed order; see the module.
 
     Args:
         model: a `Classifier`; copied, never changed. images: an `ImageSet`; report rates on another one.
-        tolerance: correct images that one removal may cost; None: 0.6 % of the class's images, rounded down
-            (published: 6 of 1,000).
-        coverage: None: one pass, and what is left is the map, as published. Else a share of the bins: a class
-            that keeps more after a pass goes through another one with twice the tolerance (1 after 0), until
-            it keeps no more.
-        order: "inner-first" or "outer-first".
-        passes: with `coverage`, at most so many; a class that then keeps more than `coverage` is an error.
-        domain, class_index, batch_size, device, dtype, memory, form, spectra: see `freqkit.engine.score`.
-        out, resume, overwrite, progress, dry_run: see `freqkit.search.hfss`.
 
     Returns:
         `freqkit.results.SearchResult` of one stage: each class's mask, scored exactly on all images.
@@ -76,26 +85,20 @@ def greedy(
         >>> len(result.masks), result.forwards <= 8 * (130 + 1 + 4)    # 130 pairs, the whole plane, 4 masks at the end
         (4, True)
     """
-    one_of("greedy", "order", order, ORDERS)
-    whole_number("greedy", "passes", passes, 1)
-    if tolerance is not None:
-        whole_number("greedy", "tolerance", tolerance, 0)
     size = tuple(images.images.shape[-2:])
-    bins = None if coverage is None else budget("greedy", coverage, size)
-    run = SearchRun(
-        "greedy", model, images, domain=domain, class_index=class_index, batch_size=batch_size, device=device,
-        dtype=dtype, memory=memory, form=form, spectra=spectra,
-        identity={"tolerance": tolerance, "coverage": coverage, "order": order, "passes": passes},
-    )  # fmt: skip
+    bins = None if own.coverage is None else budget("greedy", own.coverage, size)
+    run = SearchRun("greedy", model, images, scoring, own.identity())
 
     def work(run, progress):
         scorer = run.scorer()
-        culling = _Culling(run, scorer, order, bins)
+        culling = _Culling(run, scorer, own.order, bins)
         classes, area = len(run.searched), culling.area
-        allowed = (TOLERATED * run.counts).long() if tolerance is None else torch.full((classes,), tolerance)
+        allowed = torch.full((classes,), own.tolerance or 0)
+        if own.tolerance is None:
+            allowed = (TOLERATED * run.counts).long()
         kept, over = torch.ones(classes, len(area), dtype=torch.bool), torch.ones(classes, dtype=torch.bool)
         reference = run.whole(scorer, progress).correct[0, run.searched]
-        for number in range(passes):
+        for number in range(own.passes):
             progress.start(f"culling, pass {number + 1}", len(area) * int(run.counts[over].sum()), "forwards")
             try:
                 kept, reference = culling.cull(number, over, kept, reference, allowed, progress)
@@ -108,22 +111,22 @@ def greedy(
             allowed = torch.where(over, (2 * allowed).clamp_min(1), allowed)
         else:
             raise RuntimeError(
-                f"greedy: {int(over.sum())} classes keep more than coverage {coverage} "
-                f"after {passes} passes; allow more passes or a larger tolerance."
+                f"greedy: {int(over.sum())} classes keep more than coverage {own.coverage} "
+                f"after {own.passes} passes; allow more passes or a larger tolerance."
             )
         run.record["passes"] = number + 1
         run.record["tolerances"] = allowed.tolist()
         return run.lineages(scorer, kept[:, None], culling.owner, progress)
 
-    if dry_run:
+    if running.dry_run:
         scorer, masks = run.scorer(), len(run.searched)
-        culling = _Culling(run, scorer, order, bins)
+        culling = _Culling(run, scorer, own.order, bins)
         groups = culling.groups(torch.ones(masks, dtype=torch.bool))
         remark = None
         if bins is not None:
             remark = (
                 "One pass is counted; until the coverage is reached, up to "
-                f"{passes} follow, each with as many forwards at most."
+                f"{own.passes} follow, each with as many forwards at most."
             )
         return run.plan(
             scorer,
@@ -134,7 +137,7 @@ def greedy(
             ],
             remark,
         )
-    return run.execute(work, out, resume, overwrite, progress)
+    return run.execute(work, running.out, running.resume, running.overwrite, running.progress)
 
 
 class _Culling:

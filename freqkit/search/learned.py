@@ -26,19 +26,26 @@ use their number better.
 
 import math
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from freqkit import masks as mask_room
+from freqkit.data import ImageSet
 from freqkit.engine import Silent, ranks
 from freqkit.engine.forward import Forward
 from freqkit.errors import UsageError
+from freqkit.models import Classifier
 from freqkit.ops import spectral_filter, spectrum
+from freqkit.options import Running, Scoring, flat, option
+from freqkit.results import SearchResult
 from freqkit.search.cells import cells_of_pairs, removal_cells
 from freqkit.search.gradient import ranking, ranking_parts
-from freqkit.search.run import SearchRun, budget, fill, one_of, whole_number
+from freqkit.search.plan import Budget, Effort, Plan
+from freqkit.search.run import SearchRun, budget, fill
 
 OBJECTIVES = ("tpr-fpr", "contrast", "class-loss")
 WARM, COLD = 4.0, 1.0  # T of the first and the last step
@@ -50,53 +57,68 @@ LIFT = 1.0  # first scores of a wide start, in standard deviations of the ranks 
 FALLING = 0.5  # share of the steps of a wide start in which the budget falls
 
 
+def _effort(objective, tried, words=None):
+    def asks(effort, coverage, seed, size):
+        return {"steps": effort, "objective": objective, "coverage": coverage, "seed": seed}
+
+    return Effort("steps", tried, asks, words=words)
+
+
+EFFORTS = {
+    "learned": _effort("tpr-fpr", (40, 120)),
+    "learned-class-loss": _effort("class-loss", (10, 30), "masks learned by gradients of the papers' class loss"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learning(Budget):
+    """What `learned` is asked."""
+
+    objective: str = option(
+        "tpr-fpr",
+        "what is sought, see the module; class-loss is the papers'",
+        choices=OBJECTIVES,
+        help="what is sought; class-loss is the papers'",
+    )
+    steps: int = option(120, "gradient steps per class and start", least=1, help="gradient steps")
+    own: int = option(
+        16, "images per step, of the class, drawn anew for each step without repetition; all there are when they are "
+        "fewer", least=1, flag=False,
+    )  # fmt: skip
+    others: int = option(16, "the same, of the other classes; class-loss draws none", least=1, flag=False)
+    levels: int | None = option(
+        None, "cell sizes used, from single bins up; None: all (1, 2, 4 bins at 32 px, 1 to 16 at 224)", least=1,
+        flag=False,
+    )  # fmt: skip
+    starts: str | Sequence[str] = option(
+        STARTS, "wide, narrow, or both: each costs as much, see the module; wide also a forward and three backwards of "
+        "every image, for all classes together", flag=False,
+    )  # fmt: skip
+    rate: float = option(
+        0.1, "step of the scores (Adam, falling linearly to 0)", above=0, below=math.inf, must="a positive number",
+        flag=False,
+    )  # fmt: skip
+    seed: int = option(0, "of the draws", least=0)
+
+    def check(self, owner):
+        starts = (self.starts,) if isinstance(self.starts, str) else tuple(self.starts)
+        if not starts or len(set(starts)) < len(starts) or not set(starts) <= set(STARTS):
+            raise UsageError(f"{owner}: starts must be some of {', '.join(STARTS)}, each once; got {starts!r}.")
+        return replace(self, starts=starts)
+
+
+@flat
 def learned(
-    model,
-    images,
-    *,
-    coverage=0.05,
-    objective="tpr-fpr",
-    steps=120,
-    own=16,
-    others=16,
-    rate=0.1,
-    levels=None,
-    starts=STARTS,
-    seed=0,
-    domain="normalised",
-    class_index=None,
-    batch_size="auto",
-    device=None,
-    dtype=None,
-    memory=1 << 30,
-    form="auto",
-    spectra="float32",
-    out=None,
-    resume=False,
-    overwrite=False,
-    progress=None,
-    dry_run=False,
-):
+    model: Classifier, images: ImageSet, own: Learning, scoring: Scoring, running: Running
+) -> SearchResult | Plan:
     """Find, for every class, the frequencies by which it is still told apart, by gradients; see the module.
 
     Each class is learned by itself, from its own images and a sample of the others. A step costs three
-    forward-equivalents (a forward, and a backward that counts two) per image that it draws.
+    forward-equivalents (a forward, and a backward that counts two) per image that it draws. Steps run in float32;
+    dtype, form and spectra concern the exact scores at the end.
 
     Args:
         model: a `Classifier`; copied, never changed. images: an `ImageSet`; report rates on another one.
-        coverage: share of the bins that a mask may keep. Masks are binary, so it is their power, too.
-        objective: "tpr-fpr" (default), "contrast" or "class-loss", see the module.
-        steps: gradient steps per class and start.
-        own, others: images per step, of the class and of the other ones, drawn anew for each step without
-            repetition; all there are when they are fewer. "class-loss" draws no others.
-        rate: step of the scores (Adam, falling linearly to 0).
-        levels: cell sizes used, from single bins up; None: all (1, 2, 4 bins at 32 px, 1 to 16 at 224).
-        starts: "wide", "narrow", or both (default): each costs as much, see the module; "wide" also a forward and three
-            backwards of every image, for all classes together.
-        seed: of the draws.
-        domain, class_index, batch_size, device, dtype, memory, form, spectra: see `freqkit.engine.score`; steps run in
-            float32, the last three concern the exact scores at the end.
-        out, resume, overwrite, progress, dry_run: see `freqkit.search.hfss`.
 
     Returns:
         `freqkit.results.SearchResult` of one stage: each class's mask, scored exactly on all images.
@@ -114,33 +136,16 @@ def learned(
         >>> bool((result.power <= 0.05).all()), result.backwards     # 4 classes, 2 starts of 2 steps; ranking
         (True, 228)
     """
-    one_of("learned", "objective", objective, OBJECTIVES)
-    for name, value, least in (("steps", steps, 1), ("own", own, 1), ("others", others, 1), ("seed", seed, 0)):
-        whole_number("learned", name, value, least)
-    if levels is not None:
-        whole_number("learned", "levels", levels, 1)
-    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate < math.inf:
-        raise UsageError(f"learned: rate must be a positive number; got {rate!r}.")
-    starts = (starts,) if isinstance(starts, str) else tuple(starts)
-    if not starts or len(set(starts)) < len(starts) or not set(starts) <= set(STARTS):
-        raise UsageError(f"learned: starts must be some of {', '.join(STARTS)}, each once; got {starts!r}.")
-    size = tuple(images.images.shape[-2:])
-    bins = budget("learned", coverage, size)
-    run = SearchRun(
-        "learned", model, images, domain=domain, class_index=class_index, batch_size=batch_size, device=device,
-        dtype=dtype, memory=memory, form=form, spectra=spectra,
-        identity={
-            "coverage": coverage, "objective": objective, "steps": steps, "own": own, "others": others,
-            "levels": levels, "starts": list(starts), "rate": rate, "seed": seed,
-        },
-    )  # fmt: skip
-    if len(run.searched) < 2 and objective != "class-loss":
-        raise UsageError(f"learned: objective {objective} needs images of two classes at least.")
+    bins = budget("learned", own.coverage, tuple(images.images.shape[-2:]))
+    run = SearchRun("learned", model, images, scoring, own.identity())
+    by_loss, starts = own.objective == "class-loss", own.starts
+    if len(run.searched) < 2 and not by_loss:
+        raise UsageError(f"learned: objective {own.objective} needs images of two classes at least.")
 
     def work(run, progress):
         scorer = run.scorer()
         run.whole(scorer, progress)
-        learner = _Learner(run, scorer.class_index, bins, objective, steps, own, others, rate, levels, seed)
+        learner = _Learner(run, scorer.class_index, bins, own)
         if "wide" in starts:
             learner.ranking = ranking(run, progress)
         progress.start(
@@ -153,7 +158,7 @@ def learned(
         finally:
             progress.finish()
         kept = kept.unflatten(0, (len(run.searched), len(starts)))
-        if objective == "class-loss" or len(starts) == 1:
+        if by_loss or len(starts) == 1:
             return run.lineages(scorer, kept, learner.owner, progress, lambda scores: -scores.loss)
         progress.start("without the masks", len(starts) * len(images))
         try:
@@ -165,9 +170,9 @@ def learned(
             scorer, kept, learner.owner, progress, lambda scores: scores.tpr_minus_fpr - FINER * scores.loss - without
         )
 
-    if dry_run:
+    if running.dry_run:
         scorer = run.scorer()
-        learner = _Learner(run, scorer.class_index, bins, objective, steps, own, others, rate, levels, seed)
+        learner = _Learner(run, scorer.class_index, bins, own)
         drawn = learner.images_of_steps(starts)
         masks = len(starts) * len(run.searched)
         return run.plan(
@@ -179,28 +184,27 @@ def learned(
                 ("gradient steps", drawn, drawn, masks, learner.seconds(starts)),
                 (
                     "exact scores",
-                    scorer.forwards(masks)
-                    + (objective != "class-loss" and len(starts) > 1) * len(starts) * len(images),
+                    scorer.forwards(masks) + (not by_loss and len(starts) > 1) * len(starts) * len(images),
                     0,
                     scorer.tiles(masks),
                     None,
                 ),
             ],
         )
-    return run.execute(work, out, resume, overwrite, progress)
+    return run.execute(work, running.out, running.resume, running.overwrite, running.progress)
 
 
 class _Learner:
-    def __init__(self, run, class_index, bins, objective, steps, own, others, rate, levels, seed):
+    def __init__(self, run, class_index, bins, asked):
         self.run, self.class_index, self.bins = run, class_index, bins
-        self.objective, self.steps, self.rate, self.seed = objective, steps, rate, seed
-        self.own, self.others = own, 0 if objective == "class-loss" else others
+        self.objective, self.steps, self.rate, self.seed = asked.objective, asked.steps, asked.rate, asked.seed
+        self.own, self.others = asked.own, 0 if asked.objective == "class-loss" else asked.others
         self.counts = run.images.counts.tolist()
         _, self.owner = removal_cells(run.size, 1)
         self.area = torch.bincount(self.owner.flatten())
-        self.cells = cells_of_pairs(self.owner)[:levels]
+        self.cells = cells_of_pairs(self.owner)[: asked.levels]
         self.width = sum(int(cell.max()) + 1 for cell in self.cells)
-        self.forward = Forward(run.model, device=run.scoring["device"], domain=run.scoring["domain"])
+        self.forward = Forward(run.model, device=run.scoring.device, domain=run.scoring.domain)
         self.uncentred = mask_room.uncentred(self.owner).to(self.forward.device)
         self.optimised = False
         self.ranking = None  # real [K, classes], of wide starts

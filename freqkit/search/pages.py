@@ -3,14 +3,17 @@
 from freqkit.errors import UsageError
 from freqkit.files.reading import COUNT, Number, read_json
 from freqkit.files.whole import CLEAN
+from freqkit.report import figures
 from freqkit.report.advice import test_of
 from freqkit.report.blocks import Cell, Drawing, Facts, Part, Section, Table
 from freqkit.report.examples import examples_section
+from freqkit.report.inline import drawing
 from freqkit.report.pages import named, part
 from freqkit.report.provenance import cost_rows, model_rows, provenance_rows
+from freqkit.report.rates import rates_figure
 from freqkit.report.readings import readings
-from freqkit.report.sections import NAMED_LINES, class_table, gallery, kept_maps, rates_figure
-from freqkit.report.svg import Axes, data_uri, number, percent, plane, plane_png
+from freqkit.report.sections import class_table, gallery, kept_maps
+from freqkit.report.svg import data_uri, number, percent, plane, plane_png
 from freqkit.report.words import (
     clean_cautions,
     clean_rows,
@@ -23,6 +26,8 @@ from freqkit.report.words import (
     weights_cautions,
 )
 from freqkit.results.clean import CleanRates
+from freqkit.results.figures import search_curves
+from freqkit.search.plan import method_of
 
 
 @part(named("stage-1.safetensors"))
@@ -217,15 +222,6 @@ def _demo_readings(rows):
 
 
 DEMO_IMAGES = 250  # unseen images of each class in demonstrations that do not count them
-METHODS = {
-    "hfss": "hierarchical frequency shortcut search",
-    "learned": "masks learned by gradients",
-    "evolve": "evolution of masks, by answers alone",
-    "greedy": "greedy removal of frequencies",
-    "removal": "removal of one frequency after the other, ranked",
-    "gradient": "ranking by gradients, the most promising measured",
-    "learned-class-loss": "masks learned by gradients of the papers' class loss",
-}
 WORDS = {
     "candidates": "masks drawn per stage", "keep": "share of the cells kept", "top": "masks per class that go on",
     "risk": "risk to lose a true winner", "stopping": "when losing masks are stopped",
@@ -238,7 +234,7 @@ UNSHOWN = {"search", "model", "data", "versions", "memory", "device", "class_ind
 def settings_rows(identity):
     """What a search was asked, from the part of run.json that names everything its result depends on."""
     method = identity.get("search", "hfss")
-    rows = [("Method", METHODS.get(method, method))]
+    rows = [("Method", method_of(method))]
     for name, value in identity.items():
         unused = (name == "risk" and not value) or (name == "stopping" and value == "never")
         if name in UNSHOWN or value is None or isinstance(value, (bool, dict)) or unused:
@@ -250,76 +246,24 @@ def settings_rows(identity):
 
 
 def losses_section(result):
-    """Best loss so far against forwards, class by class or as quantiles."""
-    import numpy as np
-
-    images = result.stages[-1].scores.images
-    start, lines, ends = 0, [], []
-    curves, edges = [], [0]
-    for stage in result.stages:
-        loss = np.where(np.isfinite(stage.scores.loss), stage.scores.loss, np.inf)
-        curves.append(np.minimum.accumulate(loss, axis=0))
-        start += len(loss) * images
-        edges.append(start)
-    finite = np.concatenate([curve[np.isfinite(curve)] for curve in curves])
-    if not finite.size:
+    """Best loss so far against the masks tried, class by class or as quantiles."""
+    losses, stages = [stage.scores.loss for stage in result.stages], [stage.number for stage in result.stages]
+    lowest = min((float(loss[loss.isfinite()].min()) for loss in losses if loss.isfinite().any()), default=None)
+    if lowest is None:
         return None
-    low, high = max(1e-3, float(finite.min()) / 1.3), max(float(finite.max()) * 1.1, 2e-3)
-    few = len(result.classes) <= NAMED_LINES
-    axes = Axes(
-        (0, edges[-1]), (low, high), log=True, right=120 if few else 20,
-        x_label=f"model forwards (masks tried × {images:,} images)", y_label="best loss so far (nats)",
-        alt=f"Lowest loss of each class against forwards, over {len(result.stages)} stages.",
+    few, images = len(result.classes) <= figures.NAMED_LINES, result.stages[-1].scores.images
+    drawn = drawing(
+        lambda axis: search_curves(losses, result.classes, axis, stages=stages), 8.2, 3.6,
+        f"Lowest loss of each class against the masks tried, over {len(stages)} stages.", narrow=4.2 if few else None,
     )  # fmt: skip
-    bottom = axes.top + axes.inner[1]
-    for i, stage in enumerate(result.stages):
-        x = axes.across(edges[i])
-        if i:
-            axes.parts.append(f'<path class="gr" d="M{x:.1f} {axes.top}V{bottom}"/>')
-        axes.text(x + 4, axes.top + 9, f"stage {stage.number}")
-    for i, curve in enumerate(curves):
-        places = edges[i] + (1 + np.arange(len(curve))) * images
-        if few:
-            for index in range(curve.shape[1]):
-                lines.append((index, _steps(places, curve[:, index])))
-        else:
-            below, middle, above = np.quantile(curve, [0.25, 0.5, 0.75], axis=1)
-            keep = np.unique(np.linspace(0, len(places) - 1, 200).astype(int))
-            band = [
-                *zip(places[keep], above[keep], strict=True),
-                *zip(places[keep][::-1], below[keep][::-1], strict=True),
-            ]
-            path = "L".join(f"{axes.across(x):.1f} {axes.down(y):.1f}" for x, y in band)
-            axes.parts.append(f'<path class="band fs0" d="M{path}Z"/>')
-            lines.append((0, list(zip(places[keep], middle[keep], strict=True))))
-    for index, points in lines:
-        if points:
-            axes.line(points, index, name=result.classes[index] if few else "median class", steps=True)
-    if few:
-        ends = [(float(curves[-1][-1, i]), name, i) for i, name in enumerate(result.classes)
-                if np.isfinite(curves[-1][-1, i])]  # fmt: skip
-        axes.names(ends)
     how = (
-        "How low the loss of each class's best mask is after so much work; it starts anew at every stage, whose masks"
+        "How low the loss of each class's best mask is after so many masks, each tried on"
+        f" {images:,} images; it starts anew at every stage, whose masks"
         " are finer and keep less. A flat end means that more masks of this kind would hardly help; a falling one that"
         " they would. Logarithmic."
         + ("" if few else " The line is the median class, the band the middle half of the classes.")
-        + (" Losses below 0.001 are drawn at the lower edge." if finite.min() < 1e-3 else "")
     )
-    return Section("The search", [Drawing.of(axes)], how, key="search")
-
-
-def _steps(places, values):
-    """Only the points at which a running minimum changes, and its end."""
-    import numpy as np
-
-    known = np.flatnonzero(np.isfinite(values))
-    if not len(known):
-        return []
-    changes = [known[0], *(i for i in known[1:] if values[i] != values[i - 1])]
-    if changes[-1] != len(values) - 1:
-        changes.append(len(values) - 1)
-    return [(float(places[i]), float(values[i])) for i in changes]
+    return Section("The search", [drawn], how, key="search")
 
 
 def planted_bins(data):

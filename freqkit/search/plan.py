@@ -1,6 +1,53 @@
 """What a search would take, before it is run."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+
+from freqkit.options import Options, option
+from freqkit.registry import SEARCHERS, module_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget(Options):
+    """Of searchers that keep a share of the bins."""
+
+    coverage: float = option(
+        0.05, "share of the bins that a mask may keep. Masks are binary, so it is their power, too", above=0, most=1,
+        help="share of the bins to keep",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How `compare_searchers` runs a searcher; its module has some under `EFFORTS`, each under a name of its own.
+
+    Attributes:
+        counts: what an effort is a number of.
+        tried: efforts that are tried when none are asked for.
+        asks: called with (effort, coverage, seed, (H, W)); gives the keywords of the searcher.
+        slow: it costs many times more than the others, and may be run for fewer seeds.
+        words: its method, where it is another than the searcher's own.
+    """
+
+    counts: str
+    tried: tuple[int, ...]
+    asks: Callable[[int, float, int, tuple[int, int]], dict]
+    slow: bool = False
+    words: str | None = None
+
+
+def efforts() -> dict[str, tuple[str, Effort]]:
+    """Name in a comparison -> (searcher, `Effort`)."""
+    modules = {name: module_of(SEARCHERS, name) for name in SEARCHERS}
+    return {key: (name, effort) for name, module in modules.items() for key, effort in module.EFFORTS.items()}
+
+
+def method_of(name: str) -> str:
+    """The method of a searcher, or of an entry of a comparison, in words; the name itself where it is not known."""
+    if name in SEARCHERS:
+        return SEARCHERS[name][1]
+    _, effort = efforts().get(name, (None, None))
+    return name if effort is None else effort.words or name
 
 
 @dataclass

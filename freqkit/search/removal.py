@@ -1,42 +1,83 @@
 """Remove one frequency after the other: those whose loss hurts a class most are its dominant frequencies
 (DFM)."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
 import torch
 
 from freqkit import masks as mask_room
-from freqkit.errors import UsageError
+from freqkit.data import ImageSet
+from freqkit.models import Classifier
+from freqkit.options import Options, Running, Scoring, flat, option
 from freqkit.results.removal_result import TIES, RemovalResult, bins_of
-from freqkit.search.cells import distinct, is_published, masks_without, removal_cells
+from freqkit.search.cells import PRESETS, distinct, masks_without, removal_cells
+from freqkit.search.plan import Effort, Plan
 from freqkit.search.run import SearchRun
 
 LEVELS = (0.01, 0.05, 0.1, 0.2)
 MASKS_AT_ONCE = 4096  # bounds the bits in memory: 25 MB at 224
 
 
+EFFORTS = {
+    "removal": Effort(
+        "patch", (1,), lambda effort, coverage, seed, size: {"patch": effort, "levels": (coverage,), "level": coverage},
+        slow=True,
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Levels(Options):
+    """What `removal` and `gradient` make of the order of the frequencies."""
+
+    levels: Sequence[float] = option(
+        LEVELS,
+        "shares of the bins for which DFM files are written",
+        kind="shares",
+        flag=False,
+        help="shares of the bins to keep",
+    )
+    level: float = option(
+        0.05,
+        "the one whose masks are the result's",
+        above=0,
+        most=1,
+        flag=False,
+        help="the one that is asked and shown",
+    )
+    ties: str = option(
+        "include", "bins as high as the last one, all kept (as published) or none, see `RemovalResult.selected`",
+        choices=TIES, must="'include' or 'exclude'", flag=False,
+        help="bins as high as the last one: keep all (as published) or none",
+    )  # fmt: skip
+
+    def check(self, owner):
+        return replace(self, levels=tuple(self.levels))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Removing(Options):
+    """What `removal` is asked."""
+
+    patch: int = option(
+        1, "bins per side of what is removed at once; must divide the side, but not under a published preset",
+        least=1, must="a positive integer", help="bins per side removed at once",
+    )  # fmt: skip
+    preset: str = option(
+        "default", "default: what is right; the others as published, see above", choices=PRESETS, flag=False,
+        help="default: what is right; the others: as published, with and without the strip of 2023",
+    )  # fmt: skip
+    published_batch_size: int = option(
+        100, "B, images per batch of the published losses", least=1, must="a positive integer",
+        flag=False, help="of the published loss",
+    )  # fmt: skip
+
+
+@flat
 def removal(
-    model,
-    images,
-    *,
-    patch=1,
-    preset="default",
-    levels=LEVELS,
-    level=0.05,
-    ties="include",
-    domain="normalised",
-    class_index=None,
-    published_batch_size=100,
-    batch_size="auto",
-    device=None,
-    dtype=None,
-    memory=1 << 30,
-    form="auto",
-    spectra="float32",
-    out=None,
-    resume=False,
-    overwrite=False,
-    progress=None,
-    dry_run=False,
-):
+    model: Classifier, images: ImageSet, own: Removing, ordered: Levels, scoring: Scoring, running: Running
+) -> RemovalResult | Plan:
     """Score the removal of every frequency (or cell of frequencies) for every class at once.
 
     Candidate k is removed from all images, and the loss of each class is measured: K masks, each asked once
@@ -56,18 +97,7 @@ def removal(
 
     Args:
         model: a `Classifier`. images: the selection `ImageSet`; report rates on another one.
-        patch: bins per side of what is removed at once; must divide the side, but not under a published preset.
-        preset: "default", "iccv2023" or "dfm_v2023".
-        levels: shares of the bins for which DFM files are written.
-        level: the one whose masks are the result's.
-        ties: "include" or "exclude", see `RemovalResult.selected`.
-        domain, class_index, batch_size, device, dtype, memory, form, spectra: see `freqkit.engine.score`.
-        published_batch_size: B, images per batch of the published losses.
-        out, resume, overwrite: directory of the run, as in `freqkit.search.hfss`; holds run.json,
-            journal.bin, removal.safetensors, classes.csv, and dfm-1.safetensors, dfm-5.safetensors, ...
-            (percent).
-        progress: a `freqkit.engine.Progress`.
-        dry_run: return a `freqkit.search.Plan` and do nothing else.
+
     Returns:
         `freqkit.results.removal_result.RemovalResult`; its record holds the cost.
 
@@ -86,19 +116,14 @@ def removal(
         >>> result.loss.shape, result.masks.shape
         (torch.Size([11, 4]), torch.Size([4, 32, 32]))
     """
-    published = is_published(preset)
-    size = tuple(images.images.shape[-2:])
+    size, preset, patch = tuple(images.images.shape[-2:]), own.preset, own.patch
     cells, owner = removal_cells(size, patch, preset)
-    if isinstance(published_batch_size, bool) or not isinstance(published_batch_size, int) or published_batch_size < 1:
-        raise UsageError(f"removal: published_batch_size must be a positive integer; got {published_batch_size!r}.")
     reduction = {"reduction": "class-mean"}
-    if published:
-        reduction = {"reduction": "published-batches-of-class", "published_batch_size": published_batch_size}
+    if preset != "default":
+        reduction = {"reduction": "published-batches-of-class", "published_batch_size": own.published_batch_size}
     run = RemovalRun(
-        "removal", model, images, levels=levels, level=level, ties=ties, domain=domain,
-        class_index=class_index, batch_size=batch_size, device=device, dtype=dtype, memory=memory,
-        form=form, spectra=spectra,
-        identity={
+        "removal", model, images, ordered, scoring,
+        {
             "preset": preset,
             "patch": patch,
             "reduction": reduction["reduction"],
@@ -108,7 +133,7 @@ def removal(
 
     def work(run, progress):
         scorer = run.scorer()
-        run.note_down("running", forwards_total=scorer.forwards(len(cells) + 1 + len(run.searched)))
+        run.note_down(forwards_total=scorer.forwards(len(cells) + 1 + len(run.searched)))
         baseline = run.whole(scorer, progress, **reduction).loss[0]
         progress.start("removal", scorer.forwards(len(cells)))
         try:
@@ -125,7 +150,7 @@ def removal(
             progress.finish()
         return run.result(scorer, owner, torch.cat(losses)[inverse], baseline, None, progress, **reduction)
 
-    if dry_run:
+    if running.dry_run:
         scorer = run.scorer()
         masks = len(distinct(cells, size, patch, preset)[0])
         return run.plan(
@@ -136,20 +161,17 @@ def removal(
                 ("exact scores", scorer.forwards(len(run.searched)), 0, scorer.tiles(len(run.searched)), None),
             ],
         )
-    return run.execute(work, out, resume, overwrite, progress)
+    return run.execute(work, running.out, running.resume, running.overwrite, running.progress)
 
 
 class RemovalRun(SearchRun):
     """What the searchers `removal` and `gradient` share: levels and the result."""
 
-    def __init__(self, name, model, images, *, levels, level, ties, identity, **how):
-        self.levels, self.level, self.ties = tuple(levels), level, ties
-        if ties not in TIES:
-            raise UsageError(f"{name}: ties must be 'include' or 'exclude'; got {ties!r}.")
-        for share in (*self.levels, level):
+    def __init__(self, name: str, model: Classifier, images: ImageSet, kept: Levels, scoring: Scoring, identity: dict):
+        self.kept = kept
+        for share in (*kept.levels, kept.level):
             bins_of(share, tuple(images.images.shape[-2:]))
-        identity = {**identity, "levels": list(self.levels), "level": level, "ties": ties}
-        super().__init__(name, model, images, identity=identity, **how)
+        super().__init__(name, model, images, scoring, {**identity, **kept.identity()})
 
     def result(self, scorer, owner, loss, baseline, estimate, progress, **reduction):
         """The `RemovalResult` of losses [K, all classes], after its masks at `level` are asked; their loss is reduced
@@ -157,7 +179,7 @@ class RemovalRun(SearchRun):
         keep = self.searched
         result = RemovalResult(
             self.classes, self.counts, owner, loss[:, keep].contiguous(), baseline[keep],
-            None if estimate is None else estimate[:, keep].contiguous(), self.levels, self.level, self.ties,
+            None if estimate is None else estimate[:, keep].contiguous(), **vars(self.kept),
             record=self.record,
         )  # fmt: skip
         chosen = mask_room.uncentred(result.masks)
@@ -167,7 +189,7 @@ class RemovalRun(SearchRun):
         finally:
             progress.finish()
         self.still(None if scores.still is None else scores.still.diagonal())
-        self.note_down("running", economies=scorer.economies())
+        self.note_down(economies=scorer.economies())
         result.mask_loss, result.tpr, result.fpr = (
             value.diagonal().clone() for value in (scores.loss, scores.tpr, scores.fpr)
         )

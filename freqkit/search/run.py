@@ -1,15 +1,18 @@
 """What the searchers share: checked arguments, run directory, journalled scores, cost, result."""
 
-import time
+import dataclasses
 
 import numpy as np
 import torch
 
 from freqkit import masks as mask_room
-from freqkit.engine import Interrupted, RunDirectory, Scorer, Silent, ranks
-from freqkit.engine.journal import finish_tile_on_signal
-from freqkit.engine.run_directory import forwards_in
+from freqkit.data import ImageSet
+from freqkit.engine import Scorer, Silent, ranks
+from freqkit.engine.forward import model_device
+from freqkit.engine.session import session
 from freqkit.errors import UsageError
+from freqkit.models import Classifier, as_classifier
+from freqkit.options import Scoring
 from freqkit.results import SearchResult, StageResult
 from freqkit.results.clean import CleanRates
 from freqkit.results.result import versions
@@ -17,6 +20,10 @@ from freqkit.search.cells import removal_cells
 from freqkit.search.plan import Plan
 
 CLEAN = "clean"  # key of the whole images in the journal
+# What scores tell of their cost.
+COST = {"forwards", "forwards_saved", "forwards_saved_twins", "forwards_saved_racing", "forwards_saved_certain"}
+# What a search goes on with as it began.
+CARRIED = ("batch_size", "batch_size_timings", "form", "seconds_in_model", "seconds_of_all_sessions")
 
 
 def ask_whole(score, scorer):
@@ -39,31 +46,25 @@ def ask_whole(score, scorer):
 
 
 class SearchRun:
-    """One search by another method than `hfss`.
+    """One search.
 
     Args:
-        name: of the searcher. identity: what beside the arguments here the result depends on, JSON-ready.
-        others: see `freqkit.engine.score`.
+        name: of the searcher. scoring: how the model is asked.
+        identity: what beside the arguments here the result depends on, JSON-ready.
 
     Attributes:
         searched: numbers of the classes that have images; classes, counts: their names, int64 numbers of images.
         label: int64 [n], of each image the place of its class in `searched`.
         record: becomes run.json. journal: of the run directory, or None.
+        path: where results are written; None for nowhere.
         recognised: bool [n], the images that are recognised whole; None before `whole` asked.
     """
 
-    def __init__(
-        self, name, model, images, *, domain, class_index, batch_size, device, dtype, memory, identity,
-        form="auto", spectra="float32",
-    ):  # fmt: skip
-
-        self.name, self.model, self.images = name, model, images
+    def __init__(self, name: str, model: Classifier, images: ImageSet, scoring: Scoring, identity: dict):
+        self.name, self.images, self.scoring = name, images, scoring
+        self.model = model = as_classifier(model, name, images)
         self.size = tuple(images.images.shape[-2:])
-        self.scoring = {
-            "domain": domain, "class_index": class_index, "device": device, "dtype": dtype, "memory": memory,
-            "form": form, "spectra": spectra,
-        }  # fmt: skip
-        self.batch_size = batch_size
+        self.progress = Silent()
         counts = torch.bincount(images.labels, minlength=len(images.classes))
         self.searched = counts.nonzero().flatten().tolist()
         self.counts = counts[self.searched]
@@ -74,14 +75,14 @@ class SearchRun:
         self.identity = {
             "search": name,
             **identity,
-            "domain": domain,
-            "class_index": None if class_index is None else [int(i) for i in class_index],
-            "batch_size": batch_size,
-            "dtype": None if dtype is None else str(dtype).removeprefix("torch."),
-            "device": None if device is None else torch.device(device).type,
-            "memory": memory,
-            "form": form,
-            "spectra": spectra,
+            "domain": scoring.domain,
+            "class_index": None if scoring.class_index is None else [int(i) for i in scoring.class_index],
+            "batch_size": scoring.batch_size,
+            "dtype": None if scoring.dtype is None else str(scoring.dtype).removeprefix("torch."),
+            "device": (model_device(model) if scoring.device is None else torch.device(scoring.device)).type,
+            "memory": scoring.memory,
+            "form": scoring.form,
+            "spectra": scoring.spectra,
             # What the answer depends on, and not where the files lay.
             "model": {key: model.record.get(key) for key in ("name", "state_sha256", "mean", "std", "num_classes")},
             "data": {"fingerprint": images.fingerprint, "images": len(images)},
@@ -91,19 +92,20 @@ class SearchRun:
             "model": dict(model.record), "data": dict(images.record),
             "forwards": 0, "backwards": 0, "forwards_resumed": 0, "forwards_saved": 0, "seconds": 0.0,
         }  # fmt: skip
-        self.journal = self.path = self.recognised = None
+        self.session = self.journal = self.path = self.recognised = None
 
-    def note_down(self, status, **changes):
-        """Put a state and facts on record, in run.json when there is one."""
-        self.record.update(status=status, **changes)
+    def note_down(self, **changes):
+        """Put facts on record, in run.json when there is one."""
+        self.session.note_down(**changes)
 
     def check(self):
         """Raises when the run is asked to stop; set while a run directory is open."""
 
-    def scorer(self, images=None):
+    def scorer(self, images=None, expected=0):
         """A `Scorer` on all images or some; the first calibrates the batch size for all that follow."""
-        batch_size = self.record.get("batch_size") or self.batch_size
-        scorer = Scorer(self.model, self.images if images is None else images, batch_size=batch_size, **self.scoring)
+        scoring = dataclasses.replace(self.scoring, batch_size=self.record.get("batch_size") or self.scoring.batch_size)
+        images = self.images if images is None else images
+        scorer = Scorer(self.model, images, **vars(scoring), expected=expected, progress=self.progress)
         self.record["batch_size"] = scorer.batch_size
         if scorer.calibration:
             self.record["batch_size_timings"] = scorer.calibration
@@ -120,7 +122,7 @@ class SearchRun:
             )
         finally:
             progress.finish()
-        self.note_down("running", clean=clean.record)
+        self.note_down(clean=clean.record)
         for caution in clean.cautions():
             progress.note(f"Caution: {caution}")
         return scores
@@ -137,14 +139,15 @@ class SearchRun:
         """Put on record how many images int64 [C] are recognised whole and through their class's map (or None)."""
         self.record["clean"]["still"] = None if counts is None else counts.tolist()
 
-    def score(self, scorer, masks, key, progress, **how):
-        """Scores over all classes of the set, with their cost on record."""
+    def score(self, scorer, masks, key, progress, ask=None, **how):
+        """Scores over all classes of the set, with their cost on record; `ask`: the scorer's way, None for `score`."""
         self.record["form"] = scorer.form["form"]
-        scores = scorer.score(masks, progress=progress, journal=self.journal, key=key, check=self.check, **how)
-        self.record["forwards"] += scores.record["forwards"]
+        ask = ask or scorer.score
+        scores = ask(masks, progress=progress, journal=self.journal, key=key, check=self.check, **how)
         # Left out of the scores, whose file shall not depend on interruptions.
         self.record["forwards_resumed"] += scores.record.pop("forwards_resumed")
-        self.record["forwards_saved"] += scores.record["forwards_saved"]
+        for name in self.record.keys() & COST:
+            self.record[name] += scores.record[name]
         return scores
 
     def ask(self, scorer, masks, owner, assignment, key, progress):
@@ -228,53 +231,18 @@ class SearchRun:
 
     def execute(self, work, out, resume, overwrite, progress):
         """Run `work(self, progress)`, in the directory `out` if there is one."""
-        progress = progress or Silent()
-        began = time.monotonic()
-        if out is None:
-            if resume or overwrite:
-                raise UsageError(f"{self.name}: resume and overwrite need out, the directory of the run.")
-            self.record = {"status": "running", "identity": self.identity, **self.record}
+        self.progress = progress = progress or Silent()
+        identity, how = self.identity, {"resume": resume, "overwrite": overwrite, "note": progress.note}
+        with session(self.name, identity, out, **how) as run:
+            carried = {key: run.earlier[key] for key in CARRIED if run.earlier.get(key) is not None}
+            run.record.update(**self.record, **carried)
+            self.session, self.record, self.journal, self.path = run, run.record, run.journal, run.path
+            self.check = run.check
+            self.note_down()
             result = work(self, progress)
-            self.record.update(status="finished", seconds=round(time.monotonic() - began, 3))
-            return result
-        with RunDirectory(out, self.identity, resume=resume, overwrite=overwrite) as directory:
-            if directory.restarted:
-                progress.note(f"{directory.path}: started again by torchrun, going on.")
-            if directory.journal.dropped:
-                progress.note(
-                    f"{directory.path}: dropped {directory.journal.dropped} damaged bytes at the journal's end."
-                )
-            earlier = directory.previous or {}
-            before = earlier.get("seconds", 0.0)
-            self.record = {"status": "running", "identity": self.identity, **self.record}
-            self.record["sessions"] = earlier.get("sessions", 0) + 1
-            for key in ("batch_size", "batch_size_timings"):
-                if earlier.get(key) is not None:
-                    self.record[key] = earlier[key]
-
-            def note_down(status, **changes):
-                self.record.update(status=status, seconds=round(before + time.monotonic() - began, 3), **changes)
-                directory.write({key: value for key, value in self.record.items() if key != "identity"})
-
-            self.journal, self.note_down = directory.journal, note_down
-            self.path = directory.path if directory.writes else None
-            self.record["session_began"] = time.time()
-            self.record["forwards_before"] = forwards_in(self.journal)
-            try:
-                note_down("running")
-                with finish_tile_on_signal() as check:
-                    self.check = check
-                    result = work(self, progress)
-                if directory.writes:
-                    result.save_summary(directory.path)
-                note_down("finished")
-                return result
-            except BaseException as error:
-                directory.journal.flush()
-                note_down("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
-                if isinstance(error, Interrupted):
-                    progress.note(f"stopped; continue with resume in {directory.path}")
-                raise
+            if self.path is not None:
+                result.save_summary(self.path)
+        return result
 
     def lineages(self, scorer, kept, owner, progress, value=None):
         """The `SearchResult` of the masks that each searched class has come to, of which it takes the best.
@@ -292,7 +260,7 @@ class SearchRun:
             scores = self.best_scores(scorer, bits, "stage-1", progress)
         finally:
             progress.finish()
-        self.note_down("running", economies=scorer.economies())
+        self.note_down(economies=scorer.economies())
         order = torch.arange(classes * each).view(classes, each)
         if each > 1:
             own = value(scores).gather(0, order.T).T
@@ -303,18 +271,6 @@ class SearchRun:
         if self.path is not None:
             stage.save(self.path / "stage-1.safetensors")
         return SearchResult.from_stages([stage], self.record)
-
-
-def whole_number(searcher, name, value, least):
-    """Refuse what is no integer of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise UsageError(f"{searcher}: {name} must be an integer of at least {least}; got {value!r}.")
-
-
-def one_of(searcher, name, value, choices):
-    """Refuse what is none of the `choices`."""
-    if value not in choices:
-        raise UsageError(f"{searcher}: {name} must be one of {', '.join(choices)}; got {value!r}.")
 
 
 def fill(scores, area, bins):

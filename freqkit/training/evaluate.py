@@ -4,6 +4,9 @@ import torch
 import torch.nn.functional as F
 
 from freqkit.errors import UsageError
+from freqkit.models import as_classifier
+from freqkit.models.normalisation import evaluating
+from freqkit.models.wrap import check_order
 from freqkit.results.confusion import Confusion
 
 
@@ -32,6 +35,7 @@ def evaluate(model, images, *, batch_size=256, device=None, ranks=None):
         >>> report["images"], list(report["classes"])
         (8, ['C0', 'C1', 'C2', 'C3'])
     """
+    model = as_classifier(model, "evaluate", images)
     check_fit(model, images, "evaluate")
     confusion, loss = count(model, images, batch_size=batch_size, device=device, ranks=ranks)
     return {"loss": loss, **rates(confusion, images.classes)}
@@ -41,20 +45,16 @@ def evaluate(model, images, *, batch_size=256, device=None, ranks=None):
 def count(model, images, *, batch_size=256, device=None, ranks=None):
     """(confusion int64 [C, L], mean cross-entropy) of all images."""
     device = model._mean.device if device is None else torch.device(device)
-    was_training = model.training
-    model.eval()
     confusion = torch.zeros(len(images.classes), model.num_classes, dtype=torch.int64)
     loss = torch.zeros((), dtype=torch.float64)
     mine = range(len(images)) if ranks is None else ranks.share(range(len(images)))
-    try:
+    with evaluating(model):
         for start in range(mine.start, mine.stop, batch_size):
             part = slice(start, min(start + batch_size, mine.stop))
             labels = images.labels[part]
             logits = model(to_input(images.images[part], device)).float().cpu()
             loss += float(F.cross_entropy(logits, labels, reduction="sum"))
             confusion += Confusion.count(labels, logits.argmax(1), *confusion.shape)
-    finally:
-        model.train(was_training)
     if ranks is not None and ranks.world > 1:
         both = [confusion.to(device), loss.to(device)]
         confusion, loss = (ranks.add_(value).cpu() for value in both)
@@ -96,3 +96,4 @@ def check_fit(model, images, caller):
             f"{caller}: the model must have a logit for each class; "
             f"the images have {len(images.classes)} classes, the model {model.num_classes}."
         )
+    check_order(caller, model, images.classes, "load them with classes=model.class_names")

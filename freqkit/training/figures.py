@@ -2,6 +2,8 @@
 
 from freqkit.report import figures
 
+WORDS = {"loss": "loss (nats)", "accuracy": "accuracy (share of the images)"}
+
 
 def plot_history(history, *, title=None):
     """Loss and accuracy by epoch.
@@ -13,25 +15,27 @@ def plot_history(history, *, title=None):
     Returns:
         A matplotlib Figure.
     """
-    epochs = history["epochs"]
-    figure = figures.new_figure(7.2, 2.9)
-    axes = figure.subplots(1, 2)
-    place = [entry["epoch"] for entry in epochs]
-    for axis, name, words in zip(axes, ("loss", "accuracy"), ("loss (nats)", "accuracy"), strict=True):
-        for key, label, colour in (
-            (name, "training, running", figures.SKY),
-            (f"val_{name}", "validation", figures.BLUE),
-        ):
-            values = [entry[key] for entry in epochs]
-            if values[0] is not None:
-                axis.plot(place, values, color=colour, linewidth=1.6, marker="o" if len(place) < 25 else None,
-                          markersize=3, label=label)  # fmt: skip
-        axis.set_xlabel("epoch", fontsize=9)
-        axis.set_ylabel(words, fontsize=9)
-        axis.xaxis.get_major_locator().set_params(integer=True)
-        figures.plain_axes(axis)
-    axes[0].set_ylim(bottom=0)
-    axes[1].set_ylim(0, 1.02)
-    axes[1].legend(fontsize=8, frameon=False, loc="lower right")
+    figure = figures.new_figure(7.2, 3.1)
+    for axis, name in zip(figure.subplots(1, 2), WORDS, strict=True):
+        plot_course(axis, history["epochs"], name)
     figure.suptitle(title or "Training", fontsize=10.5)
     return figure
+
+
+def plot_course(axis, epochs, name):
+    """The "loss" or "accuracy" by epoch, on training and validation images, on a matplotlib axis; `epochs`: dicts."""
+    place = [entry["epoch"] for entry in epochs]
+    for index, (key, label) in enumerate(((name, "training, running"), (f"val_{name}", "validation"))):
+        values = [entry.get(key) for entry in epochs]
+        if values[0] is not None:
+            (line,) = axis.plot(place, values, linewidth=1.6, marker="o" if len(place) < 25 else None, markersize=3,
+                                label=label, **figures.series(index))  # fmt: skip
+            figures.note(line, label)
+    axis.set_ylim(bottom=0, top=1.02 if name == "accuracy" else None)
+    axis.set_xlabel("epoch", fontsize=8.5)
+    axis.set_ylabel(WORDS[name], fontsize=8.5)
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    if name == "accuracy":
+        figures.percents(axis.yaxis)
+    figures.plain_axes(axis)
+    figures.name_lines(axis)

@@ -3,13 +3,16 @@
 from freqkit.errors import UsageError
 from freqkit.files.reading import number_in, read_csv
 from freqkit.files.whole import of_cell
-from freqkit.report.blocks import Cell, Drawing, Part, Section, Table
+from freqkit.report import figures
+from freqkit.report.blocks import Cell, Part, Section, Table
+from freqkit.report.inline import drawing
 from freqkit.report.pages import named, part
 from freqkit.report.provenance import duration, model_rows, provenance_rows
-from freqkit.report.sections import NAMED_LINES
-from freqkit.report.svg import Axes, number, percent
+from freqkit.report.svg import number, percent
 from freqkit.report.words import listed
+from freqkit.results.figures import learning_lines
 from freqkit.text import plain_line
+from freqkit.training.figures import WORDS, plot_course
 from freqkit.training.schedules import HISTORY
 
 LEARNED = 0.8  # F1 from which a class counts as learned
@@ -40,7 +43,7 @@ def training_part(path, record):
             f"On its training images the network reaches {percent(last['accuracy'], 1)}: {abs(100 * gap):.1f} percent"
             f" points {'more' if gap >= 0 else 'less'}."
         )
-    sections = [_course(rows, "loss", "loss (nats)"), _course(rows, "accuracy", "accuracy")]
+    sections = [_course(rows, "loss"), _course(rows, "accuracy")]
     learning = path / "learning.csv"
     if learning.exists():
         section, sentence = _learned(_rows(learning))
@@ -98,31 +101,22 @@ def _value(value):
     return -1.0 if value is None or value != value else value
 
 
-def _course(rows, name, words):
+def _course(rows, name):
     """One quantity by epoch, on training and validation images."""
-    lines = [(label, [(row["epoch"], row[key]) for row in rows if row.get(key) is not None])
-             for label, key in (("training", name), ("validation", f"val_{name}"))]  # fmt: skip
-    lines = [(label, points) for label, points in lines if points]
-    values = [value for _, points in lines for _, value in points]
-    shares = name == "accuracy"
-    top = 1.0 if shares else max(values) * 1.05
-    axes = Axes(
-        (rows[0]["epoch"], rows[-1]["epoch"]), (0, top), x_label="epoch", y_label=words, right=110, height=260,
-        alt=f"{words} by epoch: at the end " + ", ".join(f"{label} {points[-1][1]:.3g}" for label, points in lines),
-        shares="y" if shares else False,
-    )  # fmt: skip
-    for index, (label, points) in enumerate(lines):
-        axes.line(points, index, name=label)
-    axes.names([(points[-1][1], label, index) for index, (label, points) in enumerate(lines)])
+    last = [("training", rows[-1].get(name)), ("validation", rows[-1].get(f"val_{name}"))]
+    ends = ", ".join(f"{label} {value:.3g}" for label, value in last if value is not None)
+    drawn = drawing(lambda axis: plot_course(axis, rows, name), 8.2, 2.8, f"{WORDS[name]} by epoch: at the end {ends}")
     how = {
         "loss": "Lower is better. Training values are running means over an epoch, while the weights still change.",
         "accuracy": "Share of the images that get the right name. Where the two lines part, the network memorises.",
     }[name]
-    return Section(f"{name.capitalize()} by epoch", [Drawing.of(axes)], how, key=name)
+    return Section(f"{name.capitalize()} by epoch", [drawn], how, key=name)
 
 
 def _learned(rows):
     """F1 of each class by iteration, and since when it stays above `LEARNED`."""
+    import numpy as np
+
     names = [key for key in rows[0] if key not in ("step", "accuracy")]
     since = {}
     for name in names:
@@ -133,15 +127,14 @@ def _learned(rows):
             late = row["step"]
         since[name] = late
     order = sorted(names, key=lambda name: (since[name] is None, since[name] or 0))
-    shown = order[:NAMED_LINES]
-    axes = Axes((rows[0]["step"], rows[-1]["step"]), (0, 1), x_label="iteration", y_label="F1", right=120,
-                alt="F1 of each class by iteration.")  # fmt: skip
-    for index, name in enumerate(shown):
-        axes.line([(row["step"], row[name] or 0) for row in rows], index, name=name)
-    axes.names([(rows[-1][name] or 0, name, index) for index, name in enumerate(shown)])
+    f1 = np.array([[[row[name] or 0 for name in names] for row in rows]])
+    steps = [row["step"] for row in rows]
+    drawn = drawing(
+        lambda axis: learning_lines(axis, names, steps, f1), 8.2, 3.6, "F1 of each class by iteration.", narrow=4.2
+    )
     how = (
         "How well each class is told apart (F1) as the training goes on: what a network picks up first may be a"
-        f" shortcut. {'The classes learned first.' if len(names) > NAMED_LINES else ''}"
+        " shortcut." + " The classes learned first and last." * (len(names) > figures.NAMED_LINES)
     )
     first = [name for name in order if since[name] is not None][:3]
     sentence = (
@@ -151,7 +144,7 @@ def _learned(rows):
         if first
         else f"No class reaches an F1 of {LEARNED:g} for good in the iterations that were followed: {listed(names)}."
     )
-    return Section("What was learned first", [Drawing.of(axes)], how, key="learned"), sentence
+    return Section("What was learned first", [drawn], how, key="learned"), sentence
 
 
 def _classes(classes, where):

@@ -2,8 +2,8 @@
 
 import copy
 import math
-import time
 from contextlib import nullcontext
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -300,55 +300,47 @@ class Run:
         return result
 
 
-def run_in(state, out, resume, overwrite, progress):
-    """The training in a run directory, which the first rank writes."""
-    from freqkit.engine.journal import finish_tile_on_signal
-    from freqkit.engine.run_directory import RunDirectory
+def run_in(state, where):
+    """The training in its run directory if it has one (`TrainingRun`), which the first rank writes."""
+    from freqkit.engine.session import CannotResume, session
     from freqkit.files.whole import write_csv
 
-    first = state.ranks.first
-    checkpoint = out / "checkpoint.safetensors"
-    with RunDirectory(out, state.identity, resume=resume, overwrite=overwrite) if first else nullcontext() as run:
+    first, out = state.ranks.first, where.out and Path(where.out)
+    how = {"resume": where.resume, "overwrite": where.overwrite} if first else {}
+    with session("train", state.identity, out if first else None, signals=out is not None, **how) as run:
         state.ranks.wait()
-        if resume and checkpoint.is_file():
-            state.restore(checkpoint)
-        began, facts = time.monotonic(), _facts(state)
-        before = (run.previous or {}).get("seconds", 0) if first else 0
-
-        def write(status, **more):
-            if first:
-                seconds = round(before + time.monotonic() - began, 3)
-                run.write({"status": status, **facts, "epochs_done": state.epoch, "seconds": seconds, **more})
+        if out and where.resume and (out / "checkpoint.safetensors").is_file():
+            try:
+                state.restore(out / "checkpoint.safetensors")
+            except UsageError as error:
+                raise CannotResume(str(error)) from error
+        run.record.update(_facts(state))
 
         def after_epoch():
-            if first:
+            if run.path is not None:
                 # The checkpoint comes last: what a run killed before it has written, the resumed one writes again.
                 for observer in state.observers:
                     observer.save(state, out)
                 write_csv(out / "history.csv", state.columns, state.history)
-                write_checkpoint(checkpoint, *state.state())
-            write("running")
+                write_checkpoint(out / "checkpoint.safetensors", *state.state())
+            run.note_down(epochs_done=state.epoch)
             state.ranks.wait()
 
+        def after_step(done, total):
+            if where.progress is not None:
+                where.progress(done, total)
+            run.check()
+
         try:
-            write("running")
-            with finish_tile_on_signal() as check:
-
-                def after_step(done, total):
-                    if progress is not None:
-                        progress(done, total)
-                    check()
-
-                result = state.run(after_step, after_epoch)
-            if first:
+            run.note_down(epochs_done=state.epoch)
+            result = state.run(after_step, after_epoch)
+            if run.path is not None:
                 save_weights(state.model, out / "weights.safetensors")
-            write(
-                "finished", result={name: result[name] for name in result if name != "epochs"}, model=state.model.record
-            )
         except BaseException as error:
-            write("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error=str(error))
+            run.record["error"] = str(error)
             raise
-        state.ranks.wait()
+        run.record.update(result={name: result[name] for name in result if name != "epochs"}, model=state.model.record)
+    state.ranks.wait()
     return result
 
 

@@ -4,7 +4,6 @@ import copy
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ import torch
 from freqkit.data.augment import Augment
 from freqkit.data.image_set import ImageSet
 from freqkit.errors import UsageError
+from freqkit.models import as_classifier
 from freqkit.models.classifier import Classifier
 from freqkit.options import Running, flat, option
 from freqkit.training.evaluate import check_fit, evaluate
@@ -42,7 +42,7 @@ class TrainingRun(Running):
         """
         if self.follow_until is not None and self.follow is None:
             raise UsageError("train: follow_until needs follow, the number of iterations between two looks.")
-        for name in ("keep_every", "tensorboard", "resume"):
+        for name in ("keep_every", "tensorboard"):
             if getattr(self, name) and self.out is None:
                 raise UsageError(f"train: {name} needs out, the folder of the run.")
         return [
@@ -52,7 +52,7 @@ class TrainingRun(Running):
         ]
 
 
-@flat(TrainingRun)
+@flat
 def train(
     model: Classifier,
     train_set: ImageSet,
@@ -117,6 +117,7 @@ def train(
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise UsageError(f"train: seed must be an integer >= 0; got {seed!r}.")
     observers = checked([*where.observers(), *observers])
+    model = as_classifier(model, "train", train_set)
     if val_set is None and chosen.val_fraction:
         val_set, train_set = train_set.split(chosen.val_fraction, seed)
     check_fit(model, train_set, "train")
@@ -138,9 +139,7 @@ def train(
         run = Run(model, train_set, val_set, chosen, spectral, observers, seed, device, ranks)
         if where.dry_run:
             return _plan(run)
-        if where.out is None:
-            return run.run(where.progress)
-        return run_in(run, Path(where.out), where.resume, where.overwrite, where.progress)
+        return run_in(run, where)
 
 
 def _plan(run, budget=2.0):

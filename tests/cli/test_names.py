@@ -9,7 +9,9 @@ import pytest
 
 from freqkit.cli import progress, tables
 from freqkit.cli.voice import say, tell
+from freqkit.registry import MEASURES
 from freqkit.text import printable, shorten
+from tests.measures_at_hand import line_of
 
 NAMES = [
     r"$\frac{$",
@@ -51,13 +53,12 @@ def hostile(tmp_path_factory):
     return root
 
 
+NET = "--model small_convnet --weights {weights} --num-classes 7"
 COMMANDS = {
     "search": "{model} --candidates 4 --stages 1 --top 1 --out {out}",
     "search --searcher learned": "{model} --steps 2 --out {out}",
     "dfm": "{model} --patch 16 --levels 0.5 --level 0.5 --out {out}",
-    "rates": "{model} --dfm {dfm} --out {out}.safetensors",
-    "band-stop": "{model} --out {out}.safetensors",
-    "adcs": "--data {data} --image-size 32 --out {out}.safetensors",
+    **{name: f"{line_of(name, NET)} --out {{out}}.safetensors" for name in MEASURES},
     "train": "--model small_convnet --data {data} --epochs 1 --follow 1 --batch-size 8 --out {out}",
     "evaluate": "--model small_convnet --weights {weights} --num-classes 7 --dfm {dfm} --on planted={data} --out {out}",
     "masks show": "{dfm} --out {out}.png",
@@ -73,7 +74,7 @@ def test_commands_show_names_as_they_are(run, hostile, tmp_path, name):
     model = ["--model", "small_convnet", "--weights", hostile / "w.safetensors", "--num-classes", "7",
              "--data", hostile / "data"]  # fmt: skip
     places = {"out": out, "dfm": hostile / "dfm.safetensors", "data": hostile / "data",
-              "weights": hostile / "w.safetensors"}  # fmt: skip
+              "weights": hostile / "w.safetensors", "images": hostile / "data"}  # fmt: skip
     words = []
     for word in COMMANDS[name].split():
         words += model if word == "{model}" else [word.format(**places)]
@@ -81,7 +82,7 @@ def test_commands_show_names_as_they_are(run, hostile, tmp_path, name):
     assert result.exit_code == 0, result.stderr
     printed = result.stdout + result.stderr
     assert not UNSEEN.search(printed)
-    if name in ("rates", "band-stop", "adcs", "train", "masks show", "dfm"):
+    if name in (*MEASURES, "train", "masks show", "dfm"):
         shown = " ".join(printed.split())
         assert [one for one in NAMES if " ".join(printable(one).split()) not in shown] == []
     pages = [*tmp_path.rglob("*.html")]

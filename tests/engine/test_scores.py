@@ -176,12 +176,12 @@ def test_spectra_are_held_only_within_the_budget():
     for images in (few, many):
         scorer = Scorer(model, images, batch_size=16, memory=50 * one)
         scorer.score(masks)
-        assert sum(held.nbytes for held in scorer._spectra.values()) <= 50 * one
+        assert sum(held.nbytes for held in scorer.spectra.held.values()) <= 50 * one
         assert scorer.memory()["spectra"] <= 50 * one
     assert len(Scorer(model, many, batch_size=16).tiling.blocks()) > 1
     roomy = Scorer(model, many, batch_size=16)
     roomy.score(masks)
-    assert sum(held.nbytes for held in roomy._spectra.values()) == 1000 * one == roomy.memory()["spectra"]
+    assert sum(held.nbytes for held in roomy.spectra.held.values()) == 1000 * one == roomy.memory()["spectra"]
 
 
 def test_the_callers_model_stays_as_it_was():

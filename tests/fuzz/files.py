@@ -33,7 +33,9 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+from freqkit.registry import MEASURES, module_of
 from freqkit.text import printable
+from tests.measures_at_hand import line_of
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -83,6 +85,7 @@ def make_samples(root):
     save_weights(model, root / "weights.safetensors")
     state = model.network.state_dict()
     checkpoint = {"model": state, "epoch": 3, "optimizer": {"state": {0: {"step": 1}}, "param_groups": [{"lr": 0.1}]}}
+    checkpoint["args"] = argparse.Namespace(root=Path("data"), lr=np.float64(0.1), kinds={"a"}, dtype=torch.float16)
     torch.save(checkpoint, root / "zip.pth")
     torch.save(checkpoint, root / "legacy.pth", _use_new_zipfile_serialization=False)
     names = ["C0", "C1", "C2", "C3"]
@@ -116,9 +119,12 @@ def make_samples(root):
         " --no-pictures",
         "training": f"train --model small_convnet {images} --epochs 2 --follow 1 --batch-size 8",
         "demo": "demo",
-        "rates.safetensors": f"rates {net} {images} --dfm {root}/dfm.safetensors",
-        "band.safetensors": f"band-stop {net} {images}",
-        "adcs.safetensors": f"adcs {images} --image-size 32",
+        **{
+            f"{name}.safetensors": f"{name} {line_of(name, net)}".format(
+                images=f"{root}/images", dfm=f"{root}/dfm.safetensors"
+            )
+            for name in MEASURES
+        },
     }.items():
         code, text = command(*words.split(), "--out", root / place)
         if code:
@@ -149,7 +155,6 @@ def formats(root):
     from freqkit.errors import UsageError
     from freqkit.files.pickles import load_plain
     from freqkit.masks import import_pickle, load_dfm
-    from freqkit.measures import AdcsResult, BandStopResult, RatesResult
     from freqkit.measures.evaluation import EvaluationResult
     from freqkit.models import read_state_dict
     from freqkit.results import LearningCurves, load_result
@@ -338,8 +343,9 @@ def formats(root):
     found["run.yaml"] = Format(
         root / "training", "run.yaml", "yaml", (config("train"), cli("rerun", "{run}", "--out", "{run}/again"))
     )
-    for name, load in (("rates", RatesResult), ("band", BandStopResult), ("adcs", AdcsResult)):
-        readers = (call(load.load), cli("report", "{file}"), cli("table", "{file}"))
+    for name in MEASURES:
+        module = module_of(MEASURES, name)
+        readers = (call(getattr(module, module.__all__[0]).load), cli("report", "{file}"), cli("table", "{file}"))
         found[name] = Format(root / f"{name}.safetensors", "", "safetensors", readers)
     return found | _data_formats(root)
 

@@ -216,11 +216,9 @@ def test_published_protocol(tree):
     where = {"set": "imagenet", "condition": "all"}
     assert strict.value("AvgTPR shortcut@0.9", **where) is None
     assert published.value("AvgTPR shortcut@0.9", **where) == 0
-    from freqkit.measures.evaluation.protocol import Settings
+    from freqkit.measures.evaluation.protocol import Evaluating, Settings
 
-    how = [maps([A]), (), (), None, "cvpr2025", SIDE, "squash", None, 0.2, (0.1,), 0.95, "error", (0, 1), 0, 4, None]
-    how.append("eager")
-    settings = Settings(sets, *how)
+    settings = Settings(sets, maps([A]), Evaluating(preset="cvpr2025", image_size=SIDE))
     assert [settings.preprocessing(each, oracle()).resize for each in sets] == ["center-crop", "squash", "center-crop"]
 
 
@@ -350,16 +348,14 @@ def test_maps_tested_on_the_images_of_their_selection(tmp_path):
 
 
 def test_images_are_read_as_the_search_read_them(tmp_path):
-    from freqkit.measures.evaluation.protocol import Settings
+    from freqkit.measures.evaluation.protocol import Evaluating, Settings
 
     for i in range(2):
         put(tmp_path / f"val/{A}/{i}.png", 1)
     sets = open_sets([f"val={tmp_path / 'val'}"])
-    how = {"classes": None, "cross": 0, "seed": 0, "batch_size": 4, "dtype": None, "form": "eager", "bounds": (0, 1)}
-    how.update(thresholds=(0.1,), confidence=0.95, on_bad_image="error", image_size=None, base=None, generated=())
 
     def settings(dfm, resize=None, preset="default"):
-        return Settings(sets, dfm, attacks=(), preset=preset, resize=resize, **how)
+        return Settings(sets, dfm, Evaluating(preset=preset, resize=resize))
 
     told, silent = maps([A]), maps([A])
     told.images = {"resize": "center-crop", "image_size": [SIDE, SIDE]}

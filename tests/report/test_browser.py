@@ -92,11 +92,13 @@ def test_comparisons_and_panels_fit(browser, tmp_path, width):
     assert browser.complaints() == []
     assert browser.run("document.documentElement.scrollWidth") <= width
     assert browser.run("document.querySelectorAll('#searchers tbody tr').length") == 6
-    assert browser.run("document.querySelectorAll('.hero svg .mark').length") == 6 + 3  # and in the legend
+    assert browser.run("document.querySelectorAll('.hero svg .mark').length") == 6 + 3  # and in the key
     tops = browser.run("[...document.querySelectorAll('.panels figure')].map(f => f.getBoundingClientRect().top)")
     assert len(tops) == 6 and (len(set(tops)) < 6) == (width > 400)
-    shown = browser.run("getComputedStyle(document.querySelector('#accuracy .legend')).display != 'none'")
-    assert shown == (width == 400)
+    shown = "[...document.querySelectorAll('#accuracy svg')].filter(e => e.checkVisibility())"
+    assert browser.run(f"{shown}.length") == 1
+    assert browser.run(f"{shown}[0].getBoundingClientRect().width") <= width
+    assert browser.run(f"{shown}[0].classList.contains('narrow')") == (width == 400)
 
 
 def test_the_keyboard_reaches_everything(browser, page):

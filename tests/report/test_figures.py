@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from freqkit import report
+from freqkit.registry import MEASURES
 from freqkit.text import shorten
+from tests.measures_at_hand import small_result
 
 
 def maps(count, size=8):
@@ -177,7 +179,7 @@ def results():
     """One small result of every kind, by the name of its class."""
     from freqkit.data import synthetic
     from freqkit.masks import DfmFile
-    from freqkit.measures import EvaluationResult, adcs, band_stop, rates
+    from freqkit.measures import EvaluationResult
     from freqkit.models import load_model
     from freqkit.results import LearningCurves
     from freqkit.search import Comparison, estimate_removal, hfss, removal
@@ -190,9 +192,10 @@ def results():
                "value": 0.5, "n": 2} for group in ("shortcut", "other") for t in (0.3, 0.5)]  # fmt: skip
     row = {**dict.fromkeys(COLUMNS, 0.5), "searcher": "greedy", "effort": 1, "seed": 0, "forward equivalents": 100}
     found = [
-        searched, searched.stages[0], searched.stages[0].scores, dfm, adcs(images), rates(model, images, dfm),
+        searched, searched.stages[0], searched.stages[0].scores, dfm,
+        *(small_result(name, model, images, dfm) for name in MEASURES),
         removal(model, images, patch=16, batch_size=8), estimate_removal(model, images, patch=16, batch_size=8),
-        band_stop(model, images, batch_size=8), EvaluationResult(groups, []), Comparison([row, {**row, "seed": 1}]),
+        EvaluationResult(groups, []), Comparison([row, {**row, "seed": 1}]),
         LearningCurves(images.classes, torch.tensor([0, 5]), torch.ones(2, 4, 4, dtype=torch.int64), {}),
     ]  # fmt: skip
     return {type(result).__name__: result for result in found}

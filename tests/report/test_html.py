@@ -12,7 +12,7 @@ import torch
 from freqkit.errors import UsageError
 from freqkit.report import write_comparison, write_report
 from freqkit.report.readings import readings
-from freqkit.report.svg import Axes, percent, plane_png
+from freqkit.report.svg import percent, plane_png
 from tests.report.conftest import AWKWARD, made_up
 
 
@@ -107,14 +107,6 @@ def test_a_pixel_of_a_map_is_its_bin():
     assert signed[5, 1, 3] == 255 and signed[5, 1, 2] > signed[5, 1, 0]  # blue above nought
     assert signed[2, 1, 3] == 255 and signed[2, 1, 0] > signed[2, 1, 2]  # orange below
     assert signed[0, 0, 3] == 0
-
-
-def test_axes_put_values_where_they_belong():
-    axes = Axes((0, 10), (0.01, 100), x_label="x", y_label="y", alt="", log=True)
-    left, top, (width, height) = axes.left, axes.top, axes.inner
-    assert axes.across(5) == left + width / 2
-    assert axes.down(1) == pytest.approx(top + height / 2)
-    assert axes.down(1000) == top
 
 
 def test_readings_by_hand():

@@ -6,6 +6,7 @@ import click
 import torch
 
 from freqkit.cli.app import COMMANDS, app
+from freqkit.registry import MEASURES, module_of
 from freqkit.report.terms import find_term, near_terms, terms
 
 
@@ -36,8 +37,9 @@ def columns():
     from freqkit.training.schedules import HISTORY
 
     flat = AdcsResult(torch.ones(2, 8, 8, dtype=torch.int16), ["a", "b"], torch.ones(2), {})
-    functions = ("measures.rates", "measures.band_stop", "search.compare")  # whose modules have their names
-    modules = (search_result, removal_result, store, *(importlib.import_module(f"freqkit.{n}") for n in functions))
+    measures = [module_of(MEASURES, name) for name in MEASURES]
+    modules = (search_result, removal_result, store, importlib.import_module("freqkit.search.compare"))
+    modules = (*modules, *(module for module in measures if hasattr(module, "COLUMNS")))
     return sorted({name for module in modules for name in module.COLUMNS} | {*flat.table()[0], *HISTORY, "folder"}
                   | {*Finding.__annotations__, "full weight", "DC weight", "touched", "dc"})  # fmt: skip
 

@@ -14,14 +14,16 @@ import time
 import warnings
 from pathlib import Path
 
-import safetensors.torch  # noqa: F401 - what every child would import anew
+import safetensors.torch
 import scipy.special  # noqa: F401
 import torch
 import torch.distributed
 
 from freqkit.cli.app import guarded
 from freqkit.data import synthetic
-from freqkit.engine import ranks, status
+from freqkit.engine import Scorer, ranks, status
+from freqkit.engine.accumulators import ClassLoss, Confusion, Logits
+from freqkit.engine.stimuli import BandNoise, Corruption, Perturbation
 from freqkit.measures import adcs
 from freqkit.search import evolve, gradient, greedy, hfss, learned, removal
 from tests.tiny import tiny_model
@@ -93,6 +95,23 @@ def spectra(out):
     """The maps of class spectra, as every rank has them."""
     out.mkdir(exist_ok=True)
     adcs(synthetic(images_per_class=5, seed=1)).save(out / f"{os.environ.get('RANK', 0)}.safetensors")
+
+
+def showing(out):
+    """What is kept of versions of images, as every rank has it."""
+    images = synthetic(images_per_class=6)
+    scorer, into = Scorer(model(), images, batch_size=7, form="eager"), [Confusion(), ClassLoss(), Logits()]
+    found = {}
+    for name, stimulus in {
+        "perturbation": Perturbation([[1, 2], [3, -4], [16, 16]], 4.0),
+        "noise": BandNoise([(0, 0.0), (1, 0.16), (3, 0.08)]),
+        "corruption": Corruption([("gaussian_noise", 2)], names=images.paths),
+    }.items():
+        record = scorer.show(stimulus, into)
+        assert record["forwards"] == 24 * len(stimulus)
+        found |= {f"{name} {one.name}": one.value for one in into}
+    out.mkdir(exist_ok=True)
+    safetensors.torch.save_file(found, out / f"{os.environ.get('RANK', 0)}.safetensors")
 
 
 def start(work, size):
@@ -174,6 +193,13 @@ def compare(folder):
     assert finish(start(lambda: spectra(folder / "adcs-1"), 1)) == [0]
     assert finish(start(lambda: spectra(folder / "adcs-3"), 3)) == [0] * 3
     one = (folder / "adcs-1" / "0.safetensors").read_bytes()
+    assert finish(start(lambda: showing(folder / "shown-1"), 1)) == [0]
+    assert finish(start(lambda: showing(folder / "shown-3"), 3)) == [0] * 3
+    shown = safetensors.torch.load_file(folder / "shown-1" / "0.safetensors")
+    found["shown"] = [
+        all(torch.equal(value, shown[name]) for name, value in safetensors.torch.load_file(path).items())
+        for path in sorted((folder / "shown-3").iterdir())
+    ]
     found["adcs"] = [(folder / "adcs-3" / f"{rank}.safetensors").read_bytes() == one for rank in range(3)]
     return found
 

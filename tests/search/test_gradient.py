@@ -10,6 +10,7 @@ from freqkit.data import synthetic
 from freqkit.engine import Silent
 from freqkit.errors import UsageError
 from freqkit.masks import effective, uncentred
+from freqkit.options import Scoring
 from freqkit.results import RemovalResult
 from freqkit.search import removal, removal_masks
 from freqkit.search.gradient import estimate_removal, gradient, ranking
@@ -157,10 +158,7 @@ def test_rescored_share_is_that_of_the_highest_estimates(model, images, tmp_path
 def test_the_ranking_in_tiles_is_the_order_of_the_estimate(model):
     order = torch.randperm(75, generator=torch.Generator().manual_seed(0))
     images = synthetic(1, images_per_class=25, size=16).subset(order.tolist())
-    run = SearchRun(
-        "learned", model, images, domain="normalised", class_index=None, batch_size=16, device=None, dtype=None,
-        memory=1 << 30, identity={},
-    )  # fmt: skip
+    run = SearchRun("learned", model, images, Scoring(batch_size=16), {})
     found, total = ranking(run, Silent()), estimate_removal(model, images).total
     assert run.record["forwards"] == 75 and run.record["backwards"] == 3 * 75
     assert torch.equal(found[:, :3].argsort(0), total[:, :3].argsort(0)) and total[:, 3].isnan().all()

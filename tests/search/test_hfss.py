@@ -379,7 +379,7 @@ def test_dry_run_counts_what_the_run_does(model, images, tmp_path):
         ({"keep": 0}, "keep must be a number with 0 < keep <= 1; got 0"),
         ({"top": 0}, "top must be an integer of at least 1; got 0"),
         ({"seed": 1.5}, "seed must be an integer"),
-        ({"parents": "some"}, "parents must be 'any' or 'per_class'"),
+        ({"parents": "some"}, "parents must be 'any' or 'per_class'; got 'some'"),
         ({"preset": "cvpr2025", "parents": "per_class"}, "draws parents of any class"),
         ({"keep_dc": "yes"}, "keep_dc must be"),
         ({"risk": 1}, "risk must be a number with 0 <= risk < 1; got 1"),

@@ -1,5 +1,7 @@
 """The searchers learned, evolve and greedy: against plain loops, planted frequencies, budgets, and resumed runs."""
 
+import json
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,8 +12,9 @@ from freqkit.errors import UsageError
 from freqkit.masks import coverage, uncentred
 from freqkit.measures import recovery
 from freqkit.models import load_model
+from freqkit.options import Scoring
 from freqkit.results import RemovalResult, SearchResult, load_result
-from freqkit.search import compare_searchers, evolve, greedy, learned, removal, removal_cells
+from freqkit.search import compare_searchers, evolve, gradient, greedy, hfss, learned, removal, removal_cells
 from freqkit.search.greedy import _spiral
 from freqkit.search.learned import _Learner
 from freqkit.search.run import SearchRun, fill
@@ -91,6 +94,26 @@ def test_results_keep_the_budget_and_resume_to_the_same_bits(name, model, images
     assert isinstance(loaded, SearchResult) and torch.equal(loaded.masks, whole.masks)
 
 
+@pytest.mark.parametrize("name", [*SEARCHES, "hfss", "removal", "gradient"])
+def test_the_models_own_device_is_on_record_and_runs_begun_without_it_go_on(name, model, images, tmp_path):
+    searches = {
+        **{each: (search, how) for each, (search, how, _) in SEARCHES.items()},
+        "hfss": (hfss, {"candidates": 4, "top": 2}), "removal": (removal, {"patch": 8}),
+        "gradient": (gradient, {"patch": 4, "rescore": 0.1}),
+    }  # fmt: skip
+    search, how = searches[name]
+    how = {**how, "batch_size": 16, "out": tmp_path / "run"}
+    whole = search(model, images, **how)
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert run["identity"]["device"] == "cpu"
+    run["identity"]["device"] = None  # as earlier versions had it for most searchers
+    (tmp_path / "run" / "run.json").write_text(json.dumps(run))
+    again = search(model, images, resume=True, device="cpu", **how)
+    assert torch.equal(again.masks, whole.masks) and again.record["forwards_resumed"] > 0
+    with pytest.raises(UsageError, match=r"differs in device \(there \"cpu\", now \"meta\"\)"):
+        search(model, images, resume=True, device="meta", **how)
+
+
 def test_load_result_knows_both_kinds(model, images, tmp_path):
     removal(model, images, patch=8, batch_size=32, out=tmp_path / "run")
     assert isinstance(load_result(tmp_path / "run"), RemovalResult)
@@ -105,10 +128,7 @@ def test_fill_takes_the_highest_that_fit():
 
 
 def make_learner(model, images, objective, levels):
-    run = SearchRun(
-        "learned", model, images, domain="normalised", class_index=None, batch_size=16, device=None, dtype=None,
-        memory=1 << 30, identity={},
-    )  # fmt: skip
+    run = SearchRun("learned", model, images, Scoring(batch_size=16), {})
     return _Learner(run, torch.arange(4), 26, objective, 10, 2, 3, 0.1, levels, 0)
 
 

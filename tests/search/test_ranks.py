@@ -40,6 +40,7 @@ def test_any_number_of_ranks_writes_the_same_bytes(found):
     assert runs.pop("no directory") == [True, True, True]
     assert runs.pop("certain is whole") == []
     assert runs.pop("adcs") == [True, True, True]
+    assert runs.pop("shown") == [True, True, True]
     assert len(runs) == 26
     assert runs["certain-1"]["forwards"] < runs["hfss-1"]["forwards"]
     assert runs["greedy-1"]["passes"] == 2

@@ -5,15 +5,22 @@ Source: Wang, Veldhuis, Strisciuglio, "Do ImageNet-trained models learn shortcut
 Class c's images are filtered with class c's map alone, `y = Re IDFT2(m_c DFT2(x))`: one more forward per image.
 """
 
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from freqkit.engine import RunDirectory, Silent
+import torch
+
+from freqkit.data import TestSet
+from freqkit.engine import Silent
+from freqkit.engine.session import session
 from freqkit.errors import UsageError
-from freqkit.measures.evaluation.groups import THRESHOLDS
-from freqkit.measures.evaluation.protocol import PRESETS, Condition, Settings, parse_on, preprocessing_for
+from freqkit.masks import DfmFile
+from freqkit.measures.evaluation.protocol import PRESETS, Condition, Evaluating, Settings, parse_on, preprocessing_for
 from freqkit.measures.evaluation.result import FORMAT, EvaluationResult
 from freqkit.measures.evaluation.rows import averaged
 from freqkit.measures.evaluation.run import Run
+from freqkit.models import Classifier
+from freqkit.options import Directory, flat
 from freqkit.results.store import COLUMNS
 
 __all__ = [
@@ -22,35 +29,18 @@ __all__ = [
 ]  # fmt: skip
 
 
+@flat
 def evaluate(
-    models,
-    sets,
-    dfm=None,
+    models: Sequence[tuple[str, Classifier | Callable[[], Classifier]]],
+    sets: Sequence[TestSet],
+    dfm: DfmFile | str | Path | None = None,
     *,
-    attacks=(),
-    generated=(),
-    base=None,
-    preset="default",
-    image_size=None,
-    resize=None,
-    classes=None,
-    cross=None,
-    thresholds=THRESHOLDS,
-    confidence=0.95,
-    on_bad_image="error",
-    bounds=(0.0, 1.0),
-    seed=0,
-    batch_size=32,
-    device=None,
-    dtype=None,
-    form="folded",
-    workers=None,
-    out=None,
-    resume=False,
-    overwrite=False,
-    progress=None,
-    failures=(),
-):
+    own: Evaluating,
+    running: Directory,
+    device: str | torch.device | None = None,
+    workers: int | None = None,
+    failures: Sequence[dict] = (),
+) -> EvaluationResult:
     """Ask every model about every image: as it is, through its class's map, corrupted, attacked.
 
     Every image is decoded once per model, whatever is asked about it. A fault (a damaged image, a NaN logit, a missing
@@ -85,27 +75,7 @@ def evaluate(
         models: list of (name, `Classifier` or a function that loads one, called when its turn comes).
         sets: list of `TestSet`, see `freqkit.data.open_sets`.
         dfm: a `DfmFile` or its path; None: only unfiltered images.
-        attacks: list of `Attack`; generated: list of (corruption, severity): of the images of `base`.
-        base: name of the in-distribution set, by whose filtered TPR classes are grouped; default "imagenet" if there,
-            else the first set of a single condition.
-        preset: "default" or "cvpr2025".
-        image_size: N; default that of the maps, else the model's. resize: "squash", "center-crop" or "own", see
-            `Preprocessing`; one for all sets. Default: the preset's, or that of the search, as the maps' file records
-            it, else "squash"; another one than the search's is noted on record.
-        classes: names in the order of the model's logits; default: ImageNet's for 1000 logits, else the maps' or the
-            base set's when there are as many.
-        cross: share of images that are also asked through another class's map, 0...1. Default 0.2, and in
-            distribution every image through every other map where these are at most 20,000 pairs, so that FPR is that
-            of `rates`, else as many as give each class 100 on average, at most one map for each image (with fewer than
-            10 images a class 0.2 there, too); 0 with "cvpr2025".
-        thresholds, confidence: of groups, and of Wilson's intervals.
-        on_bad_image: "error": the set fails; "skip": the image is left out, and named on record.
-        bounds: range of pixels of attacks.
-        seed: of draws (cross, noise).
-        batch_size: images per forward; 32 is what a CPU is fastest with, a GPU wants more. Small sets share batches.
-        device, dtype, form: see `freqkit.engine.score`; dtype of attacks is float32.
-        out, resume, overwrite: a run directory; a killed run resumes to the same bytes.
-        progress: a `freqkit.engine.Progress`.
+        device: see `freqkit.engine.score`. workers: processes that decode; None: as many as pay.
         failures: failures known before (a set that could not be opened), for the record.
 
     Returns:
@@ -127,26 +97,13 @@ def evaluate(
         >>> found.value("top-1", set="mine") == found.value("filtered top-1", set="mine")
         True
     """
-    asked = [name for name, value in (("resize", resize), ("cross", cross)) if value is not None]
-    settings = Settings(
-        sets, dfm, attacks, generated, base, preset, image_size, resize, classes, cross, thresholds, confidence,
-        on_bad_image, bounds, seed, batch_size, dtype, form, asked,
-    )  # fmt: skip
+    settings = Settings(sets, dfm, own)
     models = list(models)
     names = [name for name, _ in models]
     if not models or len(set(names)) != len(names):
         raise UsageError(f"evaluate: models must be distinct names with their classifiers; got {names}.")
-    progress = progress or Silent()
+    progress = running.progress or Silent()
     identity = {**settings.identity, "models": names}
-    with _directory(out, identity, resume, overwrite) as directory:
-        run = Run(settings, identity, directory, progress, device, workers, list(failures))
-        return run.all(models)
-
-
-def _directory(out, identity, resume, overwrite):
-    """The run directory, or nothing."""
-    if out is None:
-        if resume or overwrite:
-            raise UsageError("evaluate: resume and overwrite need out, the run directory.")
-        return nullcontext(None)
-    return RunDirectory(out, identity, resume=resume, overwrite=overwrite)
+    how = {"resume": running.resume, "overwrite": running.overwrite, "note": progress.note, "signals": True}
+    with session("evaluate", identity, running.out, **how) as opened:
+        return Run(settings, opened, progress, device, workers, list(failures)).all(models)

@@ -11,6 +11,7 @@ from freqkit.data.test_sets.known import open_sets, place_of
 from freqkit.engine.forward import Forward
 from freqkit.errors import UsageError
 from freqkit.measures.rates import wilson
+from freqkit.models import as_classifier
 from freqkit.registry import TEST_SETS
 
 LOOKED_AT = 64  # images of a set that are decoded
@@ -93,6 +94,7 @@ def check_model(model, sets, *, image_size=None, resize="squash", images=500, pu
     Returns:
         list of `Finding`.
     """
+    model = as_classifier(model, "doctor")
     size = image_size or (model.input_size or (None,))[0]
     findings = []
     if size is None:

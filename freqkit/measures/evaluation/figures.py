@@ -6,11 +6,18 @@ from pathlib import Path
 
 from freqkit.errors import UsageError
 from freqkit.files.whole import slug
+from freqkit.models import as_classifier
 from freqkit.report import figures
 from freqkit.results.rows import place_of, unspell
 from freqkit.text import shorten
 
 PANELS = 12
+GROUPS = {  # (group, filtered) -> what it is
+    ("shortcut", False): "high filtered TPR, whole images",
+    ("other", False): "other classes, whole images",
+    ("shortcut", True): "high filtered TPR, through their map",
+    ("other", True): "other classes, through their map",
+}
 
 
 def _model(result, model):
@@ -58,9 +65,9 @@ def plot_groups(result, ax=None, *, model=None, of=None):
         place = next((place for place in panels if of in (None, place[0])), None)
         if place is None:
             raise UsageError(f"plot: of must be one of {', '.join(dict.fromkeys(n for n, _ in panels))}; got {of!r}.")
-        _panel(ax, place, panels[place], classes)
+        plot_panel(ax, panels[place], classes, place)
         ax.set_ylabel("mean TPR of the group (share of the images)", fontsize=8.5)
-        ax.legend(handles=_keys(), fontsize=7, frameon=False, loc="best")
+        figures.legend(ax, keys())
         return figures.literal(ax)
     shown = list(panels.items())[:PANELS]
     columns = min(4, len(shown))
@@ -70,46 +77,52 @@ def plot_groups(result, ax=None, *, model=None, of=None):
     for axis in axes.flat[len(shown) :]:
         axis.set_visible(False)
     for axis, (place, lines) in zip(axes.flat, shown, strict=False):
-        _panel(axis, place, lines, classes)
+        plot_panel(axis, lines, classes, place)
     figure.supylabel("mean TPR of the group (share of the images)", fontsize=8.5)
-    figure.legend(handles=_keys(), loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    figure.legend(handles=keys(), loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     more = f" (the first {PANELS} of {len(panels)})" if len(panels) > PANELS else ""
     words = "high filtered TPR at t: in distribution, through its map, above t; marker area: classes in the group"
     figure.suptitle(f"{model}: how classes of high filtered TPR fare{more}\n{words}", fontsize=9.5)
     return figure
 
 
-def _panel(axis, place, lines, classes):
-    """The groups of one set and condition."""
+def plot_panel(axis, lines, classes, place=None):
+    """The groups of one set and condition on a matplotlib axis.
+
+    Args:
+        lines: (group, filtered) -> list of (t, mean TPR or NaN, classes in the group).
+        classes: of all.
+        place: (set, condition), for a heading.
+    """
     for group, colour in (("shortcut", figures.VERMILION), ("other", figures.BLUE)):
         for filtered in (False, True):
             points = sorted(lines.get((group, filtered), []))
             if not points:
                 continue
             t, value, size = zip(*points, strict=True)
-            axis.plot(t, value, color=colour, linewidth=1.4, linestyle="--" if filtered else "-")
+            (line,) = axis.plot(t, value, color=colour, linewidth=1.4, linestyle="--" if filtered else "-")
+            figures.note(line, GROUPS[group, filtered])
             areas = [max(4.0, 90 * n / classes) if n else 0 for n in size]
             face = "white" if filtered else colour
             axis.scatter(t, value, s=areas, color=face, edgecolors=colour, linewidths=1, zorder=3)
-    name, condition = place
-    where = "" if condition == "all" else f"\n{shorten(condition, 34)}"
-    axis.set_title(f"{name}{where}", fontsize=8.5)
+    if place is not None:
+        name, condition = place
+        where = "" if condition == "all" else f"\n{shorten(condition, 34)}"
+        axis.set_title(f"{name}{where}", fontsize=8.5)
     axis.set_ylim(-0.06, 1.06)
     axis.set_xticks([0.1, 0.3, 0.5, 0.7, 0.9])
     axis.set_xlabel("threshold t", fontsize=8.5)
     figures.plain_axes(axis)
 
 
-def _keys():
+def keys():
+    """Lines that stand for the groups, for a legend."""
     return [
-        figures.key(label, color=colour, linestyle=style, marker="o", markersize=5, markerfacecolor=face)
-        for colour, style, face, label in (
-            (figures.VERMILION, "-", figures.VERMILION, "high filtered TPR, whole images"),
-            (figures.BLUE, "-", figures.BLUE, "other classes, whole images"),
-            (figures.VERMILION, "--", "white", "high filtered TPR, through their map"),
-            (figures.BLUE, "--", "white", "other classes, through their map"),
-        )
-    ]
+        figures.key(words, color=colour, linestyle="--" if filtered else "-", marker="o", markersize=5,
+                    markerfacecolor="white" if filtered else colour)
+        for (group, filtered), words in GROUPS.items()
+        for colour in (figures.VERMILION if group == "shortcut" else figures.BLUE,)
+    ]  # fmt: skip
 
 
 def plot_corruptions(result, model=None):
@@ -143,9 +156,7 @@ def plot_corruptions(result, model=None):
         axis.set_ylim(len(each) - 0.5, -0.5)
         axis.set_xlim(0, 1)
         axis.set_title(name, fontsize=9, loc="left")
-        figures.plain_axes(axis)
-        axis.grid(axis="x", color="#E4E4E4", linewidth=0.7)
-        axis.grid(visible=False, axis="y")
+        figures.plain_axes(axis, grid="x")
     axes[-1, 0].set_xlabel("top-1 error; bar: mean over severities, dots: severities", fontsize=8.5)
     figure.legend(
         *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8, frameon=False
@@ -202,42 +213,18 @@ def plot_scatter(result, model=None, *, named=5):
         size = 26 if len(names) <= 50 else 8
         axis.plot([0, 1], [0, 1], color="#C8C8C8", linewidth=0.8)
         axis.scatter(x, y, s=size, c=strong, alpha=0.75, linewidths=0)
+        axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.06))
         labelled = sorted((name for name in names if name in top), key=lambda name: -up[name])
-        words = [shorten(name, 18) for name in labelled]
-        spots = [(across[name], up[name]) for name in labelled]
-        for word, (left, height) in zip(words, _beside(words, spots, list(zip(x, y, strict=True))), strict=True):
-            axis.text(left, height, word, fontsize=7.5, color=figures.INK, ha="left", va="center")
-        axis.set_xlim(-0.03, 1.03)
-        axis.set_ylim(-0.03, 1.06)
+        rest = [name for name in names if name not in top]
+        figures.name_points(axis, [(across[name], up[name], name if name in top else "") for name in labelled + rest])
         axis.set_aspect("equal")
         axis.set_xlabel(x_label, fontsize=8.5)
         axis.set_ylabel(y_label, fontsize=8.5)
         axis.set_title(title, fontsize=9)
-        figures.plain_axes(axis, x_grid=True)
+        figures.plain_axes(axis, grid="both")
     words = f"; orange: the {len(top)} strongest through their maps" if top else ""
     figure.suptitle(f"{model}: classes one by one{words}", fontsize=10)
     return figure
-
-
-def _beside(words, spots, dots):
-    """Where words go beside their spots in the unit square, clear of the dots and of each other: (left, height)."""
-    letter, line, gap = 0.0175, 0.042, 0.022  # as 7.5 points measure on these axes
-    taken = [(x - gap / 2, x + gap / 2, y) for x, y in dots]
-    places = []
-    for word, (x, y) in zip(words, spots, strict=True):
-        wide = letter * len(word)
-        tries = [(x + to, y + up) for up in (0, line, -line) for to in (-gap - wide, gap)]
-        tries += [(x - wide / 2, y + up) for up in (-line, line)]
-
-        def crossed(place, wide=wide):
-            left, height = place
-            over = sum(a < left + wide and left < b and abs(height - h) < 0.9 * line for a, b, h in taken)
-            return over + 4 * (left < -0.02 or left + wide > 1.02)
-
-        left, height = min(tries, key=crossed)  # the first of the best
-        taken.append((left, left + wide, height))
-        places.append((left, height))
-    return places
 
 
 def _first(result, model):
@@ -263,6 +250,7 @@ def plot_gallery(result, model, test_set, dfm, *, preprocessing, name=None, coun
     from freqkit.engine.examples import examples_of
     from freqkit.report.examples import filtered_examples
 
+    model = as_classifier(model, "plot_gallery")
     rates = result.rates(
         "filtered TPR", model=_model(result, name), set=test_set.name, condition=test_set.condition or "all"
     )

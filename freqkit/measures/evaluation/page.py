@@ -1,27 +1,26 @@
 """What an evaluation puts on the page: models on test sets, which classes have a shortcut, and AvgTPR of the classes of
 high filtered TPR and of the others."""
 
+import math
 import re
 
 from freqkit.engine.attacks import Attack
+from freqkit.measures.evaluation.figures import keys, plot_panel
 from freqkit.measures.evaluation.readings import readings_of_evaluation
+from freqkit.report import figures
 from freqkit.report.blocks import Cell, Panels, Part, Section, Table
+from freqkit.report.inline import chart, drawing
 from freqkit.report.pages import named, part
 from freqkit.report.provenance import cost_rows, model_rows, provenance_rows
-from freqkit.report.sections import class_table, rates_figure
-from freqkit.report.svg import Axes, line_mark, percent
+from freqkit.report.rates import rates_figure
+from freqkit.report.sections import class_table
+from freqkit.report.svg import percent
 from freqkit.report.words import clean_cautions, listed, verdict, weights_cautions
 
 PANELS = 24  # AvgTPR figures on a page
 TABLES = 3  # models whose classes have a table
 FAILURES = 10  # that are named on a page
 PAIRS = 20  # images of other classes below which a class's FPR through its map is called unsure
-GROUPS = {  # (group, filtered) -> colour and dashes
-    ("shortcut", False): (3, ""),
-    ("other", False): (0, ""),
-    ("shortcut", True): (3, " d1"),
-    ("other", True): (0, " d1"),
-}
 
 
 @part(named("results.csv"))
@@ -83,19 +82,16 @@ def evaluation_part(path, record):
         sections.append(_classes(result, model, found, result.base, "classes" if not len(rated) > 1 else
                                  f"classes-{list(rated).index(model)}"))  # fmt: skip
     if groups:
-        legend = [
-            (line_mark(*GROUPS[key]), words) for key, words in {
-                ("shortcut", False): "high filtered TPR, whole images", ("other", False): "other classes, whole images",
-                ("shortcut", True): "high filtered TPR, through their map",
-                ("other", True): "other classes, through their map"}.items()
-        ]  # fmt: skip
-        drawings = [(_where(place), _panel(place, lines)) for place, lines in list(groups.items())[:PANELS]]
+        count = max(n for lines in groups.values() for points in lines.values() for *_, n in points) or 1
+        drawings = [(_where(place), _panel(place, lines, count)) for place, lines in list(groups.items())[:PANELS]]
+        key = drawing(_key, 7, 0.6, "What the lines and marks stand for.", narrow=1)
         sections.append(
-            Section(f"AvgTPR of {_brief(models[0])}", [Panels(drawings, legend)],
+            Section(f"AvgTPR of {_brief(models[0])}", [Panels(drawings), key],
                     "A class is of high filtered TPR at threshold t when more than a share t of its original images are"
                     " recognised through its map alone (the paper's shortcut class at t; FPR is not asked). Where the"
                     " line of those classes stays above that of the others on changed images, these frequencies still"
-                    " work there; where it falls below, they have become a weakness.", key="avgtpr")
+                    " work there; where it falls below, they have become a weakness. The area of a mark is that of its"
+                    " group: how many classes it has.", key="avgtpr")
         )  # fmt: skip
     failures = []
     for model in models:
@@ -231,13 +227,20 @@ def _where(place):
     return name if condition in ("all", "") else f"{name}, {condition}"
 
 
-def _panel(place, lines):
+def _panel(place, lines, count):
     alt = f"Mean TPR of shortcut classes and of the others on {_where(place)}, by threshold t."
-    axes = Axes((0, 1), (0, 1), x_label="threshold t", y_label="mean TPR of the group", alt=alt, width=360,
-                height=250, shares="y")  # fmt: skip
-    for key, points in lines.items():
-        known = [(t, value) for t, value, _ in points if value is not None]
-        if known:
-            colour, dash = GROUPS[key]
-            axes.line(known, colour, name=" ".join([key[0], "filtered" if key[1] else ""]).strip(), kind=f"line{dash}")
-    return axes.svg()
+    known = {
+        key: [(t, math.nan if value is None else value, n) for t, value, n in points] for key, points in lines.items()
+    }
+
+    def draw(axis):
+        plot_panel(axis, known, count)
+        axis.set_ylabel("mean TPR of the group", fontsize=8.5)
+        figures.percents(axis.yaxis)
+
+    return chart(draw, 3.6, 2.6, alt)
+
+
+def _key(axis):
+    axis.set_axis_off()
+    figures.legend(axis, keys())

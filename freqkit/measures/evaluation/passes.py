@@ -14,11 +14,13 @@ from freqkit.data.corruptions import corrupt
 from freqkit.data.test_set import Reader, TestSet, refuse_bad
 from freqkit.engine.attacks import attack
 from freqkit.engine.forward import Forward
+from freqkit.engine.session import CannotResume
 from freqkit.errors import UsageError
-from freqkit.measures.evaluation.reading import CannotResume, Fingerprinted, rows
+from freqkit.measures.evaluation.reading import Fingerprinted, rows
 from freqkit.measures.evaluation.rows import Rows
 from freqkit.measures.evaluation.work import NO_MASK, UNREADABLE, Work, cross_name
 from freqkit.measures.selection import selected_places
+from freqkit.models.wrap import NOT_IDENTIFIED, UNIDENTIFIED
 from freqkit.ops import spectral_filter, spectrum
 
 BLOCK = 256  # images decoded, computed and journalled as one
@@ -75,7 +77,7 @@ class OneModel:
 
     def __init__(self, run, name, slug, classifier):
         self.run, self.settings, self.name, self.slug, self.classifier = run, run.settings, name, slug, classifier
-        self.journal = run.directory.journal if run.directory else None
+        self.journal = run.session.journal
         self.names = self.settings.class_names(classifier)
         self.logit = {each: i for i, each in enumerate(self.names)}
         if len(self.logit) != len(self.names):
@@ -92,9 +94,10 @@ class OneModel:
         if self.journal is None:
             return
         key, model = f"{self.slug}/weights/0-0/0-0", self.classifier
+        state = model.record["state_sha256"]
         layers = re.sub(r"0x[0-9a-fA-F]+", "", repr(model.network))  # no addresses
         parts = {
-            "weights": model.record["state_sha256"],
+            "weights": state,
             "layers": hashlib.sha256(layers.encode("utf-8", "replace")).hexdigest(),
             "normalisation or size": hashlib.sha256(
                 json.dumps([model.mean, model.std, model.num_classes, model.input_size]).encode()
@@ -106,6 +109,8 @@ class OneModel:
             now = {fields[what]: np.frombuffer(bytes.fromhex(digest), np.uint8) for what, digest in parts.items()}
             self.journal.put(key, **now)
             return
+        if state == UNIDENTIFIED:
+            raise CannotResume(f"evaluate: cannot resume, for {self.name} is {NOT_IDENTIFIED}.")
         for what, digest in parts.items():
             there = known.get(fields[what])  # an older version kept the weights' alone
             if there is not None and there.tobytes().hex() != digest:
@@ -155,7 +160,7 @@ class OneModel:
             for part in block:
                 if part.ends:
                     self.finish(part.one)
-            self.run.check()
+            self.run.session.check()
             block, started = following, ahead
 
     def blocks(self):

@@ -2,7 +2,9 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -12,7 +14,10 @@ from freqkit.data.preprocessing import Preprocessing, of_model
 from freqkit.data.test_set import TestSet
 from freqkit.engine.attacks import Attack
 from freqkit.errors import UsageError
+from freqkit.masks import DfmFile, load_dfm
+from freqkit.measures.evaluation.groups import THRESHOLDS
 from freqkit.measures.evaluation.result import FORMAT
+from freqkit.options import Options, option
 from freqkit.results.result import versions
 
 PRESETS = ("default", "cvpr2025")
@@ -93,30 +98,65 @@ def preprocessing_for(test_set, model, image_size, resize, preset, asked=False):
     return Preprocessing(size, resize)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Evaluating(Options):
+    """What `evaluate` is asked."""
+
+    attacks: Sequence[Attack] = option((), "of the images of `base`", flag=False)
+    generated: Sequence[tuple[str, int]] = option((), "(corruption, severity): of the images of `base`", flag=False)
+    base: str | None = option(
+        None, "name of the in-distribution set, by whose filtered TPR classes are grouped; None: imagenet if there, "
+        "else the first set of a single condition", metavar="NAME",
+        help="in-distribution set.  [default: imagenet, else the first]",
+    )  # fmt: skip
+    preset: str = option("default", "default or cvpr2025, see above", choices=PRESETS, help="")
+    image_size: int | None = option(
+        None, "side in pixels; None: that of the maps, else the model's", least=1, metavar="N",
+        help="side in pixels.  [default: the maps']",
+    )  # fmt: skip
+    resize: str | None = option(
+        None, "squash, center-crop or own, see `Preprocessing`; one for all sets. None: the preset's, or that of the "
+        "search, as the maps' file records it, else squash; another one than the search's is noted on record",
+        choices=("squash", "center-crop", "own"),
+        help="own: as the (timm) model was published.  [default: as in the search, else squash]",
+    )  # fmt: skip
+    classes: Sequence[str] | None = option(
+        None, "names in the order of the model's logits; None: ImageNet's for 1000 logits, else the maps' or the base "
+        "set's when there are as many", flag=False,
+    )  # fmt: skip
+    cross: float | None = option(
+        None, "share of images that are also asked through another class's map. None: 0.2, and in distribution every "
+        "image through every other map where these are at most 20,000 pairs, so that FPR is that of `rates`, else as "
+        "many as give each class 100 on average, at most one map for each image (with fewer than 10 images a class 0.2 "
+        "there, too); 0 with cvpr2025", least=0, most=1, must="a number in 0...1",
+        help="share of images asked through another class's map, for FPR.  [default: 0.2; in distribution all, to "
+        "20,000 pairs]",
+    )  # fmt: skip
+    thresholds: Sequence[float] = option(THRESHOLDS, "of groups", flag=False)
+    confidence: float = option(0.95, "of Wilson's intervals", least=0, most=1, must="a number in 0...1", flag=False)
+    on_bad_image: str = option(
+        "error", "error: the set fails; skip: the image is left out, and named on record", choices=("error", "skip"),
+        must="'error' or 'skip'", help="",
+    )  # fmt: skip
+    bounds: tuple[float, float] = option((0.0, 1.0), "range of pixels of attacks", flag=False)
+    seed: int = option(0, "of draws (cross, noise)", help="of noise and draws")
+    batch_size: int = option(
+        32, "images per forward; 32 is what a CPU is fastest with, a GPU wants more. Small sets share batches", least=1,
+        must="a positive integer", help="images per forward",
+    )  # fmt: skip
+    dtype: str | torch.dtype | None = option(None, "what networks compute in; of attacks it is float32", flag=False)
+    form: str = option("folded", "of the network, see `freqkit.engine.score`", flag=False)
+
+
 class Settings:
-    """The checked arguments of one evaluation.
+    """What one evaluation comes to.
 
     `asked` holds the names of the arguments among resize and cross that the caller gave: a preset leaves them alone,
     whatever their values.
     """
 
-    def __init__(
-        self, sets, dfm, attacks, generated, base, preset, image_size, resize, classes, cross, thresholds, confidence,
-        on_bad_image, bounds, seed, batch_size, dtype, form, asked=(),
-    ):  # fmt: skip
-        from freqkit.masks import DfmFile, load_dfm
-
-        if preset not in PRESETS:
-            raise UsageError(f"evaluate: preset must be one of {', '.join(PRESETS)}; got {preset!r}.")
-        if on_bad_image not in ("error", "skip"):
-            raise UsageError(f"evaluate: on_bad_image must be 'error' or 'skip'; got {on_bad_image!r}.")
-        for name, value in (("cross", 0 if cross is None else cross), ("confidence", confidence)):
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-                raise UsageError(f"evaluate: {name} must be a number in 0...1; got {value!r}.")
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise UsageError(f"evaluate: batch_size must be a positive integer; got {batch_size!r}.")
-        if not isinstance(seed, int) or isinstance(seed, bool):
-            raise UsageError(f"evaluate: seed must be an integer; got {seed!r}.")
+    def __init__(self, sets: Sequence[TestSet], dfm: DfmFile | str | Path | None, own: Evaluating):
+        preset, image_size, resize, cross, attacks = own.preset, own.image_size, own.resize, own.cross, own.attacks
         if dfm is not None and not isinstance(dfm, DfmFile):
             dfm = load_dfm(dfm)
         self.sets = list(sets)
@@ -126,15 +166,15 @@ class Settings:
         if len(set(titles)) != len(titles):
             raise UsageError(f"evaluate: every set and condition must be given once; got {titles}.")
         self.preset, self.published, self.dfm = preset, preset == "cvpr2025", dfm
-        self.base = self._base(base)
-        if (attacks or generated) and self.base is None:
+        self.base = self._base(own.base)
+        if (attacks or own.generated) and self.base is None:
             raise UsageError("evaluate: attacks and generated corruptions need a base set, the one they are made of.")
-        self.asked = tuple(asked)
+        self.asked = tuple(name for name in ("resize", "cross") if getattr(own, name) is not None)
         self.attacks = [each.under(preset) for each in attacks]
         titles = [each.title for each in self.attacks]
         if len(set(titles)) != len(titles):
             raise UsageError(f"evaluate: every attack must be given once; under preset {preset!r} they are {titles}.")
-        self.generated = list(generated)
+        self.generated = list(own.generated)
         if image_size is None and dfm is not None:
             height, width = dfm.masks.shape[1:]
             image_size = height if height == width else None
@@ -171,12 +211,12 @@ class Settings:
             )
         if dfm is None and any(each.band == "own" or each.refilter for each in self.attacks):
             raise UsageError("evaluate: an attack with band=own or refilter needs frequency maps (dfm).")
-        self.classes = None if classes is None else [str(name) for name in classes]
+        self.classes = None if own.classes is None else [str(name) for name in own.classes]
         none = dfm is None or (self.published and "cross" not in self.asked)
         self.cross = 0.0 if none else None if cross is None else float(cross)
-        self.thresholds, self.confidence = tuple(thresholds), float(confidence)
-        self.on_bad_image, self.bounds, self.seed = on_bad_image, tuple(bounds), seed
-        self.batch_size, self.dtype, self.form = batch_size, dtype, form
+        self.thresholds, self.confidence = tuple(own.thresholds), float(own.confidence)
+        self.on_bad_image, self.bounds, self.seed = own.on_bad_image, tuple(own.bounds), own.seed
+        self.batch_size, self.dtype, self.form = own.batch_size, own.dtype, own.form
         self.identity = {
             "evaluation": FORMAT,
             "preset": preset,
@@ -191,12 +231,12 @@ class Settings:
             "cross": self.cross,
             "thresholds": list(self.thresholds),
             "confidence": self.confidence,
-            "on_bad_image": on_bad_image,
+            "on_bad_image": own.on_bad_image,
             "bounds": list(self.bounds),
-            "seed": seed,
-            "batch_size": batch_size,
-            "dtype": None if dtype is None else str(dtype).removeprefix("torch."),
-            "form": form,
+            "seed": own.seed,
+            "batch_size": own.batch_size,
+            "dtype": None if own.dtype is None else str(own.dtype).removeprefix("torch."),
+            "form": own.form,
             "versions": versions(),
         }
         if self.published and self.asked:  # else the preset's own values are what runs
@@ -251,6 +291,7 @@ class Settings:
             ("ImageNet's", class_list("imagenet") if logits == 1000 else None),
             ("the maps'", None if self.dfm is None else list(self.dfm.classes)),
             ("the base set's", None if self.base is None else list(self.base.classes)),
+            ("the model's", getattr(model, "class_names", None)),
         )
         if self.classes is not None and len(self.classes) != logits:
             raise UsageError(f"evaluate: classes must name the model's {logits} logits; got {len(self.classes)}.")

@@ -5,13 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from freqkit.errors import UsageError
-
 BYTES = 16  # of a digest; of what could not be read all are 0
-
-
-class CannotResume(UsageError):
-    """What the run began with is not what is there now; nothing that was computed is touched."""
 
 
 class Fingerprinted:

@@ -1,75 +1,52 @@
 """All models over all sets: progress, faults, and what goes on record."""
 
-import time
+import inspect
 import warnings
 
 import torch
 
 from freqkit.data.pictures import decoding_pool
-from freqkit.engine import Interrupted
-from freqkit.engine.journal import finish_tile_on_signal
+from freqkit.engine.session import CannotResume
 from freqkit.errors import UsageError
 from freqkit.files.whole import slug
 from freqkit.measures.evaluation.passes import FAULTS, OneModel
-from freqkit.measures.evaluation.reading import CannotResume
 from freqkit.measures.evaluation.result import EvaluationResult
 from freqkit.measures.selection import SelectedOnTestSet
+from freqkit.models import as_classifier
 
 
 class Run:
     """All models over all sets."""
 
-    def __init__(self, settings, identity, directory, progress, device, workers, failures):
-        self.settings, self.directory, self.progress, self.device = settings, directory, progress, device
+    def __init__(self, settings, session, progress, device, workers, failures):
+        self.settings, self.session, self.progress, self.device = settings, session, progress, device
         self.pool, self.failures, self.rows = decoding_pool(workers), failures, []
-        self.began = time.monotonic()
-        previous = (directory.previous if directory else None) or {}
-        self.before, self.sessions = previous.get("seconds", 0.0), previous.get("sessions", 0) + 1
+        self.record, earlier = session.record, session.earlier
+        self.record.update(
+            models={}, failures=failures, forwards=0, backwards=0, decoded=0, forwards_resumed=0, selected_on={},
+            notes=list(settings.notes), attacks={each.title: each.name for each in settings.attacks},
+        )  # fmt: skip
         # As the seconds: what earlier sessions noted down. A run that began elsewhere may not have counted.
-        counted = previous.get("of_all_sessions")
-        if counted is None and previous.get("sessions", 0) <= 1:
-            counted = {key: previous.get(key, 0) for key in ("forwards", "backwards", "decoded")}
-        self.counted = counted
-        self.record = {
-            "status": "running", "identity": identity, "models": {}, "failures": failures, "forwards": 0,
-            "backwards": 0, "decoded": 0, "forwards_resumed": 0, "sessions": self.sessions, "selected_on": {},
-            "notes": list(settings.notes), "attacks": {each.title: each.name for each in settings.attacks},
-        }  # fmt: skip
-
-    def note_down(self, **changes):
-        self.record.update(changes, seconds=round(self.before + time.monotonic() - self.began, 3))
-        if self.counted is not None:
-            self.record["of_all_sessions"] = {key: n + self.record[key] for key, n in self.counted.items()}
-        if self.directory:
-            self.directory.write({key: value for key, value in self.record.items() if key != "identity"})
+        counted = earlier.get("of_all_sessions")
+        if counted is None and earlier.get("sessions", 0) <= 1:
+            counted = {key: earlier.get(key, 0) for key in ("forwards", "backwards", "decoded")}
+        if counted is not None:
+            session.measured = lambda: {"of_all_sessions": {key: n + self.record[key] for key, n in counted.items()}}
 
     def all(self, models):
-        with self.pool, finish_tile_on_signal() as check:
-            self.check = check
+        with self.pool:
             for note in self.settings.notes:
                 self.progress.note(note)
-            self.note_down(forwards_total=self.expected() * len(models))
-            try:
-                for name, source in models:
-                    self.model(name, source)
-                result = EvaluationResult(self.rows, self.failures, self.record)
-                if not self.rows:
-                    what = "; ".join(f"{f['model'] or ''} {f['set']}: {f['error']}".strip() for f in self.failures[:3])
-                    raise UsageError(f"evaluate: nothing could be evaluated: {what}")
-                if self.directory:
-                    result.save(self.directory.path)
-                self.note_down(status="finished")
-                return result
-            except CannotResume:
-                if self.directory and self.directory.previous:  # as if it had not been tried
-                    same = ("format", "identity", "launchers")
-                    self.directory.write({k: v for k, v in self.directory.previous.items() if k not in same})
-                raise
-            except BaseException as error:
-                self.note_down(status="interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
-                if isinstance(error, Interrupted) and self.directory:
-                    self.progress.note(f"stopped; continue with resume in {self.directory.path}")
-                raise
+            self.session.note_down(forwards_total=self.expected() * len(models))
+            for name, source in models:
+                self.model(name, source)
+            if not self.rows:
+                what = "; ".join(f"{f['model'] or ''} {f['set']}: {f['error']}".strip() for f in self.failures[:3])
+                raise UsageError(f"evaluate: nothing could be evaluated: {what}")
+            result = EvaluationResult(self.rows, self.failures, self.record)
+            if self.session.path is not None:
+                result.save(self.session.path)
+            return result
 
     def expected(self):
         """Forwards of one model, at most."""
@@ -110,7 +87,7 @@ class Run:
 
     def model(self, name, source):
         try:
-            classifier = source() if callable(source) and not isinstance(source, torch.nn.Module) else source
+            classifier = as_classifier(source() if _loads(source) else source, "evaluate")
             one = OneModel(self, name, slug(name), classifier)
         except CannotResume:
             raise
@@ -119,7 +96,7 @@ class Run:
             return
         self.record["models"][name] = {"record": dict(classifier.record), **one.facts}
         self.record.setdefault("coverage", {}).update(one.coverage())
-        self.note_down(model=name)
+        self.session.note_down(model=name)
         self.progress.start(name, self.expected())
         try:
             one.all()
@@ -129,4 +106,15 @@ class Run:
             for key in ("forwards", "backwards", "decoded", "forwards_resumed"):
                 self.record[key] += one.counts[key]
             self.record["models"][name].update(one.facts, **one.counts)
-            self.note_down()
+            self.session.note_down()
+
+
+def _loads(source):
+    """Whether it is a function that loads a model, and no model: it is called with nothing."""
+    if isinstance(source, torch.nn.Module) or not callable(source):
+        return False
+    try:
+        inspect.signature(source).bind()
+    except (TypeError, ValueError):
+        return False
+    return True

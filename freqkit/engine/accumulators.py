@@ -1,0 +1,105 @@
+"""What is kept of the outputs of a model that `freqkit.engine.Scorer.show` shows versions of images."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from freqkit.engine.batches import sums
+
+
+class Outputs(NamedTuple):
+    """Of a tile: loss float64 [k, b], predicted logit int64 [k, b], and the logits [k, b, L] if they were wanted."""
+
+    loss: np.ndarray
+    predicted: np.ndarray
+    logits: np.ndarray | None
+
+
+class Accumulator:
+    """Takes outputs tile by tile; each writes what it needs of a tile into the journal.
+
+    Attributes:
+        value: the result, once all is shown. wants_logits: whether it needs them.
+    """
+
+    wants_logits = False
+    value: Any = None
+
+    def begin(self, scorer: Any, versions: int) -> None:
+        """All that is to come: so many versions of the images of a `Scorer`."""
+        self.scorer, self.labels = scorer, scorer.labels
+        self.sums = np.zeros(self.shape(versions, len(scorer.classes), scorer.logits), self.kind)
+
+    def end(self, sums: np.ndarray) -> None:
+        """What all tiles came to."""
+        self.value = torch.from_numpy(sums)
+
+
+class Confusion(Accumulator):
+    """How many images of each class each version made the model take for each logit: int64 [K, C, L]."""
+
+    name, kind = "predicted", np.int64
+
+    def shape(self, versions, classes, logits):
+        return versions, classes, logits
+
+    def layout(self, versions, images):
+        return "i", (versions, len(images))
+
+    def keep(self, outputs, images):
+        return outputs.predicted.astype(np.int32)
+
+    def add(self, found, versions, images):
+        logits = self.sums.shape[2]
+        column = self.labels[images.start : images.stop].numpy() * logits + found
+        counts = sums(column, None, self.sums.shape[1] * logits, np.int64)
+        self.sums[versions] += counts.reshape(-1, *self.sums.shape[1:])
+
+
+class ClassLoss(Accumulator):
+    """The mean cross-entropy of each class under each version: float64 [K, C]; NaN for a class without images."""
+
+    name, kind = "loss", np.float64
+
+    def shape(self, versions, classes, logits):
+        return versions, classes
+
+    def layout(self, versions, images):
+        return "f", (versions, len(self._present(images)))
+
+    def keep(self, outputs, images):
+        labels = self.labels[images.start : images.stop]
+        return sums(labels, outputs.loss, self.sums.shape[1], np.float64)[:, self._present(images)]
+
+    def add(self, found, versions, images):
+        self.sums[versions, self._present(images)] += found
+
+    def end(self, sums):
+        with np.errstate(invalid="ignore"):
+            super().end(sums / self.scorer.counts.numpy())
+
+    def _present(self, images):
+        return self.labels[images.start : images.stop].unique().numpy()
+
+
+class Logits(Accumulator):
+    """All logits, as the network gives them: [K, n, L], float32 or (of a float64 network) float64."""
+
+    name, wants_logits = "logits", True
+
+    @property
+    def kind(self):
+        return np.float64 if self.scorer.forward.compute is torch.float64 else np.float32
+
+    def shape(self, versions, classes, logits):
+        return versions, len(self.labels), logits
+
+    def layout(self, versions, images):
+        return "f", (versions, len(images), self.sums.shape[2])
+
+    def keep(self, outputs, images):
+        return outputs.logits.astype(self.kind)
+
+    def add(self, found, versions, images):
+        self.sums[versions, images.start : images.stop] = found

@@ -1,0 +1,114 @@
+# Written by `make docs` from the code: signatures that are made from options (freqkit/options.py).
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Sequence
+from freqkit.data.image_set import ImageSet
+from freqkit.data.test_set import TestSet
+from freqkit.engine.progress import Progress
+from freqkit.models.classifier import Classifier
+from freqkit.results.dfm_files import DfmFile
+from freqkit.results.removal_result import RemovalResult
+from freqkit.results.search_result import SearchResult
+from typing import Any
+from typing import Literal
+import os
+import pathlib
+import torch
+from freqkit.measures.adcs import AdcsResult as AdcsResult
+from freqkit.engine.attacks import Attack as Attack
+from freqkit.engine.attacks import Attacked as Attacked
+from freqkit.measures.band_stop import BandStopResult as BandStopResult
+from freqkit.measures.adcs import ClassSpectra as ClassSpectra
+from freqkit.measures.evaluation.result import EvaluationResult as EvaluationResult
+from freqkit.measures.rates import RatesResult as RatesResult
+from freqkit.measures.recovery import Recovery as Recovery
+from freqkit.measures.selection import SelectedOnTestSet as SelectedOnTestSet
+from freqkit.engine.attacks import attack as attack
+from freqkit.measures.evaluation.groups import curves as curves
+from freqkit.measures.evaluation.groups import mean_corruption_error as mean_corruption_error
+from freqkit.statistics import newcombe as newcombe
+from freqkit.measures.recovery import recovery as recovery
+from freqkit.statistics import wilson as wilson
+
+def adcs(
+    images: ImageSet | Iterable[tuple[torch.Tensor, torch.Tensor]],
+    *,
+    classes: Sequence[str] | None = None,
+    preset: Literal['default', 'iccv2023'] = 'default',
+    channel: Literal['grey', 'mean', 'per'] = 'grey',
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    dtype: torch.dtype = torch.float32,
+    batch_size: int = 64,
+    progress: Progress | None = None,
+) -> AdcsResult: ...
+
+def band_stop(
+    model: Classifier,
+    images: ImageSet,
+    *,
+    edges: Sequence[float] | None = None,
+    remove: int | Sequence[Sequence[int]] = 2,
+    keep_dc: bool = True,
+    domain: str = 'normalised',
+    class_index: Sequence[int] | torch.Tensor | None = None,
+    batch_size: int | str = 'auto',
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    memory: int = 1073741824,
+    form: str = 'auto',
+    spectra: str = 'float32',
+    progress: Progress | None = None,
+) -> BandStopResult: ...
+
+def evaluate(
+    models: Sequence[tuple[str, Classifier | Callable[[], Classifier]]],
+    sets: Sequence[TestSet],
+    dfm: DfmFile | str | pathlib.Path | None = None,
+    *,
+    attacks: Sequence[Attack] = (),
+    generated: Sequence[tuple[str, int]] = (),
+    base: str | None = None,
+    preset: Literal['default', 'cvpr2025'] = 'default',
+    image_size: int | None = None,
+    resize: Literal['squash', 'center-crop', 'own'] | None = None,
+    classes: Sequence[str] | None = None,
+    cross: float | None = None,
+    thresholds: Sequence[float] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+    confidence: float = 0.95,
+    on_bad_image: Literal['error', 'skip'] = 'error',
+    bounds: tuple[float, float] = (0.0, 1.0),
+    seed: int = 0,
+    batch_size: int = 32,
+    dtype: str | torch.dtype | None = None,
+    form: str = 'folded',
+    out: str | os.PathLike | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Any = None,
+    device: str | torch.device | None = None,
+    workers: int | None = None,
+    failures: Sequence[dict] = (),
+) -> EvaluationResult: ...
+
+def rates(
+    model: Classifier,
+    images: ImageSet,
+    dfm: DfmFile | SearchResult | RemovalResult | str | pathlib.Path,
+    *,
+    interval: Literal['wilson', 'bootstrap'] = 'wilson',
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+    confusion: Literal['auto', True, False] = 'auto',
+    domain: str = 'normalised',
+    class_index: Sequence[int] | torch.Tensor | None = None,
+    batch_size: int | str = 'auto',
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    memory: int = 1073741824,
+    form: str = 'auto',
+    spectra: str = 'float32',
+    progress: Progress | None = None,
+) -> RatesResult: ...
+

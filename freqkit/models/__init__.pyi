@@ -1,0 +1,30 @@
+# Written by `make docs` from the code: signatures that are made from options (freqkit/options.py).
+from collections.abc import Sequence
+from typing import Any
+import os
+import torch
+from freqkit.models.classifier import Classifier as Classifier
+from freqkit.models.classifier import NormalisationWarning as NormalisationWarning
+from freqkit.models.names import describe_model as describe_model
+from freqkit.models.names import list_models as list_models
+from freqkit.models.names import model_names as model_names
+from freqkit.models.names import published_weights as published_weights
+from freqkit.models.weights import read_state_dict as read_state_dict
+from freqkit.models.weights import save_weights as save_weights
+from freqkit.models.weights import state_sha256 as state_sha256
+
+def load_model(
+    name: str,
+    *,
+    weights: str | os.PathLike | None = None,
+    pretrained: bool = False,
+    num_classes: int | None = None,
+    allow_missing: bool = False,
+    allow_unexpected: bool = False,
+    weights_entry: str | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    seed: int = 0,
+    device: str | torch.device = 'cpu',
+) -> Classifier: ...
+
