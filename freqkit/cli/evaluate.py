@@ -236,14 +236,13 @@ def _show(result):
     """One line per model, set and condition; conditions of corruption are averaged, with "cvpr2025" the 15 of the
     benchmark."""
     from freqkit.measures.evaluation import averaged
+    from freqkit.results.rows import place_of
 
     lines = {}
     published = result.record["identity"]["preset"] == "cvpr2025"
-    for row, fields in zip(result.rows, result.rows(), strict=True):
-        where = row["condition"]
-        if row["class"]:
-            continue
-        if fields["severity"] and fields["part"] is None:
+    for row in result.table():
+        where, place = row["condition"], place_of(row["condition"])
+        if place["severity"] and place["part"] is None:
             if not averaged(where, published):
                 continue
             where = "mean of its conditions"

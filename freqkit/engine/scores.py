@@ -21,7 +21,7 @@ from freqkit.engine.stimuli import Filter, Stimulus, filtered
 from freqkit.errors import UsageError
 from freqkit.masks import select, unique
 from freqkit.masks.bits import pick
-from freqkit.models import as_classifier
+from freqkit.models import Network, as_classifier
 from freqkit.models.wrap import BY_NAME, check_order
 from freqkit.ops import BitMasks
 from freqkit.options import Scoring, flat
@@ -116,8 +116,6 @@ class Scorer:
             shape, limit = tuple(images.images.shape[1:]), 64 * len(self.labels)
             batch_size, timings = ranks.on_first(lambda: calibrate(self.forward, shape, limit=limit))
             self.calibration = {str(size): each for size, each in timings.items()}
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise UsageError(f'score: batch_size must be "auto" or a positive integer; got {batch_size!r}.')
         self.batch_size = batch_size
         self.memory_limit = memory
         self.spectra = Spectra(images.images, self.forward, memory, scoring.spectra)
@@ -663,7 +661,7 @@ class Scorer:
 
 @flat
 def score(
-    model: torch.nn.Module, images: ImageSet, masks: BitMasks | torch.Tensor, *, reduction: str = "class-mean",
+    model: Network, images: ImageSet, masks: BitMasks | torch.Tensor, *, reduction: str = "class-mean",
     published_batch_size: int | None = None, progress: Progress | None = None, scoring: Scoring,
 ) -> Scores:  # fmt: skip
     """Filter every image by every mask, ask the model, and sum per mask and class.

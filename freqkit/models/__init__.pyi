@@ -5,6 +5,7 @@ import os
 import torch
 from freqkit.models.classifier import Classifier as Classifier
 from freqkit.models.weights import ModelWarning as ModelWarning
+Network: Any
 from freqkit.models.classifier import NormalisationWarning as NormalisationWarning
 from freqkit.models.wrap import as_classifier as as_classifier
 from freqkit.models.names import describe_model as describe_model

@@ -62,11 +62,8 @@ def shares(labels, metric, hits, trials, confidence=0.95, **fields) -> list[dict
         fields: the other fields of all rows, see `tidy`.
     """
     hits, trials = (torch.as_tensor(values, dtype=torch.int64) for values in (hits, trials))
-    limits = wilson(hits, trials, confidence).tolist()
-    return [
-        tidy(**{"class": label}, metric=metric, value=h / n if n else None, low=low, high=high, n=n, **fields)
-        for label, h, n, (low, high) in zip(labels, hits.tolist(), trials.tolist(), limits, strict=True)
-    ]
+    found = [h / n if n else None for h, n in zip(hits.tolist(), trials.tolist(), strict=True)]
+    return values(labels, metric, found, trials, wilson(hits, trials, confidence), **fields)
 
 
 def values(labels, metric, found, counts=None, interval=None, **fields) -> list[dict]:

@@ -14,7 +14,7 @@ from freqkit.files.reading import COUNT, SECONDS, Number, read_json
 from freqkit.files.whole import CLEAN, DATA, MODEL, write_csv, write_json
 from freqkit.masks import coverage as coverage_of
 from freqkit.masks import uncentred
-from freqkit.models import Classifier, as_classifier
+from freqkit.models import Network, as_classifier
 from freqkit.options import Options, flat, option
 from freqkit.registry import SEARCHERS, module_of
 from freqkit.results import rows as tidy_rows
@@ -171,7 +171,7 @@ class Comparison(Result):
 
 @flat(owner="compare-searchers")
 def compare_searchers(
-    model: Classifier,
+    model: Network,
     pool: ImageSet,
     held_out: ImageSet,
     own: Comparing,

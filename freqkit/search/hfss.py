@@ -12,7 +12,7 @@ from freqkit.engine.session import CannotResume
 from freqkit.errors import UsageError
 from freqkit.masks import candidates as draw_candidates
 from freqkit.masks import concat, select, set_dc, stage_cells, unique
-from freqkit.models import Classifier
+from freqkit.models import Network
 from freqkit.options import Options, Running, Scoring, flat, option
 from freqkit.results import SearchResult, StageResult
 from freqkit.results.search_result import unlike_published
@@ -115,7 +115,7 @@ class Hfss(Options):
 
 
 @flat
-def hfss(model: Classifier, images: ImageSet, own: Hfss, scoring: Scoring, running: Running) -> SearchResult | Plan:
+def hfss(model: Network, images: ImageSet, own: Hfss, scoring: Scoring, running: Running) -> SearchResult | Plan:
     """Find, for every class, the few frequencies by which a classifier still recognises it.
 
     Stage s splits the frequency plane into cells (`freqkit.masks.stage_cells`), draws random masks of them,

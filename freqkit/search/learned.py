@@ -38,7 +38,7 @@ from freqkit.engine import Silent, ranks
 from freqkit.engine.forward import Forward
 from freqkit.errors import UsageError
 from freqkit.masks import uncentred
-from freqkit.models import Classifier
+from freqkit.models import Network
 from freqkit.ops import spectral_filter, spectrum
 from freqkit.options import Running, Scoring, flat, option
 from freqkit.results import SearchResult
@@ -108,9 +108,7 @@ class Learning(Budget):
 
 
 @flat
-def learned(
-    model: Classifier, images: ImageSet, own: Learning, scoring: Scoring, running: Running
-) -> SearchResult | Plan:
+def learned(model: Network, images: ImageSet, own: Learning, scoring: Scoring, running: Running) -> SearchResult | Plan:
     """Find, for every class, the frequencies by which it is still told apart, by gradients; see the module.
 
     Each class is learned by itself, from its own images and a sample of the others. A step costs three

@@ -4,7 +4,6 @@ import hashlib
 import json
 import math
 
-import made_up
 import pytest
 import torch
 
@@ -17,6 +16,7 @@ from freqkit.results.load import results_of
 from freqkit.results.result import Result, versions
 from freqkit.results.rows import COLUMNS, FIELDS, TEXTS, spell, unspell
 from freqkit.results.store import Store, pivot
+from tests.results import made_up
 
 # Of the files that `made_up.save_all` writes, by the code before results had a common base: sha256, 16 digits.
 BYTES = {

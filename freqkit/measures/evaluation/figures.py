@@ -8,6 +8,7 @@ from freqkit.errors import UsageError
 from freqkit.files.whole import slug
 from freqkit.models import as_classifier
 from freqkit.report import figures
+from freqkit.results.rows import place_of, unspell
 from freqkit.text import shorten
 
 PANELS = 12
@@ -131,9 +132,8 @@ def plot_corruptions(result, model=None):
     """
     model = _model(result, model)
     errors = {}
-    for row in result.rows():
-        corrupted = row["severity"] and row["part"] is None
-        if corrupted and row["model"] == model and row["class"] == "" and row["metric"] == "top-1":
+    for row in map(unspell, result.table()):
+        if row["severity"] and row["part"] is None and row["model"] == model and row["metric"] == "top-1":
             own = errors.setdefault(row["set"], {}).setdefault(row["condition"], {})
             own.setdefault("filtered top-1" if row["filter"] else "top-1", []).append(1 - _number(row["value"]))
     if not errors:
@@ -178,9 +178,9 @@ def plot_scatter(result, model=None, *, named=5):
         metric: result.rates(metric, model=model, set=base[0], condition=base[1]) for metric in ("TPR", "filtered TPR")
     }
     others = {}
-    for row, fields in zip(result.rows, result.rows(), strict=True):
+    for row in result.rows:
         if row["model"] == model and row["class"] and row["metric"] == "TPR" and (row["set"], row["condition"]) != base:
-            if fields["part"] is None:
+            if place_of(row["condition"])["part"] is None:
                 others.setdefault(row["class"], []).append(_number(row["value"]))
     pairs = []
     if rates["filtered TPR"]:

@@ -9,7 +9,7 @@ from freqkit.errors import UsageError
 from freqkit.files.whole import read_run, write_csv
 from freqkit.results.clean import CleanRates
 from freqkit.results.result import Result, Told
-from freqkit.results.rows import COLUMNS, spell, unspell
+from freqkit.results.rows import COLUMNS, place_of, spell, unspell
 from freqkit.results.store import read_results
 
 FORMAT = "freqkit-evaluation-1"
@@ -64,38 +64,35 @@ class EvaluationResult(Result):
     def clean(self, model):
         """`freqkit.results.clean.CleanRates` of a model on the whole images of the in-distribution set, else of the
         first set; None when it answered neither."""
-        own = [(row, fields) for row, fields in zip(self.rows, self.rows(), strict=True)
-               if row["model"] == model and fields["part"] is None]  # fmt: skip
-        whole = [(row, fields) for row, fields in own if row["metric"] == "top-1" and row["n"]]
-        there = [(row, fields) for row, fields in whole if (row["set"], row["condition"]) == self.base] or whole
-        if not there or there[0][1]["logits"] is None:
+        own = [row for row in self.rows if row["model"] == model and place_of(row["condition"])["part"] is None]
+        whole = [row for row in own if row["metric"] == "top-1" and row["n"]]
+        base = self.base
+        there = [row for row in whole if (row["set"], row["condition"]) == base] or whole
+        logits = unspell(there[0])["logits"] if there else None
+        if logits is None:
             return None
-        place = {name: there[0][0][name] for name in ("set", "condition")}
-        own = [row for row, _ in own if row["class"] and row["n"] and all(row[name] == place[name] for name in place)]
+        place = {name: there[0][name] for name in ("set", "condition")}
+        own = [row for row in own if row["class"] and row["n"] and all(row[name] == place[name] for name in place)]
         right, other = ({row["class"]: row for row in own if row["metric"] == metric} for metric in ("TPR", "FPR"))
         names = list(right)
         hits = [round(right[name]["value"] * right[name]["n"]) for name in names]
         wrong = [round(other[name]["value"] * other[name]["n"]) if name in other else 0 for name in names]
         return CleanRates(
             names, torch.tensor([right[name]["n"] for name in names]), torch.tensor(hits),
-            torch.tensor(hits) + torch.tensor(wrong), list(zip(names, hits, strict=True)),
-            there[0][1]["logits"],
+            torch.tensor(hits) + torch.tensor(wrong), list(zip(names, hits, strict=True)), logits,
         )  # fmt: skip
 
     def groups(self, model, others=True):
         """AvgTPR of a model: (set, condition) -> (group, filtered) -> list of (threshold, mean TPR or None, classes),
         by threshold; without `others` those among the logits of another set's classes are left out."""
         found = {}
-        for row, fields in zip(self.rows, self.rows(), strict=True):
-            if (
-                row["model"] == model
-                and fields["metric"] == "AvgTPR"
-                and fields["group"]
-                and (others or not fields["part"])
-            ):
-                lines = found.setdefault((row["set"], row["condition"]), {})
-                point = (fields["threshold"], row["value"], row["n"])
-                lines.setdefault((fields["group"], bool(fields["filter"])), []).append(point)
+        for row in self.table():
+            fields = unspell(row)
+            if row["model"] != model or fields["metric"] != "AvgTPR" or (fields["part"] and not others):
+                continue
+            lines = found.setdefault((row["set"], row["condition"]), {})
+            point = (fields["threshold"], row["value"], row["n"])
+            lines.setdefault((fields["group"], bool(fields["filter"])), []).append(point)
         for lines in found.values():
             for points in lines.values():
                 points.sort(key=lambda point: point[0])
