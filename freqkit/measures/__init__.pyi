@@ -14,6 +14,7 @@ from typing import Literal
 import os
 import pathlib
 import torch
+import torch.nn.modules.module
 from freqkit.measures.adcs import AdcsResult as AdcsResult
 from freqkit.engine.attacks import Attack as Attack
 from freqkit.engine.attacks import Attacked as Attacked
@@ -44,7 +45,7 @@ def adcs(
 ) -> AdcsResult: ...
 
 def band_stop(
-    model: Classifier,
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], Any],
     images: ImageSet,
     *,
     edges: Sequence[float] | None = None,
@@ -92,7 +93,7 @@ def evaluate(
 ) -> EvaluationResult: ...
 
 def rates(
-    model: Classifier,
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], Any],
     images: ImageSet,
     dfm: DfmFile | SearchResult | RemovalResult | str | pathlib.Path,
     *,

@@ -22,7 +22,7 @@ from freqkit.files.reading import COUNT, in_range
 from freqkit.files.whole import RECORD
 from freqkit.masks import uncentred
 from freqkit.measures.printed import Printed
-from freqkit.models import Classifier, as_classifier
+from freqkit.models.wrap import AnyModel, as_classifier
 from freqkit.options import Options, Scoring, flat, option
 from freqkit.report import figures
 from freqkit.report.blocks import Cell, Panels, Part, Section, Table
@@ -166,7 +166,7 @@ class Stopping(Options):
 
 @flat
 def band_stop(
-    model: Classifier,
+    model: AnyModel,
     images: ImageSet,
     own: Stopping,
     scoring: Scoring,

@@ -24,7 +24,7 @@ from freqkit.files.whole import RECORD
 from freqkit.masks import DfmFile, uncentred
 from freqkit.measures.printed import Printed
 from freqkit.measures.selection import SelectedOnTestSet, selected_places
-from freqkit.models import Classifier, as_classifier
+from freqkit.models.wrap import AnyModel, as_classifier
 from freqkit.options import Options, Scoring, flat, option
 from freqkit.report import figures
 from freqkit.report.blocks import Drawing, Part, Section
@@ -218,7 +218,7 @@ class Rating(Options):
 
 @flat
 def rates(
-    model: Classifier,
+    model: AnyModel,
     images: ImageSet,
     dfm: DfmFile | SearchResult | RemovalResult | str | Path,
     own: Rating,

@@ -4,9 +4,10 @@ import functools
 import hashlib
 import inspect
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from freqkit.models.normalisation import (
 )
 from freqkit.models.weights import digest_of, state_sha256
 
+AnyModel = nn.Module | Callable[[torch.Tensor], Any]  # what `as_classifier` takes
 # What holds the network that was meant, and the attribute under which.
 HOLDERS = {
     "DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod",
@@ -48,7 +50,7 @@ NOT_IDENTIFIED = (
 
 
 def wrap(
-    net: object,
+    net: AnyModel,
     mean: Sequence[float] | torch.Tensor | None = None,
     std: Sequence[float] | torch.Tensor | None = None,
     num_classes: int | None = None,
@@ -97,7 +99,7 @@ def wrap(
     return _wrapped("wrap", net, mean, std, num_classes, class_names, weights, input_size, output, name)
 
 
-def as_classifier(model: object, owner: str, images: object = None) -> Classifier:
+def as_classifier(model: AnyModel, owner: str, images: object = None) -> Classifier:
     """The model itself when it is a classifier, else `wrap` of it; where models enter, this is called.
 
     Args:

@@ -3,7 +3,6 @@ from collections.abc import Callable
 from collections.abc import Sequence
 from freqkit.data.image_set import ImageSet
 from freqkit.engine.progress import Progress
-from freqkit.models.classifier import Classifier
 from freqkit.results.removal_result import RemovalResult
 from freqkit.results.search_result import SearchResult
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Literal
 import os
 import pathlib
 import torch
+import torch.nn.modules.module
 from freqkit.search.compare import Comparison as Comparison
 from freqkit.search.gradient import GradientEstimate as GradientEstimate
 from freqkit.search.plan import Plan as Plan
@@ -18,7 +18,7 @@ from freqkit.search.cells import removal_cells as removal_cells
 from freqkit.search.cells import removal_masks as removal_masks
 
 def compare_searchers(
-    model: Classifier,
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], Any],
     pool: ImageSet,
     held_out: ImageSet,
     *,
@@ -35,7 +35,7 @@ def compare_searchers(
 ) -> Comparison: ...
 
 def estimate_removal(
-    model: Classifier,
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], Any],
     images: ImageSet,
     *,
     patch: int = 1,
@@ -51,7 +51,7 @@ def estimate_removal(
 ) -> GradientEstimate: ...
 
 def evolve(
-    model: Classifier,
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], Any],
     images: ImageSet,
     *,
     coverage: float = 0.05,
@@ -77,7 +77,7 @@ def evolve(
 ) -> SearchResult | Plan: ...
 
 def gradient(
-    model: Classifier,
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], Any],
     images: ImageSet,
     *,
     patch: int = 1,
@@ -105,7 +105,7 @@ def gradient(
 ) -> RemovalResult | Plan: ...
 
 def greedy(
-    model: Classifier,
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], Any],
     images: ImageSet,
     *,
     tolerance: int | None = None,
@@ -128,7 +128,7 @@ def greedy(
 ) -> SearchResult | Plan: ...
 
 def hfss(
-    model: Classifier,
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], Any],
     images: ImageSet,
     *,
     preset: Literal['default', 'cvpr2025'] = 'default',
@@ -160,7 +160,7 @@ def hfss(
 ) -> SearchResult | Plan: ...
 
 def learned(
-    model: Classifier,
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], Any],
     images: ImageSet,
     *,
     coverage: float = 0.05,
@@ -188,7 +188,7 @@ def learned(
 ) -> SearchResult | Plan: ...
 
 def removal(
-    model: Classifier,
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], Any],
     images: ImageSet,
     *,
     patch: int = 1,

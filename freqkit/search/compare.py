@@ -13,7 +13,7 @@ from freqkit.engine import Progress, Scorer, Silent
 from freqkit.errors import UsageError
 from freqkit.files.reading import COUNT, SECONDS, Number, read_json
 from freqkit.files.whole import CLEAN, DATA, MODEL, write_csv, write_json
-from freqkit.models import Classifier, as_classifier
+from freqkit.models.wrap import AnyModel, as_classifier
 from freqkit.options import Options, flat, option
 from freqkit.registry import SEARCHERS, module_of
 from freqkit.results import rows as tidy_rows
@@ -170,7 +170,7 @@ class Comparison(Result):
 
 @flat(owner="compare-searchers")
 def compare_searchers(
-    model: Classifier,
+    model: AnyModel,
     pool: ImageSet,
     held_out: ImageSet,
     own: Comparing,

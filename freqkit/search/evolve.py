@@ -22,7 +22,7 @@ import torch
 from freqkit.data import ImageSet
 from freqkit.engine import ranks
 from freqkit.errors import UsageError
-from freqkit.models import Classifier
+from freqkit.models.wrap import AnyModel
 from freqkit.options import Running, Scoring, flat, option
 from freqkit.results import SearchResult
 from freqkit.search.cells import cells_of_pairs, removal_cells
@@ -65,9 +65,7 @@ class Evolving(Budget):
 
 
 @flat
-def evolve(
-    model: Classifier, images: ImageSet, own: Evolving, scoring: Scoring, running: Running
-) -> SearchResult | Plan:
+def evolve(model: AnyModel, images: ImageSet, own: Evolving, scoring: Scoring, running: Running) -> SearchResult | Plan:
     """Find, for every class, the frequencies by which it is still told apart, by evolution; see the module.
 
     Args:

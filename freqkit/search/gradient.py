@@ -32,7 +32,7 @@ from freqkit.engine.forward import Forward
 from freqkit.engine.stimuli import counter_words
 from freqkit.errors import UsageError
 from freqkit.files.reading import COUNT, in_range
-from freqkit.models import Classifier, as_classifier
+from freqkit.models.wrap import AnyModel, as_classifier
 from freqkit.options import Options, Running, Scoring, flat, option
 from freqkit.results import rows
 from freqkit.results.removal_result import RemovalResult
@@ -141,7 +141,7 @@ class Estimated(Estimating):
 
 @flat(owner="gradient")
 def estimate_removal(
-    model: Classifier,
+    model: AnyModel,
     images: ImageSet,
     own: Estimated,
     *,
@@ -334,7 +334,7 @@ class Promising(Estimating):
 
 @flat
 def gradient(
-    model: Classifier, images: ImageSet, own: Promising, ordered: Levels, scoring: Scoring, running: Running
+    model: AnyModel, images: ImageSet, own: Promising, ordered: Levels, scoring: Scoring, running: Running
 ) -> RemovalResult | Plan:
     """Dominant frequencies from gradients: rank all by an estimate, measure only the most promising exactly.
 

@@ -18,7 +18,7 @@ import torch
 from freqkit import masks as mask_room
 from freqkit.data import ImageSet
 from freqkit.engine import Silent, ranks
-from freqkit.models import Classifier
+from freqkit.models.wrap import AnyModel
 from freqkit.options import Options, Running, Scoring, flat, option
 from freqkit.results import SearchResult
 from freqkit.search.cells import removal_cells
@@ -61,9 +61,7 @@ class Culling(Options):
 
 
 @flat
-def greedy(
-    model: Classifier, images: ImageSet, own: Culling, scoring: Scoring, running: Running
-) -> SearchResult | Plan:
+def greedy(model: AnyModel, images: ImageSet, own: Culling, scoring: Scoring, running: Running) -> SearchResult | Plan:
     """Remove every frequency that a class can do without, in a fixed order; see the module.
 
     Args:

@@ -11,7 +11,7 @@ from freqkit.data.image_set import PUBLISHED_SEED, PUBLISHED_SHARE
 from freqkit.engine import Silent
 from freqkit.engine.session import CannotResume
 from freqkit.errors import UsageError
-from freqkit.models import Classifier
+from freqkit.models.wrap import AnyModel
 from freqkit.options import Options, Running, Scoring, flat, option
 from freqkit.results import SearchResult, StageResult
 from freqkit.results.search_result import unlike_published
@@ -114,7 +114,7 @@ class Hfss(Options):
 
 
 @flat
-def hfss(model: Classifier, images: ImageSet, own: Hfss, scoring: Scoring, running: Running) -> SearchResult | Plan:
+def hfss(model: AnyModel, images: ImageSet, own: Hfss, scoring: Scoring, running: Running) -> SearchResult | Plan:
     """Find, for every class, the few frequencies by which a classifier still recognises it.
 
     Stage s splits the frequency plane into cells (`freqkit.masks.stage_cells`), draws random masks of them,

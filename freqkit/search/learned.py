@@ -38,7 +38,7 @@ from freqkit.data import ImageSet
 from freqkit.engine import Silent, ranks
 from freqkit.engine.forward import Forward
 from freqkit.errors import UsageError
-from freqkit.models import Classifier
+from freqkit.models.wrap import AnyModel
 from freqkit.ops import spectral_filter, spectrum
 from freqkit.options import Running, Scoring, flat, option
 from freqkit.results import SearchResult
@@ -109,7 +109,7 @@ class Learning(Budget):
 
 @flat
 def learned(
-    model: Classifier, images: ImageSet, own: Learning, scoring: Scoring, running: Running
+    model: AnyModel, images: ImageSet, own: Learning, scoring: Scoring, running: Running
 ) -> SearchResult | Plan:
     """Find, for every class, the frequencies by which it is still told apart, by gradients; see the module.
 

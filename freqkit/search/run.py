@@ -11,7 +11,7 @@ from freqkit.engine import Scorer, Silent, ranks
 from freqkit.engine.forward import model_device
 from freqkit.engine.session import session
 from freqkit.errors import UsageError
-from freqkit.models import Classifier, as_classifier
+from freqkit.models.wrap import AnyModel, as_classifier
 from freqkit.options import Scoring
 from freqkit.results import SearchResult, StageResult
 from freqkit.results.clean import CleanRates
@@ -60,7 +60,7 @@ class SearchRun:
         recognised: bool [n], the images that are recognised whole; None before `whole` asked.
     """
 
-    def __init__(self, name: str, model: Classifier, images: ImageSet, scoring: Scoring, identity: dict):
+    def __init__(self, name: str, model: AnyModel, images: ImageSet, scoring: Scoring, identity: dict):
         self.name, self.images, self.scoring = name, images, scoring
         self.model = model = as_classifier(model, name, images)
         self.size = tuple(images.images.shape[-2:])
