@@ -7,6 +7,8 @@ TORCHVISION ?= 0.29.1
 CUDA_ARCHS  ?= 7.5;8.0;8.6;8.9;9.0;10.0;12.0
 DEMO        ?= demo
 PYTEST_ARGS ?=
+# 1, or any PYTEST_ARGS: the tests in one process
+JOBS        ?= 2
 KILLS       ?= 1000
 TIMES       ?= 20
 FUZZ_FILES  ?= 20000
@@ -44,11 +46,24 @@ demo: $(STAMPS)/build ## plant a frequency shortcut, train on it, find it; pictu
 
 test: lint pytest ## all that CI runs: lint, format check, native tests, pytest
 
+# Two halves of the rooms at once, then what measures, or starts processes that wait for each other.
+HALF := ops emulator fuzz masks models data engine training examples benchmarks
+ALONE := measured or alone
+
 pytest: $(STAMPS)/build
+ifeq ($(JOBS)$(PYTEST_ARGS),2)
+	@mkdir -p build; \
+	$(RUN) -m pytest -p no:cacheprovider -m "not ($(ALONE))" $(addprefix tests/,$(HALF)) >build/pytest.log 2>&1 & half=$$!; \
+	trap "kill $$half; exit 130" INT TERM; \
+	$(RUN) -m pytest -m "not ($(ALONE))" $(addprefix --ignore=tests/,$(HALF)); rest=$$?; \
+	wait $$half; half=$$?; cat build/pytest.log; exit $$((rest > half ? rest : half))
+	$(RUN) -m pytest -m "$(ALONE)"
+else
 	$(RUN) -m pytest $(PYTEST_ARGS)
+endif
 
 # One or two files of every room; tests/test_package.py asks that none is forgotten.
-QUICK := test_structure.py ops/test_arguments.py ops/test_band_bank.py masks/test_mask_symmetry.py masks/test_mask_shapes.py \
+QUICK := test_structure.py ops/test_spectral_filter.py ops/test_band_bank.py masks/test_mask_symmetry.py masks/test_mask_shapes.py \
 models/test_normalisation.py data/test_image_set.py data/test_synthetic.py engine/test_scores.py engine/test_certain.py \
 engine/test_journal.py engine/test_run_directory.py search/test_gradient.py measures/test_band_stop.py measures/test_rates.py \
 training/test_observers.py results/test_files.py results/test_store.py report/test_html.py report/test_numbers.py \

@@ -8,6 +8,7 @@ from freqkit.models import load_model as load_model
 from freqkit.engine import score as score
 from freqkit.ops import spectral_filter as spectral_filter
 from freqkit.ops import spectrum as spectrum
+from freqkit.models import wrap as wrap
 from freqkit import ops as ops
 from freqkit import masks as masks
 from freqkit import models as models

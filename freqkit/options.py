@@ -39,7 +39,7 @@ class Rule:
         help: what --help says in place of `says`.
         metavar: how --help shows the value.
         kind: how the flag is written, a name in `freqkit.cli.values.KINDS`, where type and bounds do not say it.
-        usual: the flag's default, where that of the field is None.
+        usual: the flag's default, where it is another than the field's, or written otherwise.
         switch: (name, value) of a flag without a value that sets the field to `value`.
     """
 
@@ -169,7 +169,9 @@ def _in_words(name, rule, real):
 class Scoring(Options):
     """How a model is asked; what `freqkit.engine.score` says of each holds everywhere."""
 
-    domain: str = option("normalised", "where filters act: the normalised tensor, or pixels in [0, 1]")
+    domain: str = option(
+        "normalised", "where filters act: the normalised tensor, or pixels in [0, 1]", choices=("normalised", "pixels")
+    )
     class_index: Sequence[int] | torch.Tensor | None = option(
         None, "the logit of each class of the images; None: in their order"
     )
@@ -182,12 +184,23 @@ class Scoring(Options):
     memory: int = option(
         1 << 30, "bytes that kept spectra may take; beyond, they are computed anew for every use, and one block of "
         "images is held alone, which changes how images are cut into tiles, and so last bits", least=1,
-        must="a positive number of bytes",
+        must="a positive number of bytes", kind="size", metavar="SIZE", usual="1GiB",
+        help="what kept spectra may take; when they need more, they are computed anew for every use",
     )  # fmt: skip
     form: str = option(
-        "auto", "the network as it is (eager), with batch norms folded, or compiled; auto compiles for long runs"
-    )
-    spectra: str = option("float32", "how spectra are kept; float16 takes half the memory")
+        "auto", "the network as it is (eager), with batch norms folded, or compiled; auto compiles for long runs",
+        choices=("auto", "eager", "folded", "compiled"),
+    )  # fmt: skip
+    spectra: str = option(
+        "float32", "how spectra are kept; float16 takes half the memory and 11 bits of every coefficient",
+        choices=("float32", "float16"),
+    )  # fmt: skip
+
+    def check(self, owner):
+        if isinstance(self.batch_size, str) and self.batch_size != "auto":
+            must = rule_of(self.fields()["batch_size"]).must
+            raise UsageError(f"{owner}: batch_size must be {must}; got {self.batch_size!r}.")
+        return self
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -217,6 +230,7 @@ def flat(function: Callable | None = None, *, owner: str | None = None) -> Calla
 
     Parameters that are annotated as `Options` are filled with checked ones, made of the keywords that the function is
     called with, which its signature, `help` and editors show. What the fields say is added to the docstring under Args.
+    All other parameters, and `**more`, stay as they are.
 
     Args:
         owner: the name in its errors; None: the function's.
@@ -243,11 +257,7 @@ def flat(function: Callable | None = None, *, owner: str | None = None) -> Calla
         for group in groups.values()
         for field in dataclasses.fields(group)
     ]
-    more = [one.name for one in others if one.kind is inspect.Parameter.VAR_KEYWORD]
-    # Sorting keeps the order within a kind.
-    first = [one for one in others if one.kind is not inspect.Parameter.KEYWORD_ONLY]
-    own = [one for one in others if one.kind is inspect.Parameter.KEYWORD_ONLY]
-    signature = written.replace(parameters=sorted([*first, *keywords, *own], key=lambda one: one.kind))
+    signature = written.replace(parameters=sorted([*others, *keywords], key=lambda one: one.kind))
 
     @functools.wraps(function)
     def call(*args, **values):
@@ -261,9 +271,9 @@ def flat(function: Callable | None = None, *, owner: str | None = None) -> Calla
             name: group.of(owner or function.__name__, **{f.name: given[f.name] for f in dataclasses.fields(group)})
             for name, group in groups.items()
         }
-        plain = {one.name: given[one.name] for one in others if one.name not in more}
-        rest = {key: value for name in more for key, value in given[name].items()}
-        return function(**plain, **options, **rest)
+        rest = {one.name: given[one.name] for one in others if one.kind is not inspect.Parameter.VAR_KEYWORD}
+        more = (given[one.name] for one in others if one.kind is inspect.Parameter.VAR_KEYWORD)
+        return function(**rest, **options, **next(more, {}))
 
     made: Any = call
     made.__signature__ = signature

@@ -9,16 +9,19 @@ def measure_of(name):
     return getattr(module_of(MEASURES, name), stem_of(MEASURES, name))
 
 
+def takes(name):
+    """The names of what a measure is called with."""
+    return inspect.signature(measure_of(name)).parameters.keys()
+
+
 def small_result(name, model, images, dfm):
     """What a measure finds; it gets what it takes."""
-    takes, measure = inspect.signature(measure_of(name)).parameters, measure_of(name)
-    more = {"batch_size": 8} if "model" in takes else {}
+    more = {"batch_size": 8} if "model" in takes(name) else {}
     given = {"model": model, "images": images, "dfm": dfm}
-    return measure(*[each for word, each in given.items() if word in takes], **more)
+    return measure_of(name)(*[each for word, each in given.items() if word in takes(name)], **more)
 
 
 def line_of(name, model):
     """The flags of a measure's command but --out, with the places {images} and {dfm}; `model`: those of a model."""
-    takes = inspect.signature(measure_of(name)).parameters
-    asks = model if "model" in takes else "--image-size 32"
-    return f"{asks} --data {{images}}{' --dfm {dfm}' if 'dfm' in takes else ''}"
+    asks = model if "model" in takes(name) else "--image-size 32"
+    return f"{asks} --data {{images}}{' --dfm {dfm}' if 'dfm' in takes(name) else ''}"

@@ -231,11 +231,21 @@ def test_the_build_hands_on_its_environment(monkeypatch, tmp_path):
     assert build[-2:] == ["-j", "3"]
 
 
+def make_list(name):
+    """The words of a list in the Makefile."""
+    text = (ROOT / "Makefile").read_text().replace("\\\n", " ")
+    return re.search(rf"^{name} := (.*)$", text, re.MULTILINE)[1].split()
+
+
 def test_quick_asks_every_room():
     """`make quick` names files that are there, of every room that has tests; what it leaves out is named here."""
-    text = (ROOT / "Makefile").read_text().replace("\\\n", " ")
-    names = re.search(r"^QUICK := (.*)$", text, re.MULTILINE)[1].split()
+    names = make_list("QUICK")
     assert [name for name in names if not (ROOT / "tests" / name).is_file()] == []
     rooms = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
     slow_or_outside = {"benchmarks", "emulator", "examples", "fuzz"}
     assert rooms - {Path(name).parent.name for name in names} == slow_or_outside
+
+
+def test_the_halves_of_the_tests_are_rooms():
+    """What is no room would be asked by neither half of `make test`."""
+    assert [name for name in make_list("HALF") if not (ROOT / "tests" / name).is_dir()] == []

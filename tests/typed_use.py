@@ -20,8 +20,7 @@ def right(images: ImageSet, dfm: DfmFile) -> None:
     freqkit.learned(model, images, objective="contrast", batch_size=64, dtype=torch.bfloat16)
     if not isinstance(found, search.Plan):
         print(found.masks.shape, measures.rates(model, others, found, interval="bootstrap").tpr)
-    stopped = measures.band_stop(model, images, edges=[4, 8], remove=1, keep_dc=False)
-    print(stopped.names, measures.adcs(images, channel="per").maps, measures.rates(model, images, dfm).record)
+    print(measures.adcs(images, channel="per").maps, measures.rates(model, images, dfm).record)
     freqkit.score(model, images, torch.ones(1, 32, 32), spectra="float16")
 
 

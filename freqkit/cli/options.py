@@ -12,7 +12,6 @@ from freqkit.cli.values import (
     BatchSize,
     Device,
     Folder,
-    Memory,
     Risk,
     Share,
     Triple,
@@ -21,7 +20,7 @@ from freqkit.cli.values import (
 )
 from freqkit.cli.voice import say
 from freqkit.errors import torchrun
-from freqkit.options import hints_of, kinds_of, rule_of
+from freqkit.options import Scoring, hints_of, kinds_of, rule_of
 
 MODEL = (
     click.option(
@@ -110,30 +109,6 @@ RUN = (
     click.option("--device", type=Device(), default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
     click.option("-b", "--batch-size", type=BatchSize(), default="auto", show_default=True, help="Images per forward."),
 )
-ENGINE = (
-    click.option(
-        "--memory",
-        type=Memory(),
-        default="1GiB",
-        show_default=True,
-        metavar="SIZE",
-        help="What kept spectra may take; when they need more, they are computed anew for every use.",
-    ),
-    click.option(
-        "--form",
-        type=click.Choice(["auto", "eager", "folded", "compiled"]),
-        default="auto",
-        show_default=True,
-        help="The network as it is, with batch norms folded, or compiled; auto compiles for long runs.",
-    ),
-    click.option(
-        "--spectra",
-        type=click.Choice(["float32", "float16"]),
-        default="float32",
-        show_default=True,
-        help="How they are kept; float16 takes half the memory and 11 bits of every coefficient.",
-    ),
-)
 PUBLISHED_ORDER = (
     click.option(
         "--published-order", is_flag=True,
@@ -195,7 +170,7 @@ def of_field(group, name, rule):
     text = sentence(rule.says if rule.help is None else rule.help)
     if rule.switch:
         return click.option(f"--{rule.switch[0]}", is_flag=True, help=text)
-    default = rule.usual if field.default is None else field.default
+    default = field.default if rule.usual is None else rule.usual
     shown = {"default": default, "show_default": True} if default is not None else {}
     if rule.kind == "names":
         shown = {}  # all there are
@@ -251,6 +226,9 @@ def asked(flags, group):
             flag = f"--{name.replace('_', '-')}"
             found[name] = numbers_of(flags[name], flag) if rule.kind == "numbers" else flags[name]
     return found
+
+
+ENGINE = of_fields(Scoring, *ENGINE_KEYS)
 
 
 def the_model(flags, *, data=None, seed=0):

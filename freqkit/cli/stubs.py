@@ -10,7 +10,7 @@ import freqkit
 from freqkit.options import rule_of
 
 HEAD = "# Written by `make docs` from the code: signatures that are made from options (freqkit/options.py).\n"
-ROOMS = ("data", "engine", "measures", "models", "search")  # whose packages offer such functions
+ROOMS = ("data", "engine", "measures", "models", "search", "training")  # whose packages offer such functions
 
 
 def stubs() -> dict[str, str]:
@@ -53,7 +53,8 @@ def _function(name, function, imports):
             lines.append("*")
         hint = _hint(one.annotation, imports, choices.get(one.name))
         default = "" if one.default is one.empty else f" = {_default(one.default)}"
-        lines.append(f"{one.name}: {hint}{default}")
+        stars = "**" if one.kind is one.VAR_KEYWORD else ""
+        lines.append(f"{stars}{one.name}: {hint}{default}")
     inside = "".join(f"    {line},\n" for line in lines)
     return f"def {name}(\n{inside}) -> {_hint(signature.return_annotation, imports)}: ...\n"
 

@@ -7,6 +7,7 @@ Fast gradient sign (Goodfellow et al., ICLR 2015, arXiv 1412.6572) and projected
 import hashlib
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 
 from freqkit.errors import UsageError
 from freqkit.ops import spectral_filter
+from freqkit.options import Options, flat, option
 
 KINDS = ("fgsm", "pgd", "autoattack")
 NORMS = ("linf", "l2")
@@ -257,7 +259,19 @@ class Attacked:
     outside: float
 
 
-def attack(network, pixels, targets, spec, *, mean, std, answers, keys, masks=None, bounds=(0.0, 1.0), batch_size=64):
+@dataclass(frozen=True, kw_only=True)
+class Attacking(Options):
+    """What `attack` may do to pixels."""
+
+    bounds: tuple[float, float] = option((0.0, 1.0), "the model's range of pixels")
+    batch_size: int = option(64, "images per forward", least=1)
+
+
+@flat
+def attack(
+    network: torch.nn.Module, pixels: torch.Tensor, targets: torch.Tensor, spec: Attack, *, mean: Sequence[float],
+    std: Sequence[float], answers: torch.Tensor, keys: Sequence[str], masks: torch.Tensor | None = None, own: Attacking,
+) -> Attacked:  # fmt: skip
     """Attack images that are recognised; the others are wrong already and stay as they are.
 
     Every image stops by itself as soon as it is no longer recognised; of those that never are lost the iterate of the
@@ -272,8 +286,6 @@ def attack(network, pixels, targets, spec, *, mean, std, answers, keys, masks=No
         answers: int64 [n], what the network says without an attack.
         keys: n strings that decide the random starts.
         masks: float [n, H, W//2+1] in torch's layout, for band="own" and refilter; else None.
-        bounds: the model's range of pixels.
-        batch_size: images per forward.
 
     Returns:
         `Attacked`.
@@ -293,15 +305,15 @@ def attack(network, pixels, targets, spec, *, mean, std, answers, keys, masks=No
     if (spec.band == "own" or spec.refilter) and masks is None:
         raise UsageError(f"attack {spec.title}: needs the masks of the images' classes.")
     if spec.kind not in ("fgsm", "pgd"):
-        return _foreign(network, pixels, targets, spec, mean, std, answers, bounds, batch_size)
-    runner = _Runner(network, spec, mean, std, pixels, bounds)
+        return _foreign(network, pixels, targets, spec, mean, std, answers, own.bounds, own.batch_size)
+    runner = _Runner(network, spec, mean, std, pixels, own.bounds)
     result = Attacked(answers.clone(), pixels.clone(), 0, 0, math.nan)
     todo = (answers == targets).nonzero().flatten()
     outside = []
     if spec.radius > 0:
-        for some in todo.split(batch_size):
-            own = None if masks is None else masks[some]
-            found, images, leak = runner.run(pixels[some], targets[some], [keys[i] for i in some.tolist()], own)
+        for some in todo.split(own.batch_size):
+            mask = None if masks is None else masks[some]
+            found, images, leak = runner.run(pixels[some], targets[some], [keys[i] for i in some.tolist()], mask)
             result.answers[some], result.images[some] = found, images
             outside += leak
     result.forwards, result.backwards = runner.forwards, runner.backwards

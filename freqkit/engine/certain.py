@@ -27,18 +27,18 @@ from freqkit.masks.bits import pick
 FIRST_LOOK = 12  # images, or a quarter of the class's: before there is a bound
 SHARE = 0.5  # smaller: fewer forwards, more rounds
 LEAST = 1 / 32  # of the images, at least so many in a round: rounds cost a message to all ranks
-ROUGH = 1e-3  # of a loss: more than rounding changes it where it depends on the company in the batch
+ROUGH = 1e-3  # of a loss: more than rounding changes it where it depends on the rest of the batch
 MARGIN = 1e-9  # of the bound; sums of a million float64 losses differ by less
 
 
-class Proof:
+class Bounds:
     """One class's candidates: what has been seen of whom, who is open still.
 
     Args:
         label: the class. members: int64 [n], its images. candidates: how many.
 
     Attributes:
-        losses: float64 [candidates, n], NaN where not seen. hits: int64 [candidates], right answers seen.
+        losses: float64 [candidates, n], NaN where not seen. hits: int64 [candidates], right predictions seen.
         open: bool [candidates], neither complete nor out.
 
     Example:
@@ -60,14 +60,14 @@ class Proof:
         """bool [candidates]: seen with all images."""
         return ~np.isnan(self.losses).any(1)
 
-    def see(self, candidates, places, losses, correct):
-        """Take the losses and right answers of pairs of a candidate and a place in `members`."""
+    def observe(self, candidates, indices, losses, correct):
+        """Take the losses and right predictions of pairs of a candidate and an index in `members`."""
         if not (losses >= 0).all():
             raise ValueError(f"certain stopping: losses must not be negative or NaN; got {losses.min()}.")
-        self.losses[candidates, places] = losses
+        self.losses[candidates, indices] = losses
         np.add.at(self.hits, candidates, correct)
 
-    def ask(self, top, add, margin=MARGIN, floor=0.0):
+    def wanted(self, top, add, margin=MARGIN, floor=0.0):
         """What to look at next.
 
         Args:
@@ -127,28 +127,28 @@ def prove(losses, top):
         top: how many are wanted.
 
     Returns:
-        (bool [candidates] completed, number of losses looked at). See `Proof` for an example.
+        (bool [candidates] completed, number of losses looked at). See `Bounds` for an example.
     """
     losses = np.asarray(losses, np.float64)
-    proof = Proof(0, np.arange(losses.shape[1]), len(losses))
+    one = Bounds(0, np.arange(losses.shape[1]), len(losses))
     while True:
-        asked, _ = proof.ask(top, lambda whole: whole.sum(1))
+        asked, _ = one.wanted(top, lambda whole: whole.sum(1))
         if not asked.any():
-            return proof.complete, int((~np.isnan(proof.losses)).sum())
+            return one.complete, int((~np.isnan(one.losses)).sum())
         who, where = np.nonzero(asked)
-        proof.see(who, where, losses[who, where], np.zeros(len(who), bool))
+        one.observe(who, where, losses[who, where], np.zeros(len(who), bool))
 
 
 def prove_masks(scorer, masks, call, top, exact, weights, offset):
-    """The proofs of `freqkit.engine.Scorer.certain`, on every rank.
+    """The bounds of `freqkit.engine.Scorer.certain`, on every rank.
 
     Args:
         scorer: a `Scorer`. masks: `Distinct` ones. call: the `Call`.
-        exact: whether an image has the same logits in any company.
+        exact: whether an image has the same logits in any batch.
         weights, offset: of the reduction, see `Scorer.score`; None for the mean.
 
     Returns:
-        (float64 [K, C] sums of losses, infinite where stopped; int64 [K, C] right answers; forwards; those from the
+        (float64 [K, C] sums of losses, infinite where stopped; int64 [K, C] right predictions; forwards; those from the
         journal).
     """
     total, classes = len(masks.names), len(scorer.classes)
@@ -157,66 +157,66 @@ def prove_masks(scorer, masks, call, top, exact, weights, offset):
     correct = np.zeros((total, classes), dtype=np.int64)
     done = resumed = 0
 
-    def ask(pairs):
+    def predict(pairs):
         return _pairs(scorer, masks, *pairs, weights)
 
     def layout(pairs):
         return {"loss": ("f", (len(pairs[0]),)), "correct": ("i", (len(pairs[0]),))}
 
-    for group, proofs in enumerate(_proofs(scorer, total)):
+    for group, bounds in enumerate(_bounds(scorer, total)):
         for turn in itertools.count(1):
-            asked, saved = _asked(scorer, proofs, top, margin, offset)
+            asked, saved = _asked(scorer, bounds, top, margin, offset)
             if saved:
                 call.progress.advance(saved, saved=True)
             if not len(asked["mask"]):
                 break
             tiles = _cut(scorer.tiling, asked, f"{call.key}/{group}/{turn}")
-            for (who, images), values, known in call.share(tiles, ask, layout):
+            for (who, images), values, is_resumed in call.share(tiles, predict, layout):
                 done += len(who)
-                resumed += len(who) * known
-                for proof in proofs:
-                    own = (scorer.labels[images] == proof.label).numpy()
-                    places = np.searchsorted(proof.members, images[own])
-                    proof.see(who[own], places, values["loss"][own], values["correct"][own])
+                resumed += len(who) * is_resumed
+                for one in bounds:
+                    own = (scorer.labels[images] == one.label).numpy()
+                    indices = np.searchsorted(one.members, images[own])
+                    one.observe(who[own], indices, values["loss"][own], values["correct"][own])
         if ranks.current().first:
-            for proof in proofs:
-                whole = proof.complete
-                loss[whole, proof.label] = _added(scorer.tiling, proof.losses[whole], proof.members)
-                correct[whole, proof.label] = proof.hits[whole]
+            for one in bounds:
+                whole = one.complete
+                loss[whole, one.label] = _added(scorer.tiling, one.losses[whole], one.members)
+                correct[whole, one.label] = one.hits[whole]
     found = {"loss": loss, "correct": correct, "counted": np.array([done, resumed])}
     found = ranks.current().agree_arrays(found)
     return found["loss"], found["correct"], *found["counted"].tolist()
 
 
-def _proofs(scorer, masks):
-    """The classes' proofs, some at a time, so that the losses they remember keep to the stated memory."""
-    proofs, held = [], 0
+def _bounds(scorer, masks):
+    """The classes' bounds, some at a time, so that the losses they remember keep to the stated memory."""
+    bounds, held = [], 0
     for label in scorer.counts.nonzero().flatten().tolist():
         need = 8 * masks * int(scorer.counts[label])
-        if proofs and held + need > scorer.memory_limit:
-            yield proofs
-            proofs, held = [], 0
+        if bounds and held + need > scorer.memory_limit:
+            yield bounds
+            bounds, held = [], 0
         members = (scorer.labels == label).nonzero().flatten().numpy()
         # Other ranks than the first hold no losses: they are told what to look at.
-        proofs.append(Proof(label, members, masks if ranks.current().first else 0))
+        bounds.append(Bounds(label, members, masks if ranks.current().first else 0))
         held += need
-    if proofs:
-        yield proofs
+    if bounds:
+        yield bounds
 
 
-def _asked(scorer, proofs, top, margin, offset):
+def _asked(scorer, bounds, top, margin, offset):
     """What to look at next, on every rank: pairs {"mask", "image"}, int64, and the forwards that are saved."""
     arrays = None
     if ranks.current().first:
         masks, images, saved = [], [], 0
-        for proof in proofs:
-            floor = 0.0 if offset is None else float(offset[proof.label])
-            asked, out = proof.ask(
-                top, lambda losses, of=proof: _added(scorer.tiling, losses, of.members), margin, floor
+        for one in bounds:
+            floor = 0.0 if offset is None else float(offset[one.label])
+            asked, out = one.wanted(
+                top, lambda losses, of=one: _added(scorer.tiling, losses, of.members), margin, floor
             )
-            place, mask = np.nonzero(asked.T)  # image by image, so that few need a spectrum at a time
+            index, mask = np.nonzero(asked.T)  # image by image, so that few need a spectrum at a time
             masks.append(mask)
-            images.append(proof.members[place])
+            images.append(one.members[index])
             saved += out
         arrays = {"mask": np.concatenate(masks), "image": np.concatenate(images), "saved": np.array([saved])}
     arrays = ranks.current().agree_arrays(arrays)
@@ -231,7 +231,7 @@ def _cut(tiling, pairs, key):
 
 
 def _pairs(scorer, masks, some, images, weights):
-    """Pairs of a mask and an image: float64 losses (weighted) and right answers, [pairs]."""
+    """Pairs of a mask and an image: float64 losses (weighted) and right predictions, [pairs]."""
     size, losses, right = scorer.tiling.part * scorer.tiling.group, [], []
     for begin in range(0, len(some), size):
         who, where = (torch.from_numpy(value[begin : begin + size]) for value in (some, images))
@@ -240,9 +240,9 @@ def _pairs(scorer, masks, some, images, weights):
         rows = next(rows for rows in _ladder(scorer.tiling) if rows >= len(who))
         with scorer.forward.padded(None if scorer.pairs_limit else rows):
             shown = filtered(chosen, scorer.spectra.of(where), "each")
-            loss, answers = scorer.predict(shown, labels, names, where, size)
+            loss, predictions = scorer.predict(shown, labels, names, where, size)
         losses.append(loss[0] if weights is None else loss[0] * weights[where.numpy()])
-        right.append((answers[0] == scorer.class_index[labels]).numpy())
+        right.append((predictions[0] == scorer.class_index[labels]).numpy())
     return {"loss": np.concatenate(losses), "correct": np.concatenate(right)}
 
 

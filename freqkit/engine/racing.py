@@ -95,11 +95,11 @@ def level(risk, schedule, alive):
     return risk / max(1, len(schedule) - 1) / alive
 
 
-class Heat:
-    """The race of one class: who is still in it, and what has been seen of whom.
+class Race:
+    """The race of one class: who is still in it, and what has been observed of whom.
 
     Attributes:
-        alive: int64, the candidates still in the race; sums, hits, seen: what is known of each of them.
+        alive: int64, the candidates still in the race; sums, hits, observed: what is known of each of them.
         next: the images of the next look, as a range of `members`.
     """
 
@@ -107,7 +107,7 @@ class Heat:
         self.label, self.members = label, members
         self.schedule, self.at = looks(len(members)), 0
         self.alive = np.arange(candidates)
-        self.seen = None
+        self.observed = None
         self.sums, self.hits = np.zeros(candidates), np.zeros(candidates, dtype=np.int64)
 
     @property
@@ -118,14 +118,14 @@ class Heat:
     def over(self):
         return self.at == len(self.schedule)
 
-    def see(self, low, high, begin, end, found):
+    def observe(self, low, high, begin, end, found):
         """Remember a tile: candidates `alive[low:high]` on images begin...end - 1."""
-        if self.seen is None:
-            self.seen = np.empty((len(self.alive), 0), np.float32)
-        if self.seen.shape[1] < end:
-            more = np.empty((len(self.alive), self.next[1] - self.seen.shape[1]), np.float32)
-            self.seen = np.concatenate([self.seen, more], 1)
-        self.seen[low:high, begin:end] = found["each"]
+        if self.observed is None:
+            self.observed = np.empty((len(self.alive), 0), np.float32)
+        if self.observed.shape[1] < end:
+            more = np.empty((len(self.alive), self.next[1] - self.observed.shape[1]), np.float32)
+            self.observed = np.concatenate([self.observed, more], 1)
+        self.observed[low:high, begin:end] = found["each"]
         self.sums[low:high] += found["loss"]
         self.hits[low:high] += found["correct"]
 
@@ -134,14 +134,14 @@ class Heat:
         if self.at + 1 == len(self.schedule):
             return np.ones(len(self.alive), bool)
         share = level(risk, self.schedule, len(self.alive))
-        return survivors(self.seen, len(self.members), top, share)
+        return survivors(self.observed, len(self.members), top, share)
 
     def drop(self, keep):
         """Let the others go; how many forwards that saves."""
         saved = int((~keep).sum()) * (len(self.members) - self.schedule[self.at])
         if saved:
             self.alive, self.sums, self.hits = self.alive[keep], self.sums[keep], self.hits[keep]
-            self.seen = None if self.seen is None else self.seen[keep]
+            self.observed = None if self.observed is None else self.observed[keep]
         self.at += 1
         return saved
 
@@ -164,12 +164,12 @@ def race(losses, top, risk):
     """
     alive, before, looked = np.arange(len(losses)), 0, 0
     schedule = looks(losses.shape[1])
-    for seen in schedule:
-        looked += len(alive) * (seen - before)
-        before = seen
-        if seen < losses.shape[1]:
+    for observed in schedule:
+        looked += len(alive) * (observed - before)
+        before = observed
+        if observed < losses.shape[1]:
             share = level(risk, schedule, len(alive))
-            alive = alive[survivors(losses[alive, :seen], losses.shape[1], top, share)]
+            alive = alive[survivors(losses[alive, :observed], losses.shape[1], top, share)]
     kept = np.zeros(len(losses), bool)
     kept[alive] = True
     return kept, looked
@@ -182,7 +182,8 @@ def race_masks(scorer, masks, call, top, risk, seed):
         scorer: a `Scorer`. masks: `Distinct` ones. call: the `Call`.
 
     Returns:
-        (float64 [K, C] losses, infinite where stopped; int64 [K, C] right answers; forwards; those from the journal).
+        (float64 [K, C] losses, infinite where stopped; int64 [K, C] right predictions; forwards; those that were
+        resumed).
     """
     total, classes = len(masks.names), len(scorer.classes)
     loss = np.full((total, classes), math.inf)
@@ -198,54 +199,54 @@ def race_masks(scorer, masks, call, top, risk, seed):
         number = high - low
         return {"each": ("f", (number, end - begin)), "loss": ("f", (number,)), "correct": ("i", (number,))}
 
-    for heats in _heats(scorer, total, seed):
-        while heats:
+    for races in _races(scorer, total, seed):
+        while races:
             # One look at every class, so that there are tiles enough for all ranks.
             tiles = [
-                (f"{call.key}/{heat.label}/{b}-{e}/{low}-{high}", (high - low) * (e - b), (heat, low, high, b, e, size))
-                for heat in heats
-                for low, high, b, e, size in _pieces(scorer.tiling, len(heat.alive), *heat.next)
+                (f"{call.key}/{one.label}/{b}-{e}/{low}-{high}", (high - low) * (e - b), (one, low, high, b, e, size))
+                for one in races
+                for low, high, b, e, size in _pieces(scorer.tiling, len(one.alive), *one.next)
             ]
-            for (heat, low, high, begin, end, _), found, known in call.share(tiles, compute, layout):
-                heat.see(low, high, begin, end, found)
+            for (one, low, high, begin, end, _), found, is_resumed in call.share(tiles, compute, layout):
+                one.observe(low, high, begin, end, found)
                 done += (high - low) * (end - begin)
-                resumed += (high - low) * (end - begin) * known
-            saved = _drop(heats, top, risk)
+                resumed += (high - low) * (end - begin) * is_resumed
+            saved = _drop(races, top, risk)
             if saved:
                 call.progress.advance(saved, saved=True)
-            for heat in heats:
-                if heat.over:
-                    loss[heat.alive, heat.label] = heat.sums / len(heat.members)
-                    correct[heat.alive, heat.label] = heat.hits
-            heats = [heat for heat in heats if not heat.over]
+            for one in races:
+                if one.over:
+                    loss[one.alive, one.label] = one.sums / len(one.members)
+                    correct[one.alive, one.label] = one.hits
+            races = [one for one in races if not one.over]
     found = {"loss": loss, "correct": correct, "counted": np.array([done, resumed])}
     found = ranks.current().agree_arrays(found)
     return found["loss"], found["correct"], *found["counted"].tolist()
 
 
-def _heats(scorer, masks, seed):
+def _races(scorer, masks, seed):
     """Races of some classes at a time, so that the losses they remember keep to the stated memory."""
-    heats, held = [], 0
+    races, held = [], 0
     for label in scorer.counts.nonzero().flatten().tolist():
         need = 4 * masks * int(scorer.counts[label])
-        if heats and held + need > scorer.memory_limit:
-            yield heats
-            heats, held = [], 0
+        if races and held + need > scorer.memory_limit:
+            yield races
+            races, held = [], 0
         members = (scorer.labels == label).nonzero().flatten()
         members = members[torch.from_numpy(order(len(members), seed, label))]
-        heats.append(Heat(label, members, masks))
+        races.append(Race(label, members, masks))
         held += need
-    if heats:
-        yield heats
+    if races:
+        yield races
 
 
-def _drop(heats, top, risk):
+def _drop(races, top, risk):
     """Let every class's race have its look, on rank 0; how many forwards that saves."""
     keep = {}
     if ranks.current().first:
-        keep = {str(heat.label): heat.look(top, risk) for heat in heats}
+        keep = {str(one.label): one.look(top, risk) for one in races}
     keep = ranks.current().agree_arrays(keep)
-    return sum(heat.drop(keep[str(heat.label)]) for heat in heats)
+    return sum(one.drop(keep[str(one.label)]) for one in races)
 
 
 def _pieces(whole, masks, first, last):
@@ -256,14 +257,14 @@ def _pieces(whole, masks, first, last):
             yield low, high, first + begin, first + end, plan.part
 
 
-def _tile(scorer, masks, heat, low, high, begin, end, size):
-    """Some masks, images of one class: float32 losses [k, b], their sums, correct answers [k]."""
-    some, members = heat.alive[low:high], heat.members[begin:end]
+def _tile(scorer, masks, one, low, high, begin, end, size):
+    """Some masks, images of one class: float32 losses [k, b], their sums, right predictions [k]."""
+    some, members = one.alive[low:high], one.members[begin:end]
     chosen = pick(masks.masks, torch.from_numpy(some), scorer.forward.device)
     shown = filtered(chosen, scorer.spectra.again(members))
-    loss, answers = scorer.predict(shown, scorer.labels[members], masks.names[some], members, size)
+    loss, predictions = scorer.predict(shown, scorer.labels[members], masks.names[some], members, size)
     return {
         "each": loss.astype(np.float32),
         "loss": sums(np.zeros(len(members), np.int64), loss, 1, np.float64)[:, 0],
-        "correct": (answers == scorer.class_index[heat.label]).sum(1).numpy(),
+        "correct": (predictions == scorer.class_index[one.label]).sum(1).numpy(),
     }

@@ -21,7 +21,7 @@ from freqkit.engine.stimuli import Filter, Stimulus, filtered
 from freqkit.errors import UsageError
 from freqkit.masks import select, unique
 from freqkit.masks.bits import pick
-from freqkit.models import as_classifier
+from freqkit.models import Network, as_classifier
 from freqkit.models.wrap import BY_NAME, check_order
 from freqkit.ops import BitMasks
 from freqkit.options import Scoring, flat
@@ -116,8 +116,6 @@ class Scorer:
             shape, limit = tuple(images.images.shape[1:]), 64 * len(self.labels)
             batch_size, timings = ranks.on_first(lambda: calibrate(self.forward, shape, limit=limit))
             self.calibration = {str(size): each for size, each in timings.items()}
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise UsageError(f'score: batch_size must be "auto" or a positive integer; got {batch_size!r}.')
         self.batch_size = batch_size
         self.memory_limit = memory
         self.spectra = Spectra(images.images, self.forward, memory, scoring.spectra)
@@ -230,7 +228,7 @@ class Scorer:
                 appended.
             key: names this call in the journal; two calls of a run need different keys.
             check: called after every tile; may raise to stop the run.
-            per_sample: also return every single loss and answer, see `Scores.samples`.
+            per_sample: also return every single loss and prediction, see `Scores.samples`.
             among: bool [n], the images that are recognised whole: `Scores.still` then counts those of them that are
                 recognised through the masks (None when tiles of the journal do not tell).
         """
@@ -264,7 +262,7 @@ class Scorer:
                 "predicted": ("i", (number, classes)),
             }
 
-        for (low, high, first, last), found, known in ranks.share(
+        for (low, high, first, last), found, is_resumed in ranks.share(
             tiles, compute, journal=journal, progress=progress, check=check, layout=layout
         ):
             for what, values in samples.items():
@@ -275,7 +273,7 @@ class Scorer:
             predicted[low:high] += found["predicted"]
             if among is not None:
                 still[low:high, present] += found.get("still", NOT_KNOWN)
-            resumed += (high - low) * (last - first) * known
+            resumed += (high - low) * (last - first) * is_resumed
         own = {"loss": loss, "correct": correct, "predicted": predicted, "still": still, "resumed": np.array([resumed])}
         agreed = ranks.current().agree_arrays({**own, **{f"each {name}": each for name, each in samples.items()}})
         loss, correct, predicted, still, resumed = (agreed.pop(name) for name in own)
@@ -318,18 +316,18 @@ class Scorer:
         found = []
         for first, last in self.tiling.blocks():
             block = torch.arange(first, last)
-            found.append(self.answers_each(masks, assignment[block], block, progress=progress, check=check))
-        loss, answers = (torch.cat(parts)[None] for parts in zip(*found, strict=True))
+            found.append(self.predictions_each(masks, assignment[block], block, progress=progress, check=check))
+        loss, predictions = (torch.cat(parts)[None] for parts in zip(*found, strict=True))
         loss = loss.numpy()
         with np.errstate(invalid="ignore"):
             mean = sums(self.labels, loss, classes, np.float64) / self.counts.numpy()
-        correct = sums(self.labels, (answers == self.class_index[self.labels]).numpy(), classes, np.int64)
-        predicted = sums(column[answers], None, classes + 1, np.int64)[:, :classes]
-        samples = {"loss": loss.astype(np.float32), "answer": answers.int().numpy()} if per_sample else None
+        correct = sums(self.labels, (predictions == self.class_index[self.labels]).numpy(), classes, np.int64)
+        predicted = sums(column[predictions], None, classes + 1, np.int64)[:, :classes]
+        samples = {"loss": loss.astype(np.float32), "answer": predictions.int().numpy()} if per_sample else None
         one = Distinct(None, np.arange(1), None, 1)
         return self._scores(mean, correct, predicted, one, "class-mean", self._record(one, images, 0), samples)
 
-    def answers_each(self, masks, assignment, images, *, progress=None, check=None):
+    def predictions_each(self, masks, assignment, images, *, progress=None, check=None):
         """What the model makes of some images, each filtered by a mask of its own: one forward per image.
 
         Not collective: ranks may ask for different images.
@@ -340,27 +338,27 @@ class Scorer:
             progress: told of every batch. check: None, or called after every batch; may raise.
 
         Returns:
-            (losses, answers): float64 [n], cross-entropies; int64 [n], the logits that won.
+            (losses, predictions): float64 [n], cross-entropies; int64 [n], the logits that won.
         """
-        losses, answers = torch.empty(len(images), dtype=torch.float64), torch.empty(len(images), dtype=torch.int64)
+        losses, predictions = torch.empty(len(images), dtype=torch.float64), torch.empty(len(images), dtype=torch.int64)
         for begin in range(0, len(images), self.batch_size):
             part = slice(begin, begin + self.batch_size)
             some, which = images[part], assignment[part]
             own = pick(masks, which, self.forward.device)
             shown = filtered(own, self.spectra.near(some), "each")
-            loss, answers[part] = self.predict(shown, self.labels[some], which, some, len(some))
+            loss, predictions[part] = self.predict(shown, self.labels[some], which, some, len(some))
             losses[part] = torch.from_numpy(loss[0])
             if progress is not None:
                 progress.advance(len(some))
             if check is not None:
                 check()
-        return losses, answers
+        return losses, predictions
 
     def race(self, masks, *, top, risk, seed=0, progress=None, journal=None, key="race", check=None):
         """Find, for each class, the `top` masks of lowest loss without showing every mask every image.
 
         See `freqkit.engine.racing`. A mask that was dropped for a class has loss infinity there and no
-        counts; the others have the loss and the correct answers of all the class's images, as `score` gives
+        counts; the others have the loss and the correct predictions of all the class's images, as `score` gives
         them up to rounding (their batches differ). Nothing is known of images of other classes: `predicted`
         is -1 and `fpr` NaN.
 
@@ -392,7 +390,7 @@ class Scorer:
         """Find, for each class, the `top` masks of lowest loss as scoring everything would, with fewer forwards.
 
         See `freqkit.engine.certain`. A mask that was stopped for a class has loss infinity there and no counts; the
-        others have the loss and the correct answers of all the class's images, with the bits of `score`. Nothing is
+        others have the loss and the correct predictions of all the class's images, with the bits of `score`. Nothing is
         known of images of other classes: `predicted` is -1 and `fpr` NaN.
 
         The bits are those of `score` because an image's logits do not depend on its company in the batch, which is
@@ -495,10 +493,10 @@ class Scorer:
             low, high, first, last = tile
             return {one.name: one.layout(high - low, range(first, last)) for one in into}
 
-        for (low, high, first, last), found, known in call.share(tiles, compute, layout, counted=True):
+        for (low, high, first, last), found, is_resumed in call.share(tiles, compute, layout, counted=True):
             for one in into:
                 one.add(found[one.name], slice(low, high), range(first, last))
-            resumed += (high - low) * (last - first) * known
+            resumed += (high - low) * (last - first) * is_resumed
         agreed = ranks.current().agree_arrays({"": np.array([resumed]), **{one.name: one.sums for one in into}})
         for one in into:
             one.end(agreed[one.name])
@@ -508,12 +506,12 @@ class Scorer:
             "forwards_resumed": resumed,
         }  # fmt: skip
 
-    def answers(self, masks, take, *, progress=None):
+    def predictions(self, masks, take, *, progress=None):
         """Which logit won, for every mask and image, handed over tile by tile.
 
         Args:
             masks: as in `score`; none is left out, equal or not.
-            take: called as `take(range of masks, range of images, answers)`, answers int64 [k, b].
+            take: called as `take(range of masks, range of images, predictions)`, predictions int64 [k, b].
             progress: a `freqkit.engine.Progress`.
         """
         names, stimulus = np.arange(self._check_masks(masks)), Filter(masks)
@@ -524,6 +522,9 @@ class Scorer:
                 _, won = self.predict(shown, self.labels[first:last], names[low:high], where, self.tiling.part)
                 take(range(low, high), where, won)
                 progress.advance((high - low) * (last - first))
+
+    # As they were called in 0.1.0; kept for one version.
+    answers, answers_each = predictions, predictions_each
 
     def _check_masks(self, masks):
         if isinstance(masks, BitMasks):
@@ -565,11 +566,11 @@ class Scorer:
         """Sums of one tile: float64 loss (weighted) and int32 correct, of the classes present, and int32 predicted."""
         labels, classes = self.labels[first:last], len(self.classes)
         shown = Filter(masks).tile(self.spectra, slice(low, high), slice(first, last))
-        loss, answers = self.predict(shown, labels, names[low:high], range(first, last), self.tiling.part)
+        loss, predictions = self.predict(shown, labels, names[low:high], range(first, last), self.tiling.part)
         weighted = loss if weights is None else loss * weights[first:last]
         column = self._columns()
-        each = {"each loss": loss.astype(np.float32), "each answer": answers.int().numpy()} if per_sample else {}
-        present, right = self._present(first, last), (answers == self.class_index[labels]).numpy()
+        each = {"each loss": loss.astype(np.float32), "each answer": predictions.int().numpy()} if per_sample else {}
+        present, right = self._present(first, last), (predictions == self.class_index[labels]).numpy()
         if among is not None:
             both = right & among[first:last].numpy()
             each["still"] = sums(labels, both, classes, np.int32)[:, present]
@@ -577,7 +578,7 @@ class Scorer:
             **each,
             "loss": sums(labels, weighted, classes, np.float64)[:, present],
             "correct": sums(labels, right, classes, np.int32)[:, present],
-            "predicted": sums(column[answers], None, classes + 1, np.int32)[:, :classes],
+            "predicted": sums(column[predictions], None, classes + 1, np.int32)[:, :classes],
         }
 
     def _present(self, first, last):
@@ -660,7 +661,7 @@ class Scorer:
 
 @flat
 def score(
-    model: torch.nn.Module, images: ImageSet, masks: BitMasks | torch.Tensor, *, reduction: str = "class-mean",
+    model: Network, images: ImageSet, masks: BitMasks | torch.Tensor, *, reduction: str = "class-mean",
     published_batch_size: int | None = None, progress: Progress | None = None, scoring: Scoring,
 ) -> Scores:  # fmt: skip
     """Filter every image by every mask, ask the model, and sum per mask and class.

@@ -4,10 +4,7 @@ import math
 
 import torch
 
-from freqkit.errors import UsageError
 from freqkit.ops import Spectrum, spectrum
-
-SPECTRA = ("float32", "float16")
 
 
 class Spectra:
@@ -27,8 +24,6 @@ class Spectra:
     """
 
     def __init__(self, images, forward, memory, kept):
-        if kept not in SPECTRA:
-            raise UsageError(f"score: spectra must be one of {', '.join(SPECTRA)}; got {kept!r}.")
         self.images, self.forward, self.blocks, self.transforms = images, forward, [], 0
         self.bytes_each = self.transform(images[:1]).nbytes
         self.most = max(1, memory // self.bytes_each)

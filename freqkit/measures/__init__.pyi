@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from freqkit.data.image_set import ImageSet
 from freqkit.data.test_set import TestSet
 from freqkit.engine.progress import Progress
-from freqkit.models.classifier import Classifier
 from freqkit.results.dfm_files import DfmFile
 from freqkit.results.removal_result import RemovalResult
 from freqkit.results.search_result import SearchResult
@@ -14,6 +13,7 @@ from typing import Literal
 import os
 import pathlib
 import torch
+import torch.nn.modules.module
 from freqkit.measures.adcs import AdcsResult as AdcsResult
 from freqkit.engine.attacks import Attack as Attack
 from freqkit.engine.attacks import Attacked as Attacked
@@ -23,7 +23,6 @@ from freqkit.measures.evaluation.result import EvaluationResult as EvaluationRes
 from freqkit.measures.rates import RatesResult as RatesResult
 from freqkit.measures.recovery import Recovery as Recovery
 from freqkit.measures.selection import SelectedOnTestSet as SelectedOnTestSet
-from freqkit.engine.attacks import attack as attack
 from freqkit.measures.evaluation.groups import curves as curves
 from freqkit.measures.evaluation.groups import mean_corruption_error as mean_corruption_error
 from freqkit.statistics import newcombe as newcombe
@@ -33,6 +32,7 @@ from freqkit.statistics import wilson as wilson
 def adcs(
     images: ImageSet | Iterable[tuple[torch.Tensor, torch.Tensor]],
     *,
+    progress: Progress | None = None,
     classes: Sequence[str] | None = None,
     preset: Literal['default', 'iccv2023'] = 'default',
     channel: Literal['grey', 'mean', 'per'] = 'grey',
@@ -40,32 +40,49 @@ def adcs(
     std: Sequence[float] | None = None,
     dtype: torch.dtype = torch.float32,
     batch_size: int = 64,
-    progress: Progress | None = None,
 ) -> AdcsResult: ...
 
+def attack(
+    network: torch.nn.modules.module.Module,
+    pixels: torch.Tensor,
+    targets: torch.Tensor,
+    spec: Attack,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    answers: torch.Tensor,
+    keys: Sequence[str],
+    masks: torch.Tensor | None = None,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    batch_size: int = 64,
+) -> Attacked: ...
+
 def band_stop(
-    model: Classifier,
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
     images: ImageSet,
     *,
+    progress: Progress | None = None,
     edges: Sequence[float] | None = None,
     remove: int | Sequence[Sequence[int]] = 2,
     keep_dc: bool = True,
-    domain: str = 'normalised',
+    domain: Literal['normalised', 'pixels'] = 'normalised',
     class_index: Sequence[int] | torch.Tensor | None = None,
     batch_size: int | str = 'auto',
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     memory: int = 1073741824,
-    form: str = 'auto',
-    spectra: str = 'float32',
-    progress: Progress | None = None,
+    form: Literal['auto', 'eager', 'folded', 'compiled'] = 'auto',
+    spectra: Literal['float32', 'float16'] = 'float32',
 ) -> BandStopResult: ...
 
 def evaluate(
-    models: Sequence[tuple[str, Classifier | Callable[[], Classifier]]],
+    models: Sequence[tuple[str, torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor] | Callable[[], torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor]]]],
     sets: Sequence[TestSet],
     dfm: DfmFile | str | pathlib.Path | None = None,
     *,
+    device: str | torch.device | None = None,
+    workers: int | None = None,
+    failures: Sequence[dict] = (),
     attacks: Sequence[Attack] = (),
     generated: Sequence[tuple[str, int]] = (),
     base: str | None = None,
@@ -86,29 +103,26 @@ def evaluate(
     resume: bool = False,
     overwrite: bool = False,
     progress: Any = None,
-    device: str | torch.device | None = None,
-    workers: int | None = None,
-    failures: Sequence[dict] = (),
 ) -> EvaluationResult: ...
 
 def rates(
-    model: Classifier,
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
     images: ImageSet,
     dfm: DfmFile | SearchResult | RemovalResult | str | pathlib.Path,
     *,
+    progress: Progress | None = None,
     interval: Literal['wilson', 'bootstrap'] = 'wilson',
     confidence: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
     confusion: Literal['auto', True, False] = 'auto',
-    domain: str = 'normalised',
+    domain: Literal['normalised', 'pixels'] = 'normalised',
     class_index: Sequence[int] | torch.Tensor | None = None,
     batch_size: int | str = 'auto',
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     memory: int = 1073741824,
-    form: str = 'auto',
-    spectra: str = 'float32',
-    progress: Progress | None = None,
+    form: Literal['auto', 'eager', 'folded', 'compiled'] = 'auto',
+    spectra: Literal['float32', 'float16'] = 'float32',
 ) -> RatesResult: ...
 

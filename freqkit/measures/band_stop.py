@@ -22,7 +22,7 @@ from freqkit.files.reading import COUNT, in_range
 from freqkit.files.whole import RECORD
 from freqkit.masks import uncentred
 from freqkit.measures.printed import Printed
-from freqkit.models import Classifier, as_classifier
+from freqkit.models import Network, as_classifier
 from freqkit.options import Options, Scoring, flat, option
 from freqkit.report import figures
 from freqkit.report.blocks import Cell, Panels, Part, Section, Table
@@ -166,7 +166,7 @@ class Stopping(Options):
 
 @flat
 def band_stop(
-    model: Classifier,
+    model: Network,
     images: ImageSet,
     own: Stopping,
     scoring: Scoring,
@@ -216,7 +216,7 @@ def band_stop(
     if progress is not None:
         progress.start("band-stop", scorer.forwards(len(everything)))
     try:
-        scorer.answers(everything, count, progress=progress)
+        scorer.predictions(everything, count, progress=progress)
     finally:
         if progress is not None:
             progress.finish()

@@ -24,7 +24,7 @@ from freqkit.files.whole import RECORD
 from freqkit.masks import DfmFile, uncentred
 from freqkit.measures.printed import Printed
 from freqkit.measures.selection import SelectedOnTestSet, selected_places
-from freqkit.models import Classifier, as_classifier
+from freqkit.models import Network, as_classifier
 from freqkit.options import Options, Scoring, flat, option
 from freqkit.report import figures
 from freqkit.report.blocks import Drawing, Part, Section
@@ -218,7 +218,7 @@ class Rating(Options):
 
 @flat
 def rates(
-    model: Classifier,
+    model: Network,
     images: ImageSet,
     dfm: DfmFile | SearchResult | RemovalResult | str | Path,
     own: Rating,
@@ -282,7 +282,7 @@ def rates(
     if progress is not None:
         progress.start("rates", scorer.forwards(len(masks)))
     try:
-        scorer.answers(masks, matrices.add, progress=progress)
+        scorer.predictions(masks, matrices.add, progress=progress)
     finally:
         if progress is not None:
             progress.finish()

@@ -4,11 +4,12 @@ from freqkit.models.classifier import Classifier, NormalisationWarning
 from freqkit.models.load import load_model
 from freqkit.models.names import describe_model, list_models, model_names, published_weights
 from freqkit.models.weights import ModelWarning, read_state_dict, save_weights, state_sha256
-from freqkit.models.wrap import as_classifier, wrap
+from freqkit.models.wrap import Network, as_classifier, wrap
 
 __all__ = [
     "Classifier",
     "ModelWarning",
+    "Network",
     "NormalisationWarning",
     "as_classifier",
     "describe_model",

@@ -4,7 +4,10 @@ from typing import Any
 import os
 import torch
 from freqkit.models.classifier import Classifier as Classifier
+from freqkit.models.weights import ModelWarning as ModelWarning
+Network: Any
 from freqkit.models.classifier import NormalisationWarning as NormalisationWarning
+from freqkit.models.wrap import as_classifier as as_classifier
 from freqkit.models.names import describe_model as describe_model
 from freqkit.models.names import list_models as list_models
 from freqkit.models.names import model_names as model_names
@@ -12,6 +15,7 @@ from freqkit.models.names import published_weights as published_weights
 from freqkit.models.weights import read_state_dict as read_state_dict
 from freqkit.models.weights import save_weights as save_weights
 from freqkit.models.weights import state_sha256 as state_sha256
+from freqkit.models.wrap import wrap as wrap
 
 def load_model(
     name: str,

@@ -106,18 +106,18 @@ def load_model(name: str, own: Loading) -> Classifier:
             source, found, pretrained = "timm", _from_folder(name, folder, own.num_classes, weights), False
             weights = folder if weights is None else weights
         elif ":" in name:
-            source, found = "factory", _from_factory(name, own.num_classes, pretrained)
+            source, found = "factory", _from_factory(name, own.num_classes, pretrained, own.mean is not None)
         else:
             source, found = "timm", _from_timm(name, own.num_classes, pretrained)
-    found.name, network = name, found.network
+    found.name = name
+    network = found.network.network if isinstance(found.network, Picked) else found.network
 
     record = {"source": source, "pretrained": pretrained, "weights": None}
     if weights is not None:
         state, origin = read_state_dict(weights, entry=own.weights_entry)
         what = f"load_model: weights {origin['file']!r} for {name!r}"
-        inner = network.network if isinstance(network, Picked) else network
         allowed = {"allow_missing": own.allow_missing, "allow_unexpected": own.allow_unexpected}
-        fit = load_state(inner, state, what=what, **allowed)
+        fit = load_state(network, state, what=what, **allowed)
         record["weights"] = {**origin, **fit}
     if not pretrained and (weights is None or record["weights"]["missing"] or record["weights"]["other_shape"]):
         record["initial_seed"] = own.seed
@@ -235,7 +235,7 @@ def _from_folder(name, folder, num_classes, weights):
     return _of_timm(network, timm)
 
 
-def _from_factory(name, num_classes, pretrained):
+def _from_factory(name, num_classes, pretrained, told):
     if pretrained:
         raise UsageError(f"load_model: pretrained=True is for timm names; {name!r} is a factory.")
     place, _, attribute = name.rpartition(":")
@@ -278,7 +278,7 @@ def _from_factory(name, num_classes, pretrained):
             size=network.input_size, facts={**network._record, **facts},
         )  # fmt: skip
     else:
-        found = examine("load_model", network, name=name, classes=num_classes)
+        found = examine("load_model", network, name=name, classes=num_classes, told=told)
         found.facts.update(facts)
         if found.normalisation == "network":
             found.normalisation = "factory"

@@ -85,13 +85,13 @@ def _parts(network):
 def _means(part):
     """Names of buffers and attributes that hold a mean of pixels: three numbers, or one with a std beside it."""
     for name in MEANS:
-        size = _numbers(getattr(part, name, None))
+        size = numbers(getattr(part, name, None))
         spread = [name.replace("means", "stds").replace("mean", "std").replace("mu", "sigma"), "std", "sigma"]
-        if size == 3 or (size == 1 and any(_numbers(getattr(part, other, None)) for other in spread)):
+        if size == 3 or (size == 1 and any(numbers(getattr(part, other, None)) for other in spread)):
             yield name
 
 
-def _numbers(value):
+def numbers(value):
     """How many numbers a value is, when it is one or three, else 0."""
     if isinstance(value, (torch.Tensor, np.ndarray)):
         count = int(np.prod(value.shape))

@@ -276,10 +276,27 @@ def state_sha256(network):
         return network.state_sha256()
     digest = hashlib.sha256()
     for key, value in sorted(network.state_dict().items()):
-        value = value.detach().cpu().contiguous()
-        digest.update(f"{key}|{value.dtype}|{tuple(value.shape)}|".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy())
+        digest_of(value, digest, key)
     return digest.hexdigest()
+
+
+def digest_of(value, digest, key=""):
+    """Add what a state holds to a digest: tensors, and what quantised layers keep beside them."""
+    if isinstance(value, (tuple, list)):
+        for part in value:
+            digest_of(part, digest, key)
+    elif not isinstance(value, torch.Tensor):
+        digest.update(f"{key}|{value!r}|".encode())
+    else:
+        kept, value = value, value.detach().cpu()
+        value = (value.int_repr() if value.is_quantized else value).contiguous()
+        digest.update(f"{key}|{kept.dtype}|{tuple(kept.shape)}|".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy())
+        if kept.is_quantized:
+            scales = kept.qscheme() in (torch.per_channel_affine, torch.per_channel_affine_float_qparams)
+            digest.update(
+                repr(kept.q_per_channel_scales() if scales else (kept.q_scale(), kept.q_zero_point())).encode()
+            )
 
 
 def file_sha256(path):

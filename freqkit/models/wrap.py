@@ -4,7 +4,7 @@ import functools
 import hashlib
 import inspect
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,15 +21,17 @@ from freqkit.models.normalisation import (
     differ,
     evaluating,
     normalised_before_layers,
+    numbers,
     own_normalisation,
     triple,
 )
-from freqkit.models.weights import state_sha256
+from freqkit.models.weights import digest_of, state_sha256
 
+Network = nn.Module | Callable[[torch.Tensor], torch.Tensor]  # what `as_classifier` takes
 # What holds the network that was meant, and the attribute under which.
 HOLDERS = {
     "DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod",
-    "AveragedModel": "module", "EvalFrame": "_orig_mod",
+    "AveragedModel": "module",
 }  # fmt: skip
 # Where a normalisation is from -> who says so.
 SAYS = {
@@ -48,10 +50,10 @@ NOT_IDENTIFIED = (
 
 def wrap(
     net: object,
-    mean: object = None,
-    std: object = None,
+    mean: Sequence[float] | torch.Tensor | None = None,
+    std: Sequence[float] | torch.Tensor | None = None,
     num_classes: int | None = None,
-    class_names: list[str] | None = None,
+    class_names: Sequence[str] | None = None,
     *,
     weights: object = None,
     input_size: tuple[int, int] | None = None,
@@ -75,7 +77,8 @@ def wrap(
         weights: the entry of a weights enum of torchvision that `net` was made with.
         input_size: (H, W) that `net` is made for.
         output: which part of what `net` returns the logits are, a number or a name, where it returns several.
-        name: what to call it. A function that holds no network and no tensor is identified by it when a run is resumed.
+        name: what to call it. When a run is resumed, a function is identified by it and by the networks and tensors
+            that can be found in it; without a name by its code and numbers, too; where nothing is found, not at all.
 
     Returns:
         `Classifier`, whose record says where its normalisation is from.
@@ -92,7 +95,7 @@ def wrap(
         >>> freqkit.wrap(lambda x: x.mean((2, 3)), mean=(0, 0, 0), std=(1, 1, 1), name="colours").num_classes
         3
     """
-    return _wrapped("wrap", net, mean, std, num_classes, class_names, weights, input_size, output, name)
+    return _wrapped("wrap", net, (mean, std), num_classes, class_names, weights, input_size, output, name)
 
 
 def as_classifier(model: object, owner: str, images: object = None) -> Classifier:
@@ -121,9 +124,10 @@ def check_order(owner, model, classes, advice):
 
 
 def _wrapped(
-    owner, net, mean=None, std=None, num_classes=None, names=None, weights=None, size=None, output=None, name=None,
+    owner, net, scale=(None, None), num_classes=None, names=None, weights=None, size=None, output=None, name=None,
     likely=None,
 ):  # fmt: skip
+    mean, std = scale
     if isinstance(net, Classifier):
         raise UsageError(
             f"{owner}: the network is a Classifier already; change its mean and std by making another one."
@@ -131,8 +135,11 @@ def _wrapped(
     if (mean is None) != (std is None):
         raise UsageError(f"{owner}: mean and std must be given together; got only one of them.")
     found = examine(
-        owner, net, weights=weights, classes=num_classes, size=size, output=output, name=name, likely=likely
-    )
+        owner, net, weights=weights, classes=num_classes, size=size, output=output, name=name, likely=likely,
+        told=mean is not None,
+    )  # fmt: skip
+    if found.fault and (found.size or likely):
+        raise UsageError(f"{owner}: {found.name} could not be asked: {found.fault}.")
     given = None if mean is None else (channel_triple(mean, "mean", owner), channel_triple(std, "std", owner))
     if given is None and found.normalisation is None:
         its = "mean=processor.image_mean, std=processor.image_std" if hasattr(net, "config") else (
@@ -150,10 +157,10 @@ def _wrapped(
     if num_classes not in (None, found.classes):
         raise UsageError(f"{owner}: {found.name} gives {found.classes} logits; got num_classes={num_classes}.")
     found.settle(owner, given)
-    names = found.names if names is None else [str(each) for each in names]
     if names is not None and len(names) != found.classes:
         raise UsageError(f"{owner}: class_names must name the {found.classes} logits; got {len(names)} names.")
-    model = found.classifier({"source": "wrapped", "torch": torch.__version__}, names)
+    found.names = found.names if names is None else [str(each) for each in names]
+    model = found.classifier({"source": "wrapped", "torch": torch.__version__})
     model.training = found.network.training
     return model
 
@@ -200,7 +207,8 @@ class Found:
             )
         (self.mean, self.std), self.normalisation = given, "given"
 
-    def classifier(self, record, names=None):
+    def classifier(self, record):
+        names = self.names if self.names and len(self.names) == self.classes else None  # a head may have been replaced
         inside = {"normalises_itself": self.inside} if self.inside else {}
         return Classifier(
             self.network, mean=self.mean, std=self.std, num_classes=self.classes, input_size=self.size, name=self.name,
@@ -209,8 +217,12 @@ class Found:
         )  # fmt: skip
 
 
-def examine(owner, net, *, weights=None, classes=None, size=None, output=None, name=None, likely=None):
-    """What is known of a network or a function, by what it carries and by asking it; see `Found`."""
+def examine(owner, net, *, weights=None, classes=None, size=None, output=None, name=None, likely=None, told=False):
+    """What is known of a network or a function, by what it carries and by asking it; see `Found`.
+
+    Args:
+        likely: size of images on which it is tried first. told: whether a mean and std are given. Others: see `wrap`.
+    """
     net, facts = _taken_out(owner, net)
     known = published(owner, net, weights)
     found = Found(net, name or known.pop("name", None) or _called(net), facts=facts | known.pop("facts", {}))
@@ -222,7 +234,7 @@ def examine(owner, net, *, weights=None, classes=None, size=None, output=None, n
     found.network, asked, found.fault = _tried(owner, found, output, classes, likely)
     found.classes = _count(found, asked, classes)
     if found.normalisation is None and not isinstance(found.network, Function):
-        _normalised(found, net, size or likely or found.size)
+        _normalised(owner, found, net, size or likely or found.size, told)
     return found
 
 
@@ -263,6 +275,10 @@ def published(owner, net, weights=None):
         ]
         config = inner[0] if len(inner) == 1 and not own_normalisation(net) else None
     if isinstance(config, Mapping):
+        if getattr(net, "num_classes", None) == 0:
+            raise UsageError(
+                f"{owner}: the network has no classifier (num_classes=0), so it gives features, no logits."
+            )
         tag = config.get("tag") or None
         facts = {
             "architecture": config.get("architecture"), "tag": tag,
@@ -380,7 +396,11 @@ def _tried(owner, found, output, expected, likely):
         if sure or len(counts) == 2:
             break
     if not counts:
-        return (network if output is None else Picked(network, output)), None, " ".join((fault or "").split())[:300]
+        return (
+            (network if output is None else Picked(network, output)),
+            None,
+            " ".join((fault or "").split())[:300].rstrip("."),
+        )
     if len(set(counts)) > 1:
         return network, None, "it gives more logits for larger images"
     if counts[0] == 1:
@@ -407,12 +427,13 @@ def _which(owner, name, answer, output, expected):
         else enumerate(answer if isinstance(answer, (tuple, list)) else ())
     )
     fitting = {key: part for key, part in parts if isinstance(part, torch.Tensor) and part.ndim == 2 and len(part) == 2}
-    if len(fitting) > 1:
+    several = len(fitting) > 1
+    if several:
         fitting = {key: part for key, part in fitting.items() if part.shape[1] == expected}
     if len(fitting) != 1:
+        advice = ": say which of these are the logits by freqkit.wrap(net, output=...)" if several else ""
         raise UsageError(
-            f"{owner}: {name} must return logits [B, classes]; it returns {_shape(answer)}: say which of these are the"
-            " logits by freqkit.wrap(net, output=...)."
+            f"{owner}: {name} must return logits [B, classes]; it returns {_shape(answer)} for 2 images{advice}."
         )
     return next(iter(fitting))
 
@@ -443,15 +464,18 @@ def _count(found, asked, expected):
     return asked or (says if isinstance(says, int) and says else linear[-1] if linear else expected)
 
 
-def _normalised(found, net, size):
+def _normalised(owner, found, net, size, told):
     """What the network does to pixels itself, or leaves to its users."""
-    own_mean, own_std = getattr(net, "mean", None), getattr(net, "std", None)
+    own = [getattr(net, key, None) for key in ("mean", "std")]
+    keeps = all(value is not None and not callable(value) for value in own)
+    if keeps and told:  # what else may be called so
+        keeps = all(numbers(value) == 3 for value in own)
     asked = found.network, size
     found.inside = own_normalisation(*asked)
     if found.inside or begins_with_statistics(found.network) or normalised_before_layers(*asked):
         found.normalisation = "the network's own"
-    elif own_mean is not None and own_std is not None and not (callable(own_mean) or callable(own_std)):
-        found.mean, found.std = channel_triple(own_mean, "mean"), channel_triple(own_std, "std")
+    elif keeps:
+        found.mean, found.std = (channel_triple(v, k, owner) for k, v in zip(("mean", "std"), own, strict=True))
         found.normalisation = "network"
     elif found.classes == 1000 and (published := _of_architecture(net)):
         found.mean, found.std = published
@@ -478,15 +502,13 @@ class Picked(nn.Module):
 
 
 class Function(nn.Module):
-    """A function that gives logits, as a module without parameters: what it holds stays where it is, as it is.
-
-    A copy is the function itself. It is identified by the networks, tensors, numbers and code that can be found in it.
-    """
+    """A function that gives logits, as a module without parameters: what it holds stays where it is, as it is, and a
+    copy is the function itself."""
 
     def __init__(self, function, name=None):
         super().__init__()
         self.function = (function,)  # in a tuple: a module would be registered
-        held = list(_held(function, 5, set()))
+        held = list(_held(getattr(function, "_torchdynamo_orig_callable", function), 5, set()))
         self.state = [part for part in held if isinstance(part, (nn.Module, torch.Tensor, np.ndarray))]
         self.rest = [part for part in held if isinstance(part, (int, float, str, types.CodeType))]
         self.networks = [part for part in self.state if isinstance(part, nn.Module)]
@@ -517,10 +539,8 @@ class Function(nn.Module):
             if isinstance(part, nn.Module):
                 digest.update(state_sha256(part).encode())
             else:
-                value = torch.as_tensor(part).detach().cpu().contiguous()
-                digest.update(f"{value.dtype}|{tuple(value.shape)}|".encode())
-                digest.update(value.reshape(-1).view(torch.uint8).numpy())
-        for part in self.rest:
+                digest_of(torch.as_tensor(part), digest)
+        for part in self.rest if self.name is None else ():
             digest.update(_code(part) if isinstance(part, types.CodeType) else repr(part).encode())
         return digest.hexdigest()
 

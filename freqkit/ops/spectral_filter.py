@@ -364,7 +364,7 @@ def spectral_filter(x, masks, *, pairing="all", out=None, dtype=None, memory_for
             f"got {type(masks).__name__} and pairing={pairing!r}."
         )
     if bank_fits and method != "fft":
-        cells = band_bank.cell_count((h, w), cell, masks.symmetry)
+        cells = band_bank.cell_count((h, w), cell, masks.symmetry)  # pyright: ignore[reportAttributeAccessIssue]
         if method == "auto":
             method = band_bank.choose(cells, count, packed.device.type)
         elif cells > band_bank.MOST_CELLS:

@@ -169,7 +169,7 @@ def legend(axis, handles: list | None = None) -> None:
         axis.legend(handles=handles, fontsize=7.5, frameon=False, **(below if ours else {"loc": "best"}))
         return
     letters = max(len(handle.get_label()) for handle in handles)
-    columns = int((72 * axis.figure.get_figwidth() - 8) / (5.2 * letters + 38))  # points, of letters and of marks
+    columns = int(72 * axis.figure.get_figwidth() / (4.9 * letters + 38))  # points, of letters and of marks
     axis.figure.legend(
         handles=handles, fontsize=8, frameon=False, loc="outside lower center", ncols=max(1, min(columns, len(handles)))
     )

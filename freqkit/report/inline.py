@@ -146,10 +146,13 @@ def _renderer():
                 self.put(shape[0], f"{self.look(gc, rgbFace)} {shape[1]}")
 
         def draw_markers(self, gc, marker_path, marker_trans, path, trans, rgbFace=None):
-            clip = gc.get_clip_rectangle()
+            clip, places = gc.get_clip_rectangle(), trans.transform(np.asarray(path.vertices, dtype=float))
+            if not places.any():  # an area comes as one mark at (0, 0)
+                self.draw_path(gc, marker_path, marker_trans, rgbFace)
+                return
             mark = 'class="mark" ' if len(marker_path.vertices) > 2 else ""  # else a tick or the end of a bar
             self.parts.append(f"<g {self.look(gc, rgbFace)}>")
-            for place, (x, y) in enumerate(trans.transform(np.asarray(path.vertices, dtype=float))):
+            for place, (x, y) in enumerate(places):
                 if np.isfinite(x + y) and (clip is None or clip.padded(1).contains(x, y)):
                     tag, there = self.shape(marker_path, marker_trans + Affine2D().translate(x, y))
                     self.put(tag, mark + there, place=place)

@@ -37,13 +37,13 @@ def search_curves(losses, classes, ax=None, *, stages=None, limit=figures.NAMED_
     stages = list(stages) if stages is not None else list(range(1, len(losses) + 1))
     axis = ax if ax is not None else figures.new_figure(7.2, 3.8).subplots()
     last = next((stage for stage in reversed(losses) if len(stage)), None)  # whose lines are named
-    start = 0
+    start, lowest = 0, math.inf
     for ordinal, stage in zip(stages, losses, strict=True):
         if not len(stage):
             continue
         best = np.minimum.accumulate(np.where(np.isnan(stage), np.inf, stage), axis=0)
         place = start + 1 + np.arange(len(stage))
-        line = {"linewidth": 1.5, "drawstyle": "steps-post"}
+        line, low = {"linewidth": 1.5, "drawstyle": "steps-post"}, best
         if len(classes) <= limit:
             for index, name in enumerate(classes):
                 (drawn,) = axis.plot(place, best[:, index], **line, **figures.series(index))
@@ -57,6 +57,7 @@ def search_curves(losses, classes, ax=None, *, stages=None, limit=figures.NAMED_
             (drawn,) = axis.plot(place, middle, **line, **figures.series(0))
             if stage is last:
                 drawn.set_label(f"median of {len(classes)} classes,\nmiddle half shaded")
+        lowest = min(lowest, float(low.min()))
         if start:
             axis.axvline(start + 0.5, color=figures.RULE, linewidth=0.8)
         axis.annotate(
@@ -71,7 +72,7 @@ def search_curves(losses, classes, ax=None, *, stages=None, limit=figures.NAMED_
         start += len(stage)
     # the losses of easy classes are far below 1; nothing below 0.001 is worth telling apart
     axis.set_yscale("symlog", linthresh=1e-3, linscale=0.3)
-    lowest = min((float(np.nanmin(stage)) for stage in losses if np.isfinite(stage).any()), default=0)
+    lowest = lowest if math.isfinite(lowest) else 0.0
     axis.set_ylim(bottom=0 if lowest < 2e-3 else lowest / 2)
     axis.set_xlim(0.5, max(start, 1) + 0.5)
     axis.set_xlabel("masks tried", fontsize=8.5)

@@ -3,7 +3,6 @@ from collections.abc import Callable
 from collections.abc import Sequence
 from freqkit.data.image_set import ImageSet
 from freqkit.engine.progress import Progress
-from freqkit.models.classifier import Classifier
 from freqkit.results.removal_result import RemovalResult
 from freqkit.results.search_result import SearchResult
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Literal
 import os
 import pathlib
 import torch
+import torch.nn.modules.module
 from freqkit.search.compare import Comparison as Comparison
 from freqkit.search.gradient import GradientEstimate as GradientEstimate
 from freqkit.search.plan import Plan as Plan
@@ -18,40 +18,40 @@ from freqkit.search.cells import removal_cells as removal_cells
 from freqkit.search.cells import removal_masks as removal_masks
 
 def compare_searchers(
-    model: Classifier,
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
     pool: ImageSet,
     held_out: ImageSet,
     *,
+    batch_size: int | str = 'auto',
+    device: str | torch.device | None = None,
+    out: str | pathlib.Path | None = None,
+    progress: Progress | None = None,
     searchers: Sequence[str] = ('hfss', 'removal', 'gradient', 'greedy', 'evolve', 'learned', 'learned-class-loss'),
     efforts: dict[str, Sequence[int]] | None = None,
     per_class: int = 30,
     coverage: float = 0.05,
     seeds: int = 5,
     slow_seeds: int | None = None,
-    batch_size: int | str = 'auto',
-    device: str | torch.device | None = None,
-    out: str | pathlib.Path | None = None,
-    progress: Progress | None = None,
 ) -> Comparison: ...
 
 def estimate_removal(
-    model: Classifier,
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
     images: ImageSet,
     *,
+    domain: str = 'normalised',
+    class_index: Sequence[int] | torch.Tensor | None = None,
+    device: str | torch.device | None = None,
+    progress: Progress | None = None,
+    check: Callable[[], None] = ...,
     patch: int = 1,
     draws: int = 2,
     curvature: Literal['odds', 'sampled', 'signs'] = 'odds',
     seed: int = 0,
-    domain: str = 'normalised',
-    class_index: Sequence[int] | torch.Tensor | None = None,
     batch_size: int = 64,
-    device: str | torch.device | None = None,
-    progress: Progress | None = None,
-    check: Callable[[], None] = ...,
 ) -> GradientEstimate: ...
 
 def evolve(
-    model: Classifier,
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
     images: ImageSet,
     *,
     coverage: float = 0.05,
@@ -61,14 +61,14 @@ def evolve(
     elite: int = 4,
     guided: bool = True,
     seed: int = 0,
-    domain: str = 'normalised',
+    domain: Literal['normalised', 'pixels'] = 'normalised',
     class_index: Sequence[int] | torch.Tensor | None = None,
     batch_size: int | str = 'auto',
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     memory: int = 1073741824,
-    form: str = 'auto',
-    spectra: str = 'float32',
+    form: Literal['auto', 'eager', 'folded', 'compiled'] = 'auto',
+    spectra: Literal['float32', 'float16'] = 'float32',
     out: str | os.PathLike | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -77,7 +77,7 @@ def evolve(
 ) -> SearchResult | Plan: ...
 
 def gradient(
-    model: Classifier,
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
     images: ImageSet,
     *,
     patch: int = 1,
@@ -89,14 +89,14 @@ def gradient(
     levels: Sequence[float] = (0.01, 0.05, 0.1, 0.2),
     level: float = 0.05,
     ties: Literal['include', 'exclude'] = 'include',
-    domain: str = 'normalised',
+    domain: Literal['normalised', 'pixels'] = 'normalised',
     class_index: Sequence[int] | torch.Tensor | None = None,
     batch_size: int | str = 'auto',
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     memory: int = 1073741824,
-    form: str = 'auto',
-    spectra: str = 'float32',
+    form: Literal['auto', 'eager', 'folded', 'compiled'] = 'auto',
+    spectra: Literal['float32', 'float16'] = 'float32',
     out: str | os.PathLike | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -105,21 +105,21 @@ def gradient(
 ) -> RemovalResult | Plan: ...
 
 def greedy(
-    model: Classifier,
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
     images: ImageSet,
     *,
     tolerance: int | None = None,
     coverage: float | None = None,
     order: Literal['inner-first', 'outer-first'] = 'inner-first',
     passes: int = 20,
-    domain: str = 'normalised',
+    domain: Literal['normalised', 'pixels'] = 'normalised',
     class_index: Sequence[int] | torch.Tensor | None = None,
     batch_size: int | str = 'auto',
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     memory: int = 1073741824,
-    form: str = 'auto',
-    spectra: str = 'float32',
+    form: Literal['auto', 'eager', 'folded', 'compiled'] = 'auto',
+    spectra: Literal['float32', 'float16'] = 'float32',
     out: str | os.PathLike | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -128,7 +128,7 @@ def greedy(
 ) -> SearchResult | Plan: ...
 
 def hfss(
-    model: Classifier,
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
     images: ImageSet,
     *,
     preset: Literal['default', 'cvpr2025'] = 'default',
@@ -144,14 +144,14 @@ def hfss(
     stopping: Literal['never', 'certain'] = 'never',
     published_batch_size: int = 4000,
     published_order: bool | float | None = None,
-    domain: str = 'normalised',
+    domain: Literal['normalised', 'pixels'] = 'normalised',
     class_index: Sequence[int] | torch.Tensor | None = None,
     batch_size: int | str = 'auto',
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     memory: int = 1073741824,
-    form: str = 'auto',
-    spectra: str = 'float32',
+    form: Literal['auto', 'eager', 'folded', 'compiled'] = 'auto',
+    spectra: Literal['float32', 'float16'] = 'float32',
     out: str | os.PathLike | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -160,7 +160,7 @@ def hfss(
 ) -> SearchResult | Plan: ...
 
 def learned(
-    model: Classifier,
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
     images: ImageSet,
     *,
     coverage: float = 0.05,
@@ -172,14 +172,14 @@ def learned(
     starts: str | Sequence[str] = ('wide', 'narrow'),
     rate: float = 0.1,
     seed: int = 0,
-    domain: str = 'normalised',
+    domain: Literal['normalised', 'pixels'] = 'normalised',
     class_index: Sequence[int] | torch.Tensor | None = None,
     batch_size: int | str = 'auto',
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     memory: int = 1073741824,
-    form: str = 'auto',
-    spectra: str = 'float32',
+    form: Literal['auto', 'eager', 'folded', 'compiled'] = 'auto',
+    spectra: Literal['float32', 'float16'] = 'float32',
     out: str | os.PathLike | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -188,7 +188,7 @@ def learned(
 ) -> SearchResult | Plan: ...
 
 def removal(
-    model: Classifier,
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
     images: ImageSet,
     *,
     patch: int = 1,
@@ -197,14 +197,14 @@ def removal(
     levels: Sequence[float] = (0.01, 0.05, 0.1, 0.2),
     level: float = 0.05,
     ties: Literal['include', 'exclude'] = 'include',
-    domain: str = 'normalised',
+    domain: Literal['normalised', 'pixels'] = 'normalised',
     class_index: Sequence[int] | torch.Tensor | None = None,
     batch_size: int | str = 'auto',
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     memory: int = 1073741824,
-    form: str = 'auto',
-    spectra: str = 'float32',
+    form: Literal['auto', 'eager', 'folded', 'compiled'] = 'auto',
+    spectra: Literal['float32', 'float16'] = 'float32',
     out: str | os.PathLike | None = None,
     resume: bool = False,
     overwrite: bool = False,

@@ -5,8 +5,9 @@ import math
 import numpy as np
 import torch
 
-from freqkit import masks as mask_room
 from freqkit.errors import UsageError
+from freqkit.masks import canonical as canonical_bins
+from freqkit.masks import hermitian, pack
 
 PRESETS = ("default", "iccv2023", "dfm_v2023")
 LARGEST = 8  # cells per side of the largest of `cells_of_pairs`, at least
@@ -52,12 +53,12 @@ def removal_cells(size, patch=1, preset="default"):
         raise UsageError(f"removal: the size {height}x{width} must be a multiple of {patch} for patch {patch}.")
     rows, columns = height // patch, width // patch
     cell_of_bin = (torch.arange(height)[:, None] // patch) * columns + torch.arange(width) // patch
-    canonical = mask_room.canonical(height, width)
+    canonical = canonical_bins(height, width)
     used = cell_of_bin[canonical].unique()
     number = torch.full((rows * columns,), -1)
     number[used] = torch.arange(len(used))
     own = torch.where(canonical, number[cell_of_bin], 0).double()
-    owner = mask_room.hermitian(own).long()
+    owner = hermitian(own).long()
     cells = torch.stack([used // columns, used % columns], 1)
     return torch.stack([cells, cells], 1), owner
 
@@ -150,9 +151,7 @@ def masks_without(cells, size, patch, preset):
         keep[which, (row[:, None] + rows)[:, :, None], (column[:, None] + columns)[:, None]] = False
     if preset == "dfm_v2023":
         keep[:, : patch // cell[0], (size[1] // 2 + patch) // cell[1] :] = False
-    return mask_room.pack(
-        keep, cell=cell, size=tuple(size), symmetry="average" if is_published(preset) else "hermitian"
-    )
+    return pack(keep, cell=cell, size=tuple(size), symmetry="average" if is_published(preset) else "hermitian")
 
 
 def distinct(cells, size, patch, preset):

@@ -7,20 +7,21 @@ from pathlib import Path
 
 import torch
 
-from freqkit import masks as mask_room
 from freqkit.data import ImageSet
 from freqkit.engine import Progress, Scorer, Silent
 from freqkit.errors import UsageError
 from freqkit.files.reading import COUNT, SECONDS, Number, read_json
 from freqkit.files.whole import CLEAN, DATA, MODEL, write_csv, write_json
-from freqkit.models import Classifier, as_classifier
+from freqkit.masks import coverage as coverage_of
+from freqkit.masks import uncentred
+from freqkit.models import Network, as_classifier
 from freqkit.options import Options, flat, option
 from freqkit.registry import SEARCHERS, module_of
 from freqkit.results import rows as tidy_rows
 from freqkit.results.clean import CleanRates
 from freqkit.results.result import Result, Told
 from freqkit.search.plan import efforts
-from freqkit.search.run import ask_whole
+from freqkit.search.run import predict_whole
 
 COLUMNS = (
     "searcher", "effort", "seed", "forwards", "backwards", "forward equivalents", "seconds", "power", "touched",
@@ -170,7 +171,7 @@ class Comparison(Result):
 
 @flat(owner="compare-searchers")
 def compare_searchers(
-    model: Classifier,
+    model: Network,
     pool: ImageSet,
     held_out: ImageSet,
     own: Comparing,
@@ -260,7 +261,7 @@ def _whole(judge, progress):
     """`CleanRates` of the held-out images, before any search."""
     progress.start("whole held-out images", judge.forwards(1))
     try:
-        _, _, clean = ask_whole(lambda masks, **more: judge.score(masks, progress=progress, **more), judge)
+        _, _, clean = predict_whole(lambda masks, **more: judge.score(masks, progress=progress, **more), judge)
     finally:
         progress.finish()
     for caution in clean.cautions():
@@ -279,10 +280,10 @@ def _drawn(pool, per_class, seed):
 
 
 def _judged(name, effort, seed, result, judge, progress):
-    share = mask_room.coverage(result.masks)
+    share = coverage_of(result.masks)
     progress.start("held-out images", judge.forwards(len(result.masks)))
     try:
-        scores = judge.score(mask_room.uncentred(result.masks).contiguous(), progress=progress)
+        scores = judge.score(uncentred(result.masks).contiguous(), progress=progress)
     finally:
         progress.finish()
     table = result.table()

@@ -22,7 +22,7 @@ import torch
 from freqkit.data import ImageSet
 from freqkit.engine import ranks
 from freqkit.errors import UsageError
-from freqkit.models import Classifier
+from freqkit.models import Network
 from freqkit.options import Running, Scoring, flat, option
 from freqkit.results import SearchResult
 from freqkit.search.cells import cells_of_pairs, removal_cells
@@ -65,9 +65,7 @@ class Evolving(Budget):
 
 
 @flat
-def evolve(
-    model: Classifier, images: ImageSet, own: Evolving, scoring: Scoring, running: Running
-) -> SearchResult | Plan:
+def evolve(model: Network, images: ImageSet, own: Evolving, scoring: Scoring, running: Running) -> SearchResult | Plan:
     """Find, for every class, the frequencies by which it is still told apart, by evolution; see the module.
 
     Args:
@@ -162,7 +160,7 @@ class _Lineages:
         # All ranks have rank 0's, for machines may round differently.
         agreed = ranks.current().agree_arrays({"drawn": np.packbits(drawn.numpy(), -1), "shift": shift})
         drawn = torch.from_numpy(np.unpackbits(agreed["drawn"], -1, drawn.shape[2]).astype(bool))
-        called, loss = self.run.ask(self.scorer, drawn, self.owner, self.run.label, f"own/{number}", progress)
+        called, loss = self.run.predict(self.scorer, drawn, self.owner, self.run.label, f"own/{number}", progress)
         tpr, loss = called / self.run.counts[:, None], loss / self.run.counts[:, None]
         fresh = {"tpr": tpr, "loss": loss, "asked": torch.zeros_like(tpr), "called": torch.zeros_like(tpr)}
         going = drawn
@@ -174,7 +172,7 @@ class _Lineages:
         self.known = {name: torch.cat([self.known[name], fresh[name]], 1) for name in fresh}
         if self.objective != "class-loss":
             other = (self.run.label + torch.from_numpy(agreed["shift"])) % classes
-            called, _ = self.run.ask(self.scorer, self.elite, self.owner, other, f"others/{number}", progress)
+            called, _ = self.run.predict(self.scorer, self.elite, self.owner, other, f"others/{number}", progress)
             self.known["called"] += called
             self.known["asked"] += torch.bincount(other, minlength=classes)[:, None]
         order = torch.sort(self.value(), dim=1, descending=True, stable=True).indices[:, : self.size]

@@ -25,14 +25,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from freqkit import masks as mask_room
 from freqkit.data import ImageSet
 from freqkit.engine import Progress, ranks
 from freqkit.engine.forward import Forward
 from freqkit.engine.stimuli import counter_words
 from freqkit.errors import UsageError
 from freqkit.files.reading import COUNT, in_range
-from freqkit.models import Classifier, as_classifier
+from freqkit.masks import uncentred
+from freqkit.models import Network, as_classifier
 from freqkit.options import Options, Running, Scoring, flat, option
 from freqkit.results import rows
 from freqkit.results.removal_result import RemovalResult
@@ -137,17 +137,17 @@ class Estimated(Estimating):
     """What `estimate_removal` is asked."""
 
     seed: int = option(0, "of the random vectors", least=0)
+    batch_size: int = option(64, "images per forward; results differ in float32 rounding only", least=1)
 
 
 @flat(owner="gradient")
 def estimate_removal(
-    model: Classifier,
+    model: Network,
     images: ImageSet,
     own: Estimated,
     *,
     domain: str = "normalised",
     class_index: Sequence[int] | torch.Tensor | None = None,
-    batch_size: int = 64,
     device: str | torch.device | None = None,
     progress: Progress | None = None,
     check: Callable[[], None] = lambda: None,
@@ -157,7 +157,6 @@ def estimate_removal(
     Args:
         model: a `Classifier`; copied, never changed. images: an `ImageSet`.
         domain, class_index, device: see `freqkit.engine.score`.
-        batch_size: images per forward; results differ in float32 rounding only.
         progress: a `freqkit.engine.Progress`.
         check: called after every batch; may raise.
 
@@ -176,10 +175,8 @@ def estimate_removal(
         >>> estimate.total.shape, estimate.forwards, estimate.backwards
         (torch.Size([514, 4]), 8, 24)
     """
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise UsageError(f"gradient: batch_size must be an integer of at least 1; got {batch_size!r}.")
     how = {"domain": domain, "class_index": class_index, "device": device}
-    estimator, draws = _Estimator(model, images, own, progress, **how), own.draws
+    estimator, draws, batch_size = _Estimator(model, images, own, progress, **how), own.draws, own.batch_size
     classes, labels = len(images.classes), images.labels
     sums = torch.zeros(2, classes, estimator.candidates, dtype=torch.float64)
     losses = torch.zeros(classes, dtype=torch.float64)
@@ -280,7 +277,7 @@ class _Pool:
         if width % 2 == 0:
             weight[-1] = 1.0
         self.weight = (-weight / (height * width)).to(device)
-        self.owner = mask_room.uncentred(owner)[:, :half].flatten().to(device)
+        self.owner = uncentred(owner)[:, :half].flatten().to(device)
         self.candidates = candidates
 
     def __call__(self, transformed, gradient):
@@ -334,7 +331,7 @@ class Promising(Estimating):
 
 @flat
 def gradient(
-    model: Classifier, images: ImageSet, own: Promising, ordered: Levels, scoring: Scoring, running: Running
+    model: Network, images: ImageSet, own: Promising, ordered: Levels, scoring: Scoring, running: Running
 ) -> RemovalResult | Plan:
     """Dominant frequencies from gradients: rank all by an estimate, measure only the most promising exactly.
 
@@ -433,12 +430,12 @@ def ranking(run, progress):
     sums, resumed = np.zeros((len(images.classes), estimator.candidates)), 0
     progress.start("gradients", sum(amount for _, amount, _ in tiles), "forward-equivalents")
     try:
-        for part, found, known in ranks.share(
+        for part, found, is_resumed in ranks.share(
             tiles, estimate, journal=run.journal, progress=progress, check=run.check,
             layout=lambda part: {"sums": ("f", (len(images.labels[part].unique()), estimator.candidates))},
         ):  # fmt: skip
             sums[images.labels[part].unique().numpy()] += found["sums"]
-            resumed += (part.stop - part.start) * known
+            resumed += (part.stop - part.start) * is_resumed
     finally:
         progress.finish()
     found = ranks.current().agree_arrays({"sums": sums, "resumed": np.array([resumed])})

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from freqkit import masks as mask_room
 from freqkit.data import ImageSet
 from freqkit.engine import Silent, ranks
-from freqkit.models import Classifier
+from freqkit.masks import pack
+from freqkit.models import Network
 from freqkit.options import Options, Running, Scoring, flat, option
 from freqkit.results import SearchResult
 from freqkit.search.cells import removal_cells
@@ -61,9 +61,7 @@ class Culling(Options):
 
 
 @flat
-def greedy(
-    model: Classifier, images: ImageSet, own: Culling, scoring: Scoring, running: Running
-) -> SearchResult | Plan:
+def greedy(model: Network, images: ImageSet, own: Culling, scoring: Scoring, running: Running) -> SearchResult | Plan:
     """Remove every frequency that a class can do without, in a fixed order; see the module.
 
     Args:
@@ -229,9 +227,9 @@ class _Culling:
                     continue
                 asked = tried[own]
                 if not known:
-                    bits = mask_room.pack(trial[:, self.owner], cell=(1, 1), size=run.size, symmetry="hermitian")
-                    _, answers = self.scorer.answers_each(bits, own[asked], members[asked], check=run.check)
-                    right = answers == self.scorer.class_index[run.images.labels[members[asked]]]
+                    bits = pack(trial[:, self.owner], cell=(1, 1), size=run.size, symmetry="hermitian")
+                    _, predictions = self.scorer.predictions_each(bits, own[asked], members[asked], check=run.check)
+                    right = predictions == self.scorer.class_index[run.images.labels[members[asked]]]
                     now[tried] = torch.bincount(own[asked], right, len(group)).long()[tried]
                 shown += int(asked.sum())
                 resumed += int(asked.sum()) * known

@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from freqkit import masks as mask_room
 from freqkit.data import ImageSet
 from freqkit.data.image_set import PUBLISHED_SEED, PUBLISHED_SHARE
 from freqkit.engine import Silent
 from freqkit.engine.session import CannotResume
 from freqkit.errors import UsageError
-from freqkit.models import Classifier
+from freqkit.masks import candidates as draw_candidates
+from freqkit.masks import concat, select, set_dc, stage_cells, unique
+from freqkit.models import Network
 from freqkit.options import Options, Running, Scoring, flat, option
 from freqkit.results import SearchResult, StageResult
 from freqkit.results.search_result import unlike_published
@@ -27,7 +28,7 @@ USUAL = {"keep": 0.6, "seed": 0}
 
 def _effort(effort, coverage, seed, size):
     """It has no budget: the last stage keeps about the coverage. Stopping changes its cost alone."""
-    stages = len(mask_room.stage_cells(size))
+    stages = len(stage_cells(size))
     return {"candidates": effort, "keep": coverage ** (1 / stages), "seed": seed, "stopping": "certain"}
 
 
@@ -114,7 +115,7 @@ class Hfss(Options):
 
 
 @flat
-def hfss(model: Classifier, images: ImageSet, own: Hfss, scoring: Scoring, running: Running) -> SearchResult | Plan:
+def hfss(model: Network, images: ImageSet, own: Hfss, scoring: Scoring, running: Running) -> SearchResult | Plan:
     """Find, for every class, the few frequencies by which a classifier still recognises it.
 
     Stage s splits the frequency plane into cells (`freqkit.masks.stage_cells`), draws random masks of them,
@@ -176,7 +177,7 @@ class HfssRun(SearchRun):
     def __init__(self, model, images, options: Hfss, scoring: Scoring, progress):
         self.options, self.stops = options, bool(options.risk) or options.stopping != "never"
         try:
-            self.cells = mask_room.stage_cells(tuple(images.images.shape[-2:]))
+            self.cells = stage_cells(tuple(images.images.shape[-2:]))
         except ValueError as error:
             raise UsageError(f"hfss: {error}") from error
         self.stages = _stages(options.stages, len(self.cells))
@@ -252,10 +253,10 @@ class HfssRun(SearchRun):
                 # All masks have one loss for a class without images, and ties go by the order of the masks.
                 rows = torch.arange(rows.shape[1]).repeat(len(self.images.classes), 1)
                 rows[self.searched] = previous.ranks
-            parents = [mask_room.select(previous.candidates, row) for row in rows]
+            parents = [select(previous.candidates, row) for row in rows]
         options = self.options
         extra = {} if options.published else {"parent_draw": options.parents}
-        drawn = mask_room.candidates(
+        drawn = draw_candidates(
             self.stages[place], self.numbers[place], size=self.size, keep=options.keep, seed=options.seed,
             preset=options.preset, parents=parents, **extra,
         )  # fmt: skip
@@ -264,7 +265,7 @@ class HfssRun(SearchRun):
                 f"hfss: stage {self.stages[place]} has no candidates for candidates={self.numbers[place]}"
                 f"{' (the published generator makes triples)' if options.published else ''}."
             )
-        masks = drawn.masks if options.keep_dc is None else mask_room.set_dc(drawn.masks, options.keep_dc)
+        masks = drawn.masks if options.keep_dc is None else set_dc(drawn.masks, options.keep_dc)
         return masks, drawn.provenance
 
     def stage(self, place, previous, scorer, progress):
@@ -274,7 +275,7 @@ class HfssRun(SearchRun):
         born, elite = torch.full((len(masks.bits),), number), self.elite(previous)
         # Masks that were stopped for some class have no loss there to bring along: they compete anew.
         if self.stops and len(elite):
-            masks = mask_room.concat([masks, mask_room.select(previous.candidates, elite)])
+            masks = concat([masks, select(previous.candidates, elite)])
         if options.risk:
             how = {"ask": scorer.race, "top": options.top, "risk": float(options.risk), "seed": options.seed}
         elif self.stops:
@@ -285,13 +286,13 @@ class HfssRun(SearchRun):
         if len(elite):
             born = torch.cat([born, previous.born[elite]])
             if not self.stops:
-                masks = mask_room.concat([masks, mask_room.select(previous.candidates, elite)])
+                masks = concat([masks, select(previous.candidates, elite)])
                 scores = scores.join(previous.scores.take(elite))
         if not options.published:
             # Forcing DC, or an elite that a new candidate equals, can make twins.
-            first, _ = mask_room.unique(masks)
+            first, _ = unique(masks)
             if len(first) < len(born):
-                masks, scores, born = mask_room.select(masks, first), scores.take(first), born[first]
+                masks, scores, born = select(masks, first), scores.take(first), born[first]
         scores.record.update(provenance)
         return StageResult(number, masks, scores, scores.rank(options.top), born)
 
@@ -306,7 +307,7 @@ class HfssRun(SearchRun):
         best = last.ranks[:, 0].unique()
         progress.start("rates", scorer.forwards(len(best)))
         try:
-            scores = self.best_scores(scorer, mask_room.select(last.candidates, best), "rates", progress)
+            scores = self.best_scores(scorer, select(last.candidates, best), "rates", progress)
         finally:
             progress.finish()
         if scores.still is not None:
@@ -375,7 +376,7 @@ class HfssRun(SearchRun):
         for place, number in enumerate(self.stages):
             masks, _ = self.draw(place, previous)
             drawn = len(masks.bits)
-            distinct = len(mask_room.unique(masks)[0])
+            distinct = len(unique(masks)[0])
             if place == 0:
                 each = scorer.seconds_per_forward(masks)
             stages.append(

@@ -33,12 +33,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from freqkit import masks as mask_room
 from freqkit.data import ImageSet
 from freqkit.engine import Silent, ranks
 from freqkit.engine.forward import Forward
 from freqkit.errors import UsageError
-from freqkit.models import Classifier
+from freqkit.masks import uncentred
+from freqkit.models import Network
 from freqkit.ops import spectral_filter, spectrum
 from freqkit.options import Running, Scoring, flat, option
 from freqkit.results import SearchResult
@@ -108,9 +108,7 @@ class Learning(Budget):
 
 
 @flat
-def learned(
-    model: Classifier, images: ImageSet, own: Learning, scoring: Scoring, running: Running
-) -> SearchResult | Plan:
+def learned(model: Network, images: ImageSet, own: Learning, scoring: Scoring, running: Running) -> SearchResult | Plan:
     """Find, for every class, the frequencies by which it is still told apart, by gradients; see the module.
 
     Each class is learned by itself, from its own images and a sample of the others. A step costs three
@@ -162,7 +160,7 @@ def learned(
             return run.lineages(scorer, kept, learner.owner, progress, lambda scores: -scores.loss)
         progress.start("without the masks", len(starts) * len(images))
         try:
-            called, loss = run.ask(scorer, ~kept, learner.owner, run.label, "without", progress)
+            called, loss = run.predict(scorer, ~kept, learner.owner, run.label, "without", progress)
         finally:
             progress.finish()
         without = ((called - FINER * loss) / run.counts[:, None]).flatten()[:, None]
@@ -205,7 +203,7 @@ class _Learner:
         self.cells = cells_of_pairs(self.owner)[: asked.levels]
         self.width = sum(int(cell.max()) + 1 for cell in self.cells)
         self.forward = Forward(run.model, device=run.scoring.device, domain=run.scoring.domain)
-        self.uncentred = mask_room.uncentred(self.owner).to(self.forward.device)
+        self.uncentred = uncentred(self.owner).to(self.forward.device)
         self.optimised = False
         self.ranking = None  # real [K, classes], of wide starts
 

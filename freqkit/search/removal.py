@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from freqkit import masks as mask_room
 from freqkit.data import ImageSet
-from freqkit.models import Classifier
+from freqkit.masks import uncentred
+from freqkit.models import Network
 from freqkit.options import Options, Running, Scoring, flat, option
 from freqkit.results.removal_result import TIES, RemovalResult, bins_of
 from freqkit.search.cells import PRESETS, distinct, masks_without, removal_cells
@@ -76,7 +76,7 @@ class Removing(Options):
 
 @flat
 def removal(
-    model: Classifier, images: ImageSet, own: Removing, ordered: Levels, scoring: Scoring, running: Running
+    model: Network, images: ImageSet, own: Removing, ordered: Levels, scoring: Scoring, running: Running
 ) -> RemovalResult | Plan:
     """Score the removal of every frequency (or cell of frequencies) for every class at once.
 
@@ -167,7 +167,7 @@ def removal(
 class RemovalRun(SearchRun):
     """What the searchers `removal` and `gradient` share: levels and the result."""
 
-    def __init__(self, name: str, model: Classifier, images: ImageSet, kept: Levels, scoring: Scoring, identity: dict):
+    def __init__(self, name: str, model: Network, images: ImageSet, kept: Levels, scoring: Scoring, identity: dict):
         self.kept = kept
         for share in (*kept.levels, kept.level):
             bins_of(share, tuple(images.images.shape[-2:]))
@@ -182,7 +182,7 @@ class RemovalRun(SearchRun):
             None if estimate is None else estimate[:, keep].contiguous(), **vars(self.kept),
             record=self.record,
         )  # fmt: skip
-        chosen = mask_room.uncentred(result.masks)
+        chosen = uncentred(result.masks)
         progress.start("dominant frequencies", scorer.forwards(len(chosen)))
         try:
             scores = self.best_scores(scorer, chosen, "dfm", progress, **reduction)

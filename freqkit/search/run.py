@@ -5,13 +5,13 @@ import dataclasses
 import numpy as np
 import torch
 
-from freqkit import masks as mask_room
 from freqkit.data import ImageSet
 from freqkit.engine import Scorer, Silent, ranks
 from freqkit.engine.forward import model_device
 from freqkit.engine.session import session
 from freqkit.errors import UsageError
-from freqkit.models import Classifier, as_classifier
+from freqkit.masks import pack
+from freqkit.models import Network, as_classifier
 from freqkit.options import Scoring
 from freqkit.results import SearchResult, StageResult
 from freqkit.results.clean import CleanRates
@@ -26,7 +26,7 @@ COST = {"forwards", "forwards_saved", "forwards_saved_twins", "forwards_saved_ra
 CARRIED = ("batch_size", "batch_size_timings", "form", "seconds_in_model", "seconds_of_all_sessions")
 
 
-def ask_whole(score, scorer):
+def predict_whole(score, scorer):
     """What the model makes of whole images.
 
     Args:
@@ -36,13 +36,13 @@ def ask_whole(score, scorer):
     Returns:
         (scores, bool [n] which images are recognised, `CleanRates` of the classes that have images).
     """
-    everything = mask_room.pack(torch.ones(1, 1, 1), cell=scorer.size, size=scorer.size, symmetry="average")
+    everything = pack(torch.ones(1, 1, 1), cell=scorer.size, size=scorer.size, symmetry="average")
     scores = score(everything, per_sample=True)
-    answers = scores.samples["answer"][0].long()
+    predictions = scores.samples["answer"][0].long()
     classes, logits = len(scorer.classes), scorer.logits
-    confusion = torch.bincount(scorer.labels * logits + answers, minlength=classes * logits).view(classes, logits)
+    confusion = torch.bincount(scorer.labels * logits + predictions, minlength=classes * logits).view(classes, logits)
     clean = CleanRates.of_confusion(scorer.classes, confusion, scorer.class_index)
-    return scores, answers == scorer.class_index[scorer.labels], clean
+    return scores, predictions == scorer.class_index[scorer.labels], clean
 
 
 class SearchRun:
@@ -60,7 +60,7 @@ class SearchRun:
         recognised: bool [n], the images that are recognised whole; None before `whole` asked.
     """
 
-    def __init__(self, name: str, model: Classifier, images: ImageSet, scoring: Scoring, identity: dict):
+    def __init__(self, name: str, model: Network, images: ImageSet, scoring: Scoring, identity: dict):
         self.name, self.images, self.scoring = name, images, scoring
         self.model = model = as_classifier(model, name, images)
         self.size = tuple(images.images.shape[-2:])
@@ -117,7 +117,7 @@ class SearchRun:
         """Scores (K = 1) of the images before anything is filtered; what they say of the network goes on record."""
         progress.start("whole images", len(self.images), "forwards")
         try:
-            scores, self.recognised, clean = ask_whole(
+            scores, self.recognised, clean = predict_whole(
                 lambda masks, **more: self.score(scorer, masks, CLEAN, progress, **more, **how), scorer
             )
         finally:
@@ -150,7 +150,7 @@ class SearchRun:
             self.record[name] += scores.record[name]
         return scores
 
-    def ask(self, scorer, masks, owner, assignment, key, progress):
+    def predict(self, scorer, masks, owner, assignment, key, progress):
         """Show every image the masks of its class in `assignment`, one after the other; ranks share them.
 
         Args:
@@ -173,9 +173,9 @@ class SearchRun:
             k, first, last = tile
             present, own = assignment[first:last].unique(return_inverse=True)
             kept = masks[present, k][:, owner]
-            bits = mask_room.pack(kept, cell=(1, 1), size=self.size, symmetry="hermitian")
-            losses, answers = scorer.answers_each(bits, own, torch.arange(first, last), check=self.check)
-            called = (answers == logit[assignment[first:last]]).double()
+            bits = pack(kept, cell=(1, 1), size=self.size, symmetry="hermitian")
+            losses, predictions = scorer.predictions_each(bits, own, torch.arange(first, last), check=self.check)
+            called = (predictions == logit[assignment[first:last]]).double()
             return {name: torch.bincount(own, each).numpy() for name, each in (("called", called), ("loss", losses))}
 
         def layout(tile):
@@ -184,13 +184,13 @@ class SearchRun:
 
         sums = {name: np.zeros((classes, number)) for name in ("called", "loss")}
         resumed = 0
-        for (k, first, last), found, known in ranks.share(
+        for (k, first, last), found, is_resumed in ranks.share(
             tiles, show, journal=self.journal, progress=progress, check=self.check, layout=layout
         ):
             present = assignment[first:last].unique().numpy()
             for name, values in sums.items():
                 values[present, k] += found[name]
-            resumed += (last - first) * known
+            resumed += (last - first) * is_resumed
         sums = ranks.current().agree_arrays({**sums, "resumed": np.array([resumed])})
         self.record["forwards"] += number * len(assignment)
         self.record["forwards_resumed"] += int(sums["resumed"][0])
@@ -208,9 +208,7 @@ class SearchRun:
 
         _, owner = removal_cells(self.size, 1)
         every_second = (torch.arange(int(owner.max()) + 1) % 2 == 0)[None, owner].expand(scorer.tiling.group, -1, -1)
-        each = scorer.seconds_per_forward(
-            mask_room.pack(every_second, cell=(1, 1), size=self.size, symmetry="hermitian")
-        )
+        each = scorer.seconds_per_forward(pack(every_second, cell=(1, 1), size=self.size, symmetry="hermitian"))
         rows = [
             {
                 "work": name, "forwards": forwards, "backwards": backwards,
@@ -254,7 +252,7 @@ class SearchRun:
             value: of `Scores`, float64 [S C, C], what is best when highest; needed for S > 1.
         """
         classes, each = kept.shape[:2]
-        bits = mask_room.pack(kept.flatten(0, 1)[:, owner], cell=(1, 1), size=self.size, symmetry="hermitian")
+        bits = pack(kept.flatten(0, 1)[:, owner], cell=(1, 1), size=self.size, symmetry="hermitian")
         progress.start("exact scores", scorer.forwards(classes * each))
         try:
             scores = self.best_scores(scorer, bits, "stage-1", progress)

@@ -18,7 +18,7 @@ def evaluate(model, images, *, batch_size=256, device=None, ranks=None):
         images: `ImageSet`; label i is logit i.
         batch_size: images per forward.
         device: by default where the model is; the model is not moved.
-        ranks: `freqkit.training.ranks.Ranks` that share the images; every image is asked once, and all get the
+        ranks: `freqkit.training.ranks.ProcessGroup` that share the images; every image is asked once, and all get the
             whole report.
 
     Returns:

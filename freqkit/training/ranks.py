@@ -9,7 +9,7 @@ import torch.distributed as dist
 from freqkit.errors import torchrun
 
 
-class Ranks:
+class ProcessGroup:
     """This process among `world`; every method does nothing when it is alone."""
 
     def __init__(self, rank=0, world=1):
@@ -43,17 +43,17 @@ class Ranks:
 
 @contextmanager
 def ranks(device):
-    """`Ranks` of a process group: the one that is there, or one from torchrun's environment, ended afterwards."""
+    """The `ProcessGroup` that is there, or one from torchrun's environment, ended afterwards."""
     if dist.is_available() and dist.is_initialized():
-        yield Ranks(dist.get_rank(), dist.get_world_size())
+        yield ProcessGroup(dist.get_rank(), dist.get_world_size())
     elif torchrun()[1] > 1:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         try:
-            yield Ranks(dist.get_rank(), dist.get_world_size())
+            yield ProcessGroup(dist.get_rank(), dist.get_world_size())
         finally:
             dist.destroy_process_group()
     else:
-        yield Ranks()
+        yield ProcessGroup()
 
 
 def own_device(device):

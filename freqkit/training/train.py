@@ -11,8 +11,7 @@ import torch
 from freqkit.data.augment import Augment
 from freqkit.data.image_set import ImageSet
 from freqkit.errors import UsageError
-from freqkit.models import as_classifier
-from freqkit.models.classifier import Classifier
+from freqkit.models import Network, as_classifier
 from freqkit.options import Running, flat, option
 from freqkit.training.evaluate import check_fit, evaluate
 from freqkit.training.observers import Follow, KeepWeights, Observer, TensorBoard, checked
@@ -54,7 +53,7 @@ class TrainingRun(Running):
 
 @flat
 def train(
-    model: Classifier,
+    model: Network,
     train_set: ImageSet,
     where: TrainingRun,
     *,

@@ -87,18 +87,6 @@ def test_errors(run, net, images_folder, tmp_path):
     assert "--rest needs --split-fraction" in sentence(result)
 
 
-def test_band_stop(run, images_folder, weights, tmp_path):
-    out = tmp_path / "b.safetensors"
-    flags = ["--model", "small_convnet", "--num-classes", "4", "--weights", weights, "--data", images_folder]
-    result = run("band-stop", *flags, "--out", out)
-    assert result.exit_code == 0 and "-B1+B2" in result.stdout
-    assert out.with_suffix(".png").is_file() and out.with_suffix(".csv").is_file()
-    facts = json.loads(run("band-stop", *flags, "--edges", "8", "--remove", "1", "--json").stdout)
-    assert set(facts["accuracy"]) == {"all", "B1", "B2"} and facts["forwards"] == 60
-    result = run("band-stop", *flags, "--edges", "8,x")
-    assert result.exit_code == 2 and "--edges must be numbers" in sentence(result)
-
-
 def test_rates_on_what_the_published_order_leaves(run, net, images_folder, tmp_path):
     """The search's images are its selection; the presets of ICCV 2023 read npy floats as published."""
     import numpy as np

@@ -152,7 +152,7 @@ def test_each_image_with_a_mask_of_its_own(memory):
         assert each.correct[0, c] == (answers[members] == c).sum() and each.predicted[0, c] == (answers == c).sum()
     assert torch.equal(scorer.score_each(masks[assignment]).correct, each.correct)
     some = torch.tensor([1, 2, 5, 9, 10, 12, 13, 14, 20, 22])
-    losses, answered = scorer.answers_each(masks, assignment[some], some)
+    losses, answered = scorer.predictions_each(masks, assignment[some], some)
     torch.testing.assert_close(losses.float(), own[some], atol=1e-5, rtol=1e-5)
     assert torch.equal(answered, answers[some].long())
     with pytest.raises(UsageError, match="each of the 23 images needs one of the 4 masks"):

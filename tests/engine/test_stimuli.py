@@ -8,7 +8,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from small_world import Images, Listener, Small, random_masks
 
 from freqkit.data.corruptions import corrupt
 from freqkit.engine import Journal, Scorer, status
@@ -16,6 +15,7 @@ from freqkit.engine.accumulators import ClassLoss, Confusion, Logits
 from freqkit.engine.session import session
 from freqkit.engine.stimuli import BandNoise, Corruption, Filter, Perturbation, band_of, pyramid_height
 from freqkit.errors import UsageError
+from tests.engine.small_world import Images, Listener, Small, random_masks
 
 BINS = [[0, 0], [1, 2], [-1, 3], [4, 4], [0, 16]]
 LEVELS = [(0, 0.0), (0, 0.16), (2, 0.16), (3, 0.5)]

@@ -1,16 +1,23 @@
 """Band-stop test against plain filters and counts, and on a network that reads one band alone."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import nn
 
-from freqkit.data import synthetic
+from freqkit.cli.app import app
+from freqkit.data import synthetic, write_image_folder
 from freqkit.errors import UsageError
 from freqkit.measures import BandStopResult, band_stop
 from freqkit.measures.band_stop import stop_masks
 from freqkit.models import Classifier, load_model
-from freqkit.report import plot_band_stop
+from freqkit.report import plot_band_stop, write_report
+from freqkit.report.svg import percent
+from tests.cli.conftest import sentence
+from tests.report.test_html import Page
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +110,26 @@ def test_save_load_plot(images, tmp_path):
 def test_wrong_arguments(images, change, sentence):
     with pytest.raises(UsageError, match=sentence):
         band_stop(load_model("small_convnet"), images, **change)
+
+
+def test_the_command(tmp_path):
+    def run(*arguments):
+        return CliRunner().invoke(app, [str(one) for one in arguments])
+
+    write_image_folder(synthetic(1, images_per_class=5), tmp_path / "images")
+    out = tmp_path / "b.safetensors"
+    flags = ["--model", "small_convnet", "--num-classes", "4", "--data", tmp_path / "images"]
+    result = run("band-stop", *flags, "--out", out)
+    assert result.exit_code == 0 and "-B1+B2" in result.stdout
+    assert out.with_suffix(".png").is_file() and out.with_suffix(".csv").is_file()
+    facts = json.loads(run("band-stop", *flags, "--edges", "8", "--remove", "1", "--json").stdout)
+    assert set(facts["accuracy"]) == {"all", "B1", "B2"} and facts["forwards"] == 60
+    result = run("band-stop", *flags, "--edges", "8,x")
+    assert result.exit_code == 2 and "--edges must be numbers" in sentence(result)
+
+
+def test_the_table_of_the_page(tmp_path):
+    stopped = band_stop(load_model("small_convnet"), synthetic(1, images_per_class=4))
+    stopped.save(tmp_path / "stop.safetensors")
+    page = Page(write_report(tmp_path / "stop.safetensors"))
+    assert page.tables[0][-1] == ["all", *(percent(value, 1) for value in stopped.accuracy.tolist())]

@@ -86,6 +86,10 @@ def test_networks_that_normalise_themselves_or_keep_numbers_for_their_users():
     left = net()
     left.mean, left.std = MEAN, STD
     assert freqkit.wrap(left).mean == MEAN
+    left.mean = torch.zeros(64)
+    assert freqkit.wrap(left, **HOW).mean == HOW["mean"], "something else of that name"
+    with pytest.raises(UsageError, match="wrap: mean must be three finite numbers"):
+        freqkit.wrap(left)
 
 
 class Output(collections.OrderedDict):
@@ -159,7 +163,7 @@ def test_logits_among_other_outputs(make, how):
 @pytest.mark.parametrize(
     "made, how, sentence",
     [
-        (Returns(lambda z: (z, 2 * z)), {}, r"returns a tuple of \[2, 4\], \[2, 4\]: say which .* output="),
+        (Returns(lambda z: (z, 2 * z)), {}, r"returns a tuple of \[2, 4\], \[2, 4\] for .* output="),
         (Returns(lambda z: {"a": z, "b": z}), {"output": "c"}, "has no output 'c'"),
         (Returns(lambda z: z[:, :, None]), {}, r"must return logits \[B, classes\]; got \[2, 4, 1\] for 2 images"),
         (Returns(lambda z: z.mean()), {}, r"must return logits \[B, classes\]; got \[\]"),
@@ -171,6 +175,11 @@ def test_logits_among_other_outputs(make, how):
         (net(), {"mean": (123.7, 116.3, 103.5)}, r"in 0\.\.\.255"),
         (nn.Sequential(nn.Conv2d(3, 5, 8), nn.Flatten()), {}, "number of classes .*it gives more logits for larger"),
         (nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten()), {}, "not evident .* expected input.* to have 1 channels"),
+        (
+            nn.Conv2d(1, 4, 3),
+            {"input_size": (8, 8)},
+            "could not be asked: on images of 8x8 pixels it raised RuntimeError: ",
+        ),
         (nn.Sequential(nn.LazyConv2d(4, 3)), {}, "has lazy layers; show it one batch"),
         (nn.Linear(3, 3, device="meta"), {}, "has no weights"),
         (nn.Linear, {}, "got the class Linear"),
@@ -225,6 +234,20 @@ def test_networks_of_other_types_are_asked_in_float32(images, dtype):
     assert torch.equal(found.loss, same.loss) and next(network.parameters()).dtype == dtype
     report = freqkit.training.evaluate(network, images)
     assert report["images"] == len(images)
+
+
+def test_quantised_networks(images):
+    layers = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 4))
+    one, two = (torch.ao.quantization.quantize_dynamic(layers, {nn.Linear}) for _ in range(2))
+    model = freqkit.wrap(one, **HOW, input_size=(16, 16))
+    assert model.record["state_sha256"] == freqkit.wrap(two, **HOW, input_size=(16, 16)).record["state_sha256"]
+    found = freqkit.score(model, images, torch.ones(1, 16, 16), batch_size=8)
+    plain = freqkit.score(freqkit.wrap(layers, **HOW), images, torch.ones(1, 16, 16), batch_size=8)
+    torch.testing.assert_close(found.loss, plain.loss, atol=0.05, rtol=0.05)
+    with torch.no_grad():
+        layers[1].weight.add_(1)
+    other = torch.ao.quantization.quantize_dynamic(layers, {nn.Linear})
+    assert model.record["state_sha256"] != freqkit.wrap(other, **HOW, input_size=(16, 16)).record["state_sha256"]
 
 
 # Every entry
@@ -380,6 +403,7 @@ def test_a_function_is_identified_by_what_it_holds():
     plain, others = (lambda x: x.mean((2, 3))), (lambda x: x.amax((2, 3)))
     assert sha(plain) == sha(others) == "0" * 64, "nothing is known of them"
     assert sha(plain, name="a") != sha(plain, name="b") and "0" * 64 not in (sha(plain, name="a"),)
+    assert sha(same, name="a") == sha(scaled, name="a") != sha(other, name="a"), "a name stands for code and numbers"
 
 
 def test_a_function_without_a_name_cannot_be_resumed(tmp_path):

@@ -154,13 +154,6 @@ def test_measures_have_pages(tmp_path):
     adcs(images).save(tmp_path / "adcs.safetensors")
     dfm = DfmFile(hermitian((torch.rand(4, 32, 32) < 0.3).float()), images.classes)
     rates(load_model("small_convnet"), images, dfm).save(tmp_path / "rates.safetensors")
-    from freqkit.measures import band_stop
-
-    stopped = band_stop(load_model("small_convnet"), images)
-    (tmp_path / "stop").mkdir()
-    stopped.save(tmp_path / "stop" / "stop.safetensors")
-    page = Page(write_report(tmp_path / "stop" / "stop.safetensors"))
-    assert page.tables[0][-1] == ["all", *(percent(value, 1) for value in stopped.accuracy.tolist())]
     text = write_report(tmp_path / "adcs.safetensors").read_text()
     assert "no model was asked" in text and "ADCS by radius" in text
     text = write_report(tmp_path / "rates.safetensors").read_text()

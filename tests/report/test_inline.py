@@ -55,10 +55,11 @@ def test_lines_end_at_the_frame():
     def draw(axis):
         axis.plot([0, 10], [-100, 100], color=figures.BLUE)
         axis.fill_between([0, 10], [-100, -100], [100, 100], color=figures.SKY)
+        axis.fill_between([2, 5], [-100, -100], [100, 100], color=figures.GREEN, alpha=0.4, linewidth=0)
         axis.set(xlim=(0, 10), ylim=(-1, 1))
 
     svg = chart(draw, 4, 3, "words")
-    for colour in ("c0", "c5"):
+    for colour in ("c0", "c5", "c2"):
         paths = [e for e in elements(svg, "path") if f"var(--{colour})" in (e.get("stroke"), e.get("fill"))]
         heights = [float(y) for e in paths for y in re.findall(r"[-\d.]+ ([-\d.]+)", e.get("d"))]
         assert heights and min(heights) > 0 and max(heights) < 330

@@ -16,7 +16,7 @@ from freqkit.options import Scoring
 from freqkit.results import RemovalResult, SearchResult, load_result
 from freqkit.search import compare_searchers, evolve, gradient, greedy, hfss, learned, removal, removal_cells
 from freqkit.search.greedy import _spiral
-from freqkit.search.learned import _Learner
+from freqkit.search.learned import Learning, _Learner
 from freqkit.search.run import SearchRun, fill
 from freqkit.training import train
 
@@ -129,7 +129,8 @@ def test_fill_takes_the_highest_that_fit():
 
 def make_learner(model, images, objective, levels):
     run = SearchRun("learned", model, images, Scoring(batch_size=16), {})
-    return _Learner(run, torch.arange(4), 26, objective, 10, 2, 3, 0.1, levels, 0)
+    asked = Learning(objective=objective, steps=10, own=2, others=3, levels=levels)
+    return _Learner(run, torch.arange(4), 26, asked)
 
 
 @pytest.mark.parametrize("objective", ["tpr-fpr", "contrast", "class-loss"])

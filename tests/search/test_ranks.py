@@ -17,6 +17,8 @@ from freqkit.engine import ranks, status
 from freqkit.models import load_model
 from freqkit.search import hfss
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(freqkit.__file__).resolve().parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
 

@@ -52,6 +52,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, optimizer):
     assert other["status"] == "finished" and other["epochs_done"] == 6
 
 
+@pytest.mark.alone
 def test_two_processes_share_the_images(tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

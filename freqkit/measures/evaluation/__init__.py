@@ -19,7 +19,7 @@ from freqkit.measures.evaluation.protocol import PRESETS, Condition, Evaluating,
 from freqkit.measures.evaluation.result import FORMAT, EvaluationResult
 from freqkit.measures.evaluation.rows import averaged
 from freqkit.measures.evaluation.run import Run
-from freqkit.models import Classifier
+from freqkit.models import Network
 from freqkit.options import Directory, flat
 from freqkit.results.store import COLUMNS
 
@@ -31,7 +31,7 @@ __all__ = [
 
 @flat
 def evaluate(
-    models: Sequence[tuple[str, Classifier | Callable[[], Classifier]]],
+    models: Sequence[tuple[str, Network | Callable[[], Network]]],
     sets: Sequence[TestSet],
     dfm: DfmFile | str | Path | None = None,
     *,

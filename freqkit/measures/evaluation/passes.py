@@ -52,7 +52,7 @@ class Started:
 
 
 @dataclass
-class Part:
+class ImagePart:
     """Images first...last - 1 of a set."""
 
     one: OneSet
@@ -164,7 +164,7 @@ class OneModel:
             block, started = following, ahead
 
     def blocks(self):
-        """Lists of `Part`, at most BLOCK images each. Small sets share one: the model is asked in full batches."""
+        """Lists of `ImagePart`, at most BLOCK images each. Small sets share one: the model is asked in full batches."""
         shared = []
         for test_set in self.settings.sets:
             one = self.prepared(test_set)
@@ -176,10 +176,10 @@ class OneModel:
                 yield shared
                 shared = []
             if small:
-                shared.append(Part(one, 0, count))
+                shared.append(ImagePart(one, 0, count))
                 continue
             for at in range(0, count, BLOCK):
-                yield [Part(one, at, min(at + BLOCK, count))]
+                yield [ImagePart(one, at, min(at + BLOCK, count))]
         if shared:
             yield shared
 

@@ -1,0 +1,42 @@
+# Written by `make docs` from the code: signatures that are made from options (freqkit/options.py).
+from collections.abc import Callable
+from collections.abc import Sequence
+from freqkit.data.image_set import ImageSet
+from typing import Any
+import os
+import torch
+import torch.nn.modules.module
+from freqkit.training.observers import Follow as Follow
+from freqkit.training.observers import KeepWeights as KeepWeights
+from freqkit.training.observers import Observer as Observer
+from freqkit.training.spectral import OtherClassMaps as OtherClassMaps
+RECIPES: Any
+from freqkit.training.recipes import Recipe as Recipe
+from freqkit.training.spectral import ShortcutRemoval as ShortcutRemoval
+from freqkit.training.observers import TensorBoard as TensorBoard
+from freqkit.training.evaluate import evaluate as evaluate
+from freqkit.training.recipes import recipe as recipe
+from freqkit.models.weights import save_weights as save_weights
+
+def train(
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
+    train_set: ImageSet,
+    *,
+    recipe: str | Recipe = 'plain',
+    val_set: ImageSet | None = None,
+    spectral: Sequence = (),
+    observers: Sequence[Observer] = (),
+    seed: int = 0,
+    device: Any = None,
+    out: str | os.PathLike | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Any = None,
+    dry_run: bool = False,
+    follow: int | None = None,
+    follow_until: int | None = None,
+    keep_every: int | None = None,
+    tensorboard: bool = False,
+    **changes: Any,
+) -> dict: ...
+
