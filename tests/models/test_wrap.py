@@ -15,9 +15,12 @@ import freqkit
 from freqkit.data import synthetic
 from freqkit.errors import UsageError
 from freqkit.models import Classifier, load_model, state_sha256
+from freqkit.registry import MEASURES
+from tests.measures_at_hand import small_result, takes
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HOW = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
+ASKING = [name for name in MEASURES if "model" in takes(name)]
 
 
 def net(classes=4, seed=0):
@@ -254,7 +257,7 @@ def test_quantised_networks(images):
 
 
 def calls(images, tmp_path):
-    from freqkit import measures, search, training
+    from freqkit import search, training
     from freqkit.engine import Scorer
     from freqkit.engine.examples import examples_of
     from freqkit.masks import DfmFile
@@ -277,16 +280,21 @@ def calls(images, tmp_path):
                 m, images, others, searchers=["removal"], efforts={"removal": [8]}, per_class=1, seeds=1, **small
             ).rows)]
         ),
-        "rates": lambda m: measures.rates(m, images, maps, **small).tp,
-        "band_stop": lambda m: measures.band_stop(m, images, **small).confusion,
+        **{name: functools.partial(_values, name, images, maps) for name in ASKING},
         "evaluate": lambda m: torch.tensor(training.evaluate(m, images)["confusion"]),
         "examples_of": lambda m: torch.from_numpy(examples_of(m, images, maps.masks, maps.classes)[0].after),
     }  # fmt: skip
 
 
+def _values(measure, images, maps, model):
+    """Every number that a measure finds."""
+    rows = small_result(measure, model, images, maps).rows()
+    return torch.tensor([float("nan") if row["value"] is None else row["value"] for row in rows])
+
+
 @pytest.mark.parametrize("name", [
     "score", "Scorer", "hfss", "learned", "evolve", "greedy", "removal", "gradient", "estimate_removal",
-    "compare_searchers", "rates", "band_stop", "evaluate", "examples_of",
+    "compare_searchers", *ASKING, "evaluate", "examples_of",
 ])  # fmt: skip
 def test_every_entry_takes_a_network_as_it_takes_a_classifier(images, tmp_path, name):
     network = network_with(net(), HOW)
