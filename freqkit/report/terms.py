@@ -1,4 +1,4 @@
-"""Definitions of freqkit's terms, from one data file, the measures and the searchers: the command line explains them, the
+"""Definitions of freqkit's terms, from a data file, the measures and the searchers: the command line explains them, the
 report shows them."""
 
 import functools
