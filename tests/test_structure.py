@@ -237,3 +237,16 @@ def test_every_folder_of_tests_is_a_package():
     """Their modules are imported by their whole names: two in different folders may be called alike."""
     folders = {path.parent for path in (ROOT / "tests").rglob("*.py")}
     assert [str(folder) for folder in sorted(folders) if not (folder / "__init__.py").exists()] == []
+
+
+def test_absent_data_skip_with_one_reason_or_fail(shared_data, tmp_path, monkeypatch):
+    from tests import conftest
+
+    monkeypatch.setattr(conftest, "DATA", tmp_path)
+    monkeypatch.delenv("FREQKIT_REQUIRE_DATA", raising=False)
+    for part in ("cifar10-mini", "weights"):
+        with pytest.raises(pytest.skip.Exception, match=conftest.ABSENT):
+            shared_data(part)
+    monkeypatch.setenv("FREQKIT_REQUIRE_DATA", "1")
+    with pytest.raises(pytest.fail.Exception, match="weights"):
+        shared_data("weights")

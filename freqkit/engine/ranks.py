@@ -339,13 +339,13 @@ def share(tiles, compute, *, journal, progress, check, layout=None, counted=Fals
     if ranks.size == 1:
         for name, amount, what in tiles:
             arrays = journal.get(name, layout and layout(what)) if journal is not None else None
-            known = arrays is not None
-            if not known:
+            is_resumed = arrays is not None
+            if not is_resumed:
                 arrays = compute(what)
                 if journal is not None:
                     journal.put(name, forwards=amount if counted else None, **arrays)
-            progress.advance(amount, resumed=known)
-            yield what, arrays, known
+            progress.advance(amount, resumed=is_resumed)
+            yield what, arrays, is_resumed
             if check is not None:
                 check()
         return
@@ -353,8 +353,8 @@ def share(tiles, compute, *, journal, progress, check, layout=None, counted=Fals
         if journal is None:
             journal = stack.enter_context(_passing_journal())
         todo = ranks.agree([i for i, (name, *_) in enumerate(tiles) if name not in journal])
-        if known := sum(amount for _, amount, _ in tiles) - sum(tiles[i][1] for i in todo):
-            progress.advance(known, resumed=True)
+        if read := sum(amount for _, amount, _ in tiles) - sum(tiles[i][1] for i in todo):
+            progress.advance(read, resumed=True)
         told = _Told(ranks, progress)
         for i in ranks.claim(len(todo)):
             name, amount, what = tiles[todo[i]]
@@ -372,7 +372,7 @@ def share(tiles, compute, *, journal, progress, check, layout=None, counted=Fals
             yield what, journal.get(name, layout and layout(what)), i not in missing
 
 
-def known(journal, names, layout=None):
+def resumed(journal, names, layout=None):
     """What rank 0's journal holds under some of its `names`, on every rank: dict of name -> dict of numpy arrays.
 
     `layout` is called with a name and tells what its record must hold, see `Journal.get`; None: anything.
@@ -384,7 +384,7 @@ def known(journal, names, layout=None):
         >>> from freqkit.engine import Journal
         >>> with Journal(tempfile.mkdtemp() + "/journal") as journal:
         ...     journal.put("a", correct=[1, 2])
-        ...     list(known(journal, ["a", "b"]))
+        ...     list(resumed(journal, ["a", "b"]))
         ['a']
     """
     group, held = current(), {}

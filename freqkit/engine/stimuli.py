@@ -256,19 +256,20 @@ def pyramid_height(size: tuple[int, int]) -> int:
 def band_of(plane: np.ndarray, band: int) -> np.ndarray:
     """What level `band` of the Laplacian pyramid (0: the coarsest) leaves of a plane, at the root mean square of the
     finest level."""
-    levels, now = pyramid_height(plane.shape), plane
-    sizes = [now.shape]
-    for level in range(levels - band):
-        coarse = _halved(now) if level < levels - 1 else None
-        kept = now if coarse is None else now - _doubled(coarse, now.shape)
-        if level == 0:
-            wanted = np.sqrt(np.square(kept).mean())
-        if level < levels - 1 - band:
-            now = coarse
-            sizes.append(now.shape)
+    (kept, coarse), sizes, last = _split(plane), [plane.shape], pyramid_height(plane.shape) - 1
+    strength = np.sqrt(np.square(kept).mean())
+    for level in range(1, last - band + 1):
+        sizes.append(coarse.shape)
+        kept, coarse = _split(coarse) if level < last else (coarse, coarse)
     for size in reversed(sizes[:-1]):
         kept = _doubled(kept, size)
-    return kept * (wanted / np.sqrt(np.square(kept).mean()))
+    return kept * (strength / np.sqrt(np.square(kept).mean()))
+
+
+def _split(plane):
+    """A level of the pyramid, and what goes on to the next."""
+    coarse = _smoothed(plane)[::2, ::2]
+    return plane - _doubled(coarse, plane.shape), coarse
 
 
 _TAPS = np.sqrt(2) * np.array([1, 4, 6, 4, 1]) / 16
@@ -281,10 +282,6 @@ def _smoothed(plane):
         wide = np.pad(plane, ((2, 2), (0, 0)), "reflect")
         plane = sum(tap * wide[i : i + rows] for i, tap in enumerate(_TAPS)).T
     return plane
-
-
-def _halved(plane):
-    return _smoothed(plane)[::2, ::2]
 
 
 def _doubled(plane, size):

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 import torch
 
 from freqkit.data import ImageSet
-from freqkit.engine import Progress, Scorer
+from freqkit.engine import Progress, Scorer, accumulators
+from freqkit.engine.stimuli import Filter
 from freqkit.errors import UsageError
 from freqkit.files.reading import COUNT, in_range
 from freqkit.files.whole import RECORD
@@ -204,19 +205,11 @@ def band_stop(
     masks = stop_masks(size, edges, removed, keep_dc=own.keep_dc)
     model = as_classifier(model, "band_stop", images)
     scorer = Scorer(model, images, progress=progress, **vars(scoring))
-    classes, logits = len(scorer.classes), scorer.logits
-    confusion = torch.zeros(len(removed) + 1, classes, logits, dtype=torch.int64)
-
-    def count(names, where, answers):
-        labels = scorer.labels[where.start : where.stop]
-        for name, won in zip(names, answers, strict=True):
-            confusion[name] += Confusion.count(labels, won, classes, logits)
-
-    everything = torch.cat([torch.ones(1, *size), uncentred(masks)])
+    everything, counts = torch.cat([torch.ones(1, *size), uncentred(masks)]), accumulators.Confusion()
     if progress is not None:
         progress.start("band-stop", scorer.forwards(len(everything)))
     try:
-        scorer.predictions(everything, count, progress=progress)
+        scorer.show(Filter(everything), [counts], progress=progress)
     finally:
         if progress is not None:
             progress.finish()
@@ -234,7 +227,7 @@ def band_stop(
         "versions": versions(),
     }
     return BandStopResult(
-        list(scorer.classes), removed, edges, confusion, torch.as_tensor(scorer.class_index).cpu().clone(), masks,
+        list(scorer.classes), removed, edges, counts.value, torch.as_tensor(scorer.class_index).cpu().clone(), masks,
         definition, record,
     )  # fmt: skip
 

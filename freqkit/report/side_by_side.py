@@ -199,7 +199,7 @@ def _scatter(runs, by_run):
         "One mark per class and run. Top left: recognised, and only when it is there. Names stand where there is room;"
         " point at a mark for its class and run."
     )
-    return {"hero": [drawing(lambda axis: scatter(axis, groups), 4.6, 5, alt)], "hero_how": how}
+    return {"hero": [drawing(lambda axis: scatter(axis, groups), 4.6, 4.5 + 0.1 * len(runs), alt)], "hero_how": how}
 
 
 def _maps(runs, by_run, classes):

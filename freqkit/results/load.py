@@ -59,7 +59,7 @@ def results_of(path):
     """
     path = Path(path)
     files = sorted(path.glob("*.safetensors")) if path.is_dir() else []
-    measured = [file for file in files if (kind := file_format(file)) not in OF_RUNS and result_class(kind)]
+    others = [file for file in files if (kind := file_format(file)) not in OF_RUNS and result_class(kind)]
     run = any((path / name).is_file() for name in ("run.json", "comparison.json"))
-    found = [load_result(path)] if run or not measured else []
-    return found + [load_result(file) for file in measured]
+    found = [load_result(path)] if run or not others else []
+    return found + [load_result(file) for file in others]

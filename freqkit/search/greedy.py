@@ -180,8 +180,8 @@ class _Culling:
             return {"correct": ("i", (last - first, sizes.get(tile, 0)))}
 
         parts = [name for name in parts if name.partition(_SHOWN)[0].rpartition("/")[0] in sizes]
-        known = ranks.known(run.journal, parts, layout_of_part)
-        earlier = {name.partition(_SHOWN)[0]: found for name, found in known.items()}
+        earlier = ranks.resumed(run.journal, parts, layout_of_part)
+        earlier = {name.partition(_SHOWN)[0]: found for name, found in earlier.items()}
         shared = ranks.share(
             tiles,
             lambda tile: self._cull(*tile, kept, reference, allowed, earlier, progress if alone else Silent()),
@@ -193,11 +193,11 @@ class _Culling:
         )  # fmt: skip
         found = {"kept": kept.numpy().copy(), "reference": reference.numpy().copy()}
         shown = resumed = 0
-        for (_, group), arrays, known in shared:
+        for (_, group), arrays, is_resumed in shared:
             for name, values in found.items():
                 values[group.numpy()] = arrays[name]
             cost = arrays["cost"].tolist()
-            shown, resumed = shown + cost[0], resumed + cost[0 if known else 1]
+            shown, resumed = shown + cost[0], resumed + cost[0 if is_resumed else 1]
         found = ranks.current().agree_arrays({**found, "cost": np.array([shown, resumed])})
         for name, amount in zip(("forwards", "forwards_resumed"), found["cost"].tolist(), strict=True):
             run.record[name] += amount
@@ -211,10 +211,10 @@ class _Culling:
         shown = resumed = 0
         for first, last in self.chunks:
             key, before = f"{name}/{first}-{last}", shown
-            known = key in earlier
+            is_resumed = key in earlier
             # Of each step, the correct images of every class that was tried.
             correct = torch.full((last - first, len(group)), -1)
-            if known:
+            if is_resumed:
                 correct.copy_(torch.from_numpy(np.array(earlier[key]["correct"])))
             for pair, now in zip(self.spiral[first:last], correct, strict=True):
                 trial = kept.clone()
@@ -226,18 +226,18 @@ class _Culling:
                 if not tried.any():
                     continue
                 asked = tried[own]
-                if not known:
+                if not is_resumed:
                     bits = pack(trial[:, self.owner], cell=(1, 1), size=run.size, symmetry="hermitian")
                     _, predictions = self.scorer.predictions_each(bits, own[asked], members[asked], check=run.check)
                     right = predictions == self.scorer.class_index[run.images.labels[members[asked]]]
                     now[tried] = torch.bincount(own[asked], right, len(group)).long()[tried]
                 shown += int(asked.sum())
-                resumed += int(asked.sum()) * known
-                progress.advance(int(asked.sum()), resumed=known)
+                resumed += int(asked.sum()) * is_resumed
+                progress.advance(int(asked.sum()), resumed=is_resumed)
                 lost = tried & (reference - now <= allowed)
                 kept[lost, pair] = False
                 reference = torch.where(lost, now, reference)
-            if shown > before and not known and run.journal is not None:
+            if shown > before and not is_resumed and run.journal is not None:
                 run.journal.put(f"{key}{_SHOWN}{shown - before}", correct=correct)
         return {"kept": kept.numpy(), "reference": reference.numpy(), "cost": np.array([shown, resumed])}
 

@@ -167,7 +167,7 @@ def hfss(model: Network, images: ImageSet, own: Hfss, scoring: Scoring, running:
         images, _ = images.published_split(PUBLISHED_SHARE if share is True else share)
     run = HfssRun(model, images, own, scoring, running.progress or Silent())
     if running.dry_run:
-        return run.plan()
+        return run.plan_of_stages()
     return run.execute(HfssRun.search, running.out, running.resume, running.overwrite, running.progress)
 
 
@@ -234,7 +234,7 @@ class HfssRun(SearchRun):
         if self.differs and type(self.progress) is not Silent:
             self.progress.note(f"unlike the released code: {unlike_published(self.differs)}.")
 
-    def scorer(self):
+    def scorer_as_begun(self):
         """The score service; a resumed run keeps the batch size and the form of the network it began with."""
         kept = self.record.get("form")
         if kept is not None:
@@ -320,7 +320,7 @@ class HfssRun(SearchRun):
 
     def search(self, progress):
         """All stages, one after the other."""
-        scorer, images = self.scorer(), len(self.images)
+        scorer, images = self.scorer_as_begun(), len(self.images)
         self._measure(scorer.forward)
         self.record.update(dict.fromkeys(COST, 0))
         self.tell_differences()
@@ -366,11 +366,11 @@ class HfssRun(SearchRun):
                 "seconds_in_model": round(before + forward.seconds, 3), "seconds_of_all_sessions": True,
             }  # fmt: skip
 
-    def plan(self):
+    def plan_of_stages(self):
         """Count masks and forwards stage by stage, and time one batch."""
         import resource
 
-        scorer = self.scorer()
+        scorer = self.scorer_as_begun()
         self.tell_differences()
         stages, previous = [], None
         for place, number in enumerate(self.stages):

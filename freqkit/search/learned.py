@@ -219,21 +219,21 @@ class _Learner:
     def learn(self, masks, progress):
         """bool [M, K], the pairs that each of M masks [(label, start), ...] keeps; ranks share the masks."""
         group, journal = ranks.current(), self.run.journal
-        known = set() if journal is None else set(journal.keys())
+        journalled = set() if journal is None else set(journal.keys())
         tiles, begun = [], []
         for label, start in masks:
             each, (*before, end) = self.drawn(label), self._chunks()
             name = self._key(label, start, *end)
-            if name not in known:
-                begun += [key for chunk in before if (key := self._key(label, start, *chunk)) in known][-1:]
+            if name not in journalled:
+                begun += [key for chunk in before if (key := self._key(label, start, *chunk)) in journalled][-1:]
             # What a process does alone it tells as it goes.
-            alone = group.size == 1 and name not in known
+            alone = group.size == 1 and name not in journalled
             first, last = end if alone else (0, self.steps)
             tiles.append((name, 3 * (last - first) * each, (label, start)))
             self.run.record["forwards"] += self.steps * each
             self.run.record["backwards"] += self.steps * each
         state = {"state": ("f", (4, self.width))}
-        earlier = ranks.known(journal, begun, lambda name: state)
+        earlier = ranks.resumed(journal, begun, lambda name: state)
         states, resumed = np.zeros((len(masks), self.width), np.float32), np.zeros(1, np.int64)
         shared = ranks.share(
             tiles, lambda mask: self._learn(*mask, earlier, progress if group.size == 1 else Silent()),

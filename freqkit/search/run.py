@@ -233,7 +233,7 @@ class SearchRun:
         identity, how = self.identity, {"resume": resume, "overwrite": overwrite, "note": progress.note}
         with session(self.name, identity, out, **how) as run:
             carried = {key: run.earlier[key] for key in CARRIED if run.earlier.get(key) is not None}
-            run.record.update(**self.record, **carried)
+            run.record.update({**self.record, **carried})
             self.session, self.record, self.journal, self.path = run, run.record, run.journal, run.path
             self.check = run.check
             self.note_down()

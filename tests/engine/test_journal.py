@@ -150,3 +150,23 @@ def test_another_journals_records_are_taken_in_whole_and_once(tmp_path):
         with Journal(tmp_path / name) as journal:
             assert journal.dropped == 0
             assert all(same(journal.get(f"stage/{i}"), arrays[i]) for i in range(count))
+
+
+def test_records_tell_their_forwards_or_their_keys_do(tmp_path):
+    path, other = tmp_path / "journal.bin", tmp_path / "journal-1.bin"
+    with Journal(path) as journal:
+        journal.put("stage-1/0-2/0-5", loss=[1.0])
+        journal.put("weights", sha=[1])
+        journal.put("shown/0-3/0-4", forwards=7, loss=[1.0])
+        journal.put("a key of any kind", forwards=5, loss=[1.0])
+        wanted = {"stage-1/0-2/0-5": 10, "weights": 0, "shown/0-3/0-4": 7, "a key of any kind": 5}
+        assert journal.forwards() == wanted
+    assert Journal.peek(path) == (wanted, False)
+    with Journal(other) as journal:
+        journal.put("of another rank", forwards=4, loss=[1.0])
+    with Journal(path) as journal:
+        journal.absorb(other)
+        assert sum(journal.forwards().values()) == 26
+        journal.put("stage-1/0-2/5-10", loss=[1.0])
+    # what searches write has the bytes it always had
+    assert b'{"key":"stage-1/0-2/5-10","arrays":[["loss","<f8",[1]]]}\n' in path.read_bytes()

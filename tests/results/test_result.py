@@ -9,7 +9,7 @@ import torch
 
 from freqkit.files.reading import read_csv
 from freqkit.files.whole import as_cell
-from freqkit.registry import RESULTS, result_class
+from freqkit.registry import RESULTS, measured, result_class
 from freqkit.results import load_result
 from freqkit.results.confusion import Confusion
 from freqkit.results.load import results_of
@@ -147,7 +147,7 @@ def test_every_result_draws_itself(kind, result):
 
 
 def test_every_class_is_registered():
-    classes = {result_class(name) for name in RESULTS}
+    classes = {result_class(name) for name in RESULTS} | {*measured()}
     assert {type(make()) for make in made_up.KINDS.values()} - classes == {
         type(made_up.search()), type(made_up.removal())  # folders, told by their searcher
     }  # fmt: skip

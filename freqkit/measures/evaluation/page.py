@@ -84,7 +84,7 @@ def evaluation_part(path, record):
     if groups:
         count = max(n for lines in groups.values() for points in lines.values() for *_, n in points) or 1
         drawings = [(_where(place), _panel(place, lines, count)) for place, lines in list(groups.items())[:PANELS]]
-        key = drawing(_key, 7, 0.6, "What the lines and marks stand for.", narrow=1)
+        key = drawing(_key, 7, 0.75, "What the lines and marks stand for.", narrow=1.1)
         sections.append(
             Section(f"AvgTPR of {_brief(models[0])}", [Panels(drawings), key],
                     "A class is of high filtered TPR at threshold t when more than a share t of its original images are"
