@@ -47,7 +47,8 @@ SHARED = ("search", "dfm", "train")  # commands whose work several ranks share, 
 
 def shared_commands():
     """The commands that torchrun may start."""
-    return [*SHARED, *(name for name in MEASURES if getattr(module_of(MEASURES, name), "SHARED", False))]
+    measures = [name for name in MEASURES if getattr(module_of(MEASURES, name), "SHARED", False)]
+    return [name for name in COMMANDS if name in (*SHARED, *measures)]
 
 
 class App(click.Group):
