@@ -207,10 +207,10 @@ def test_bad_images_are_an_error_or_skipped(run, flags, tmp_path, images_folder)
 
 def test_interrupted_and_resumed(run, flags, tmp_path, monkeypatch):
     """Ctrl-C in stage 2 ends with 130 and the way on; the resumed run equals an undisturbed one."""
-    import freqkit.engine.scores as scores
+    import freqkit.engine.stimuli as stimuli
 
     assert run(*flags, "--out", tmp_path / "whole").exit_code == 0
-    original, calls = scores.spectral_filter, []
+    original, calls = stimuli.spectral_filter, []
 
     def interrupt(*args, **kwargs):
         calls.append(1)
@@ -218,7 +218,7 @@ def test_interrupted_and_resumed(run, flags, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(scores, "spectral_filter", interrupt)
+    monkeypatch.setattr(stimuli, "spectral_filter", interrupt)
     result = run(*flags, "--out", tmp_path / "cut")
     monkeypatch.undo()
     assert result.exit_code == 130
