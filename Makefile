@@ -19,7 +19,7 @@ FUZZ_BASELINE ?= ON
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv build test quick lint format pytest measured kills fuzz fuzz-asan wheel demo docs bench cuda-matrix gpu-check clean
+.PHONY: help venv build test quick lint format pytest measured kills fuzz fuzz-asan wheel gpu-bundle demo docs bench cuda-matrix gpu-check clean
 
 RUN    := $(VENV)/bin/python
 PIP    := $(RUN) -m pip --disable-pip-version-check --quiet
@@ -122,6 +122,14 @@ wheel: $(STAMPS)/install ## wheels in dist/: CPU, CUDA (when nvcc is there), and
 	for kind in cpu cuda; do for wheel in $(WHEELS)/$$kind/*-linux_*.whl; do \
 	[ ! -e $$wheel ] || { $(REPAIR) --wheel-dir $(WHEELS)/$$kind $$wheel && rm $$wheel; } || exit 1; done; done
 	ls -l $(WHEELS) $(WHEELS)/*
+
+# For sm_90 alone, with code that the drivers of later ones compile; pytest comes along, torch and numpy must be there.
+gpu-bundle: $(STAMPS)/install ## one file gpu_check.py (at most 40 MiB) that checks freqkit on a GPU machine without network
+	rm -rf build/bundle; mkdir -p build/bundle
+	FREQKIT_CUDA=on FREQKIT_PORTABLE=ON TORCH_CUDA_ARCH_LIST=9.0+PTX \
+	$(RUN) -m pip --disable-pip-version-check wheel --quiet --no-build-isolation --no-deps --wheel-dir build/bundle .
+	$(PIP) download --quiet --no-deps --dest build/bundle pytest pluggy iniconfig packaging pygments
+	$(RUN) benchmarks/gpu_bundle.py build/bundle/*.whl --out gpu_check.py
 
 bench: $(STAMPS)/build ## time spectral_filter against torch
 	$(RUN) benchmarks/run.py spectral_filter

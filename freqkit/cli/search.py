@@ -94,7 +94,7 @@ def choose_searcher(context):
         chosen = PUBLISHED_METHOD if given & (own[PUBLISHED_METHOD] - of_others) else DEFAULT
     for name in sorted(given - own[chosen]):
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            owners = [searcher for searcher, names in own.items() if name in names]
+            owners = sorted(searcher for searcher, names in own.items() if name in names)
             raise UsageError(
                 f"--{name.replace('_', '-')} is a flag of {' and '.join(owners)}; --searcher {chosen} has none."
             )

@@ -11,7 +11,7 @@ from freqkit.cli.tables import number, percent, show_table
 from freqkit.cli.values import resolve_device
 from freqkit.cli.voice import say, say_json, tell
 from freqkit.registry import SEARCHERS, module_of
-from freqkit.search.compare import Comparing
+from freqkit.search.compare import EFFORTS, Comparing
 
 
 def found_by(searcher):
@@ -130,7 +130,8 @@ def show_classes(result, *, title, limit=30):
 @options(of_fields(Comparing, "searchers"))
 @click.option(
     "--effort", "efforts", multiple=True, metavar="NAME=N[,N...]",
-    help="Efforts of a searcher: hfss masks per stage, evolve generations, learned steps. May be repeated.",
+    help=f"Efforts of a searcher: {', '.join(f'{name} {one.counts}' for name, (_, one) in EFFORTS.items())}. May be"
+    " repeated.",
 )  # fmt: skip
 @options(of_fields(Comparing, "per_class", "coverage", "seeds", "slow_seeds"))
 @options(RUN, JSON)

@@ -56,8 +56,6 @@ class Loading(Options):
             raise UsageError(f"{owner}: mean and std must be given together; got only one of them.")
         if self.weights is not None and self.pretrained:
             raise UsageError(f"{owner}: give either weights or pretrained=True; got both.")
-        if self.weights is None and self.weights_entry is not None:
-            raise UsageError(f"{owner}: weights_entry={self.weights_entry!r} needs weights; got none.")
         return self
 
 
@@ -96,6 +94,8 @@ def load_model(name: str, own: Loading) -> Classifier:
     if not isinstance(name, str) or not name:
         raise UsageError(f"load_model: name must be a non-empty string; got {name!r}.")
     device, weights, pretrained = _device(own.device), own.weights, own.pretrained
+    if weights is None and own.weights_entry is not None and not name.startswith(("local-dir:", "hf-hub:")):
+        raise UsageError(f"load_model: weights_entry={own.weights_entry!r} needs weights; got none.")
 
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(own.seed)  # torch.manual_seed would touch CUDA's generators too

@@ -1,11 +1,11 @@
-"""Definitions of freqkit's terms, from one data file and the measures: the command line explains them, the report shows
-them."""
+"""Definitions of freqkit's terms, from a data file, the measures and the searchers: the command line explains them, the
+report shows them."""
 
 import functools
 from pathlib import Path
 
 from freqkit.options import rule_of
-from freqkit.registry import MEASURES, module_of, stem_of
+from freqkit.registry import MEASURES, SEARCHERS, module_of, stem_of
 
 FILE = Path(__file__).parent / "terms.yaml"
 
@@ -21,15 +21,16 @@ def terms():
     import yaml
 
     found = yaml.safe_load(FILE.read_text(encoding="utf-8"))
-    for name, (_, text) in MEASURES.items():
-        module = module_of(MEASURES, name)
-        found.update(getattr(module, "TERMS", {}))
-        options = getattr(module, stem_of(MEASURES, name)).groups[0].fields()
-        rules = {field: rule_of(one) for field, one in options.items()}
-        flags = {rule.switch[0] if rule.switch else field: rule.says for field, rule in rules.items() if rule.flag}
-        for term, says in {name: text, **flags}.items():
-            if _entry(found, term) is None:
-                found[term.replace("_", "-")] = {"short": f"{says[0].upper()}{says[1:].rstrip('.')}."}
+    for table in (MEASURES, SEARCHERS):
+        for name, (_, text) in table.items():
+            module = module_of(table, name)
+            found.update(getattr(module, "TERMS", {}))
+            fields = getattr(module, stem_of(table, name)).groups[0].fields()
+            rules = {field: rule_of(one) for field, one in fields.items()}
+            flags = {rule.switch[0] if rule.switch else field: rule.says for field, rule in rules.items() if rule.flag}
+            for term, says in {name: text, **flags}.items():
+                if _entry(found, term) is None:
+                    found[term.replace("_", "-")] = {"short": f"{says[0].upper()}{says[1:].rstrip('.')}."}
     return found
 
 

@@ -1,14 +1,10 @@
 """Which masks to try."""
 
+from freqkit.registry import SEARCHERS, module_of
 from freqkit.search.cells import removal_cells, removal_masks
 from freqkit.search.compare import Comparison, compare_searchers
-from freqkit.search.evolve import evolve
-from freqkit.search.gradient import GradientEstimate, estimate_removal, gradient
-from freqkit.search.greedy import greedy
-from freqkit.search.hfss import hfss
-from freqkit.search.learned import learned
+from freqkit.search.gradient import GradientEstimate, estimate_removal
 from freqkit.search.plan import Plan
-from freqkit.search.removal import removal
 
 __all__ = [
     "Comparison",
@@ -16,12 +12,9 @@ __all__ = [
     "Plan",
     "compare_searchers",
     "estimate_removal",
-    "evolve",
-    "gradient",
-    "greedy",
-    "hfss",
-    "learned",
-    "removal",
     "removal_cells",
     "removal_masks",
 ]
+for _name in SEARCHERS:  # the function has the name of its module, and comes last
+    globals()[_name] = getattr(module_of(SEARCHERS, _name), _name)
+    __all__ += [_name]

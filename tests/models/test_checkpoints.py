@@ -217,6 +217,8 @@ def test_folders_of_timm_bring_architecture_and_normalisation(tmp_path):
     config["model_args"] = {"checkpoint_path": str(tmp_path / "trap.pth")}  # timm would open that file
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert load_model(f"local-dir:{tmp_path}").num_classes == 7
+    with pytest.raises(UsageError, match="has no entries"):  # it is asked of the folder's own weights
+        load_model(f"local-dir:{tmp_path}", weights_entry="state_dict_ema")
 
 
 def test_the_hub_is_left_alone(monkeypatch):

@@ -72,7 +72,8 @@ def evaluate(
     what is not asked again is read (not decoded) and compared. That costs one reading of these files.
 
     Args:
-        models: list of (name, `Classifier` or a function that loads one, called when its turn comes).
+        models: list of (name, model): a `Classifier`, a network or a function (see `freqkit.wrap`), or a function
+            without arguments that loads one, called when its turn comes.
         sets: list of `TestSet`, see `freqkit.data.open_sets`.
         dfm: a `DfmFile` or its path; None: only unfiltered images.
         device: see `freqkit.engine.score`. workers: processes that decode; None: as many as pay.
