@@ -207,7 +207,7 @@ def test_bad_images_are_an_error_or_skipped(run, flags, tmp_path, images_folder)
 
 def test_interrupted_and_resumed(run, flags, tmp_path, monkeypatch):
     """Ctrl-C in stage 2 ends with 130 and the way on; the resumed run equals an undisturbed one."""
-    from freqkit.engine import stimuli
+    import freqkit.engine.stimuli as stimuli
 
     assert run(*flags, "--out", tmp_path / "whole").exit_code == 0
     original, calls = stimuli.spectral_filter, []
