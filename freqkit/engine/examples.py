@@ -1,6 +1,6 @@
 """Images before and after a filter, with the model's answers."""
 
-from freqkit.models import as_classifier
+from freqkit.engine.entrance import enter
 from freqkit.report.examples import Example
 
 
@@ -9,7 +9,7 @@ def examples_of(model, images, maps, classes, *, class_index=None, per_class=4, 
 
     Args:
         model: a `freqkit.models.Classifier`.
-        images: a `freqkit.data.ImageSet`.
+        images: what `freqkit.data.as_images` takes.
         maps: effective masks `[C, H, W]`, real, centred.
         classes: the C names of the maps, all of them among `images.classes`.
         class_index: the logit of each of `images.classes`; default: they are the logits.
@@ -27,7 +27,7 @@ def examples_of(model, images, maps, classes, *, class_index=None, per_class=4, 
     from freqkit.engine.forward import Forward
     from freqkit.ops import spectral_filter, spectrum
 
-    model = as_classifier(model, "examples_of", images)
+    model, images = enter("examples_of", model, images, class_index)
     ask, ask_filtered = Forward(model, domain="pixels"), Forward(model)
     logit = range(len(images.classes)) if class_index is None else [int(i) for i in class_index]
     names = dict(zip(logit, images.classes, strict=True))
