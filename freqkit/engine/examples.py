@@ -1,10 +1,12 @@
 """Images before and after a filter, with the model's answers."""
 
+from freqkit.data import Images
 from freqkit.engine.entrance import enter
+from freqkit.models import Network
 from freqkit.report.examples import Example
 
 
-def examples_of(model, images, maps, classes, *, class_index=None, per_class=4, limit=12):
+def examples_of(model: Network, images: Images, maps, classes, *, class_index=None, per_class=4, limit=12):
     """Filter the first images of each class with its class's map, and ask the model about both.
 
     Args:

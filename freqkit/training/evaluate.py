@@ -3,14 +3,16 @@
 import torch
 import torch.nn.functional as F
 
+from freqkit.data import Images
 from freqkit.engine.entrance import enter
 from freqkit.errors import UsageError
+from freqkit.models import Network
 from freqkit.models.normalisation import evaluating
 from freqkit.models.wrap import check_order
 from freqkit.results.confusion import Confusion
 
 
-def evaluate(model, images, *, batch_size=256, device=None, ranks=None):
+def evaluate(model: Network, images: Images, *, batch_size=256, device=None, ranks=None):
     """Ask the model about every image once, in evaluation mode.
 
     Args:

@@ -278,7 +278,7 @@ X, Y = torch.rand(6, 3, 4, 4), torch.arange(6) % 2
 BYTES = (255 * X).byte()
 NORMALISED = (X - 0.5) / 0.2
 FAULTS = {
-    "normalised": ((NORMALISED, Y), r"floats in \[0, 1\]; those of image 0 are in -.*give mean= and std= of freqkit.wrap, and"),
+    "normalised": ((NORMALISED, Y), r"floats in \[0, 1\]; those of image 0 are in -.*give mean= and std= of"),
     "0..255 as floats": ((255 * X, Y), "divide by their largest possible value"),
     "NaN": ((torch.where(X == X.max(), torch.nan, X), Y), r"are in nan..nan \(no NaN"),
     "integers": ((BYTES.long(), Y), "be uint8, or floats in .*; got torch.int64"),
@@ -308,7 +308,7 @@ FAULTS = {
     "unreadable": (Pictures(BYTES, Y, transform=broken), r"item 0 cannot be read \(OSError: truncated file\)"),
     "unreadable batch": (DataLoader(Pictures(BYTES, Y), 2), r"batch 0 cannot be read \(TypeError: default_collate"),
     "picture without white": ([(Image.new("F", (4, 4)), 0)], r"image 0 cannot be read \(ValueError: mode F has no"),
-    "label beyond the names": (Pictures(BYTES, Y + 1, ["a", "b"]), "labels in 0..1, for the 2 classes of the dataset; got 1"),
+    "label beyond the names": (Pictures(BYTES, Y + 1, ["a", "b"]), "labels in 0..1, for the 2 classes of the data"),
     "no column of labels": (
         columns(Pictures(BYTES, Y), img="Image", kind="Value"), "one ClassLabel .*; got img Image, kind Value"
     ),
@@ -325,7 +325,7 @@ def test_what_does_not_fit_is_one_sentence(fault):
 
 def test_labels_beyond_the_logits(net, expected):
     model = Classifier(net, mean=net.mean, std=net.std, num_classes=4)
-    with pytest.raises(UsageError, match="^learned: images must have labels in 0..3, for the 4 logits of the"):
+    with pytest.raises(UsageError, match=r"^learned: images must have labels in 0..3, for the 4 logits of the"):
         freqkit.learned(net, (expected.images, expected.labels + 1))
     with pytest.raises(UsageError, match=r"labels in 0..1, for the 2 entries of class_index; got 0..3"):
         as_images((expected.images, expected.labels), model=model, class_index=[2, 1])
