@@ -3,6 +3,7 @@
 import itertools
 import os
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -157,14 +158,15 @@ def _of_folder(where, path, size):
         raise UsageError(f"{where} in a folder become squares, and the model takes {tuple(size)}; give arrays.")
     if size is None and find_layout(Path(path))[0] == "folder":
         raise UsageError(
-            f"{where} in a folder may have any size, and the model names none; give freqkit.load_images(folder,"
+            f"{where} in a folder may have any size, and no model names one; give freqkit.load_images(folder,"
             " image_size=N)."
         )
     return load_images(path, image_size=None if size is None else int(size[0]))
 
 
 def _distinct(names):
-    return [f"{name} ({i})" if names.count(name) > 1 else name for i, name in enumerate(names)]
+    times = Counter(names)
+    return [f"{name} ({i})" if times[name] > 1 else name for i, name in enumerate(names)]
 
 
 def _paths(found, classes):
@@ -194,7 +196,8 @@ def _by_place(source):
 
 
 def _arrays(values):
-    return len(values) == 2 and all(hasattr(value, "shape") and hasattr(value, "dtype") for value in values)
+    held = len(values) == 2 and hasattr(values[0], "shape")
+    return held and (hasattr(values[1], "shape") or isinstance(values[1], list))
 
 
 def _taken_out(dataset):
@@ -272,7 +275,7 @@ def _items(where, source):
     """Pairs of images and labels, one by one or in batches, as they come."""
     pair = source.tensors if isinstance(source, TensorDataset) else source
     if isinstance(pair, (tuple, list)) and _arrays(pair):
-        x, y = pair
+        x, y = pair[0], pair[1] if hasattr(pair[1], "shape") else np.asarray(pair[1])
         if not x.shape or not y.shape or x.shape[0] != y.shape[0]:
             raise UsageError(f"{where} must have a label each; got shapes {list(x.shape)} and {list(y.shape)}.")
         yield from ((x[i : i + BLOCK], y[i : i + BLOCK]) for i in range(0, x.shape[0], BLOCK))
@@ -328,7 +331,9 @@ class _Pile:
             self.refuse(f"have one label each; got labels {list(labels.shape)} for images {list(images.shape)}")
         for some in self.channels_first(images).split(BLOCK):
             self.blocks.append(
-                (self.as_bytes(some) if some.is_floating_point() else some).expand(-1, 3, -1, -1).clone()
+                (self.as_bytes(some) if some.is_floating_point() else some)
+                .expand(-1, 3, -1, -1)
+                .clone(memory_format=torch.contiguous_format)
             )
             self.count += len(some)
         self.labels.append(labels.long())

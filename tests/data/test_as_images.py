@@ -83,6 +83,7 @@ def columns(pictures, **kinds):
 HELD = {
     "tensors": lambda x, y: (x, y),
     "floats": lambda x, y: [x.float() / 255, y.int()],
+    "list of labels": lambda x, y: (x, y.tolist()),
     "halves": lambda x, y: (x.half() / 255, y),
     "doubles of numpy": lambda x, y: (x.numpy() / 255, y.numpy()),
     "numpy, channels last": lambda x, y: (x.permute(0, 2, 3, 1).numpy(), y.numpy().astype(np.uint8)),
@@ -110,6 +111,7 @@ HELD = {
 def test_gives_what_a_folder_gives(held, expected):
     found = as_images(HELD[held](expected.images, expected.labels))
     assert torch.equal(found.images, expected.images) and torch.equal(found.labels, expected.labels)
+    assert found.images.is_contiguous()
     assert found.fingerprint == expected.fingerprint and found.paths == expected.paths
     assert "notes" not in found.record and "rounded_by" not in found.record
 
@@ -197,7 +199,7 @@ def test_a_folder_at_the_size_of_the_model(net, folder, tmp_path):
     assert as_images(str(folder), model=sized).fingerprint == load_images(folder, image_size=8).fingerprint
     write_npy(load_images(folder, image_size=8), tmp_path)
     assert len(as_images(tmp_path)) == 12  # arrays have a size
-    with pytest.raises(UsageError, match="in a folder may have any size, and the model names none"):
+    with pytest.raises(UsageError, match="in a folder may have any size, and no model names one"):
         as_images(folder)
     sized.input_size = (8, 6)
     with pytest.raises(UsageError, match="become squares, and the model takes"):
