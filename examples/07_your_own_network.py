@@ -1,14 +1,16 @@
-"""A network of yours, and a zero-shot classifier in the manner of CLIP: what freqkit needs to know of them.
+"""A network and a DataLoader of yours, and a zero-shot classifier in the manner of CLIP: what freqkit needs to know.
 
     python examples/07_your_own_network.py
 
-Every function of freqkit takes an `nn.Module`, or a function of images that gives logits. What it cannot know, it asks
-for in one sentence; `freqkit.wrap` is the place to say it.
+Every function of freqkit takes an `nn.Module`, or a function of images that gives logits; and a DataLoader, a dataset,
+arrays or a folder of labelled images. What it cannot know, it asks for in one sentence; `freqkit.wrap` is the place to
+say it.
 """
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
 
 import freqkit
 from freqkit.data import synthetic
@@ -31,11 +33,12 @@ class Mine(nn.Module):
 
 
 def of_a_network(images, unseen):
-    """Three lines: the network, the images, the question."""
+    """Three lines: the network, the images (in [0, 1], not normalised), the question."""
     net = Mine()
     model = freqkit.wrap(net, mean=MEAN, std=STD, class_names=images.classes)
     train(model, images, epochs=4, batch_size=32, lr=0.05)  # `net` itself is trained
-    found = freqkit.learned(model, unseen, steps=10)
+    loader = DataLoader(TensorDataset(unseen.images / 255, unseen.labels), batch_size=8)
+    found = freqkit.learned(model, loader, steps=10)
     print(f"a network: {model.name} with {model.num_classes} logits, {100 * found.clean.accuracy:.0f}% of whole images")
     return net, found
 

@@ -43,6 +43,24 @@ def test_there_are_examples():
     assert [test.name for test in Finder().find(module) if test.examples] == ["freqkit.search.evolve.evolve"]
 
 
+def test_the_two_lines_of_the_readme():
+    import torch
+    from torch.utils.data import DataLoader, TensorDataset
+
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 3))
+    net.mean, net.std = (0.5,) * 3, (0.25,) * 3
+    loader = DataLoader(TensorDataset(torch.rand(9, 3, 8, 8), torch.arange(9) % 3), 4)
+    (block,) = [
+        block
+        for block in re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
+        if "loader" in block
+    ]
+    assert len(block.split("\n\n")) == len(block.strip().split("\n\n")) == 2  # the import, and one call
+    names = {"net": net, "loader": loader}
+    exec(block, names)
+    assert names["result"].masks.shape == (3, 8, 8)
+
+
 def test_the_operator_example_of_the_readme():
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
     first, loop = [block for block in blocks if "spectral_filter" in block]

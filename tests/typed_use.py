@@ -3,6 +3,7 @@
 # pyright: reportUnnecessaryTypeIgnoreComment=true
 
 import torch
+from torch.utils.data import DataLoader, TensorDataset
 
 import freqkit
 from freqkit import measures, search
@@ -22,11 +23,15 @@ def right(images: ImageSet, dfm: DfmFile) -> None:
         print(found.masks.shape, measures.rates(model, others, found, interval="bootstrap").tpr)
     print(measures.adcs(images, channel="per").maps, measures.rates(model, images, dfm).record)
     freqkit.score(model, images, torch.ones(1, 32, 32), spectra="float16")
+    pair = torch.rand(4, 3, 32, 32), torch.arange(4)
+    freqkit.learned(torch.nn.Flatten(), DataLoader(TensorDataset(*pair)))
+    print(measures.adcs(pair).maps, measures.rates(model, "images", dfm).tpr)
 
 
 def wrong(model: Classifier, images: ImageSet) -> None:
     search.learned(model, images, stepps=3)  # pyright: ignore[reportCallIssue]
     search.evolve(model, images, objective="contrast")  # pyright: ignore[reportArgumentType]
+    search.greedy(model, 3)  # pyright: ignore[reportArgumentType]
     search.greedy(model)  # pyright: ignore[reportCallIssue]
     measures.rates(model, images, images)  # pyright: ignore[reportArgumentType]
     load_images("images", on_bad_image="ignore")  # pyright: ignore[reportArgumentType]

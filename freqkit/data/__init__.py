@@ -1,5 +1,6 @@
 """Images, decoded once: folders of files, published arrays, and synthetic sets with planted frequencies."""
 
+from freqkit.data.any_images import Images, as_images
 from freqkit.data.arrays import write_npy
 from freqkit.data.class_lists import class_list
 from freqkit.data.folder import write_image_folder
@@ -12,8 +13,10 @@ from freqkit.data.test_sets.known import open_sets
 
 __all__ = [
     "ImageSet",
+    "Images",
     "Preprocessing",
     "TestSet",
+    "as_images",
     "class_list",
     "load_images",
     "open_sets",

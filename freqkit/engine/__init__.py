@@ -2,6 +2,7 @@
 
 import importlib
 
+from freqkit.engine.entrance import enter
 from freqkit.engine.journal import Interrupted, Journal
 from freqkit.engine.progress import Progress, Silent
 from freqkit.engine.projection import Costs, project
@@ -23,6 +24,7 @@ __all__ = [
     "Scores",
     "Silent",
     "attack",
+    "enter",
     "project",
     "score",
     "status",

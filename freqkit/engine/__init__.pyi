@@ -1,12 +1,15 @@
 # Written by `make docs` from the code: signatures that are made from options (freqkit/options.py).
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Sequence
 from freqkit.data.image_set import ImageSet
 from freqkit.ops.spectral_filter import BitMasks
 from typing import Any
 from typing import Literal
+import os
 import torch
 import torch.nn.modules.module
+import torch.utils.data.dataset
 from freqkit.engine.attacks import Attack as Attack
 from freqkit.engine.attacks import Attacked as Attacked
 from freqkit.engine.projection import Costs as Costs
@@ -17,6 +20,7 @@ from freqkit.engine.run_directory import RunDirectory as RunDirectory
 from freqkit.engine.scores import Scorer as Scorer
 from freqkit.results.scores import Scores as Scores
 from freqkit.engine.progress import Silent as Silent
+from freqkit.engine.entrance import enter as enter
 from freqkit.engine.projection import project as project
 from freqkit.engine.run_directory import status as status
 
@@ -37,7 +41,7 @@ def attack(
 
 def score(
     model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
-    images: ImageSet,
+    images: ImageSet | str | os.PathLike | tuple[Any, Any] | torch.utils.data.dataset.Dataset | Iterable[Any],
     masks: BitMasks | torch.Tensor,
     *,
     reduction: str = 'class-mean',

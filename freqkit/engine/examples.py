@@ -1,15 +1,17 @@
 """Images before and after a filter, with the model's answers."""
 
-from freqkit.models import as_classifier
+from freqkit.data import Images
+from freqkit.engine.entrance import enter
+from freqkit.models import Network
 from freqkit.report.examples import Example
 
 
-def examples_of(model, images, maps, classes, *, class_index=None, per_class=4, limit=12):
+def examples_of(model: Network, images: Images, maps, classes, *, class_index=None, per_class=4, limit=12):
     """Filter the first images of each class with its class's map, and ask the model about both.
 
     Args:
         model: a `freqkit.models.Classifier`.
-        images: a `freqkit.data.ImageSet`.
+        images: what `freqkit.data.as_images` takes.
         maps: effective masks `[C, H, W]`, real, centred.
         classes: the C names of the maps, all of them among `images.classes`.
         class_index: the logit of each of `images.classes`; default: they are the logits.
@@ -27,7 +29,7 @@ def examples_of(model, images, maps, classes, *, class_index=None, per_class=4, 
     from freqkit.engine.forward import Forward
     from freqkit.ops import spectral_filter, spectrum
 
-    model = as_classifier(model, "examples_of", images)
+    model, images = enter("examples_of", model, images, class_index)
     ask, ask_filtered = Forward(model, domain="pixels"), Forward(model)
     logit = range(len(images.classes)) if class_index is None else [int(i) for i in class_index]
     names = dict(zip(logit, images.classes, strict=True))

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from freqkit.data import ImageSet
+from freqkit.data import Images
 from freqkit.engine import certain, racing, ranks
 from freqkit.engine.accumulators import Accumulator, Outputs
 from freqkit.engine.batches import calibrate, sums, tiling
+from freqkit.engine.entrance import enter
 from freqkit.engine.forward import Forward
 from freqkit.engine.journal import Journal
 from freqkit.engine.progress import Progress, Silent
@@ -21,7 +22,7 @@ from freqkit.engine.stimuli import Filter, Stimulus, filtered
 from freqkit.errors import UsageError
 from freqkit.masks import select, unique
 from freqkit.masks.bits import pick
-from freqkit.models import Network, as_classifier
+from freqkit.models import Network
 from freqkit.models.wrap import BY_NAME, check_order
 from freqkit.ops import BitMasks
 from freqkit.options import Scoring, flat
@@ -90,6 +91,7 @@ class Scorer:
     def __init__(self, model, images, *, expected: int = 0, progress: Progress | None = None, scoring: Scoring):
         self.progress = progress or Silent()
         self.pairs_limit = None
+        model, images = enter("score", model, images, scoring.class_index)
         self.images = images
         self.classes = list(images.classes)
         self.labels = torch.as_tensor(images.labels, dtype=torch.int64).cpu()
@@ -103,7 +105,6 @@ class Scorer:
                 f"score: labels must lie in 0...{len(self.classes) - 1}; got {self.labels.min()}...{self.labels.max()}."
             )
         self.counts = torch.bincount(self.labels, minlength=len(self.classes))
-        model = as_classifier(model, "score", images)
         if scoring.class_index is None:
             check_order("score", model, self.classes, BY_NAME)
         self.logits = int(model.num_classes)
@@ -661,7 +662,7 @@ class Scorer:
 
 @flat
 def score(
-    model: Network, images: ImageSet, masks: BitMasks | torch.Tensor, *, reduction: str = "class-mean",
+    model: Network, images: Images, masks: BitMasks | torch.Tensor, *, reduction: str = "class-mean",
     published_batch_size: int | None = None, progress: Progress | None = None, scoring: Scoring,
 ) -> Scores:  # fmt: skip
     """Filter every image by every mask, ask the model, and sum per mask and class.
@@ -680,7 +681,7 @@ def score(
 
     Args:
         model: a `freqkit.models.Classifier` ([0, 1] RGB in, logits out); copied, never changed.
-        images: a `freqkit.data.ImageSet` of n images, C classes.
+        images: what `freqkit.data.as_images` takes: n images, C classes.
         masks: `BitMasks` of K masks, or real dense masks in torch's layout, [K, H, W] or [K, H, W//2+1].
         reduction: "class-mean" (NaN for a class without images), or a published one (needs `published_batch_size`).
         progress: a `freqkit.engine.Progress`.
@@ -696,6 +697,7 @@ def score(
 
     Example: see `Scorer`.
     """
+    model, images = enter("score", model, images, scoring.class_index)
     expected = len(images.images) * len(masks.bits if isinstance(masks, BitMasks) else masks)
     scorer = Scorer(model, images, expected=expected, progress=progress, **vars(scoring))
     progress = scorer.progress

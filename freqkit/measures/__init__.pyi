@@ -14,6 +14,7 @@ import os
 import pathlib
 import torch
 import torch.nn.modules.module
+import torch.utils.data.dataset
 from freqkit.measures.adcs import AdcsResult as AdcsResult
 from freqkit.engine.attacks import Attack as Attack
 from freqkit.engine.attacks import Attacked as Attacked
@@ -30,7 +31,7 @@ from freqkit.measures.recovery import recovery as recovery
 from freqkit.statistics import wilson as wilson
 
 def adcs(
-    images: ImageSet | Iterable[tuple[torch.Tensor, torch.Tensor]],
+    images: ImageSet | str | os.PathLike | tuple[Any, Any] | torch.utils.data.dataset.Dataset | Iterable[Any],
     *,
     progress: Progress | None = None,
     classes: Sequence[str] | None = None,
@@ -59,7 +60,7 @@ def attack(
 
 def band_stop(
     model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
-    images: ImageSet,
+    images: ImageSet | str | os.PathLike | tuple[Any, Any] | torch.utils.data.dataset.Dataset | Iterable[Any],
     *,
     progress: Progress | None = None,
     edges: Sequence[float] | None = None,
@@ -107,7 +108,7 @@ def evaluate(
 
 def rates(
     model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
-    images: ImageSet,
+    images: ImageSet | str | os.PathLike | tuple[Any, Any] | torch.utils.data.dataset.Dataset | Iterable[Any],
     dfm: DfmFile | SearchResult | RemovalResult | str | pathlib.Path,
     *,
     progress: Progress | None = None,

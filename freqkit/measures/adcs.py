@@ -4,13 +4,13 @@ Source: Wang, Veldhuis, Brune, Strisciuglio, "What do neural networks learn in i
 frequency shortcut perspective", ICCV 2023 (arXiv 2307.09829).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
-from freqkit.data import ImageSet
+from freqkit.data import Images, as_images
 from freqkit.engine import Progress, Silent, ranks
 from freqkit.errors import UsageError
 from freqkit.files.reading import in_range
@@ -279,7 +279,7 @@ class Comparing(Options):
 
 @flat
 def adcs(
-    images: ImageSet | Iterable[tuple[torch.Tensor, torch.Tensor]],
+    images: Images,
     own: Comparing,
     *,
     progress: Progress | None = None,
@@ -299,8 +299,8 @@ def adcs(
     std unless others are given.
 
     Args:
-        images: an `ImageSet`, or an iterable of batches (uint8 [n, 3, H, W], int64 labels [n]) with
-            `classes`, so that no more than a batch is ever in memory. Every class needs an image.
+        images: what `freqkit.data.as_images` takes; or, with `classes`, an iterable of batches (uint8 [n, 3, H, W],
+            int64 labels [n]), so that no more than a batch is ever in memory. Every class needs an image.
         progress: a `freqkit.engine.Progress`, for an `ImageSet`.
 
     Returns:
@@ -317,11 +317,10 @@ def adcs(
         (torch.Size([4, 32, 32]), 3)
     """
     published, classes = own.preset == "iccv2023", own.classes
+    images = as_images(images, "adcs") if classes is None else images
     whole = hasattr(images, "images")
     if whole and classes is not None:
         raise UsageError("adcs: classes must be given with batches only; an image set has its own.")
-    if not whole and classes is None:
-        raise UsageError("adcs: batches of images need classes, the names of the labels.")
     how = {"channel": "per" if published else own.channel, "mean": own.mean, "std": own.std, "dtype": own.dtype}
     if published:
         how["zero"] = PUBLISHED_ZERO

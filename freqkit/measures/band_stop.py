@@ -15,15 +15,16 @@ from dataclasses import dataclass, field
 
 import torch
 
-from freqkit.data import ImageSet
+from freqkit.data import Images
 from freqkit.engine import Progress, Scorer, accumulators
+from freqkit.engine.entrance import enter
 from freqkit.engine.stimuli import Filter
 from freqkit.errors import UsageError
 from freqkit.files.reading import COUNT, in_range
 from freqkit.files.whole import RECORD
 from freqkit.masks import uncentred
 from freqkit.measures.printed import Printed
-from freqkit.models import Network, as_classifier
+from freqkit.models import Network
 from freqkit.options import Options, Scoring, flat, option
 from freqkit.report import figures
 from freqkit.report.blocks import Cell, Panels, Part, Section, Table
@@ -168,7 +169,7 @@ class Stopping(Options):
 @flat
 def band_stop(
     model: Network,
-    images: ImageSet,
+    images: Images,
     own: Stopping,
     scoring: Scoring,
     *,
@@ -180,7 +181,7 @@ def band_stop(
     the last reaches to the corner.
 
     Args:
-        model: a `Classifier`. images: the test `ImageSet`.
+        model: a `Classifier`. images: those of the test, as `freqkit.data.as_images` takes them.
         progress: a `freqkit.engine.Progress`.
 
     Returns:
@@ -198,12 +199,11 @@ def band_stop(
         >>> tuple(result.relative_confusion.shape), float(result.relative_confusion.sum().abs()) < 1e-9
         ((6, 4, 4), True)
     """
-
+    model, images = enter("band_stop", model, images, scoring.class_index)
     size = tuple(images.images.shape[-2:])
     edges = _edges(own.edges, size)
     removed = _choices(own.remove, len(edges) + 1)
     masks = stop_masks(size, edges, removed, keep_dc=own.keep_dc)
-    model = as_classifier(model, "band_stop", images)
     scorer = Scorer(model, images, progress=progress, **vars(scoring))
     everything, counts = torch.cat([torch.ones(1, *size), uncentred(masks)]), accumulators.Confusion()
     if progress is not None:

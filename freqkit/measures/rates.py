@@ -16,15 +16,16 @@ from pathlib import Path
 
 import torch
 
-from freqkit.data import ImageSet
+from freqkit.data import Images
 from freqkit.engine import Progress, Scorer
+from freqkit.engine.entrance import enter
 from freqkit.errors import UsageError
 from freqkit.files.reading import Number, in_range
 from freqkit.files.whole import RECORD
 from freqkit.masks import DfmFile, uncentred
 from freqkit.measures.printed import Printed
 from freqkit.measures.selection import SelectedOnTestSet, selected_places
-from freqkit.models import Network, as_classifier
+from freqkit.models import Network
 from freqkit.options import Options, Scoring, flat, option
 from freqkit.report import figures
 from freqkit.report.blocks import Drawing, Part, Section
@@ -219,7 +220,7 @@ class Rating(Options):
 @flat
 def rates(
     model: Network,
-    images: ImageSet,
+    images: Images,
     dfm: DfmFile | SearchResult | RemovalResult | str | Path,
     own: Rating,
     scoring: Scoring,
@@ -236,7 +237,7 @@ def rates(
     difference; "bootstrap": percentiles over `resamples` redrawings of the images within each true class.
 
     Args:
-        model: a `Classifier`. images: the test `ImageSet`.
+        model: a `Classifier`. images: those of the test, as `freqkit.data.as_images` takes them.
         dfm: `DfmFile`, the path of one, or a search result with `.dfm()` or `.masks`; its classes must be
             among those of the images.
         progress: a `freqkit.engine.Progress`.
@@ -258,6 +259,7 @@ def rates(
         ([3, 3, 3, 3], True)
     """
     dfm = _dfm(dfm)
+    model, images = enter("rates", model, images, scoring.class_index)
     size, classes = tuple(images.images.shape[-2:]), list(images.classes)
     if tuple(dfm.masks.shape[1:]) != size:
         raise UsageError(f"rates: the masks must be of the images' size {size}; got {tuple(dfm.masks.shape[1:])}.")
@@ -274,7 +276,6 @@ def rates(
             stacklevel=3,
         )
     keep = len(classes) <= CONFUSIONS_UP_TO if own.confusion == "auto" else own.confusion
-    model = as_classifier(model, "rates", images)
     scorer = Scorer(model, images, progress=progress, **vars(scoring))
     masks = torch.cat([torch.ones(1, *size), uncentred(dfm.masks).float()])
     place = torch.tensor([classes.index(name) for name in dfm.classes])

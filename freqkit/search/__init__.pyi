@@ -1,5 +1,6 @@
 # Written by `make docs` from the code: signatures that are made from options (freqkit/options.py).
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Sequence
 from freqkit.data.image_set import ImageSet
 from freqkit.engine.progress import Progress
@@ -11,6 +12,7 @@ import os
 import pathlib
 import torch
 import torch.nn.modules.module
+import torch.utils.data.dataset
 from freqkit.search.compare import Comparison as Comparison
 from freqkit.search.gradient import GradientEstimate as GradientEstimate
 from freqkit.search.plan import Plan as Plan
@@ -19,8 +21,8 @@ from freqkit.search.cells import removal_masks as removal_masks
 
 def compare_searchers(
     model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
-    pool: ImageSet,
-    held_out: ImageSet,
+    pool: ImageSet | str | os.PathLike | tuple[Any, Any] | torch.utils.data.dataset.Dataset | Iterable[Any],
+    held_out: ImageSet | str | os.PathLike | tuple[Any, Any] | torch.utils.data.dataset.Dataset | Iterable[Any],
     *,
     batch_size: int | str = 'auto',
     device: str | torch.device | None = None,
@@ -36,7 +38,7 @@ def compare_searchers(
 
 def estimate_removal(
     model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
-    images: ImageSet,
+    images: ImageSet | str | os.PathLike | tuple[Any, Any] | torch.utils.data.dataset.Dataset | Iterable[Any],
     *,
     domain: str = 'normalised',
     class_index: Sequence[int] | torch.Tensor | None = None,
@@ -52,7 +54,7 @@ def estimate_removal(
 
 def evolve(
     model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
-    images: ImageSet,
+    images: ImageSet | str | os.PathLike | tuple[Any, Any] | torch.utils.data.dataset.Dataset | Iterable[Any],
     *,
     coverage: float = 0.05,
     objective: Literal['tpr-fpr', 'class-loss'] = 'tpr-fpr',
@@ -78,7 +80,7 @@ def evolve(
 
 def gradient(
     model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
-    images: ImageSet,
+    images: ImageSet | str | os.PathLike | tuple[Any, Any] | torch.utils.data.dataset.Dataset | Iterable[Any],
     *,
     patch: int = 1,
     draws: int = 2,
@@ -106,7 +108,7 @@ def gradient(
 
 def greedy(
     model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
-    images: ImageSet,
+    images: ImageSet | str | os.PathLike | tuple[Any, Any] | torch.utils.data.dataset.Dataset | Iterable[Any],
     *,
     tolerance: int | None = None,
     coverage: float | None = None,
@@ -129,7 +131,7 @@ def greedy(
 
 def hfss(
     model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
-    images: ImageSet,
+    images: ImageSet | str | os.PathLike | tuple[Any, Any] | torch.utils.data.dataset.Dataset | Iterable[Any],
     *,
     preset: Literal['default', 'cvpr2025'] = 'default',
     stages: int | Sequence[int] | None = None,
@@ -161,7 +163,7 @@ def hfss(
 
 def learned(
     model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
-    images: ImageSet,
+    images: ImageSet | str | os.PathLike | tuple[Any, Any] | torch.utils.data.dataset.Dataset | Iterable[Any],
     *,
     coverage: float = 0.05,
     objective: Literal['tpr-fpr', 'contrast', 'class-loss'] = 'tpr-fpr',
@@ -189,7 +191,7 @@ def learned(
 
 def removal(
     model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
-    images: ImageSet,
+    images: ImageSet | str | os.PathLike | tuple[Any, Any] | torch.utils.data.dataset.Dataset | Iterable[Any],
     *,
     patch: int = 1,
     preset: Literal['default', 'iccv2023', 'dfm_v2023'] = 'default',

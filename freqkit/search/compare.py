@@ -7,14 +7,15 @@ from pathlib import Path
 
 import torch
 
-from freqkit.data import ImageSet
+from freqkit.data import Images, as_images
 from freqkit.engine import Progress, Scorer, Silent
+from freqkit.engine.entrance import enter
 from freqkit.errors import UsageError
 from freqkit.files.reading import COUNT, SECONDS, Number, read_json
 from freqkit.files.whole import CLEAN, DATA, MODEL, write_csv, write_json
 from freqkit.masks import coverage as coverage_of
 from freqkit.masks import uncentred
-from freqkit.models import Network, as_classifier
+from freqkit.models import Network
 from freqkit.options import Options, flat, option
 from freqkit.registry import SEARCHERS, module_of
 from freqkit.results import rows as tidy_rows
@@ -172,8 +173,8 @@ class Comparison(Result):
 @flat(owner="compare-searchers")
 def compare_searchers(
     model: Network,
-    pool: ImageSet,
-    held_out: ImageSet,
+    pool: Images,
+    held_out: Images,
     own: Comparing,
     *,
     batch_size: int | str = "auto",
@@ -189,7 +190,7 @@ def compare_searchers(
     most `coverage` of the bins; "removal" and "gradient" may keep a tied pair more.
 
     Args:
-        model: a `Classifier`. pool, held_out: `ImageSet`s with the same classes.
+        model: a `Classifier`. pool, held_out: what `freqkit.data.as_images` takes, with the same classes.
         batch_size, device: see `freqkit.engine.score`.
         out: directory for a run directory of every search (finished ones are read, so that a stopped comparison goes
             on), comparison.csv and comparison.json.
@@ -212,6 +213,8 @@ def compare_searchers(
         >>> [(row["searcher"], row["effort"], row["backwards"]) for row in found.rows]
         [('learned', 1, 88), ('learned', 2, 152)]
     """
+    model, held_out = enter("compare-searchers", model, held_out, name="held_out")
+    pool = as_images(pool, "compare-searchers", model=model, name="pool")
     if list(pool.classes) != list(held_out.classes):
         raise UsageError("compare-searchers: held_out must have the classes of the pool.")
     if pool.fingerprint == held_out.fingerprint:
@@ -219,7 +222,6 @@ def compare_searchers(
     if int(pool.counts.min()) < 1 or int(held_out.counts.min()) < 1:
         raise UsageError("compare-searchers: every class needs images in the pool and held out.")
     progress = progress or Silent()
-    model = as_classifier(model, "compare-searchers", held_out)
     judge = Scorer(model, held_out, batch_size=batch_size, device=device)
     # "auto" stays "auto": what it comes to is timed, and a search that goes on keeps what it began with.
     how = {"batch_size": batch_size, "device": device, "progress": progress}

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from freqkit.data import ImageSet
+from freqkit.data import Images
 from freqkit.engine import ranks
 from freqkit.errors import UsageError
 from freqkit.models import Network
@@ -65,11 +65,12 @@ class Evolving(Budget):
 
 
 @flat
-def evolve(model: Network, images: ImageSet, own: Evolving, scoring: Scoring, running: Running) -> SearchResult | Plan:
+def evolve(model: Network, images: Images, own: Evolving, scoring: Scoring, running: Running) -> SearchResult | Plan:
     """Find, for every class, the frequencies by which it is still told apart, by evolution; see the module.
 
     Args:
-        model: a `Classifier`; copied, never changed. images: an `ImageSet`; report rates on another one.
+        model: a `Classifier`; copied, never changed.
+        images: what `freqkit.data.as_images` takes; report rates on others.
 
     Returns:
         `freqkit.results.SearchResult` of one stage: each class's best mask, scored exactly on all images.
@@ -86,8 +87,8 @@ def evolve(model: Network, images: ImageSet, own: Evolving, scoring: Scoring, ru
         >>> bool((result.power <= 0.05).all()), result.forwards   # whole; gradients; 4 + 2, and 4 + 2 + 2; 4 masks
         (True, 240)
     """
-    bins = budget("evolve", own.coverage, tuple(images.images.shape[-2:]))
     run = SearchRun("evolve", model, images, scoring, own.identity())
+    images, bins = run.images, budget("evolve", own.coverage, run.size)
     by_loss = own.objective == "class-loss"
     if len(run.searched) < 2 and not by_loss:
         raise UsageError(f"evolve: objective {own.objective} needs images of two classes at least.")

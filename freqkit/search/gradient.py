@@ -25,14 +25,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from freqkit.data import ImageSet
+from freqkit.data import Images
 from freqkit.engine import Progress, ranks
+from freqkit.engine.entrance import enter
 from freqkit.engine.forward import Forward
 from freqkit.engine.stimuli import counter_words
 from freqkit.errors import UsageError
 from freqkit.files.reading import COUNT, in_range
 from freqkit.masks import uncentred
-from freqkit.models import Network, as_classifier
+from freqkit.models import Network
 from freqkit.options import Options, Running, Scoring, flat, option
 from freqkit.results import rows
 from freqkit.results.removal_result import RemovalResult
@@ -143,7 +144,7 @@ class Estimated(Estimating):
 @flat(owner="gradient")
 def estimate_removal(
     model: Network,
-    images: ImageSet,
+    images: Images,
     own: Estimated,
     *,
     domain: str = "normalised",
@@ -155,7 +156,7 @@ def estimate_removal(
     """First- and second-order estimate of what `freqkit.search.removal` measures; see the module.
 
     Args:
-        model: a `Classifier`; copied, never changed. images: an `ImageSet`.
+        model: a `Classifier`; copied, never changed. images: what `freqkit.data.as_images` takes.
         domain, class_index, device: see `freqkit.engine.score`.
         progress: a `freqkit.engine.Progress`.
         check: called after every batch; may raise.
@@ -175,6 +176,7 @@ def estimate_removal(
         >>> estimate.total.shape, estimate.forwards, estimate.backwards
         (torch.Size([514, 4]), 8, 24)
     """
+    model, images = enter("gradient", model, images, class_index)
     how = {"domain": domain, "class_index": class_index, "device": device}
     estimator, draws, batch_size = _Estimator(model, images, own, progress, **how), own.draws, own.batch_size
     classes, labels = len(images.classes), images.labels
@@ -210,7 +212,7 @@ class _Estimator:
 
     def __init__(self, model, images, own, progress, *, domain, class_index, device):
         cells, self.owner = removal_cells(tuple(images.images.shape[-2:]), own.patch)
-        classes, model = len(images.classes), as_classifier(model, "gradient", images)
+        classes = len(images.classes)
         index = torch.arange(classes) if class_index is None else torch.as_tensor(class_index, dtype=torch.int64)
         if index.shape != (classes,) or index.min() < 0 or index.max() >= model.num_classes:
             raise UsageError(
@@ -331,7 +333,7 @@ class Promising(Estimating):
 
 @flat
 def gradient(
-    model: Network, images: ImageSet, own: Promising, ordered: Levels, scoring: Scoring, running: Running
+    model: Network, images: Images, own: Promising, ordered: Levels, scoring: Scoring, running: Running
 ) -> RemovalResult | Plan:
     """Dominant frequencies from gradients: rank all by an estimate, measure only the most promising exactly.
 
@@ -340,7 +342,8 @@ def gradient(
     before what is only estimated; beyond it the estimate decides.
 
     Args:
-        model: a `Classifier`. images: the selection `ImageSet`; report rates on another one.
+        model: a `Classifier`.
+        images: those of the selection, as `freqkit.data.as_images` takes them; report rates on others.
 
     Returns:
         `freqkit.results.removal_result.RemovalResult` with `estimate`, and NaN in `loss` where not scored.
@@ -358,6 +361,7 @@ def gradient(
     """
     patch, draws = own.patch, own.draws
     run = RemovalRun("gradient", model, images, ordered, scoring, {"preset": "default", **own.identity()})
+    images = run.images
 
     def work(run, progress):
         _, owner = removal_cells(run.size, patch)
@@ -368,9 +372,9 @@ def gradient(
         kept = run.journal.get(key, layout) if run.journal is not None else None
         if kept is None:
             estimate = estimate_removal(
-                model, images, patch=patch, draws=draws, curvature=own.curvature, seed=own.seed, domain=scoring.domain,
-                class_index=scoring.class_index, batch_size=own.gradient_batch, device=scoring.device,
-                progress=progress, check=run.check,
+                run.model, images, patch=patch, draws=draws, curvature=own.curvature, seed=own.seed,
+                domain=scoring.domain, class_index=scoring.class_index, batch_size=own.gradient_batch,
+                device=scoring.device, progress=progress, check=run.check,
             )  # fmt: skip
             kept = {"total": estimate.total.numpy(), "baseline": estimate.baseline.numpy()}
             if run.journal is not None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from freqkit.data import ImageSet
+from freqkit.data import Images
 from freqkit.engine import Silent, ranks
 from freqkit.masks import pack
 from freqkit.models import Network
@@ -61,11 +61,12 @@ class Culling(Options):
 
 
 @flat
-def greedy(model: Network, images: ImageSet, own: Culling, scoring: Scoring, running: Running) -> SearchResult | Plan:
+def greedy(model: Network, images: Images, own: Culling, scoring: Scoring, running: Running) -> SearchResult | Plan:
     """Remove every frequency that a class can do without, in a fixed order; see the module.
 
     Args:
-        model: a `Classifier`; copied, never changed. images: an `ImageSet`; report rates on another one.
+        model: a `Classifier`; copied, never changed.
+        images: what `freqkit.data.as_images` takes; report rates on others.
 
     Returns:
         `freqkit.results.SearchResult` of one stage: each class's mask, scored exactly on all images.
@@ -83,9 +84,8 @@ def greedy(model: Network, images: ImageSet, own: Culling, scoring: Scoring, run
         >>> len(result.masks), result.forwards <= 8 * (130 + 1 + 4)    # 130 pairs, the whole plane, 4 masks at the end
         (4, True)
     """
-    size = tuple(images.images.shape[-2:])
-    bins = None if own.coverage is None else budget("greedy", own.coverage, size)
     run = SearchRun("greedy", model, images, scoring, own.identity())
+    images, bins = run.images, None if own.coverage is None else budget("greedy", own.coverage, run.size)
 
     def work(run, progress):
         scorer = run.scorer()

@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from freqkit.data import ImageSet
+from freqkit.data import Images
 from freqkit.data.image_set import PUBLISHED_SEED, PUBLISHED_SHARE
 from freqkit.engine import Silent
+from freqkit.engine.entrance import enter
 from freqkit.engine.session import CannotResume
 from freqkit.errors import UsageError
 from freqkit.masks import candidates as draw_candidates
@@ -115,7 +116,7 @@ class Hfss(Options):
 
 
 @flat
-def hfss(model: Network, images: ImageSet, own: Hfss, scoring: Scoring, running: Running) -> SearchResult | Plan:
+def hfss(model: Network, images: Images, own: Hfss, scoring: Scoring, running: Running) -> SearchResult | Plan:
     """Find, for every class, the few frequencies by which a classifier still recognises it.
 
     Stage s splits the frequency plane into cells (`freqkit.masks.stage_cells`), draws random masks of them,
@@ -140,7 +141,7 @@ def hfss(model: Network, images: ImageSet, own: Hfss, scoring: Scoring, running:
 
     Args:
         model: a `freqkit.models.Classifier`; copied, never changed.
-        images: a `freqkit.data.ImageSet`. Classes without images are left out.
+        images: what `freqkit.data.as_images` takes. Classes without images are left out.
 
     Returns:
         `freqkit.results.SearchResult`, or a `Plan`.
@@ -162,6 +163,7 @@ def hfss(model: Network, images: ImageSet, own: Hfss, scoring: Scoring, running:
         >>> result.masks.shape, [row["class"] for row in result.table()]
         (torch.Size([4, 32, 32]), ['C0', 'C1', 'C2', 'C3'])
     """
+    model, images = enter("hfss", model, images, scoring.class_index)
     if own.published_order not in (None, False):
         share = own.published_order
         images, _ = images.published_split(PUBLISHED_SHARE if share is True else share)

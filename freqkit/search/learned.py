@@ -33,7 +33,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from freqkit.data import ImageSet
+from freqkit.data import Images
 from freqkit.engine import Silent, ranks
 from freqkit.engine.forward import Forward
 from freqkit.errors import UsageError
@@ -108,7 +108,7 @@ class Learning(Budget):
 
 
 @flat
-def learned(model: Network, images: ImageSet, own: Learning, scoring: Scoring, running: Running) -> SearchResult | Plan:
+def learned(model: Network, images: Images, own: Learning, scoring: Scoring, running: Running) -> SearchResult | Plan:
     """Find, for every class, the frequencies by which it is still told apart, by gradients; see the module.
 
     Each class is learned by itself, from its own images and a sample of the others. A step costs three
@@ -116,7 +116,8 @@ def learned(model: Network, images: ImageSet, own: Learning, scoring: Scoring, r
     dtype, form and spectra concern the exact scores at the end.
 
     Args:
-        model: a `Classifier`; copied, never changed. images: an `ImageSet`; report rates on another one.
+        model: a `Classifier`; copied, never changed.
+        images: what `freqkit.data.as_images` takes; report rates on others.
 
     Returns:
         `freqkit.results.SearchResult` of one stage: each class's mask, scored exactly on all images.
@@ -134,8 +135,8 @@ def learned(model: Network, images: ImageSet, own: Learning, scoring: Scoring, r
         >>> bool((result.power <= 0.05).all()), result.backwards     # 4 classes, 2 starts of 2 steps; ranking
         (True, 228)
     """
-    bins = budget("learned", own.coverage, tuple(images.images.shape[-2:]))
     run = SearchRun("learned", model, images, scoring, own.identity())
+    images, bins = run.images, budget("learned", own.coverage, run.size)
     by_loss, starts = own.objective == "class-loss", own.starts
     if len(run.searched) < 2 and not by_loss:
         raise UsageError(f"learned: objective {own.objective} needs images of two classes at least.")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from freqkit.data import ImageSet
+from freqkit.data import Images
 from freqkit.masks import uncentred
 from freqkit.models import Network
 from freqkit.options import Options, Running, Scoring, flat, option
@@ -76,7 +76,7 @@ class Removing(Options):
 
 @flat
 def removal(
-    model: Network, images: ImageSet, own: Removing, ordered: Levels, scoring: Scoring, running: Running
+    model: Network, images: Images, own: Removing, ordered: Levels, scoring: Scoring, running: Running
 ) -> RemovalResult | Plan:
     """Score the removal of every frequency (or cell of frequencies) for every class at once.
 
@@ -96,7 +96,8 @@ def removal(
     batches). "dfm_v2023" is the code as it was before November 2024, which removed that strip in every mask.
 
     Args:
-        model: a `Classifier`. images: the selection `ImageSet`; report rates on another one.
+        model: a `Classifier`.
+        images: those of the selection, as `freqkit.data.as_images` takes them; report rates on others.
 
     Returns:
         `freqkit.results.removal_result.RemovalResult`; its record holds the cost.
@@ -116,8 +117,7 @@ def removal(
         >>> result.loss.shape, result.masks.shape
         (torch.Size([11, 4]), torch.Size([4, 32, 32]))
     """
-    size, preset, patch = tuple(images.images.shape[-2:]), own.preset, own.patch
-    cells, owner = removal_cells(size, patch, preset)
+    preset, patch = own.preset, own.patch
     reduction = {"reduction": "class-mean"}
     if preset != "default":
         reduction = {"reduction": "published-batches-of-class", "published_batch_size": own.published_batch_size}
@@ -130,6 +130,8 @@ def removal(
             "published_batch_size": reduction.get("published_batch_size"),
         },
     )  # fmt: skip
+    size = run.size
+    cells, owner = removal_cells(size, patch, preset)
 
     def work(run, progress):
         scorer = run.scorer()
@@ -167,11 +169,11 @@ def removal(
 class RemovalRun(SearchRun):
     """What the searchers `removal` and `gradient` share: levels and the result."""
 
-    def __init__(self, name: str, model: Network, images: ImageSet, kept: Levels, scoring: Scoring, identity: dict):
+    def __init__(self, name: str, model: Network, images: Images, kept: Levels, scoring: Scoring, identity: dict):
         self.kept = kept
-        for share in (*kept.levels, kept.level):
-            bins_of(share, tuple(images.images.shape[-2:]))
         super().__init__(name, model, images, scoring, {**identity, **kept.identity()})
+        for share in (*kept.levels, kept.level):
+            bins_of(share, self.size)
 
     def result(self, scorer, owner, loss, baseline, estimate, progress, **reduction):
         """The `RemovalResult` of losses [K, all classes], after its masks at `level` are asked; their loss is reduced

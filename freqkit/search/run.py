@@ -5,13 +5,14 @@ import dataclasses
 import numpy as np
 import torch
 
-from freqkit.data import ImageSet
+from freqkit.data import Images
 from freqkit.engine import Scorer, Silent, ranks
+from freqkit.engine.entrance import enter
 from freqkit.engine.forward import model_device
 from freqkit.engine.session import session
 from freqkit.errors import UsageError
 from freqkit.masks import pack
-from freqkit.models import Network, as_classifier
+from freqkit.models import Network
 from freqkit.options import Scoring
 from freqkit.results import SearchResult, StageResult
 from freqkit.results.clean import CleanRates
@@ -60,9 +61,9 @@ class SearchRun:
         recognised: bool [n], the images that are recognised whole; None before `whole` asked.
     """
 
-    def __init__(self, name: str, model: Network, images: ImageSet, scoring: Scoring, identity: dict):
-        self.name, self.images, self.scoring = name, images, scoring
-        self.model = model = as_classifier(model, name, images)
+    def __init__(self, name: str, model: Network, images: Images, scoring: Scoring, identity: dict):
+        model, images = enter(name, model, images, scoring.class_index)
+        self.name, self.model, self.images, self.scoring = name, model, images, scoring
         self.size = tuple(images.images.shape[-2:])
         self.progress = Silent()
         counts = torch.bincount(images.labels, minlength=len(images.classes))

@@ -1,11 +1,13 @@
 # Written by `make docs` from the code: signatures that are made from options (freqkit/options.py).
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Sequence
 from freqkit.data.image_set import ImageSet
 from typing import Any
 import os
 import torch
 import torch.nn.modules.module
+import torch.utils.data.dataset
 from freqkit.training.observers import Follow as Follow
 from freqkit.training.observers import KeepWeights as KeepWeights
 from freqkit.training.observers import Observer as Observer
@@ -20,10 +22,10 @@ from freqkit.models.weights import save_weights as save_weights
 
 def train(
     model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
-    train_set: ImageSet,
+    train_set: ImageSet | str | os.PathLike | tuple[Any, Any] | torch.utils.data.dataset.Dataset | Iterable[Any],
     *,
     recipe: str | Recipe = 'plain',
-    val_set: ImageSet | None = None,
+    val_set: ImageSet | str | os.PathLike | tuple[Any, Any] | torch.utils.data.dataset.Dataset | Iterable[Any] | None = None,
     spectral: Sequence = (),
     observers: Sequence[Observer] = (),
     seed: int = 0,

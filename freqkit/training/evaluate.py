@@ -3,19 +3,21 @@
 import torch
 import torch.nn.functional as F
 
+from freqkit.data import Images
+from freqkit.engine.entrance import enter
 from freqkit.errors import UsageError
-from freqkit.models import as_classifier
+from freqkit.models import Network
 from freqkit.models.normalisation import evaluating
 from freqkit.models.wrap import check_order
 from freqkit.results.confusion import Confusion
 
 
-def evaluate(model, images, *, batch_size=256, device=None, ranks=None):
+def evaluate(model: Network, images: Images, *, batch_size=256, device=None, ranks=None):
     """Ask the model about every image once, in evaluation mode.
 
     Args:
         model: `Classifier`; its training flag is restored afterwards.
-        images: `ImageSet`; label i is logit i.
+        images: what `freqkit.data.as_images` takes; label i is logit i.
         batch_size: images per forward.
         device: by default where the model is; the model is not moved.
         ranks: `freqkit.training.ranks.ProcessGroup` that share the images; every image is asked once, and all get the
@@ -35,7 +37,7 @@ def evaluate(model, images, *, batch_size=256, device=None, ranks=None):
         >>> report["images"], list(report["classes"])
         (8, ['C0', 'C1', 'C2', 'C3'])
     """
-    model = as_classifier(model, "evaluate", images)
+    model, images = enter("evaluate", model, images)
     check_fit(model, images, "evaluate")
     confusion, loss = count(model, images, batch_size=batch_size, device=device, ranks=ranks)
     return {"loss": loss, **rates(confusion, images.classes)}

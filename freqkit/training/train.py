@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
+from freqkit.data import Images, as_images
 from freqkit.data.augment import Augment
-from freqkit.data.image_set import ImageSet
+from freqkit.engine.entrance import enter
 from freqkit.errors import UsageError
-from freqkit.models import Network, as_classifier
+from freqkit.models import Network
 from freqkit.options import Running, flat, option
 from freqkit.training.evaluate import check_fit, evaluate
 from freqkit.training.observers import Follow, KeepWeights, Observer, TensorBoard, checked
@@ -54,11 +55,11 @@ class TrainingRun(Running):
 @flat
 def train(
     model: Network,
-    train_set: ImageSet,
+    train_set: Images,
     where: TrainingRun,
     *,
     recipe: str | Recipe = "plain",
-    val_set: ImageSet | None = None,
+    val_set: Images | None = None,
     spectral: Sequence = (),
     observers: Sequence[Observer] = (),
     seed: int = 0,
@@ -83,7 +84,8 @@ def train(
 
     Args:
         model: `Classifier`, trained in place and left in evaluation mode.
-        train_set, val_set: `ImageSet`s with the same classes. `val_set` is evaluated after every epoch.
+        train_set, val_set: what `freqkit.data.as_images` takes, with the same classes; read once, so that
+            augmentation belongs to the recipe. `val_set` is evaluated after every epoch.
         recipe: name of one in `freqkit.training.RECIPES`, or a `Recipe`.
         spectral: augmentations by frequency (`OtherClassMaps`, `ShortcutRemoval`), after normalisation.
         observers: what looks on (`freqkit.training.Observer`): it may tell what it saw, and changes nothing.
@@ -116,7 +118,9 @@ def train(
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise UsageError(f"train: seed must be an integer >= 0; got {seed!r}.")
     observers = checked([*where.observers(), *observers])
-    model = as_classifier(model, "train", train_set)
+    model, train_set = enter("train", model, train_set, name="train_set")
+    if val_set is not None:
+        val_set = as_images(val_set, "train", model=model, name="val_set")
     if val_set is None and chosen.val_fraction:
         val_set, train_set = train_set.split(chosen.val_fraction, seed)
     check_fit(model, train_set, "train")
