@@ -36,7 +36,7 @@ def headline(found, clean=None):
     kept = sorted(one.kept for one in found)[len(found) // 2]
     return [
         *whole,
-        (f"{len(shortcuts)} of {len(found)}", "classes with a shortcut"),
+        (f"{len(shortcuts):,} of {len(found):,}", "classes with a shortcut"),
         (percent(best.difference), f"highest TPR − FPR ({best.name})"),
         (percent(kept, 1), "of the frequencies kept (median)"),
     ]
