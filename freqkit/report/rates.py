@@ -10,7 +10,7 @@ NAMED = 60  # marks up to which some have names
 BARRED = 20  # classes up to which intervals are drawn
 LOOKS = {  # of a reading: its mark, colour and whether the mark is full
     "shortcut": ("o", figures.BLUE, True), "default": ("s", figures.VERMILION, False),
-    "weak": ("^", figures.GREEN, False), "none": ("x", figures.FAINT, False),
+    "weak": ("^", figures.GREEN, False), "unsure": ("D", figures.PURPLE, False), "none": ("x", figures.FAINT, False),
 }  # fmt: skip
 ALWAYS = "same answer whatever the image: TPR = FPR"
 
