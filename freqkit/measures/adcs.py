@@ -524,6 +524,7 @@ def plot_radii(result, axis):
                             **figures.series(place))  # fmt: skip
         figures.note(line, name)
     axis.set_xlim(0, float(radius[inside][-1]))
+    axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set_xlabel("radius of the frequency (cycles/image)", fontsize=8.5)
     axis.set_ylabel("mean ADCS over the ring", fontsize=8.5)
     figures.plain_axes(axis)
@@ -580,7 +581,7 @@ def adcs_part(path, record):
     return Part(
         "Where each class has more energy than the others",
         sentences,
-        [(str(len(rows)), "classes compared"), (f"{about.get('images', 0):,}", "images")],
+        [(f"{len(rows):,}", "classes compared"), (f"{about.get('images', 0):,}", "images")],
         [("Quantity", f"ADCS, preset {result.definition['preset']}"), ("Formula", result.definition["formula"]),
          ("Energy", result.definition["energy"]), ("Channels", result.definition["channel"])],
         [

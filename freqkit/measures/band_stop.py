@@ -28,7 +28,7 @@ from freqkit.models import Network
 from freqkit.options import Options, Scoring, flat, option
 from freqkit.report import figures
 from freqkit.report.blocks import Cell, Panels, Part, Section, Table
-from freqkit.report.inline import chart
+from freqkit.report.inline import DPI, chart
 from freqkit.report.pages import files_of, part
 from freqkit.report.planes import colours, index_of, matrix, side_of
 from freqkit.report.provenance import cost_rows, model_rows, provenance_rows
@@ -444,10 +444,10 @@ def band_stop_part(path, record):
             alt = (
                 f"Relative confusion without {name}: rows true classes, columns the model's answers, in percent points."
             )
-            grid = chart(lambda axis, change=change: _one(axis, change, result.classes, 16), *size, alt)
+            grid = chart(lambda axis, change=change: _one(axis, change, result.classes, 16), *size, alt, "chart whole")
             drawings.append((f"without {name}", grid))
         sections.append(
-            Section("Relative confusion", [Panels(drawings)],
+            Section("Relative confusion", [Panels(drawings, wide=round(size[0] * DPI))],
                     "Row: a class; column: the model's answer. How many percent points more (blue) or fewer (orange) of"
                     " a class's images get each name than without a filter. Blue off the diagonal is where a class goes"
                     " when its band is missing.", key="relative-confusion")

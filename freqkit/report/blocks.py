@@ -98,9 +98,10 @@ class Drawing:
 
 @dataclass
 class Panels:
-    """Small figures side by side, (heading, inline SVG) each."""
+    """Small figures side by side, (heading, inline SVG) each; `wide`: pixels that each needs at least."""
 
     drawings: list
+    wide: int = 0
     kind: str = "panels"
 
 

@@ -215,6 +215,9 @@ def name_points(axis, named: Sequence, *, blocked: Sequence = (), most: int | No
         blocked: (x, y) that no name may cover.
         most: at most so many names.
     """
+    if _alone(axis):  # so that the axis stands where it will be drawn
+        axis.figure.get_layout_engine().execute(axis.figure)
+        axis.apply_aspect()
     points = axis.figure.dpi / 72
     frame = axis.get_window_extent()
     at = axis.transData.transform([point[:2] for point in (*named, *blocked)]) / points

@@ -5,6 +5,7 @@ definitions and no styles of matplotlib's in what is drawn, and the same figure 
 """
 
 import functools
+import textwrap
 import warnings
 from collections.abc import Callable
 
@@ -13,9 +14,10 @@ from freqkit.report.blocks import Drawing
 from freqkit.report.svg import escape
 
 DPI = 110  # units of the drawing per inch: CSS pixels
-BROAD = 5.1  # inches; a chart that is wider is drawn a second time for narrow screens
+BROAD = 4.2  # inches; a chart that is wider is drawn a second time for narrow screens
 NARROW = 3.15  # inches of that drawing
 TYPE = 12.2  # pixels of the letters of a chart, as style.css has them
+LETTER = 6.5  # pixels of a letter of an axis's name, as wide as they come
 BLACK = f"var(--c{figures.CYCLE.index(figures.BLACK)})"  # of text that has no colour of its own
 LETTERS = {1: "M", 2: "L", 3: "Q", 4: "C", 79: "Z"}  # of matplotlib's codes of a path
 COLOURS = {
@@ -45,8 +47,10 @@ def chart(draw: Callable, width: float, height: float, alt: str, kind: str = "ch
     figure = figures.new_figure(width, height)
     figure.set_dpi(DPI)
     figure.get_layout_engine().set(w_pad=0.07, h_pad=0.06)  # letters of the page are taller than those measured
-    draw(figure.subplots())
+    axis = figure.subplots()
+    draw(axis)
     width, height = figure.bbox.size
+    axis.set_xlabel(textwrap.fill(axis.get_xlabel(), int((width - 70) / LETTER)))
     noted = {}
     for place, artist in enumerate(figure.findobj(lambda artist: hasattr(artist, "on_page"))):
         artist.set_gid(f"note-{place}")

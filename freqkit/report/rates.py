@@ -10,7 +10,7 @@ NAMED = 60  # marks up to which some have names
 BARRED = 20  # classes up to which intervals are drawn
 LOOKS = {  # of a reading: its mark, colour and whether the mark is full
     "shortcut": ("o", figures.BLUE, True), "default": ("s", figures.VERMILION, False),
-    "weak": ("^", figures.GREEN, False), "none": ("x", figures.FAINT, False),
+    "weak": ("^", figures.GREEN, False), "unsure": ("D", figures.PURPLE, False), "none": ("x", figures.FAINT, False),
 }  # fmt: skip
 ALWAYS = "same answer whatever the image: TPR = FPR"
 
@@ -42,12 +42,21 @@ def scatter(axis, groups: list, *, bars: bool = False) -> None:
     figures.plain_axes(axis, grid="both")
     axis.plot([0, 1], [0, 1], color=figures.FAINT, linewidth=0.9, linestyle="--", zorder=1)
 
-    def hidden(share):
-        return sum(0 < one.fpr - one.tpr < 0.12 and abs(one.fpr + one.tpr - 2 * share) < 0.75 for one in points)
+    def hidden(share, half):
+        on_words = (abs(one.fpr + one.tpr - 2 * share) < 2 * half + 0.06 for one in points
+                    if -0.02 < one.fpr - one.tpr < 0.12)  # fmt: skip
+        return sum(on_words), abs(share - 0.5)
 
-    share = min((0.5, 0.45, 0.55, 0.4, 0.6), key=hidden)
+    def best(half):
+        return min((n / 20 for n in range(20) if half <= n / 20 <= 1 - half), key=lambda share: hidden(share, half))
+
+    words = ALWAYS
+    half = 0.38 if len(axis.figure.axes) > 1 else min(1.15 / min(axis.figure.get_size_inches()), 0.45)  # of their way
+    if hidden(best(half), half)[0]:
+        words, half = "TPR = FPR", half / 4
+    share = best(half)
     axis.text(
-        share + 0.01, share - 0.01, ALWAYS, rotation=45, rotation_mode="anchor", ha="center", va="top", fontsize=7.5,
+        share + 0.01, share - 0.01, words, rotation=45, rotation_mode="anchor", ha="center", va="top", fontsize=7.5,
         color=figures.FAINT,
     )  # fmt: skip
     for label, (mark, colour, full), own in groups:
@@ -62,13 +71,13 @@ def scatter(axis, groups: list, *, bars: bool = False) -> None:
         )  # fmt: skip
         titles = [f"{title}: TPR {percent(one.tpr)}, FPR {percent(one.fpr)}" for one, title, _ in own]
         figures.note(marks, titles, [href for *_, href in own])
-    if len(points) <= NAMED:
-        along = [(share + (i - 10) / 32 + 0.03, share + (i - 10) / 32 - 0.03) for i in range(21)]
-        figures.name_points(axis, [(one.fpr, one.tpr, one.name) for one in points], blocked=along, most=16)
     axis.set_xlabel("FPR: other classes' images given the class's name", fontsize=8.5)
     axis.set_ylabel("TPR: the class's images recognised", fontsize=8.5)
     figures.percents(axis.xaxis, axis.yaxis)
     figures.legend(axis)
+    if len(points) <= NAMED:
+        along = [(share + half * i / 10 + 0.03, share + half * i / 10 - 0.03) for i in range(-10, 11)]
+        figures.name_points(axis, [(one.fpr, one.tpr, one.name) for one in points], blocked=along, most=16)
 
 
 def dots(axis, names: list, lines: list) -> None:
@@ -110,4 +119,6 @@ def rates_figure(found: list, *, maps: str = "map") -> dict:
         + (" Lines are 95% intervals." if bars else "")
         + " Point at a mark for its name and rates."
     )
-    return {"hero": [drawing(lambda axis: scatter(axis, groups, bars=bars), 4.6, 4.9, alt)], "hero_how": how}
+    narrow = 3.25 + 0.15 * len(groups)
+    return {"hero": [drawing(lambda axis: scatter(axis, groups, bars=bars), 4.6, 4.9, alt, narrow=narrow)],
+            "hero_how": how}  # fmt: skip

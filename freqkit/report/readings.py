@@ -14,13 +14,15 @@ READINGS = {
     "shortcut": "shortcut",
     "default": "default answer",
     "weak": "told apart, weakly",
+    "unsure": "not surely told apart",
     "none": "not recognised",
 }
 CHANCE = 0.025  # of Fisher's test, one-sided as the lower end of a 95% interval is
 RULE = (
-    "shortcut: the interval of TPR − FPR lies above 50%; default answer: TPR is 50% or more, but so is FPR, or the"
-    " interval of their difference reaches 0; told apart, weakly: the interval lies above 0, and so many of the class's"
-    " images would not be called so by chance (Fisher's exact test, one-sided, 2.5%); not recognised: the rest."
+    "shortcut: the interval of TPR − FPR lies above 50%; default answer: TPR is 50% or more, but so is FPR;"
+    " told apart, weakly: the interval lies above 0, and so many of the class's images would not be called so by chance"
+    " (Fisher's exact test, one-sided, 2.5%); not surely told apart: TPR is 50% or more, but of so few images this may"
+    " be chance; not recognised: the rest."
 )
 CONFIDENCE = 0.95  # of the interval that the word stands on
 
@@ -53,14 +55,16 @@ def word_for(tpr, fpr, low):
     Example:
         >>> word_for(1.0, 0.0, 0.9), word_for(1.0, 0.9, 0.02), word_for(0.4, 0.1, 0.1), word_for(0.1, 0.1, -0.1)
         ('shortcut', 'default', 'weak', 'none')
+        >>> word_for(1.0, 0.3, -0.2)  # one image
+        'unsure'
     """
     if not all(math.isfinite(value) for value in (tpr, fpr, low)):
         return "none"
     if low > 0.5:
         return "shortcut"
-    if tpr >= 0.5 and (fpr >= 0.5 or low <= 0):
+    if tpr >= 0.5 and fpr >= 0.5:
         return "default"
-    return "weak" if low > 0 else "none"
+    return "weak" if low > 0 else "unsure" if tpr >= 0.5 else "none"
 
 
 def by_chance(hits, trials, other_hits, other_trials):
@@ -106,7 +110,7 @@ def readings(names, tpr, fpr, positives, negatives, kept):
         three = [tuple(each[i]) for each in limits]
         word, p, n = word_for(t, f, three[2][0]), int(positives[i]), int(negatives[i])
         if word == "weak" and by_chance(int(hits[i]), p, int(other[i]), n) > CHANCE:
-            word = "none"
+            word = "unsure" if t >= 0.5 else "none"
         found.append(Reading(name, t, f, *three, p, float(kept[i]), word, n))
     return found
 

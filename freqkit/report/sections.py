@@ -43,11 +43,16 @@ def class_table(found, more, *, key="classes", title="Classes", maps="map", clea
                 Cell.of(one.positives, f"{one.positives:,}"),
             ]
         )
+    blank = {place for place, (name, *_) in enumerate(columns)
+             if name in ("kept", "still recognised") and all(row[place].value is None for row in rows)}  # fmt: skip
+    columns, *rows = ([one for place, one in enumerate(line) if place not in blank] for line in (columns, *rows))
+    remain = any(name == "still recognised" for name, *_ in columns)
     how = (
         "Clean TPR: the class's whole images that are recognised, before anything is filtered"
         f"{'' if clean is not None else ' (not known of this run)'}. Then every class is seen only through its own map."
         " TPR (blue): the class's images recognised; FPR (orange): other classes' images given its name; lines are 95%"
-        " intervals. Still recognised: of the images that are recognised whole, those that are through the map, too. "
+        " intervals. "
+        + "Still recognised: of the images that are recognised whole, those that are through the map, too. " * remain
         + RULE[0].upper()
         + RULE[1:]
     )

@@ -77,7 +77,7 @@ def _part(runs):
     return Part(
         f"{len(runs)} runs compared",
         _verdict(runs, by_run, common),
-        [(str(sum(one.word == "shortcut" for one in found.values())), f"shortcuts in {run[0]}")
+        [(f"{sum(one.word == 'shortcut' for one in found.values()):,}", f"shortcuts in {run[0]}")
          for run, found in zip(runs, by_run, strict=True)][:5],
         sections=sections, cautions=_cautions(runs), **_scatter(runs, by_run),
     )  # fmt: skip
@@ -104,7 +104,7 @@ def _verdict(runs, by_run, common):
     counts = [(sum(one.word == "shortcut" for one in found.values()), len(found), run[0])
               for run, found in zip(runs, by_run, strict=True)]  # fmt: skip
     sentences = [
-        "Classes with a shortcut: " + ", ".join(f"{name} {count} of {total}" for count, total, name in counts) + "."
+        "Classes with a shortcut: " + ", ".join(f"{name} {count:,} of {total:,}" for count, total, name in counts) + "."
     ]
     means = sorted(((_mean(one.difference for one in found.values()), run[0])
                     for run, found in zip(runs, by_run, strict=True)), reverse=True)  # fmt: skip
@@ -120,7 +120,7 @@ def _verdict(runs, by_run, common):
     if apart:
         sentences.append(
             f"{listed(apart)}: the runs differ by more than their 95% intervals (each interval by itself; among"
-            f" {len(common)} classes some may do so by chance)."
+            f" {len(common):,} classes some may do so by chance)."
         )
     elif common:
         sentences.append("In no class do the 95% intervals of two runs lie apart.")
@@ -144,7 +144,7 @@ def _runs_table(runs, by_run):
             [
                 Cell(name),
                 Cell(record.get("model", {}).get("name", "–")),
-                Cell.of(shortcuts, f"{shortcuts} of {len(ones)}"),
+                Cell.of(shortcuts, f"{shortcuts:,} of {len(ones):,}"),
                 *(Cell.of(value, percent(value, 1)) for value in (whole, *values)),
                 Cell.of(forwards, "–" if forwards is None else f"{forwards:,}"),
                 Cell.of(seconds, "–" if seconds is None else duration(seconds)),
@@ -199,7 +199,8 @@ def _scatter(runs, by_run):
         "One mark per class and run. Top left: recognised, and only when it is there. Names stand where there is room;"
         " point at a mark for its class and run."
     )
-    return {"hero": [drawing(lambda axis: scatter(axis, groups), 4.6, 4.5 + 0.1 * len(runs), alt)], "hero_how": how}
+    hero = drawing(lambda axis: scatter(axis, groups), 4.6, 4.5 + 0.1 * len(runs), alt, narrow=3.25 + 0.15 * len(runs))
+    return {"hero": [hero], "hero_how": how}
 
 
 def _maps(runs, by_run, classes):
@@ -210,7 +211,7 @@ def _maps(runs, by_run, classes):
             if name not in names or len(masks) != len(names):
                 continue
             one, values = found[name], masks[names.index(name)]
-            facts = f"{label}: TPR {percent(one.tpr)}, FPR {percent(one.fpr)}, keeps {percent(one.kept, 1)}"
+            facts = f"{shorten(label)}: TPR {percent(one.tpr)}, FPR {percent(one.fpr)}, keeps {percent(one.kept, 1)}"
             alt = f"Map of {name} in {label}: keeps {percent(one.kept, 1)} of the frequencies."
             drawn = plane(tuple(values.shape), alt, href=data_uri(plane_png(values)))
             maps.append(Map(name, facts, alt, f"map-{place}-{column}", drawn))

@@ -36,7 +36,7 @@ def headline(found, clean=None):
     kept = sorted(one.kept for one in found)[len(found) // 2]
     return [
         *whole,
-        (f"{len(shortcuts)} of {len(found)}", "classes with a shortcut"),
+        (f"{len(shortcuts):,} of {len(found):,}", "classes with a shortcut"),
         (percent(best.difference), f"highest TPR − FPR ({best.name})"),
         (percent(kept, 1), "of the frequencies kept (median)"),
     ]
@@ -77,9 +77,7 @@ def verdict(found, *, tested=False, clean=None):
             f" through few frequencies more often than by chance{chance}, but weakly (TPR − FPR at most"
             f" {percent(first.difference)}, interval {span(first.difference_interval)})."
         )
-    unsure = [one for one in groups["default"] if one.fpr < 0.5]
-    groups["default"] = [one for one in groups["default"] if one not in unsure]
-    if unsure:
+    if unsure := [one for one in groups["unsure"] if one.difference_interval[0] <= 0]:
         one = unsure[0]
         sentences.append(
             f"{listed([each.name for each in unsure])}: recognised, but on so few images the interval of TPR − FPR"
@@ -93,7 +91,7 @@ def verdict(found, *, tested=False, clean=None):
             f" model answers when it sees little ({worst.name} for {percent(worst.fpr)} of all other images), not"
             " recognition."
         )
-    if few := [one for one in groups["none"] if one.difference_interval[0] > 0]:
+    if few := [one for one in groups["unsure"] + groups["none"] if one.difference_interval[0] > 0]:
         one = few[0]
         sentences.append(
             f"{listed([each.name for each in few])}: too few images to tell recognition from chance ({one.name}:"

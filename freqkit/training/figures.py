@@ -34,7 +34,7 @@ def plot_course(axis, epochs, name):
     axis.set_ylim(bottom=0, top=1.02 if name == "accuracy" else None)
     axis.set_xlabel("epoch", fontsize=8.5)
     axis.set_ylabel(WORDS[name], fontsize=8.5)
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     if name == "accuracy":
         figures.percents(axis.yaxis)
     figures.plain_axes(axis)

@@ -131,7 +131,7 @@ def _shortcuts(model, found, base, several):
         return verdict(found, tested=True)
     own = [one.name for one in found if one.word == "shortcut"]
     names = f": {listed(own)}" if own else ""
-    return [f"{_brief(model)}: {len(own)} of {len(found)} classes have a shortcut on {_where(base)}{names}."]
+    return [f"{_brief(model)}: {len(own):,} of {len(found):,} classes have a shortcut on {_where(base)}{names}."]
 
 
 def _classes(result, model, found, base, key):
