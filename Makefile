@@ -47,7 +47,7 @@ demo: $(STAMPS)/build ## plant a frequency shortcut, train on it, find it; pictu
 test: lint pytest ## all that CI runs: lint, format check, native tests, pytest
 
 # Two halves of the rooms at once, then what measures, or starts processes that wait for each other.
-HALF := ops emulator fuzz masks models data engine training examples benchmarks
+HALF := ops emulator fuzz masks models data engine training examples benchmarks test_kills.py
 ALONE := measured or alone
 
 pytest: $(STAMPS)/build

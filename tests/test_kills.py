@@ -11,7 +11,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize(
     "only",
     [
