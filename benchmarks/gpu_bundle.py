@@ -10,6 +10,8 @@ import sys
 import zipfile
 from pathlib import Path
 
+from freqkit.files.whole import atomic_write
+
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("tests/__init__.py", "tests/conftest.py", "tests/tiny.py", "tests/tolerances.py", "tests/ops", "benchmarks")
 MOST = 40 << 20  # bytes, what a device machine takes
@@ -59,15 +61,15 @@ def main(arguments=None):
     parser.add_argument("wheels", nargs="+", type=Path, help="freqkit's wheel with CUDA, and those of pytest")
     parser.add_argument("--out", type=Path, default=Path("gpu_check.py"))
     given = parser.parse_args(arguments)
-    part = given.out.with_name(f".{given.out.name}.part")
-    with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for name, data in members(given.wheels):
-            archive.writestr(zipfile.ZipInfo(name, WHEN), data, zipfile.ZIP_DEFLATED)
-    size = part.stat().st_size
-    if size > MOST:
-        part.unlink()
-        raise SystemExit(f"gpu-bundle: {size / 2**20:.1f} MiB, more than {MOST >> 20}; build for fewer architectures.")
-    part.replace(given.out)
+    with atomic_write(given.out) as file:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+            for name, data in members(given.wheels):
+                archive.writestr(zipfile.ZipInfo(name, WHEN), data, zipfile.ZIP_DEFLATED)
+        size = file.tell()
+        if size > MOST:
+            raise SystemExit(
+                f"gpu-bundle: {size / 2**20:.1f} MiB, more than {MOST >> 20}; build for fewer architectures."
+            )
     print(f"{given.out}: {size / 2**20:.1f} MiB; copy it to the machine and run: python {given.out.name}")
 
 

@@ -60,7 +60,7 @@ def test_every_public_name_of_every_room_resolves():
         "    for name in getattr(room, '__all__', ()): getattr(room, name)\n"
         "for module in registry.PAGES: importlib.import_module(module)\n"
     )
-    python(code)
+    assert python(code).returncode == 0
 
 
 @pytest.fixture

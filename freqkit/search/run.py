@@ -16,6 +16,7 @@ from freqkit.models import Network
 from freqkit.options import Scoring
 from freqkit.results import SearchResult, StageResult
 from freqkit.results.clean import CleanRates
+from freqkit.results.confusion import Confusion
 from freqkit.results.result import versions
 from freqkit.search.cells import removal_cells
 from freqkit.search.plan import Plan
@@ -40,8 +41,7 @@ def predict_whole(score, scorer):
     everything = pack(torch.ones(1, 1, 1), cell=scorer.size, size=scorer.size, symmetry="average")
     scores = score(everything, per_sample=True)
     predictions = scores.samples["answer"][0].long()
-    classes, logits = len(scorer.classes), scorer.logits
-    confusion = torch.bincount(scorer.labels * logits + predictions, minlength=classes * logits).view(classes, logits)
+    confusion = Confusion.count(scorer.labels, predictions, len(scorer.classes), scorer.logits)
     clean = CleanRates.of_confusion(scorer.classes, confusion, scorer.class_index)
     return scores, predictions == scorer.class_index[scorer.labels], clean
 
