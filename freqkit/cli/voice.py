@@ -4,6 +4,7 @@ import json
 
 import click
 
+from freqkit.files.whole import finite
 from freqkit.text import printable
 
 
@@ -19,14 +20,4 @@ def tell(line, *, keep=""):
 
 def say_json(value):
     """What `--json` prints, on stdout; NaN and infinity, which JSON has not, as null."""
-    click.echo(json.dumps(_plain(value), indent=2))
-
-
-def _plain(value):
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and value - value != 0:
-        return None
-    return value
+    click.echo(json.dumps(finite(value), indent=2))

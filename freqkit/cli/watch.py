@@ -85,6 +85,7 @@ class Look:
             path = self.folder / f"stage-{number}.safetensors"
             if not path.is_file():
                 return []
+            from freqkit.report.words import or_last
             from freqkit.results import StageResult
 
             scores, ranks = (stage := StageResult.load(path)).scores, stage.ranks[:, 0].tolist()
@@ -93,13 +94,9 @@ class Look:
                  "FPR": float(scores.fpr[best, i])}
                 for i, (name, best) in enumerate(zip(scores.classes, ranks, strict=True))
             ]  # fmt: skip
-            rows.sort(key=lambda row: -_known(row["TPR"] - row["FPR"]))
+            rows.sort(key=lambda row: -or_last(row["TPR"] - row["FPR"]))
             self.stages[number] = [{k: None if v != v else v for k, v in row.items()} for row in rows[:12]]
         return self.stages[number]
-
-
-def _known(value):
-    return -2.0 if value != value else value
 
 
 def _line(found):

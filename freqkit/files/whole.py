@@ -152,7 +152,7 @@ def _umask():
 def write_json(path, value):
     """Write `value` as indented JSON, atomically; NaN and infinity are written as null."""
     with atomic_write(path, "w") as file:
-        json.dump(_finite(value), file, indent=2, sort_keys=False, allow_nan=False)
+        json.dump(finite(value), file, indent=2, sort_keys=False, allow_nan=False)
         file.write("\n")
 
 
@@ -182,11 +182,12 @@ def write_safetensors(path, tensors, metadata):
         file.write(memoryview(data)[length:])
 
 
-def _finite(value):
+def finite(value):
+    """A JSON-ready value with null in place of NaN and infinity, which JSON has not."""
     if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return None
     return value

@@ -4,7 +4,7 @@ from freqkit.report import figures
 from freqkit.report.inline import drawing
 from freqkit.report.readings import READINGS
 from freqkit.report.svg import percent
-from freqkit.report.words import _known
+from freqkit.report.words import known
 
 NAMED = 60  # marks up to which some have names
 BARRED = 20  # classes up to which intervals are drawn
@@ -34,7 +34,7 @@ def scatter(axis, groups: list, *, bars: bool = False) -> None:
         bars: draw the intervals. Names stand where there is room.
     """
     groups = [
-        (label, look, [one for one in own if _known(one[0].difference) is not None]) for label, look, own in groups
+        (label, look, [one for one in own if known(one[0].difference) is not None]) for label, look, own in groups
     ]
     points = sorted((one for _, _, own in groups for one, _, _ in own), key=lambda one: -one.difference)
     axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
@@ -103,15 +103,15 @@ def dots(axis, names: list, lines: list) -> None:
 
 def rates_figure(found: list, *, maps: str = "map") -> dict:
     """The scatter of TPR against FPR, to stand beside the verdict: keywords of `Part`."""
-    known = [one for one in found if _known(one.difference) is not None]
-    if not known:
+    rated = [one for one in found if known(one.difference) is not None]
+    if not rated:
         return {}
-    best = max(known, key=lambda one: one.difference)
+    best = max(rated, key=lambda one: one.difference)
     alt = (
-        f"TPR against FPR of {len(known)} classes; the largest difference has {best.name}:"
+        f"TPR against FPR of {len(rated)} classes; the largest difference has {best.name}:"
         f" TPR {percent(best.tpr)}, FPR {percent(best.fpr)}."
     )
-    bars = len(known) <= BARRED
+    bars = len(rated) <= BARRED
     groups = by_reading(found, f"#{maps}-{{}}" if maps else "")
     how = (
         "One mark per class, seen through its own map. Top left: recognised, and only when it is there. On the dashed"

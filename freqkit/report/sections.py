@@ -3,7 +3,7 @@
 from freqkit.report.blocks import Cell, Gallery, Map, Section, Table
 from freqkit.report.readings import READINGS, RULE
 from freqkit.report.svg import data_uri, number, percent, plane, plane_png, rate_bars
-from freqkit.report.words import _finite
+from freqkit.report.words import or_last
 
 GALLERY = 40  # maps drawn at once; the others when they are asked for
 HELD = 3 << 19  # bytes of maps of a gallery that wait in the page
@@ -23,7 +23,7 @@ def class_table(found, more, *, key="classes", title="Classes", maps="map", clea
     whole, still = ([None] * len(found),) * 2
     if clean is not None:
         whole, still = clean.tpr.tolist(), clean.still_recognised.tolist()
-    order = sorted(range(len(found)), key=lambda i: -_finite(found[i].difference))
+    order = sorted(range(len(found)), key=lambda i: -or_last(found[i].difference))
     rows = []
     for i in order:
         one = found[i]
@@ -71,7 +71,7 @@ def kept_maps(found, masks, planted=None, *, key="maps", title="Dominant frequen
     masks = np.asarray(masks, dtype=np.float64)
     size = masks.shape[1:]
     radius = np.hypot(*np.meshgrid(np.arange(size[0]) - size[0] // 2, np.arange(size[1]) - size[1] // 2, indexing="ij"))
-    order = sorted(range(len(found)), key=lambda i: -_finite(found[i].difference))
+    order = sorted(range(len(found)), key=lambda i: -or_last(found[i].difference))
     entries = []
     for i in order:
         one, kept = found[i], masks[i] > 0

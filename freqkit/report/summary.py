@@ -8,6 +8,7 @@ from freqkit.report import figures, planes
 from freqkit.report.pages import parts_of
 from freqkit.report.rates import by_reading, dots, scatter
 from freqkit.report.svg import percent
+from freqkit.report.words import or_last
 from freqkit.text import shorten
 
 MAPS, NAMES, LINES = 8, 14, 19  # maps, classes with a name, and lines of words on the page
@@ -43,7 +44,7 @@ def write_summary(path, *, out=None, content=None):
 
 
 def _draw(parts, rated, masks, where):
-    order = sorted(range(len(rated.found)), key=lambda i: -_known(rated.found[i].difference))
+    order = sorted(range(len(rated.found)), key=lambda i: -or_last(rated.found[i].difference))
     shown = order[:MAPS] if masks is not None else []
     columns = min(4, len(shown)) or 4
     rows = -(-len(shown) // columns)
@@ -94,10 +95,6 @@ def maps_line(shown, total):
     """
     which = f"the {shown} of {total} classes of largest TPR − FPR" if shown < total else "all classes, by TPR − FPR"
     return f"Frequencies that are kept (blue): {which}"
-
-
-def _known(value):
-    return -2.0 if value != value else value
 
 
 def _text(part):

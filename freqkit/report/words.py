@@ -32,7 +32,7 @@ def headline(found, clean=None):
         return []
     whole = [] if clean is None else [(percent(clean.accuracy, 1), "of the whole images recognised")]
     shortcuts = [one for one in found if one.word == "shortcut"]
-    best = max(found, key=lambda one: _finite(one.difference))
+    best = max(found, key=lambda one: or_last(one.difference))
     kept = sorted(one.kept for one in found)[len(found) // 2]
     return [
         *whole,
@@ -63,7 +63,7 @@ def verdict(found, *, tested=False, clean=None):
             f" frequencies alone, {where}. {best.name}: {rates_words(best)}."
         )
     else:
-        best = max(found, key=lambda one: _finite(one.difference))
+        best = max(found, key=lambda one: or_last(one.difference))
         sentences.append(
             f"No class has a clear shortcut {where}: nowhere does the interval of TPR − FPR lie above 50%. The nearest"
             f" is {best.name}: {rates_words(best)}."
@@ -197,11 +197,11 @@ def more_than_asked(level, found):
     ]
 
 
-def _known(value):
-    """A number to sort by, None when it is not one."""
+def known(value):
+    """A number, None when it is not one."""
     return value if value is not None and value == value and abs(value) != float("inf") else None
 
 
-def _finite(value):
-    known = _known(value)
-    return -2.0 if known is None else known
+def or_last(value):
+    """What a difference of rates is sorted by, highest first: what is no number comes last."""
+    return -2.0 if known(value) is None else value
