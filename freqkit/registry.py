@@ -20,6 +20,10 @@ MEASURES = {
     "rates": ("freqkit.measures.rates", "How well each class is told apart through its frequency map."),
     "band-stop": ("freqkit.measures.band_stop", "What classes are taken for when bands are removed."),
     "adcs": ("freqkit.measures.adcs", "Where each class has more energy than the others (ADCS)."),
+    "gradient-spectrum": (
+        "freqkit.measures.gradient_spectrum",
+        "At which frequencies the loss reacts to small changes.",
+    ),
 }
 # Modules whose functions, decorated by `freqkit.report.pages.part`, put their kind of result on a page.
 PAGES = (

@@ -161,6 +161,36 @@ class ImageSet:
             self.subset(~chosen, note={**note, "part": "rest"}),
         )
 
+    def shuffled(self, seed=0, share=1.0):
+        """The same images with labels permuted among some of them: what can then be learned is learned by heart.
+
+        How many images each class has stays the same. Of n images of C even classes about n share (C - 1)/C get a
+        wrong label.
+
+        Args:
+            seed: integer of at least 0; who takes part, and the permutation, depend on it and on the number of images.
+            share: how many of the images take part, 0 <= share <= 1: `round(share n)`.
+
+        Example:
+            >>> from freqkit.data import synthetic
+            >>> images = synthetic(1, images_per_class=50)
+            >>> changed = images.shuffled(seed=1, share=0.4)
+            >>> torch.equal(changed.counts, images.counts), int((changed.labels != images.labels).sum()) <= 80
+            (True, True)
+        """
+        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
+            raise UsageError(f"shuffled: share must be a number in 0..1; got {share!r}.")
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise UsageError(f"shuffled: seed must be an integer of at least 0; got {seed!r}.")
+        chance = np.random.Generator(np.random.Philox(key=np.array([seed, 1], np.uint64)))
+        some = np.sort(chance.permutation(len(self))[: round(share * len(self))])
+        labels = self.labels.clone()
+        labels[some] = self.labels[chance.permutation(some)]
+        record = {**self._record, "shuffled": {"seed": seed, "share": share}}
+        return ImageSet(
+            self.images, labels, self.classes, self.paths, record=record, truth=self.truth, digests=self._digests
+        )
+
     def published_split(self, share=PUBLISHED_SHARE, seed=PUBLISHED_SEED):
         """Two stratified parts in shuffled order, as the released HFSS code draws its images: (selection, rest).
 

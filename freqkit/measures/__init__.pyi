@@ -21,6 +21,7 @@ from freqkit.engine.attacks import Attacked as Attacked
 from freqkit.measures.band_stop import BandStopResult as BandStopResult
 from freqkit.measures.adcs import ClassSpectra as ClassSpectra
 from freqkit.measures.evaluation.result import EvaluationResult as EvaluationResult
+from freqkit.measures.gradient_spectrum import GradientSpectrumResult as GradientSpectrumResult
 from freqkit.measures.rates import RatesResult as RatesResult
 from freqkit.measures.recovery import Recovery as Recovery
 from freqkit.measures.selection import SelectedOnTestSet as SelectedOnTestSet
@@ -105,6 +106,23 @@ def evaluate(
     overwrite: bool = False,
     progress: Any = None,
 ) -> EvaluationResult: ...
+
+def gradient_spectrum(
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
+    images: ImageSet | str | os.PathLike | tuple[Any, Any] | torch.utils.data.dataset.Dataset | Iterable[Any],
+    *,
+    progress: Progress | None = None,
+    rings: Literal['centred', 'legacy'] = 'centred',
+    kept: str | os.PathLike | None = None,
+    domain: Literal['normalised', 'pixels'] = 'normalised',
+    class_index: Sequence[int] | torch.Tensor | None = None,
+    batch_size: int | str = 'auto',
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    memory: int = 1073741824,
+    form: Literal['auto', 'eager', 'folded', 'compiled'] = 'auto',
+    spectra: Literal['float32', 'float16'] = 'float32',
+) -> GradientSpectrumResult: ...
 
 def rates(
     model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
