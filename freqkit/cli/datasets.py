@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+import freqkit.cli.derived  # noqa: F401  (more commands of `data`)
 from freqkit.cli.app import command
 from freqkit.cli.data import data
 from freqkit.cli.options import JSON, options

@@ -214,7 +214,7 @@ def write_npy(image_set, root, *, part="train", name=""):
         >>> bool((load_images(root).images == images.images).all())
         True
     """
-    root, names = Path(root), _lines(image_set.classes)
+    root, names = Path(root), names_for_lines(image_set.classes, "write_npy")
     if part not in PARTS:
         raise UsageError(f"write_npy: part must be one of {', '.join(PARTS)}; got {part!r}.")
     root.mkdir(parents=True, exist_ok=True)
@@ -226,7 +226,7 @@ def write_npy(image_set, root, *, part="train", name=""):
             f"write_npy: {str(known)!r} must hold the same names, for it is of all parts; it holds others."
         )
     with atomic_write(root / "classes.txt", "w") as target:
-        target.write("".join(f"{name}\n" for name in names))
+        target.write(lines_of(names))
     values = image_set.images.numpy().astype(np.float32) / np.float32(255)
     # The data last: their name is what refuses a second writing, and nothing may be missing then.
     for file, array in ((f"{part}_label{name}.npy", image_set.labels.numpy()), (f"{part}_data{name}.npy", values)):
@@ -236,10 +236,15 @@ def write_npy(image_set, root, *, part="train", name=""):
             target.write(buffer.getbuffer())
 
 
-def _lines(classes):
+def lines_of(names):
+    """The text of a classes.txt."""
+    return "".join(f"{name}\n" for name in names)
+
+
+def names_for_lines(classes, owner):
     """Names of classes, every one of which comes back from a line of its own."""
-    names = check_names(classes, "write_npy")
+    names = check_names(classes, owner)
     for name in names:
         if name != name.strip(" \t"):
-            raise UsageError(f"write_npy: names of classes must not begin or end with blanks; got {shown(name)}.")
+            raise UsageError(f"{owner}: names of classes must not begin or end with blanks; got {shown(name)}.")
     return names

@@ -3,17 +3,20 @@
 Sources: Wang, Wu, Huang, Xing, CVPR 2020 (arXiv 1905.13545); Lin, Gao, Sang, IJCAI 2022 (arXiv 2205.03154).
 """
 
+import os
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 
+from freqkit.data.arrays import lines_of, names_for_lines
+from freqkit.data.folder import fill_image_folder, new_folder
 from freqkit.data.image_set import ImageSet
 from freqkit.errors import UsageError
 from freqkit.masks.shapes import disc
 from freqkit.ops import spectral_filter, spectrum
 
-__all__ = ["ENCODINGS", "SIDES", "component_blocks", "components", "encode", "side_mask"]
+__all__ = ["ENCODINGS", "SIDES", "component_blocks", "components", "encode", "side_mask", "write_components"]
 
 SIDES = ("low", "high")
 ENCODINGS = ("raw", "maxnorm", "minmax", "uint8wrap")
@@ -170,3 +173,65 @@ def _pixels(images, owner):
             f"{list(x.shape)}."
         )
     return x
+
+
+def write_components(
+    images: ImageSet,
+    root: str | os.PathLike,
+    radii: Sequence[float],
+    sides: Sequence[str] = SIDES,
+    *,
+    encoding: str = "raw",
+    boundary: str = "strict",
+    kind: str = "npy",
+    part: str = "train",
+) -> list[dict]:
+    """Write components into a new or empty folder, a block of images at a time.
+
+    "npy": `{part}_data_{side}_{r}.npy`, [n, H, W, 3], float32 in the scale of [0, 1] or (of "uint8wrap") uint8, with
+    `{part}_label.npy` and classes.txt. "folder": `{side}_{r}/class/file.png`, values rounded and clipped to bytes.
+
+    Returns:
+        For each component its name, the number of frequencies that it keeps and (of folders) the share of values that
+        were clipped.
+
+    Raises:
+        UsageError: see `components`; the folder is not empty; the signed high side as pictures.
+    """
+    if kind == "folder" and "high" in sides and encoding in ("raw", "maxnorm"):
+        raise UsageError(
+            f"components: pictures of the high side need encoding minmax or uint8wrap, for half of its values are "
+            f"below 0; got {encoding}."
+        )
+    facts = {
+        (r, side): {"name": f"{side}_{r:g}", "frequencies": int(side_mask(_size(images), r, side, boundary).sum()),
+                    "clipped": 0.0}
+        for r in radii for side in sides
+    }  # fmt: skip
+    count, (height, width) = len(images), _size(images)
+    with new_folder(root, "components") as folder:
+        targets = {}
+        if kind == "npy":
+            kept = np.uint8 if encoding == "uint8wrap" else np.float32
+            for key, one in facts.items():
+                name, shape = f"{part}_data_{one['name']}.npy", (count, height, width, 3)
+                targets[key] = np.lib.format.open_memmap(folder / name, "w+", kept, shape)
+            np.save(folder / f"{part}_label.npy", images.labels.numpy(), allow_pickle=False)
+            (folder / "classes.txt").write_text(lines_of(names_for_lines(images.classes, "components")), "utf-8")
+        for r, side, some, made in component_blocks(images, radii, sides, encoding=encoding, boundary=boundary):
+            if kind == "npy":
+                targets[r, side][some] = made.permute(0, 2, 3, 1).numpy()
+                continue
+            if made.dtype != torch.uint8:
+                wild = ((made < 0) | (made > 1)).double().mean().item()
+                facts[r, side]["clipped"] += wild * (some.stop - some.start) / count
+                made = (made * 255).round().clamp(0, 255).to(torch.uint8)
+            block = ImageSet(made, images.labels[some], images.classes, images.paths[some])
+            fill_image_folder(block, folder / facts[r, side]["name"])
+        for target in targets.values():
+            target.flush()
+    return list(facts.values())
+
+
+def _size(images):
+    return tuple(images.images.shape[-2:])

@@ -202,11 +202,16 @@ def write_image_folder(image_set, root):
         UsageError: root is not empty, paths are not of the form `class/file`, or a name of these is none that
             `load_images` would read.
     """
+    with new_folder(root, "write_image_folder") as folder:
+        fill_image_folder(image_set, folder)
+
+
+def new_folder(root, owner):
+    """`freqkit.files.whole.atomic_folder` of a path where nothing is yet, or an empty folder."""
     root = Path(root)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise UsageError(f"write_image_folder: root must be a new or empty folder; {str(root)!r} is not.")
-    with atomic_folder(root) as folder:
-        fill_image_folder(image_set, folder)
+        raise UsageError(f"{owner}: root must be a new or empty folder; {str(root)!r} is not.")
+    return atomic_folder(root)
 
 
 def fill_image_folder(image_set, root):
@@ -227,7 +232,7 @@ def fill_image_folder(image_set, root):
     if len(set(targets)) != len(targets):
         raise UsageError("write_image_folder: paths must stay distinct with .png appended; they do not.")
     for name in sorted({target.split("/")[0] for target in targets}):
-        (root / name).mkdir(parents=True)
+        (root / name).mkdir(parents=True, exist_ok=True)
     for image, target in zip(image_set.images, targets, strict=True):
         with open(root / target, "xb") as file:
             Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(file, format="PNG")

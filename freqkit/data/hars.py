@@ -3,16 +3,20 @@
 Source: Lin, Gao, Sang, IJCAI 2022 (arXiv 2205.03154).
 """
 
+import os
+
 import numpy as np
 import torch
 
 from freqkit.data.any_images import Images, as_images
+from freqkit.data.arrays import lines_of, names_for_lines
 from freqkit.data.components import BLOCK, side_mask
+from freqkit.data.folder import fill_image_folder, new_folder
 from freqkit.data.image_set import ImageSet
 from freqkit.errors import UsageError
 from freqkit.ops import spectral_filter
 
-__all__ = ["HarsSet", "donors_of", "hars"]
+__all__ = ["HarsSet", "donors_of", "hars", "write_hars"]
 
 SCALES = ("channel", "none")
 
@@ -118,3 +122,21 @@ def donors_of(labels: np.ndarray, seed: int = 0) -> np.ndarray:
             if labels[other] != kind and labels[donors[other]] != kind:
                 donors[[own, other]] = donors[[other, own]]
     return donors
+
+
+def write_hars(made: HarsSet, root: str | os.PathLike, *, kind: str = "folder") -> None:
+    """Write a set into a new or empty folder, with donors.npy (int64 [n]).
+
+    Args:
+        kind: "folder": `class/file.png`; "npy": the published `hybrid_high_{r}.npy`, uint8 [n, H, W, 3], with
+            `train_label.npy` and classes.txt.
+    """
+    with new_folder(root, "hars") as folder:
+        if kind == "npy":
+            pixels = made.images.permute(0, 2, 3, 1).contiguous().numpy()
+            np.save(folder / f"hybrid_high_{made.record['hars']['r']:g}.npy", pixels, allow_pickle=False)
+            np.save(folder / "train_label.npy", made.labels.numpy(), allow_pickle=False)
+            (folder / "classes.txt").write_text(lines_of(names_for_lines(made.classes, "hars")), "utf-8")
+        else:
+            fill_image_folder(made, folder)
+        np.save(folder / "donors.npy", made.donors.numpy(), allow_pickle=False)

@@ -113,7 +113,7 @@ def gradient_spectrum(
     *,
     progress: Progress | None = None,
     rings: Literal['centred', 'legacy'] = 'centred',
-    kept: str | os.PathLike | None = None,
+    checkpoints: str | os.PathLike | None = None,
     domain: Literal['normalised', 'pixels'] = 'normalised',
     class_index: Sequence[int] | torch.Tensor | None = None,
     batch_size: int | str = 'auto',

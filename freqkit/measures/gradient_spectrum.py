@@ -137,7 +137,7 @@ class Rising(Options):
         "centred", "rings around DC, all of them; or those of the published code, half a bin off it, without the first "
         "and the last", choices=RINGS,
     )  # fmt: skip
-    kept: str | os.PathLike | None = option(
+    checkpoints: str | os.PathLike | None = option(
         None, "folder of weights that a training kept (weights-0005.safetensors, ...): the spectrum of each, in the "
         "order of their names", metavar="DIR", kind="folder", help="weights that a training kept, each a moment",
     )  # fmt: skip
@@ -176,7 +176,7 @@ def gradient_spectrum(
     if not len(images):
         raise UsageError("gradient_spectrum: images must hold at least one image; got none.")
     rings = rings_of(tuple(images.images.shape[-2:]), own.rings)
-    files = [] if own.kept is None else _kept(own.kept)
+    files = [] if own.checkpoints is None else _kept(own.checkpoints)
     if progress is not None:
         progress.start("gradients", len(images) * max(1, len(files)), "backwards")
     found = []
@@ -195,7 +195,7 @@ def gradient_spectrum(
     }
     passes = len(images) * len(found)
     record = {"model": dict(model.record), "data": dict(images.record), "forwards": passes, "backwards": passes,
-              "kept": None if own.kept is None else str(own.kept), "versions": versions()}  # fmt: skip
+              "checkpoints": None if own.checkpoints is None else str(own.checkpoints), "versions": versions()}  # fmt: skip
     moments = [file.stem for file in files] or [""]
     return GradientSpectrumResult(
         list(images.classes), moments, rings.inner, means, squares, counts, planes, definition, record
@@ -227,7 +227,7 @@ def _kept(folder):
     files = sorted(Path(folder).glob("weights-*.safetensors"))
     if not files:
         raise UsageError(
-            f"gradient_spectrum: kept must be a folder with weights-*.safetensors, which `train` keeps when asked "
+            f"gradient_spectrum: checkpoints must be a folder with weights-*.safetensors, which `train` keeps when asked "
             f"(keep_every); {str(folder)!r} has none."
         )
     return files
@@ -263,7 +263,7 @@ TERMS = {
         "short": "At which frequencies a small change of the image changes the model's loss.",
         "formula": "|DFT2(sum over channels of d loss/d pixels)|, ring means, 0 to 1 in each image, averaged",
         "source": "Lin, Gao, Sang, IJCAI 2022 (arXiv 2205.03154)",
-        "aliases": ["gradient-spectrum", "rings", "kept", "peak", "centre", "high"],
+        "aliases": ["gradient-spectrum", "rings", "checkpoints", "peak", "centre", "high"],
     }
 }
 HELP = """At which frequencies the loss reacts to small changes of the images: rings, and the whole plane.

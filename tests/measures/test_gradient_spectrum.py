@@ -138,17 +138,17 @@ def test_kept_weights_give_the_evolution(tmp_path):
     )
     for epoch, model in enumerate(models, 1):
         save_weights(model, tmp_path / f"weights-{epoch:04d}.safetensors")
-    found = gradient_spectrum(load_model("small_convnet", num_classes=4), images, kept=tmp_path)
+    found = gradient_spectrum(load_model("small_convnet", num_classes=4), images, checkpoints=tmp_path)
     assert found.moments == ["weights-0001", "weights-0002"] and found.evolution[0].shape == (2, 23)
     for e, model in enumerate(models):
         assert torch.equal(found.means[e], gradient_spectrum(model, images).means[0])
     steps = {row["condition"] for row in found.rows()}
     assert steps == {"weights-0001", "weights-0002"}
-    with pytest.raises(UsageError, match="kept must be a folder with weights"):
-        gradient_spectrum(models[0], images, kept=tmp_path / "none")
+    with pytest.raises(UsageError, match="checkpoints must be a folder with weights"):
+        gradient_spectrum(models[0], images, checkpoints=tmp_path / "none")
     save_weights(load_model("small_convnet", num_classes=7), tmp_path / "weights-0003.safetensors")
     with pytest.raises(UsageError, match=r"weights-0003\.safetensors must hold the weights of small_convnet"):
-        gradient_spectrum(models[0], images, kept=tmp_path)
+        gradient_spectrum(models[0], images, checkpoints=tmp_path)
 
 
 def test_bad_gradients_and_names_are_refused():
