@@ -194,8 +194,9 @@ def gradient_spectrum(
         "channels": "sum with signs",
     }
     passes = len(images) * len(found)
+    where = None if own.checkpoints is None else str(own.checkpoints)
     record = {"model": dict(model.record), "data": dict(images.record), "forwards": passes, "backwards": passes,
-              "checkpoints": None if own.checkpoints is None else str(own.checkpoints), "versions": versions()}  # fmt: skip
+              "checkpoints": where, "versions": versions()}  # fmt: skip
     moments = [file.stem for file in files] or [""]
     return GradientSpectrumResult(
         list(images.classes), moments, rings.inner, means, squares, counts, planes, definition, record
@@ -227,8 +228,8 @@ def _kept(folder):
     files = sorted(Path(folder).glob("weights-*.safetensors"))
     if not files:
         raise UsageError(
-            f"gradient_spectrum: checkpoints must be a folder with weights-*.safetensors, which `train` keeps when asked "
-            f"(keep_every); {str(folder)!r} has none."
+            f"gradient_spectrum: checkpoints must be a folder with weights-*.safetensors, which `train` keeps when "
+            f"asked (keep_every); {str(folder)!r} has none."
         )
     return files
 
