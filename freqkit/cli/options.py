@@ -45,7 +45,12 @@ MODEL = (
     click.option("--num-classes", type=click.IntRange(1), metavar="N", help="Logits, when the name leaves it open."),
     click.option("--allow-missing", is_flag=True, help="Accept keys that the weights file lacks."),
     click.option("--allow-unexpected", is_flag=True, help="Accept keys that the network does not have."),
-)
+    click.option(
+        "--smooth-kernels", type=click.FloatRange(0), metavar="RHO",
+        help="Add RHO times its eight neighbours to every weight of the first convolution.",
+    ),
+    click.option("--normalise-kernels", is_flag=True, help="Divide smoothed kernels by 1 + 8 RHO."),
+)  # fmt: skip
 DATA = (
     click.option(
         "--data",
@@ -141,6 +146,7 @@ LOG = (
 JSON = (click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, nothing else."),)
 MODEL_KEYS = (
     "weights", "weights_entry", "pretrained", "mean", "std", "num_classes", "allow_missing", "allow_unexpected",
+    "smooth_kernels", "normalise_kernels",
 )  # fmt: skip
 
 
@@ -245,13 +251,19 @@ def the_model(flags, *, data=None, seed=0):
     return model
 
 
-def load_quietly(name, **how):
-    """`freqkit.models.load_model`; what it doubts is said by `remarks`, in the command line's words."""
+def load_quietly(name, *, smooth_kernels=None, normalise_kernels=False, **how):
+    """`freqkit.models.load_model`, and `smooth_kernels` where it is asked for; what it doubts is said by `remarks`, in
+    the command line's words."""
+    from freqkit.errors import UsageError
     from freqkit.models import ModelWarning, load_model
+    from freqkit.models import smooth_kernels as smoothed
 
+    if normalise_kernels and smooth_kernels is None:
+        raise UsageError("--normalise-kernels goes with --smooth-kernels RHO; it was given alone.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ModelWarning)
-        return load_model(name, **how)
+        model = load_model(name, **how)
+    return model if smooth_kernels is None else smoothed(model, smooth_kernels, normalise_kernels)
 
 
 def remarks(model, *, trains=False):

@@ -16,6 +16,9 @@ def model_rows(record):
             rows.append(("Weights", f"trained here, {model['trained'].get('epochs')} epochs"))
         elif model.get("pretrained"):
             rows.append(("Weights", "published by timm"))
+        if isinstance(smooth := model.get("smooth_kernels"), dict):
+            how = ", normalised" if smooth.get("normalise") else ""
+            rows.append(("First kernels", f"smoothed, rho {smooth.get('rho')}{how}"))
     if data:
         side = "×".join(str(n) for n in data.get("size", []))
         source = data.get("root") or data.get("source") or "–"

@@ -47,3 +47,24 @@ def test_what_cannot_be_smoothed_is_refused():
             smooth_kernels(nn.Conv2d(1, 1, 3), rho)
     with pytest.raises(UsageError, match="must have a Conv2d; Linear has none"):
         smooth_kernels(nn.Linear(2, 2), 1)
+
+
+def test_a_command_asks_the_smoothed_model(tmp_path):
+    from click.testing import CliRunner
+
+    from freqkit.cli.app import app
+    from freqkit.data import synthetic, write_image_folder
+    from freqkit.measures import BandStopResult, band_stop
+
+    images = synthetic(1, images_per_class=3)
+    write_image_folder(images, tmp_path / "images")
+    flags = ["band-stop", "--model", "small_convnet", "--num-classes", "4", "--data", str(tmp_path / "images"),
+             "--image-size", "32", "--batch-size", "8"]  # fmt: skip
+    result = CliRunner().invoke(app, [*flags, "--smooth-kernels", "0.5", "--out", str(tmp_path / "a.safetensors")])
+    assert result.exit_code == 0, result.output
+    found = BandStopResult.load(tmp_path / "a.safetensors")
+    model = smooth_kernels(load_model("small_convnet", num_classes=4), 0.5)
+    assert torch.equal(found.confusion, band_stop(model, images, batch_size=8).confusion)
+    assert found.record["model"]["smooth_kernels"]["rho"] == 0.5
+    assert "kernels" in (tmp_path / "a.html").read_text()
+    assert CliRunner().invoke(app, [*flags, "--normalise-kernels"]).exit_code == 2
