@@ -10,7 +10,7 @@ from freqkit.cli.options import DATA, JSON, MODEL, npy_floats, options, say_note
 from freqkit.cli.progress import amount, duration, steps, watcher
 from freqkit.cli.records import first_rank
 from freqkit.cli.tables import number, percent, show_table
-from freqkit.cli.values import Device, resolve_device
+from freqkit.cli.values import Device, numbers_of, resolve_device
 from freqkit.cli.voice import say, say_json, tell
 
 CHANGES = (
@@ -58,6 +58,9 @@ CHANGES = (
 )
 @click.option("--follow", type=click.IntRange(1), metavar="N", help="Learning-order curves: F1 every N iterations.")
 @click.option("--follow-until", type=click.IntRange(1), metavar="N", help="Only up to iteration N.")
+@click.option("--per-radius", metavar="R,R,...", help="After each epoch, accuracy on low and high frequencies alone.")
+@click.option("--component-encoding", type=click.Choice(["raw", "maxnorm", "minmax", "uint8wrap"]),
+              help="How these are shown; see `freqkit data components`.  [default: raw]")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Weights, order, augmentations.")
 @click.option("--device", type=Device(), default="auto", show_default=True)
 @click.option("--out", type=click.Path(file_okay=False), metavar="DIR", help="Where the run shall stand.")
@@ -112,7 +115,9 @@ def train(out, val, val_part, augment, dry_run, as_json, **flags):
         spectral.append(ShortcutRemoval(flags["remove_shortcuts"], flags["remove_p"]))
     settings = {
         "recipe": recipe, "val_set": held_out, "spectral": spectral, "follow": follow,
-        "follow_until": flags["follow_until"], "seed": seed, "device": resolve_device(flags["device"]), **changes,
+        "follow_until": flags["follow_until"], "per_radius": numbers_of(flags["per_radius"], "--per-radius"),
+        "component_encoding": flags["component_encoding"], "seed": seed, "device": resolve_device(flags["device"]),
+        **changes,
     }  # fmt: skip
     if dry_run:
         plan = train_model(model, images, dry_run=True, **settings)
