@@ -40,7 +40,9 @@ class CMakeBuild(build_ext):
                 "or, for the slower operator in plain torch, without a compiler:\n"
                 "  FREQKIT_NATIVE=off pip install <the same source>"
             ) from error
-        build = ROOT / "build" / "native"
+        portable = os.environ.get("FREQKIT_PORTABLE", "OFF")
+        # A folder of its own for wheels, so that `make wheel` and `make build` do not undo each other's work.
+        build = ROOT / "build" / ("native" if portable == "OFF" else "portable")
         build.mkdir(parents=True, exist_ok=True)
         target = Path(self.get_ext_fullpath(ext.name)).resolve().parent
         cmake = [
@@ -51,7 +53,7 @@ class CMakeBuild(build_ext):
             f"-DFREQKIT_OUTPUT={target}",
             f"-DFREQKIT_CUDA={os.environ.get('FREQKIT_CUDA', 'auto')}",
             f"-DFREQKIT_CUDA_ARCHS={os.environ.get('TORCH_CUDA_ARCH_LIST', '')}",
-            f"-DFREQKIT_PORTABLE={os.environ.get('FREQKIT_PORTABLE', 'OFF')}",
+            f"-DFREQKIT_PORTABLE={portable}",
         ]  # fmt: skip
         # The environment's own cmake and ninja before the system's, also when the environment is not activated.
         env = {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
@@ -69,5 +71,4 @@ native = {
     "cmdclass": {"build_ext": CMakeBuild},
     "options": {"bdist_wheel": {"py_limited_api": "cp310"}},
 }
-# exclude_package_data: a library that `make build` left in the checkout is not part of a wheel without one.
-setup(**(native if NATIVE == "on" else {"exclude_package_data": {"freqkit": ["*.so"]}}))
+setup(**(native if NATIVE == "on" else {}))
