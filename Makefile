@@ -174,7 +174,7 @@ $(STAMPS)/torch-$(TORCH)-$(TORCHVISION): $(STAMPS)/python
 
 $(STAMPS)/tools: $(STAMPS)/torch-$(TORCH)-$(TORCHVISION)
 	@echo "installing the build tools"
-	@$(PIP) install "setuptools>=77" wheel "cmake>=3.24" ninja "numpy>=1.26"
+	@$(PIP) install "setuptools>=77" wheel "cmake>=3.24" ninja
 	@touch $@
 
 $(STAMPS)/install: $(STAMPS)/tools pyproject.toml setup.py Makefile
