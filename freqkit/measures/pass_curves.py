@@ -267,8 +267,8 @@ class Passing(Options):
                 raise UsageError("pass_curves: radii are of discs; squares take cutoffs.")
             words = f"radii above 0 and below {corner:.4g}, that of the corner of {size} images"
             found["radii"] = _rising("radii", found["radii"], corner, words)
-        if "band" in names and len(found["radii"] or found["cutoffs"]) < 2:
-            raise UsageError("pass_curves: a band needs two cut-offs; leave band out of filters, or give two.")
+        if names == ["band"] and len(found["radii"] or found["cutoffs"]) < 2:
+            raise UsageError("pass_curves: a band lies between two cut-offs; only one is given.")
         return {"preset": self.preset, **found}
 
 
