@@ -19,6 +19,8 @@ SEARCHERS = {
 MEASURES = {
     "rates": ("freqkit.measures.rates", "How well each class is told apart through its frequency map."),
     "band-stop": ("freqkit.measures.band_stop", "What classes are taken for when bands are removed."),
+    "pass-curves": ("freqkit.measures.pass_curves", "What low, high and single bands of frequencies tell."),
+    "critical-band": ("freqkit.measures.critical_band", "In which band of frequencies noise hides objects."),
     "adcs": ("freqkit.measures.adcs", "Where each class has more energy than the others (ADCS)."),
     "gradient-spectrum": (
         "freqkit.measures.gradient_spectrum",

@@ -11,6 +11,7 @@ from freqkit.cli.app import app, command
 from freqkit.cli.options import (
     DATA,
     ENGINE,
+    GOING_ON,
     JSON,
     LOG,
     MODEL,
@@ -20,6 +21,7 @@ from freqkit.cli.options import (
     of_fields,
     options,
     scoring_of,
+    set_defaults,
     side_of,
     take_published_order,
     the_images,
@@ -31,6 +33,8 @@ from freqkit.cli.tables import number, percent, show_table
 from freqkit.cli.values import ResultFile
 from freqkit.cli.voice import say, say_json, tell
 from freqkit.errors import UsageError
+from freqkit.measures.running import file_of
+from freqkit.options import Directory
 from freqkit.registry import MEASURES, module_of, stem_of
 
 LIMIT = 30  # rows that are printed
@@ -59,19 +63,27 @@ def __getattr__(name):
     module = module_of(MEASURES, name)
     measure = getattr(module, stem_of(MEASURES, name))
     own, takes = measure.groups[0], inspect.signature(measure).parameters
-    asks, filters = "model" in takes, "dfm" in takes
-    file = ResultFile(f"{name}.safetensors")
-    out = (
-        click.option("--out", type=file, metavar="FILE", help="Write FILE (safetensors), .png and maybe .csv."),
-        click.option("--overwrite", is_flag=True, help="Replace FILE."),
-    )
+    asks, filters, goes_on = "model" in takes, "dfm" in takes, runs_in_a_directory(name)
+    if goes_on:
+        folder = click.Path(file_okay=False)
+        out = (click.option("--out", type=folder, metavar="DIR", help="Where the results shall stand."), *GOING_ON)
+    else:
+        file = ResultFile(f"{name}.safetensors")
+        out = (
+            click.option("--out", type=file, metavar="FILE", help="Write FILE (safetensors), .png and maybe .csv."),
+            click.option("--overwrite", is_flag=True, help="Replace FILE."),
+        )
+    presets = getattr(module, "OF_IMAGES", {})
 
     @command(app, name, leaves_records=True, help=module.HELP)
     @options(MODEL * asks, DATA, MAPS * filters, of_fields(own), out, (*RUN, *ENGINE) * asks, LOG, JSON)
-    def run(out, overwrite, log_json, as_json, **flags):
+    def run(out, overwrite, log_json, as_json, resume=False, **flags):
         from freqkit.engine.ranks import join
 
         context = click.get_current_context()
+        if flags.get("preset") in presets:
+            set_defaults(context, presets[flags["preset"]])
+            flags = {name: context.params[name] for name in flags}
         if filters:
             take_published_order(context)
             flags = {name: context.params[name] for name in flags}
@@ -81,7 +93,10 @@ def __getattr__(name):
         settings = asked(flags, own)
         if not asks and flags["image_size"] is None:
             raise UsageError("--image-size must be given: there is no model whose size could be taken.")
-        out = None if out is None else _new(out, overwrite)
+        if goes_on:
+            settings.update(out=out, resume=resume, overwrite=overwrite)
+        else:
+            out = None if out is None else _new(out, overwrite)
         with join() as ranks, watcher(log=log_json) as progress:
             given = [the_model(flags)] if asks else []
             given.append(_images(flags, *given))
@@ -93,9 +108,18 @@ def __getattr__(name):
                 warnings.simplefilter("ignore", _selected())  # said below, in the command line's words
                 result = measure(*given, progress=progress, **settings)
         if ranks.first:
+            if out is not None and goes_on:
+                out = file_of(out, name)
+            elif out is not None:
+                result.save(out)
             _show(result, module.printed(result), out, as_json)
 
     return run
+
+
+def runs_in_a_directory(name):
+    """Whether a measure's `out` is the directory of a run that can go on, and no file."""
+    return Directory in getattr(module_of(MEASURES, name), stem_of(MEASURES, name)).groups
 
 
 def _selected():
@@ -125,7 +149,7 @@ def _images(flags, model=None):
 
 
 def _show(result, printed, out, as_json):
-    """Write and print what was found."""
+    """Draw and print what was found; `out`: its file, or None."""
     if getattr(result, "selected_on_test_set", None):
         say(
             "Warning: these maps were selected on the very images they are tested on, so the rates are too good. "
@@ -134,7 +158,6 @@ def _show(result, printed, out, as_json):
     if out is not None:
         from freqkit.report import save_figure
 
-        result.save(out)
         save_figure(result.plot(), out.with_suffix(".png"))
     asks = hasattr(result, "clean")
     if as_json:

@@ -231,6 +231,8 @@ def asked(flags, group):
         elif name in flags and rule.flag:
             flag = f"--{name.replace('_', '-')}"
             found[name] = numbers_of(flags[name], flag) if rule.kind == "numbers" else flags[name]
+            if rule.kind == "names":
+                found[name] = field.default if flags[name] is None else [one.strip() for one in flags[name].split(",")]
     return found
 
 

@@ -169,8 +169,6 @@ def compare(out, held_out, held_out_part, efforts, as_json, **flags):
     }
     held = the_images({**flags, **of_held}, size=side)
     settings = asked(flags, Comparing)
-    if (names := settings.pop("searchers")) is not None:
-        settings["searchers"] = [name.strip() for name in names.split(",")]
     with watcher() as progress:
         found = compare_searchers(
             model, pool, held, efforts=tried, batch_size=flags["batch_size"],

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from freqkit.errors import UsageError
 from freqkit.files.whole import read_run
-from freqkit.registry import RESULTS, measured, result_class
+from freqkit.registry import MEASURES, RESULTS, measured, result_class
 from freqkit.report.pages import file_format
 from freqkit.results.removal_result import RemovalResult
 from freqkit.results.search_result import SearchResult
@@ -46,6 +46,8 @@ def load_result(path):
     identity = record.get("identity", {})
     if "evaluation" in identity:
         return result_class("results.csv").load(path)
+    if identity.get("measure") in MEASURES:
+        return load_result(path / f"{identity['measure']}.safetensors")
     if record.get("kind") == "training":
         return result_class("freqkit-learning-1").load(path / "learning.safetensors")
     return (RemovalResult if identity.get("search") in ("removal", "gradient") else SearchResult).load(path)
@@ -61,5 +63,7 @@ def results_of(path):
     files = sorted(path.glob("*.safetensors")) if path.is_dir() else []
     others = [file for file in files if (kind := file_format(file)) not in OF_RUNS and result_class(kind)]
     run = any((path / name).is_file() for name in ("run.json", "comparison.json"))
+    if others and (path / "run.json").is_file():  # of a measure's run the result is one of these files
+        run = "measure" not in read_run(path).get("identity", {})
     found = [load_result(path)] if run or not others else []
     return found + [load_result(file) for file in others]

@@ -7,8 +7,7 @@ import torch
 
 from freqkit.data import Images
 from freqkit.engine import Scorer, Silent, ranks
-from freqkit.engine.entrance import enter
-from freqkit.engine.forward import model_device
+from freqkit.engine.entrance import asked_of, enter
 from freqkit.engine.session import session
 from freqkit.errors import UsageError
 from freqkit.masks import pack
@@ -17,7 +16,6 @@ from freqkit.options import Scoring
 from freqkit.results import SearchResult, StageResult
 from freqkit.results.clean import CleanRates
 from freqkit.results.confusion import Confusion
-from freqkit.results.result import versions
 from freqkit.search.cells import removal_cells
 from freqkit.search.plan import Plan
 
@@ -76,18 +74,7 @@ class SearchRun:
         self.identity = {
             "search": name,
             **identity,
-            "domain": scoring.domain,
-            "class_index": None if scoring.class_index is None else [int(i) for i in scoring.class_index],
-            "batch_size": scoring.batch_size,
-            "dtype": None if scoring.dtype is None else str(scoring.dtype).removeprefix("torch."),
-            "device": (model_device(model) if scoring.device is None else torch.device(scoring.device)).type,
-            "memory": scoring.memory,
-            "form": scoring.form,
-            "spectra": scoring.spectra,
-            # What the answer depends on, and not where the files lay.
-            "model": {key: model.record.get(key) for key in ("name", "state_sha256", "mean", "std", "num_classes")},
-            "data": {"fingerprint": images.fingerprint, "images": len(images)},
-            "versions": versions(),
+            **asked_of(model, images, scoring),
         }
         self.record = {
             "model": dict(model.record), "data": dict(images.record),
