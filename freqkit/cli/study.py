@@ -65,7 +65,7 @@ def study(sources, groups, apart, families, added, check, out, overwrite, as_jso
         _check(check_table(rows), as_json)
         return
     settings = asked(flags, Studying)
-    settings["correct"] = tuple(name.strip() for name in (flags["correct"] or "").split(",") if name.strip())
+    settings["mend"] = tuple(name.strip() for name in (flags["mend"] or "").split(",") if name.strip())
     result = measure(
         rows, groups=groups, apart=_pairs(apart), families=families,
         added=[row for source in added for row in rows_of(source)], **settings,
@@ -126,7 +126,7 @@ def _show(result):
     from freqkit.measures.correlation.page import verdict
     from freqkit.measures.correlation.quantities import BIASES, SCORES
 
-    level = result.definition["level"]
+    level = result.definition["alpha"]
     found = {(one["bias"], one["score"], one["group"]): one for one in result.correlations}
     rows = []
     for bias in BIASES:

@@ -114,7 +114,7 @@ def _pgd(lines):
         words = (
             f"all {int(known.sum())} values divide by 50,048 images, whole batches of 128, where there are 50,000: up"
         )
-        words += " to 0.1 points too high; --correct pgd mends that."
+        words += " to 0.1 points too high; --mend pgd mends that."
         return Finding("note", what, words)
     return _judged(what, lines.models, _off((100 - values) * BATCHES), "",
                    "no whole number of 50,000 images, nor of 50,048,")  # fmt: skip
@@ -128,7 +128,7 @@ def _extra(lines):
     if np.isnan(apart).all() or np.nanmax(apart) < NEAR:
         return None
     words = f"the mean is over 19 corruptions; over the 15 of the benchmark it differs by up to {np.nanmax(apart):.2f}"
-    return Finding("note", "imagenet-c, extra corruptions", f"{words} points; --correct c15 takes these.")
+    return Finding("note", "imagenet-c, extra corruptions", f"{words} points; --mend c15 takes these.")
 
 
 def _fits(lines):

@@ -66,7 +66,7 @@ def plot_study(result, ax=None, *, of=None):
 
 def heat_map(axis, result, name):
     """Scores by groups of one bias, or bias by bias; the picture."""
-    level = result.definition["level"]
+    level = result.definition["alpha"]
     if name == AMONG:
         rows = columns = BIASES
         found = {(a, b): one for one in result.biases for a, b in _both(one["bias"], one["score"])}

@@ -24,8 +24,8 @@ def study_part(path, record):
 
     result = StudyResult.load(path)
     known = [one for one in result.correlations if one["p"] is not None]
-    sure = [one for one in known if one["p"] < result.definition["level"]]
-    held = [one for one in known if one["holm"] < result.definition["level"]]
+    sure = [one for one in known if one["p"] < result.definition["alpha"]]
+    held = [one for one in known if one["holm"] < result.definition["alpha"]]
     wrong = [one for one in result.checks if one["verdict"] == "wrong"]
     sections = [
         _heat_maps(result), _bias_by_bias(result), _scatters(result), _curves(result), _relations(result),
@@ -39,7 +39,7 @@ def study_part(path, record):
          (str(len(held)), "after Holm's correction")],
         _asked(result), [one for one in sections if one is not None],
         [("Relations", f"{len(result.correlations) + len(result.biases)}"),
-         ("Resamples of each interval", f"{result.definition['draws']:,}")],
+         ("Resamples of each interval", f"{result.definition['resamples']:,}")],
         provenance_rows(result.record),
         [f"{one['what']}: {one['found']}" for one in wrong] + result.notes, order=36, subtitle="Many models",
     )  # fmt: skip
@@ -47,7 +47,7 @@ def study_part(path, record):
 
 def verdict(result) -> list[str]:
     """What is found: what survives correction, what hangs on few models, what clean accuracy tells already."""
-    level, found = result.definition["level"], [one for one in result.correlations if one["p"] is not None]
+    level, found = result.definition["alpha"], [one for one in result.correlations if one["p"] is not None]
     sure = [one for one in found if one["p"] < level]
     false, family = ([one for one in sure if one[name] < level] for name in ("bh", "holm"))
     sentences = [
@@ -99,7 +99,7 @@ def _across(result, sure):
 
 def _hanging(result, sure):
     """Which significant relations are so no longer without a few models."""
-    most = result.definition["remove"]
+    most = result.definition["leave_out"]
     weak = sorted((one for one in sure if one["hangs_on"]), key=lambda one: len(one["hangs_on"]))
     if not most:
         return []
@@ -108,7 +108,7 @@ def _hanging(result, sure):
         return [f"None of them hangs on {models}."]
     shown = [f"{_pair(one)} without {listed([shorten(name, LETTERS) for name in one['hangs_on']])}"
              for one in weak[:NAMED]]  # fmt: skip
-    return [f"{len(weak)} hang on {models}, without which p is {result.definition['level']:g} or more: "
+    return [f"{len(weak)} hang on {models}, without which p is {result.definition['alpha']:g} or more: "
             f"{'; '.join(shown)}{f'; and {len(weak) - NAMED} more' if len(weak) > NAMED else ''}."]  # fmt: skip
 
 
@@ -130,7 +130,8 @@ def _heat_maps(result):
         )
     how = (
         "Rows: scores; columns: groups of models. Blue: models of a larger bias score higher; orange: lower. In"
-        f" brackets: not significant by itself (p {result.definition['level']:g} or more). Point at a square for its interval."
+        f" brackets: not significant by itself (p {result.definition['alpha']:g} or more). Point at a square for its"
+        " interval."
     )
     return Section("Biases and scores", [Panels(drawings, wide=round(width * DPI))], how, key="correlations")
 
@@ -191,11 +192,12 @@ def _curves(result):
 
 
 def _relations(result):
-    columns = [("relation", "left", None), ("group", "left", None), ("rho", "right", "rho"), ("p", "right", "p"),
-               ("models", "right", None), ("interval", "right", "bootstrap over models"),
-               ("over families", "right", "bootstrap over families"), ("partial", "right", "partial correlation"),
-               ("partial p", "right", "p"), ("B-H", "right", "Benjamini-Hochberg"), ("Holm", "right", "Holm"),
-               ("without one", "right", "leave one out"), ("hangs on", "left", "hangs on")]  # fmt: skip
+    columns = [("relation", "left", None), ("group", "left", None), ("rho", "right", "rank correlation"),
+               ("p", "right", "p-value"), ("models", "right", None), ("interval", "right", "interval"),
+               ("over families", "right", "families"), ("partial", "right", "partial correlation"),
+               ("partial p", "right", "partial correlation"), ("B-H", "right", "corrected p"),
+               ("Holm", "right", "corrected p"), ("without one", "right", "hangs on"),
+               ("hangs on", "left", "hangs on")]  # fmt: skip
     rows = []
     for one in (*result.correlations, *result.biases):
         hanging = one["hangs_on"]
@@ -210,9 +212,9 @@ def _relations(result):
         ])  # fmt: skip
     how = (
         f"Spearman's rho and its two-sided p; {result.definition['confidence']:.0%} intervals over resampled models,"
-        " and over resampled families; partial: clean accuracy held fixed; B-H, Holm: p corrected for all relations that"
-        " were asked together; without one: rho with any one model left out; hangs on: the fewest models without which"
-        f" the relation is not significant, none: no {result.definition['remove']} of them."
+        " and over resampled families; partial: clean accuracy held fixed; B-H, Holm: p corrected for all relations"
+        " that were asked together; without one: rho with any one model left out; hangs on: the fewest models without"
+        f" which the relation is not significant, none: no {result.definition['leave_out']} of them."
     )
     return Section("Relations", [Table(columns, rows, search=True)], how, key="relations")
 
@@ -248,8 +250,8 @@ def _asked(result):
     rows += [(name, f"{len(models)} models") for name, models in result.groups.items()]
     if result.added:
         rows.append(("Added", listed(result.added)))
-    rows += [("Mended", CORRECTIONS[name]) for name in asked["correct"]]
-    return [*rows, ("Significant", f"p below {asked['level']:g}"), ("Left out at most", f"{asked['remove']} models"),
+    rows += [("Mended", CORRECTIONS[name]) for name in asked["mend"]]
+    return [*rows, ("Significant", f"p below {asked['alpha']:g}"), ("Left out at most", f"{asked['leave_out']} models"),
             ("Seed", str(asked["seed"]))]  # fmt: skip
 
 

@@ -70,7 +70,7 @@ def lines_of(rows) -> Lines:
     return Lines(list(models), values, published, twice)
 
 
-def quantities_of(lines: Lines, correct=()) -> tuple[dict, dict]:
+def quantities_of(lines: Lines, mend=()) -> tuple[dict, dict]:
     """Biases and composites of all models.
 
     Returns:
@@ -79,10 +79,10 @@ def quantities_of(lines: Lines, correct=()) -> tuple[dict, dict]:
     columns = dict(lines.values)
     for name, title in (("imagenet-c", "imagenet-c"), ("imagenet-cbar", "imagenet-c-bar")):
         columns[name] = _filled(lines.column(name), _mean_of(lines, LEAVES[title]))
-    if "c15" in correct:
+    if "c15" in mend:
         benchmark = [leaf for leaf, (kind, _) in LEAVES["imagenet-c"].items() if kind in BENCHMARK]
         columns["imagenet-c"] = _mean_of(lines, benchmark)
-    if "pgd" in correct:
+    if "pgd" in mend:
         columns["PGD-40/low"] = np.where(
             [model in lines.published for model in lines.models], true_pgd(lines.column("PGD-40/low")),
             lines.column("PGD-40/low"),
@@ -90,7 +90,7 @@ def quantities_of(lines: Lines, correct=()) -> tuple[dict, dict]:
     found = {name: lines.column(name) for name in ("shape-bias", *FITS)}
     for name, side in (("LPP", "LFC"), ("HPP", "HFC")):
         found[name] = _filled(lines.column(name), _mean_of(lines, [ratio_column(side, cutoff) for cutoff in PANEL]))
-    if "fits" in correct:
+    if "fits" in mend:
         defined = ~degenerate(*(found[name] for name in FITS))
         found.update({name: np.where(defined, found[name], np.nan) for name in FITS})
     lacking = {}

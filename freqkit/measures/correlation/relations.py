@@ -26,15 +26,15 @@ AMONG_BIASES = tuple(itertools.combinations(BIASES, 2))
 
 
 def relations(
-    quantities: dict, groups: dict, owners: Sequence[str], pairs: Sequence[tuple], *, draws: int, confidence: float,
-    level: float, seed: int, remove: int,
+    quantities: dict, groups: dict, owners: Sequence[str], pairs: Sequence[tuple], *, resamples: int, confidence: float,
+    alpha: float, seed: int, leave_out: int,
 ) -> list[dict]:  # fmt: skip
     """A dict of `FIELDS` for each pair and group; those of all groups are corrected together.
 
     Args:
         quantities: name -> float64 [M], NaN where unknown. groups: name -> places of its models.
         owners: M families. pairs: (bias, score or bias) names.
-        draws, confidence, level, seed, remove: see `Studying`.
+        resamples, confidence, alpha, seed, leave_out: see `Studying`.
     """
     names = list(dict.fromkeys([*(name for pair in pairs for name in pair), CLEAN]))
     values = np.stack([for_ranks(name, quantities[name]) for name in names])
@@ -48,7 +48,7 @@ def relations(
         for own, some in by_models.items():
             lines = _group(
                 values[:, list(own)], [tuple(map(names.index, pair)) for pair in some], names.index(CLEAN),
-                [owners[place] for place in own], draws, confidence, level, seed, stream, remove,
+                [owners[place] for place in own], resamples, confidence, alpha, seed, stream, leave_out,
             )  # fmt: skip
             for (bias, score), line in zip(some, lines, strict=True):
                 line["hangs_on"] = line["hangs_on"] and [own[place] for place in line["hangs_on"]]
@@ -60,7 +60,7 @@ def relations(
     return [{name: line[name] for name in FIELDS} for line in ordered]
 
 
-def _group(values, pairs, clean, owners, draws, confidence, level, seed, stream, remove):
+def _group(values, pairs, clean, owners, resamples, confidence, alpha, seed, stream, leave_out):
     """Of the models of one group, of which both quantities of all pairs are known: a dict for each pair."""
     n, tails = values.shape[1], [50 * (1 - confidence), 50 * (1 + confidence)]
     if n == 0:
@@ -69,14 +69,14 @@ def _group(values, pairs, clean, owners, draws, confidence, level, seed, stream,
     p = correlation_p(rho, n)
     partial = _partials(values, pairs, clean, rho)
     partial_p = correlation_p(partial, n, given=1)
-    by_models = _interval(values, pairs, np.arange(n), draws, tails, seed, 2 * stream)
+    by_models = _interval(values, pairs, np.arange(n), resamples, tails, seed, 2 * stream)
     families = {name: place for place, name in enumerate(dict.fromkeys(owners))}
     grouped = 1 < len(families) < n
     of_families = by_models
     if grouped or len(families) == 1:
         own = np.array([families[name] for name in owners])
-        of_families = _interval(values, pairs, own, draws if grouped else 0, tails, seed, 2 * stream + 1)
-    without, hanging = _without(values, pairs, level, p, remove)
+        of_families = _interval(values, pairs, own, resamples if grouped else 0, tails, seed, 2 * stream + 1)
+    without, hanging = _without(values, pairs, alpha, p, leave_out)
     return [
         {
             "rho": rho[k], "p": p[k], "low": by_models[0, k], "high": by_models[1, k], "families": len(families),
@@ -101,13 +101,13 @@ def _partials(values, pairs, clean, rho):
     return partial_correlation(rho, with_clean[0::2], with_clean[1::2])
 
 
-def _interval(values, pairs, owners, draws, tails, seed, stream):
+def _interval(values, pairs, owners, resamples, tails, seed, stream):
     """[2, P], percentiles over the resamples in which both quantities vary."""
-    if not draws or len(owners) < 3:
+    if not resamples or len(owners) < 3:
         return np.full((2, len(pairs)), np.nan)
-    drawn = rank_correlations(values, pairs, redrawn(owners, draws, seed, stream))
+    drawn = rank_correlations(values, pairs, redrawn(owners, resamples, seed, stream))
     drawn.sort(0)  # NaN comes last
-    known = draws - np.isnan(drawn).sum(0)
+    known = resamples - np.isnan(drawn).sum(0)
     found = np.full((2, len(pairs)), np.nan)
     for k, count in enumerate(known.tolist()):
         if count:
@@ -115,13 +115,13 @@ def _interval(values, pairs, owners, draws, tails, seed, stream):
     return found
 
 
-def _without(values, pairs, level, p, remove):
-    """([2, P] smallest and largest rho without one model, for each pair None where p >= `level` anyway, the fewest
-    models, up to `remove`, without which it is, or [] when there are no such)."""
+def _without(values, pairs, alpha, p, leave_out):
+    """([2, P] smallest and largest rho without one model, for each pair None where p >= `alpha` anyway, the fewest
+    models, up to `leave_out`, without which it is, or [] when there are no such)."""
     n = values.shape[1]
     extremes = np.full((2, len(pairs)), np.nan)
-    hanging = [[] if one < level else None for one in p]
-    for count in range(1, min(max(1, remove), n - 3) + 1):
+    hanging = [[] if one < alpha else None for one in p]
+    for count in range(1, min(max(1, leave_out), n - 3) + 1):
         if count > 1 and math.comb(n, count) > SUBSETS:
             break
         left_out = np.array(list(itertools.combinations(range(n), count)))
@@ -131,11 +131,11 @@ def _without(values, pairs, level, p, remove):
         if count == 1:
             known = ~np.isnan(rho).all(0)
             extremes[:, known] = np.nanmin(rho[:, known], 0), np.nanmax(rho[:, known], 0)
-        if count > remove:
+        if count > leave_out:
             break
         without = np.nan_to_num(correlation_p(rho, n - count), nan=1.0)
         for k in range(len(pairs)):
             if hanging[k] == [] and (worst := int(without[:, k].argmax())) is not None:
-                if without[worst, k] >= level:
+                if without[worst, k] >= alpha:
                     hanging[k] = left_out[worst].tolist()
     return extremes, hanging

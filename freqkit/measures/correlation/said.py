@@ -57,15 +57,15 @@ def missing_of_added(values, lines, marked, lacking):
     return found
 
 
-def degenerate_fits(values, models, correct):
+def degenerate_fits(values, models, mend):
     """Of fits of the critical band that tell none."""
-    if "fits" in correct:
+    if "fits" in mend:
         return ["Degenerate fits of the critical band count as undefined."]
     names = [models[k] for k in np.flatnonzero(degenerate(*(values[name] for name in FITS)))]
     if not names:
         return []
     return [f"{len(names)} fits of the critical band are degenerate and count as they stand: {listed(names, NAMED)};"
-            " `correct` with fits leaves them out."]  # fmt: skip
+            " mend=fits leaves them out."]  # fmt: skip
 
 
 def one_family(split, owners):
@@ -76,9 +76,9 @@ def one_family(split, owners):
     return [f"The models of {listed(names)} are one family, so there is no interval over families there."]
 
 
-def added_pgd(lines, correct):
+def added_pgd(lines, mend):
     """Of two ways to count attacked images."""
-    if "pgd" in correct or np.isnan(lines.column("PGD-40/low")).all():
+    if "pgd" in mend or np.isnan(lines.column("PGD-40/low")).all():
         return []
     return ["Published accuracies under PGD divide by 50,048 images, those of the added models by all there are: up to"
-            " 0.1 points apart; `correct` with pgd mends the published ones."]  # fmt: skip
+            " 0.1 points apart; mend=pgd mends the published ones."]  # fmt: skip
