@@ -34,6 +34,7 @@ PAGES = (
     *(module for module, _ in MEASURES.values()),
     "freqkit.training.page",
     "freqkit.measures.evaluation.page",
+    "freqkit.measures.correlation.page",
 )
 # Public names that stand with what they draw, and are offered under the name they had before as well.
 FIGURES = {
@@ -54,6 +55,8 @@ FIGURES = {
     "plot_groups": "freqkit.measures.evaluation.figures",
     "plot_scatter": "freqkit.measures.evaluation.figures",
     "write_evaluation": "freqkit.measures.evaluation.figures",
+    "plot_study": "freqkit.measures.correlation.figures",
+    "write_study": "freqkit.measures.correlation.figures",
 }
 DFM_FILES = {
     "DfmFile": "freqkit.results.dfm_files",
@@ -83,6 +86,7 @@ RESULTS = {
     "freqkit-estimate-1": "freqkit.search.gradient:GradientEstimate",
     "freqkit-learning-1": "freqkit.results.learning_curves:LearningCurves",
     "freqkit-stage-1": "freqkit.results.search_result:StageResult",
+    "freqkit-study-1": "freqkit.measures.correlation:StudyResult",
     "results.csv": "freqkit.measures.evaluation.result:EvaluationResult",
     "comparison.json": "freqkit.search.compare:Comparison",
 }

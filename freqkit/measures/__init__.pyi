@@ -1,6 +1,7 @@
 # Written by `make docs` from the code: signatures that are made from options (freqkit/options.py).
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from freqkit.data.image_set import ImageSet
 from freqkit.data.test_set import TestSet
@@ -27,6 +28,7 @@ from freqkit.measures.pass_curves import PassCurvesResult as PassCurvesResult
 from freqkit.measures.rates import RatesResult as RatesResult
 from freqkit.measures.recovery import Recovery as Recovery
 from freqkit.measures.selection import SelectedOnTestSet as SelectedOnTestSet
+from freqkit.measures.correlation import StudyResult as StudyResult
 from freqkit.measures.critical_band import critical_band_fit as critical_band_fit
 from freqkit.measures.evaluation.groups import curves as curves
 from freqkit.measures.evaluation.groups import mean_corruption_error as mean_corruption_error
@@ -201,4 +203,19 @@ def rates(
     form: Literal['auto', 'eager', 'folded', 'compiled'] = 'auto',
     spectra: Literal['float32', 'float16'] = 'float32',
 ) -> RatesResult: ...
+
+def study(
+    rows: Iterable[dict],
+    *,
+    groups: Mapping[str, Sequence[str]] | str | pathlib.Path | None = None,
+    apart: Mapping[str, str] | None = None,
+    families: Mapping[str, Sequence[str]] | str | pathlib.Path | None = None,
+    added: Iterable[dict] = (),
+    resamples: int = 10000,
+    confidence: float = 0.95,
+    alpha: float = 0.05,
+    leave_out: int = 3,
+    seed: int = 0,
+    mend: Sequence[str] = (),
+) -> StudyResult: ...
 

@@ -98,10 +98,12 @@ class Drawing:
 
 @dataclass
 class Panels:
-    """Small figures side by side, (heading, inline SVG) each; `wide`: pixels that each needs at least."""
+    """Small figures side by side, (heading, inline SVG) each; `wide`: pixels that each needs at least; `least`: and
+    that it gets, so that fewer may stand in a row."""
 
     drawings: list
     wide: int = 0
+    least: int = 310
     kind: str = "panels"
 
 
