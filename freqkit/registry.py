@@ -77,6 +77,7 @@ RESULTS = {
     "freqkit-estimate-1": "freqkit.search.gradient:GradientEstimate",
     "freqkit-learning-1": "freqkit.results.learning_curves:LearningCurves",
     "freqkit-stage-1": "freqkit.results.search_result:StageResult",
+    "freqkit-tested-1": "freqkit.results.tested:Tested",
     "results.csv": "freqkit.measures.evaluation.result:EvaluationResult",
     "comparison.json": "freqkit.search.compare:Comparison",
 }

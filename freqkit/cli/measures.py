@@ -32,11 +32,12 @@ from freqkit.cli.values import ResultFile
 from freqkit.cli.voice import say, say_json, tell
 from freqkit.errors import UsageError
 from freqkit.registry import MEASURES, module_of, stem_of
+from freqkit.report.words import p_words
 
 LIMIT = 30  # rows that are printed
 FORMS = {
     "text": str, "count": str, "%": percent, "0%": functools.partial(percent, digits=0),
-    "number": functools.partial(number, digits=2),
+    "number": functools.partial(number, digits=2), "p": p_words,
 }  # fmt: skip
 MAPS = (
     click.option(

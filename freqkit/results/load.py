@@ -9,7 +9,12 @@ from freqkit.report.pages import file_format
 from freqkit.results.removal_result import RemovalResult
 from freqkit.results.search_result import SearchResult
 
-OF_RUNS = ("freqkit-dfm-1", "freqkit-stage-1", "freqkit-learning-1")  # files that are parts of a run's result
+OF_RUNS = (
+    "freqkit-dfm-1",
+    "freqkit-stage-1",
+    "freqkit-learning-1",
+    "freqkit-tested-1",
+)  # files that are parts of a run's result
 
 
 def load_result(path):
