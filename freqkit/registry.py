@@ -87,6 +87,7 @@ RESULTS = {
     "freqkit-learning-1": "freqkit.results.learning_curves:LearningCurves",
     "freqkit-stage-1": "freqkit.results.search_result:StageResult",
     "freqkit-study-1": "freqkit.measures.correlation:StudyResult",
+    "freqkit-tested-1": "freqkit.results.tested:Tested",
     "results.csv": "freqkit.measures.evaluation.result:EvaluationResult",
     "comparison.json": "freqkit.search.compare:Comparison",
 }

@@ -36,11 +36,12 @@ from freqkit.errors import UsageError
 from freqkit.measures.running import file_of
 from freqkit.options import Directory
 from freqkit.registry import MEASURES, module_of, stem_of
+from freqkit.report.words import p_words
 
 LIMIT = 30  # rows that are printed
 FORMS = {
     "text": str, "count": str, "%": percent, "0%": functools.partial(percent, digits=0),
-    "number": functools.partial(number, digits=2),
+    "number": functools.partial(number, digits=2), "p": p_words,
 }  # fmt: skip
 MAPS = (
     click.option(

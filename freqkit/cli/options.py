@@ -51,6 +51,9 @@ MODEL = (
     ),
     click.option("--normalise-kernels", is_flag=True, help="Divide smoothed kernels by 1 + 8 RHO."),
 )  # fmt: skip
+SPLIT_FRACTION = click.option(
+    "--split-fraction", type=Share(), metavar="SHARE", help="A random share of each class, by --data-seed."
+)
 DATA = (
     click.option(
         "--data",
@@ -89,12 +92,7 @@ DATA = (
         help="Names of all the model's classes in order, one a line, when DIR holds only some.",
     ),
     click.option("--limit-per-class", type=click.IntRange(1), metavar="N", help="At most N images of each class."),
-    click.option(
-        "--split-fraction",
-        type=Share(),
-        metavar="SHARE",
-        help="A random share of each class, by --data-seed.",
-    ),
+    SPLIT_FRACTION,
     click.option("--data-seed", type=click.IntRange(0), default=0, show_default=True, help="Draws the split."),
     click.option(
         "--npy-floats",
@@ -110,6 +108,7 @@ DATA = (
         help="What to do with a file that is no image.",
     ),
 )
+DATA_OF_SEARCH = tuple(one for one in DATA if one is not SPLIT_FRACTION)  # a search says itself what a share is for
 RUN = (
     click.option("--device", type=Device(), default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
     click.option("-b", "--batch-size", type=BatchSize(), default="auto", show_default=True, help="Images per forward."),

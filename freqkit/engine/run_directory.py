@@ -14,7 +14,7 @@ from freqkit.models.wrap import NOT_IDENTIFIED, UNIDENTIFIED
 
 # Every name that freqkit writes into a run directory; nothing else is ever removed.
 _WRITTEN = (
-    r"run\.json|stage-\d+\.safetensors|dfm(-[\d.]+)?\.safetensors|removal\.safetensors"
+    r"run\.json|stage-\d+\.safetensors|dfm(-[\d.]+)?\.safetensors|(removal|tested)\.safetensors"
     r"|classes\.csv|results\.csv|(dfms|filtered|curves|increase|summary)\.png|report\.html|run\.yaml"
     r"|examples\.safetensors"
     r"|(weights(-\d+)?|checkpoint|learning)\.safetensors|(history|learning)\.csv|(history|learning)\.png"

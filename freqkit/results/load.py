@@ -12,7 +12,12 @@ from freqkit.results.rows import spell
 from freqkit.results.search_result import SearchResult
 from freqkit.results.store import Store, read_results, read_robustbench, read_timm
 
-OF_RUNS = ("freqkit-dfm-1", "freqkit-stage-1", "freqkit-learning-1")  # files that are parts of a run's result
+OF_RUNS = (
+    "freqkit-dfm-1",
+    "freqkit-stage-1",
+    "freqkit-learning-1",
+    "freqkit-tested-1",
+)  # files that are parts of a run's result
 
 
 def load_result(path):
