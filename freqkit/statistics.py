@@ -107,7 +107,7 @@ def paired_ratio(both, first, second, neither, confidence=0.95):
     return torch.where((a + c > 0)[:, None], torch.stack([low, high], 1), torch.nan)
 
 
-def redrawn(values, resamples, seed=0, block=1 << 22):
+def redrawn_sums(values, resamples, seed=0, block=1 << 22):
     """Sums over things that are drawn anew, as many as there are, each as often as chance has it.
 
     Args:
@@ -119,7 +119,7 @@ def redrawn(values, resamples, seed=0, block=1 << 22):
         float64 [B, M].
 
     Example:
-        >>> redrawn(torch.ones(1, 5), 3).tolist()
+        >>> redrawn_sums(torch.ones(1, 5), 3).tolist()
         [[5.0], [5.0], [5.0]]
     """
     values, n = torch.as_tensor(values).double().T.contiguous().numpy(), torch.as_tensor(values).shape[1]

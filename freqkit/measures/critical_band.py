@@ -35,7 +35,7 @@ from freqkit.report.svg import number, percent
 from freqkit.report.words import span, weights_cautions
 from freqkit.results import rows
 from freqkit.results.result import Result, TensorFile
-from freqkit.statistics import redrawn, wilson
+from freqkit.statistics import redrawn_sums, wilson
 
 __all__ = ["CriticalBandResult", "critical_band", "critical_band_fit"]
 FORMAT = "freqkit-critical-band-1"
@@ -406,7 +406,7 @@ def _category(logits):
 
 def _intervals(result, own):
     """Percentile intervals of the fits' numbers over images that are drawn anew."""
-    drawn = redrawn(result.right, own.resamples, own.seed) / len(result.labels)
+    drawn = redrawn_sums(result.right, own.resamples, own.seed) / len(result.labels)
     found = {f"{name}{end}": [] for end in ENDS for name in MEASURED}
     for each in drawn:
         accuracy = result._matrix(each)

@@ -37,7 +37,7 @@ from freqkit.results import rows
 from freqkit.results.clean import CleanRates
 from freqkit.results.confusion import Confusion
 from freqkit.results.result import Result, TensorFile
-from freqkit.statistics import paired_ratio, redrawn, wilson
+from freqkit.statistics import paired_ratio, redrawn_sums, wilson
 
 __all__ = ["PassCurvesResult", "pass_curves", "square_filter"]
 FORMAT = "freqkit-pass-curves-1"
@@ -501,7 +501,7 @@ def _means(result, own):
             return {}
         places[name] = [1 + one[0] for one in at]
     sums = torch.stack([right[0], right[places["LPP"]].sum(0), right[places["HPP"]].sum(0)])
-    drawn = torch.cat([sums.double().sum(1)[None], redrawn(sums, own.resamples, own.seed)])
+    drawn = torch.cat([sums.double().sum(1)[None], redrawn_sums(sums, own.resamples, own.seed)])
     whole = len(MEANS) * drawn[:, 0]
     low, high = drawn[:, 1] / whole, drawn[:, 2] / whole
     tails = [(1 - own.confidence) / 2, (1 + own.confidence) / 2]

@@ -16,6 +16,7 @@ from freqkit.options import Running, Scoring
 from freqkit.results import RemovalResult, SearchResult, StageResult
 from freqkit.results.clean import CleanRates
 from freqkit.results.confusion import Confusion
+from freqkit.results.result import versions
 from freqkit.results.tested import Tested
 from freqkit.search.cells import removal_cells
 from freqkit.search.plan import Plan
