@@ -13,6 +13,7 @@ from freqkit.data.class_lists import class_list
 from freqkit.data.folder import few
 from freqkit.data.pictures import decoding_pool, reason_of
 from freqkit.data.reading import choose
+from freqkit.data.sixteen import CATEGORIES
 from freqkit.errors import BadImageError, UsageError
 from freqkit.text import plain_line
 
@@ -52,6 +53,11 @@ class TestSet:
     @property
     def title(self):
         return f"{self.name} {self.condition}".strip()
+
+    @property
+    def sixteen(self):
+        """Whether its classes are the sixteen categories of the comparison with people: groups of ImageNet's."""
+        return tuple(self.classes) == CATEGORIES
 
     @property
     def counts(self):
