@@ -152,10 +152,19 @@ class KnownSet:
 
 
 class Check:
-    """What is asked of a set while it is opened, and what differs from the whole: an error, or if `relaxed` a note."""
+    """What is asked of a set while it is opened, and what differs from the whole: an error, or if `relaxed` a note.
 
-    def __init__(self, name, relaxed=False, class_map=None):
-        self.name, self.relaxed, self.class_map, self.notes = name, relaxed, class_map, []
+    Attributes:
+        part: the only part that is wanted ("fog", "fog/3"), "" for all.
+    """
+
+    def __init__(self, name, relaxed=False, class_map=None, part=""):
+        self.name, self.relaxed, self.class_map, self.part, self.notes = name, relaxed, class_map, part, []
+
+    def wants(self, part):
+        """Whether a part of the set is wanted, or parts of that part are."""
+        wanted, part = f"{self.part}/", f"{part}/"
+        return not self.part or part.startswith(wanted) or wanted.startswith(part)
 
     def fault(self, sentence):
         if not self.relaxed:

@@ -25,8 +25,8 @@ DEFAULTS = {
     "eps": 4.0, "norm": "linf", "steps": 20, "step": None, "restarts": 1, "loss": "ce", "band": "", "refilter": False,
     "clamp": "widen", "seed": 0, "judged": "worst",
 }  # fmt: skip
-# By their names, the attacks of published evaluation scripts: the FGSM of Wang et al., CVPR 2025 (the paper says 4/255);
-# the PGD of Gavrikov and Keuper, CVPR 2024, whose step is four times eps, so that it goes from corner to corner.
+# By their names, the attacks of published evaluation scripts: the FGSM of Wang et al., CVPR 2025 (the paper says
+# 4/255); the PGD of Gavrikov and Keuper, CVPR 2024, whose step of four times eps goes from corner to corner.
 PUBLISHED = {
     "fgsm-cvpr2025": ("fgsm", {"eps": 8.0, "norm": "linf", "loss": "logit", "clamp": "clip"}),
     "pgd-cvpr2024": ("pgd", {"eps": 0.5, "norm": "linf", "steps": 40, "step": 2.0, "judged": "last"}),
@@ -132,7 +132,8 @@ class Attack:
     @classmethod
     def parse(cls, text):
         """From `kind:name=value:...`; `pgd-l2` and `fgsm-l2` stand for norm=l2, with eps 0.5 unless given, and
-        `fgsm-cvpr2025`, `pgd-cvpr2024` and the like for the published ones, whatever the preset, but for what is given. `eps=4/255` is a length of
+        `fgsm-cvpr2025`, `pgd-cvpr2024` and the like for the published ones, whatever the preset, but for what is given.
+        `eps=4/255` is a length of
         pixels in [0, 1]: within linf it is `eps=4`."""
         kind, *parts = text.split(":")
         given, said, fractions = {"kind": kind}, set(), set()

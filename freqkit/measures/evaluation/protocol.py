@@ -92,7 +92,10 @@ def preprocessing_for(test_set, model, image_size, resize, preset, asked=False):
         squash = test_set.name in ("imagenet-c", "imagenet-c-bar", "imagenet-v2", "imagenet-sketch")
         return Preprocessing(size) if squash else Preprocessing(size, "center-crop", 256)  # whatever the size is
     if preset == "cvpr2024" and not asked:
-        whole = test_set.sixteen or test_set.name in ("imagenet-c", "imagenet-c-bar")  # these have 224 pixels as they are
+        whole = test_set.sixteen or test_set.name in (
+            "imagenet-c",
+            "imagenet-c-bar",
+        )  # these have 224 pixels as they are
         return Preprocessing(size) if whole else Preprocessing(size, "center-crop", 256)
     if resize == "own":
         own = of_model(model, size)

@@ -11,7 +11,6 @@ from freqkit.measures.evaluation.work import cross_name
 from freqkit.results.confusion import Counts as Tally
 from freqkit.results.rows import place_of, shares, tidy
 
-
 REAL_BATCH, ATTACK_BATCH = 512, 128  # of the published scripts of "cvpr2024"
 
 
@@ -108,8 +107,9 @@ class Rows:
         """Accuracy under an attack as the published script divides: by the images of as many full batches."""
         right, images = int(tally.correct.sum()), int(tally.counts.sum())
         whole = -(-images // ATTACK_BATCH) * ATTACK_BATCH
-        words = f"{where['definition']}; what is wrong of {whole}, the images of full batches, as the published script counts"
-        return self.shares([""], "top-1 as published", [whole - images + right], [whole], **{**where, "definition": words})
+        words = "the wrong ones are taken from this many images, those of full batches, as in the published script"
+        published = {**where, "definition": f"{where['definition']}; {words}"}
+        return self.shares([""], "top-1 as published", [whole - images + right], [whole], **published)
 
     def filtered(self, work, about, how="images filtered by their own class's map"):
         """The definition of a rate through maps, and whether they were selected on these images."""
