@@ -133,8 +133,7 @@ class Attack:
     def parse(cls, text):
         """From `kind:name=value:...`; `pgd-l2` and `fgsm-l2` stand for norm=l2, with eps 0.5 unless given, and
         `fgsm-cvpr2025`, `pgd-cvpr2024` and the like for the published ones, whatever the preset, but for what is given.
-        `eps=4/255` is a length of
-        pixels in [0, 1]: within linf it is `eps=4`."""
+        `eps=4/255` is a length of pixels in [0, 1]: within linf it is `eps=4`."""
         kind, *parts = text.split(":")
         given, said, fractions = {"kind": kind}, set(), set()
         if kind.endswith("-l2"):
