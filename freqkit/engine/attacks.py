@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from freqkit.errors import UsageError
+from freqkit.masks.shapes import named_band
 from freqkit.ops import spectral_filter
 from freqkit.options import Options, flat, option
 
@@ -242,16 +243,7 @@ class Attack:
         """float32 [H, W//2+1], the band in torch's layout, or None for "" and "own"."""
         if self.band in ("", "own"):
             return None
-        from freqkit import masks
-
-        first, last = self.band.split("-")
-        if first == "low":
-            plane = masks.low_pass(size, float(last), layout="torch")
-        elif first == "high":
-            plane = masks.high_pass(size, float(last), layout="torch")
-        else:
-            plane = masks.ring(size, float(first), float(last), layout="torch")
-        return plane[:, : size[1] // 2 + 1].contiguous()
+        return named_band(self.band, size, layout="torch")[:, : size[1] // 2 + 1].contiguous()
 
 
 @dataclass
