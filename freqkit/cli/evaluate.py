@@ -104,6 +104,7 @@ def evaluate(models, on, out, store, pictures, as_json, **flags):
         # A model is loaded when its turn comes: one at a time in memory, and its failure is its own.
         published = flags.get("download") if name.startswith("hf-hub:") else ":" not in name
         known = {**shared, "pretrained": shared["pretrained"] and published and not weights}
+        known["weights_dir"] = shared["weights_dir"] if name.startswith("study:") and not weights else None
 
         def load():
             model = load_quietly(name, weights=weights or flags["weights"], device=device, **known)

@@ -27,7 +27,7 @@ MODEL = (
         "--model",
         required=True,
         metavar="NAME",
-        help="A built-in (cifar_resnet20, ...), a timm name (also hf-hub:, local-dir:), module:factory or "
+        help="A built-in (cifar_resnet20, ...), a timm name (also hf-hub:, local-dir:), study:NAME, module:factory or "
         "file.py:factory.",
     ),
     click.option(
@@ -36,6 +36,12 @@ MODEL = (
         type=click.Path(exists=True),
         metavar="FILE",
         help="safetensors, a checkpoint of torch, timm or Lightning (nothing in it is run), or a Hugging Face folder.",
+    ),
+    click.option(
+        "--weights-dir",
+        type=click.Path(exists=True, file_okay=False),
+        metavar="DIR",
+        help="Folder of the weights of study:NAME, as their projects call the files.",
     ),
     click.option("--weights-entry", metavar="NAME", help="The entry of a checkpoint that holds the weights."),
     click.option("--pretrained/--no-pretrained", help="timm's published weights."),
@@ -144,8 +150,8 @@ LOG = (
 )
 JSON = (click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, nothing else."),)
 MODEL_KEYS = (
-    "weights", "weights_entry", "pretrained", "mean", "std", "num_classes", "allow_missing", "allow_unexpected",
-    "smooth_kernels", "normalise_kernels",
+    "weights", "weights_dir", "weights_entry", "pretrained", "mean", "std", "num_classes", "allow_missing",
+    "allow_unexpected", "smooth_kernels", "normalise_kernels",
 )  # fmt: skip
 
 

@@ -47,6 +47,13 @@ from freqkit.text import printable
     type=click.Path(exists=True, dir_okay=False),
     help="Also a model_info JSON of RobustBench.",
 )
+@click.option(
+    "--autoattack",
+    "attack_logs",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False),
+    help="Also a log of AutoAttack, of the model that it is named after.",
+)
 @click.option("--store", type=click.Path(dir_okay=False), metavar="FILE", help="Add everything read to this store.")
 @options(JSON)
 def table(sources, how, as_json, **flags):
@@ -58,6 +65,7 @@ def table(sources, how, as_json, **flags):
     """
     from freqkit.errors import UsageError
     from freqkit.files.whole import write_rows
+    from freqkit.results.attack_logs import read_autoattack
     from freqkit.results.load import rows_of
     from freqkit.results.rows import COLUMNS, NAMED, spell, unspell
     from freqkit.results.store import Store, markdown, pivot, read_robustbench, read_timm, timm_table
@@ -69,9 +77,11 @@ def table(sources, how, as_json, **flags):
     for path in flags["timm_files"]:
         rows += read_timm(path)
     rows += read_robustbench(flags["robustbench"])
+    rows += [spell(row) for path in flags["attack_logs"] for row in read_autoattack(path)]
     if (store := flags["store"]) is not None:
         target = Store(store)
-        added = target.add(rows, source=", ".join(map(str, [*sources, *flags["timm_files"], *flags["robustbench"]])))
+        read = [*sources, *(path for name in ("timm_files", "robustbench", "attack_logs") for path in flags[name])]
+        added = target.add(rows, source=", ".join(map(str, read)))
         say(f"{added} rows added to {store}")
     for name in ("model", "set", "condition"):
         wanted = {*flags[f"{name}s"]}

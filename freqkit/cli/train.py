@@ -56,6 +56,15 @@ CHANGES = (
 @click.option(
     "--remove-p", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Chance of --remove-shortcuts."
 )
+@click.option(
+    "--bandpass-augment", type=click.FloatRange(0, 1), metavar="P",
+    help="Chance that an image keeps only frequencies below a random cut-off.",
+)  # fmt: skip
+@click.option(
+    "--noise-augment", type=click.FloatRange(0, 1), metavar="P",
+    help="Chance that an image is mixed with Gaussian noise, a x + sqrt(1 - a^2) e.",
+)  # fmt: skip
+@click.option("--noise-band", default="", metavar="BAND", help="Of that noise: low-R, high-R or A-B.  [default: white]")
 @click.option("--follow", type=click.IntRange(1), metavar="N", help="Learning-order curves: F1 every N iterations.")
 @click.option("--follow-until", type=click.IntRange(1), metavar="N", help="Only up to iteration N.")
 @click.option("--per-radius", metavar="R,R,...", help="After each epoch, accuracy on low and high frequencies alone.")
@@ -83,7 +92,7 @@ def train(out, val, val_part, augment, dry_run, as_json, **flags):
     """
     from freqkit.data import load_images, parts_of
     from freqkit.errors import UsageError
-    from freqkit.training import OtherClassMaps, ShortcutRemoval
+    from freqkit.training import BandPass, DiffusionNoise, OtherClassMaps, ShortcutRemoval
     from freqkit.training import train as train_model
 
     if out is None and not dry_run:
@@ -113,6 +122,12 @@ def train(out, val, val_part, augment, dry_run, as_json, **flags):
     spectral = [OtherClassMaps(flags["dfm_augment"], flags["p"])] if flags["dfm_augment"] else []
     if flags["remove_shortcuts"]:
         spectral.append(ShortcutRemoval(flags["remove_shortcuts"], flags["remove_p"]))
+    if flags["noise_band"] and flags["noise_augment"] is None:
+        raise UsageError("--noise-band is of --noise-augment P; give that, too.")
+    if flags["bandpass_augment"] is not None:
+        spectral.append(BandPass(flags["bandpass_augment"]))
+    if flags["noise_augment"] is not None:
+        spectral.append(DiffusionNoise(flags["noise_augment"], band=flags["noise_band"]))
     settings = {
         "recipe": recipe, "val_set": held_out, "spectral": spectral, "follow": follow,
         "follow_until": flags["follow_until"], "per_radius": numbers_of(flags["per_radius"], "--per-radius"),

@@ -13,6 +13,7 @@ from freqkit.data.class_lists import class_list
 from freqkit.data.folder import few
 from freqkit.data.pictures import decoding_pool, reason_of
 from freqkit.data.reading import choose
+from freqkit.data.sixteen import CATEGORIES
 from freqkit.errors import BadImageError, UsageError
 from freqkit.text import plain_line
 
@@ -52,6 +53,11 @@ class TestSet:
     @property
     def title(self):
         return f"{self.name} {self.condition}".strip()
+
+    @property
+    def sixteen(self):
+        """Whether its classes are the sixteen categories of the comparison with people: groups of ImageNet's."""
+        return tuple(self.classes) == CATEGORIES
 
     @property
     def counts(self):
@@ -146,10 +152,19 @@ class KnownSet:
 
 
 class Check:
-    """What is asked of a set while it is opened, and what differs from the whole: an error, or if `relaxed` a note."""
+    """What is asked of a set while it is opened, and what differs from the whole: an error, or if `relaxed` a note.
 
-    def __init__(self, name, relaxed=False, class_map=None):
-        self.name, self.relaxed, self.class_map, self.notes = name, relaxed, class_map, []
+    Attributes:
+        part: the only part that is wanted ("fog", "fog/3"), "" for all.
+    """
+
+    def __init__(self, name, relaxed=False, class_map=None, part=""):
+        self.name, self.relaxed, self.class_map, self.part, self.notes = name, relaxed, class_map, part, []
+
+    def wants(self, part):
+        """Whether a part of the set is wanted, or parts of that part are."""
+        wanted, part = f"{self.part}/", f"{part}/"
+        return not self.part or part.startswith(wanted) or wanted.startswith(part)
 
     def fault(self, sentence):
         if not self.relaxed:

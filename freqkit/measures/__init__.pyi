@@ -118,7 +118,7 @@ def evaluate(
     attacks: Sequence[Attack] = (),
     generated: Sequence[tuple[str, int]] = (),
     base: str | None = None,
-    preset: Literal['default', 'cvpr2025'] = 'default',
+    preset: Literal['default', 'cvpr2025', 'cvpr2024'] = 'default',
     image_size: int | None = None,
     resize: Literal['squash', 'center-crop', 'own'] | None = None,
     classes: Sequence[str] | None = None,

@@ -37,7 +37,7 @@ HOLDERS = {
 SAYS = {
     "built-in": "freqkit", "timm": "timm's configuration of it", "factory": "the network that it made",
     "classifier": "the classifier that it made", "torchvision": "torchvision", "weights": "its weights",
-    "processor": "the image processor beside it", "network": "the network",
+    "processor": "the image processor beside it", "network": "the network", "study": "the study",
 }  # fmt: skip
 PIXELS = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 BY_NAME = "give class_index=[model.class_names.index(name) for name in images.classes]"

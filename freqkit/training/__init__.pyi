@@ -9,6 +9,8 @@ import os
 import torch
 import torch.nn.modules.module
 import torch.utils.data.dataset
+from freqkit.training.pixels import BandPass as BandPass
+from freqkit.training.pixels import DiffusionNoise as DiffusionNoise
 from freqkit.training.observers import Follow as Follow
 from freqkit.training.observers import KeepWeights as KeepWeights
 from freqkit.training.observers import Observer as Observer

@@ -97,7 +97,8 @@ def train(
         train_set, val_set: what `freqkit.data.as_images` takes, with the same classes; read once, so that
             augmentation belongs to the recipe. `val_set` is evaluated after every epoch.
         recipe: name of one in `freqkit.training.RECIPES`, or a `Recipe`.
-        spectral: augmentations by frequency (`OtherClassMaps`, `ShortcutRemoval`), after normalisation.
+        spectral: augmentations by frequency: of pixels (`BandPass`, `DiffusionNoise`), then, after normalisation,
+            `OtherClassMaps` and `ShortcutRemoval`.
         observers: what looks on (`freqkit.training.Observer`): it may tell what it saw, and changes nothing.
         seed: integer >= 0, for the order of images, all augmentations and dropout.
         device: moves the model there first; default where it is.
