@@ -57,6 +57,7 @@ class DfmFile(Result):
 
     COLUMNS = ("class", "coverage", "full", "power", "DC")
     FIGURE = "plot_dfm"
+    MAIN = ("highest", "coverage")
 
     def __len__(self):
         return len(self.classes)
@@ -73,6 +74,9 @@ class DfmFile(Result):
                 raise KeyError(f"class {name!r} is not in the file; it holds {self.classes[:10]}")
             name = self.classes.index(name)
         return self.masks[name]
+
+    def about(self):
+        return [self.preset, f"{len(self)} maps of {self.masks.shape[1]}x{self.masks.shape[2]}"]
 
     def cells(self):
         """One line per class: class, share of bins touched and at full weight, mean of m², weight of DC."""

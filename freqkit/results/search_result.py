@@ -66,6 +66,9 @@ class StageResult(Result):
     CSV = False
     COLUMNS = ("class", "candidate", "loss", "TPR", "FPR", "TPR-FPR", "images")
 
+    def about(self):
+        return [f"stage {self.number}", f"{len(self.ranks)} classes", f"{self.scores.images:,} images"]
+
     @property
     def curve(self):
         """float64 [K, C]: lowest loss among the candidates so far, in the order in which they were drawn."""

@@ -19,6 +19,11 @@ class Searched(Result):
     fpr: Any
     record: dict
 
+    FOLDER = True
+
+    def about(self) -> list[str]:
+        return [self.record.get("identity", {}).get("search", ""), *super().about()]
+
     @property
     def tpr_minus_fpr(self) -> Tensor:
         """float64 [C]."""
