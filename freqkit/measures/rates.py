@@ -114,6 +114,7 @@ class RatesResult(Result):
     )  # fmt: skip
     COLUMNS = COLUMNS
     FIGURE = "plot_rates"
+    MAIN = ("highest", "TPR-FPR")
 
     @property
     def tpr(self):

@@ -99,7 +99,7 @@ class Result:
     COLUMNS: ClassVar[tuple] = ()  # of the table
     CSV: ClassVar[bool] = True  # whether the table is written beside the file
     FIGURE: ClassVar[str]  # of `freqkit.report`
-    MAIN: ClassVar[tuple] = ("highest", "TPR-FPR")  # "highest" or "lowest", and of which column: the number of `repr`
+    MAIN: ClassVar[tuple] = ("highest", None)  # the number of `repr`: "highest" or "lowest" of a column; None: the last
     FOLDER: ClassVar[bool] = False  # whether `save` writes a directory
 
     def __init_subclass__(cls):
@@ -117,7 +117,7 @@ class Result:
 
     def main(self) -> str:
         """The main number in words, with what its line is of; empty when there is none."""
-        word, column = self.MAIN
+        word, column = self.MAIN[0], self.MAIN[1] or self.columns[-1]
         lines = [line for line in self.table() if line[column] is not None and line[column] == line[column]]
         if not lines:
             return ""

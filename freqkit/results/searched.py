@@ -20,6 +20,7 @@ class Searched(Result):
     record: dict
 
     FOLDER = True
+    MAIN = ("highest", "TPR-FPR")
 
     def about(self) -> list[str]:
         return [self.record.get("identity", {}).get("search", ""), *super().about()]

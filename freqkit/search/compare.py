@@ -76,6 +76,7 @@ class Comparison(Result):
 
     FIGURE = "plot_comparison"
     FOLDER = True
+    MAIN = ("highest", "TPR-FPR")
 
     def __post_init__(self):
         self.rows = Told(self.rows, self._told)
