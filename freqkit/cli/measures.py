@@ -42,10 +42,12 @@ MAPS = (
     click.option(
         "--dfm",
         required=True,
-        type=click.Path(exists=True, dir_okay=False),
+        type=click.Path(exists=True),
         metavar="FILE",
-        help="Frequency maps: dfm.safetensors of a search, dfm-5.safetensors of `freqkit dfm`, or an import.",
+        help="Frequency maps: dfm.safetensors of a search, dfm-5.safetensors of `freqkit dfm`, an import, or the "
+        "directory of a run.",
     ),
+    click.option("--stage", type=click.IntRange(1), metavar="N", help="Of a search with stages: the maps of stage N."),
     click.option("--rest", is_flag=True, help="Test on what --split-fraction leaves, not on the split itself."),
     *PUBLISHED_ORDER,
 )
@@ -70,6 +72,7 @@ def __getattr__(name):
     @options(MODEL * asks, DATA, MAPS * filters, of_fields(own), out, (*RUN, *ENGINE) * asks, LOG, JSON)
     def run(out, overwrite, log_json, as_json, **flags):
         from freqkit.engine.ranks import join
+        from freqkit.results.published import dfm_of
 
         context = click.get_current_context()
         if filters:
@@ -88,7 +91,7 @@ def __getattr__(name):
             if asks:
                 settings.update(scoring_of(flags))
             if filters:
-                given.append(flags["dfm"])
+                given.append(dfm_of(flags["dfm"], flags["stage"]))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", _selected())  # said below, in the command line's words
                 result = measure(*given, progress=progress, **settings)

@@ -51,7 +51,8 @@ from freqkit.text import printable
 @click.option("--store", type=click.Path(dir_okay=False), metavar="FILE", help="Add everything read to this store.")
 @options(JSON)
 def table(sources, how, as_json, **flags):
-    """Pivot SOURCES: run directories and results of any measure, results.csv, stores (SQLite).
+    """Pivot SOURCES: run directories and results of any measure, results.csv, stores (SQLite), CSVs of the published
+    evaluation scripts.
 
     \b
     freqkit table runs/results.sqlite --metric "top-1,filtered top-1" --format markdown
@@ -110,9 +111,12 @@ def table(sources, how, as_json, **flags):
 
 def _read(path):
     from freqkit.results.load import results_of
+    from freqkit.results.published import is_evaluation, read_evaluation
     from freqkit.results.rows import spell
     from freqkit.results.store import Store, read_results
 
+    if path.suffix == ".csv" and is_evaluation(path):
+        return read_evaluation(path)
     if path.suffix == ".csv" or (path / "results.csv").is_file():
         return read_results(path if path.suffix == ".csv" else path / "results.csv")
     if path.is_dir() or path.suffix == ".safetensors":
