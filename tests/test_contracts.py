@@ -63,6 +63,14 @@ def test_a_result_is_drawn_with_units_and_printed(results, name):
 
 
 @pytest.mark.parametrize("name", MEASURES)
+def test_a_result_is_told_in_a_line_and_shown_in_a_notebook(results, name):
+    line, shown = repr(results[name]), results[name]._repr_html_()
+    assert "\n" not in line and len(line) < 160 and type(results[name]).__name__ in line
+    assert (results[name].MAIN[1] or results[name].columns[-1]) in line and str(len(results[name].classes)) in shown
+    assert shown.count("<div") == shown.count("</div>") and len(shown) < 60_000
+
+
+@pytest.mark.parametrize("name", MEASURES)
 def test_a_result_has_a_page(results, name, tmp_path):
     from freqkit.report import write_report
 

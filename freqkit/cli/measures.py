@@ -47,10 +47,12 @@ MAPS = (
     click.option(
         "--dfm",
         required=True,
-        type=click.Path(exists=True, dir_okay=False),
+        type=click.Path(exists=True),
         metavar="FILE",
-        help="Frequency maps: dfm.safetensors of a search, dfm-5.safetensors of `freqkit dfm`, or an import.",
+        help="Frequency maps: dfm.safetensors of a search, dfm-5.safetensors of `freqkit dfm`, an import, or the "
+        "directory of a run.",
     ),
+    click.option("--stage", type=click.IntRange(1), metavar="N", help="Of a search with stages: the maps of stage N."),
     click.option("--rest", is_flag=True, help="Test on what --split-fraction leaves, not on the split itself."),
     *PUBLISHED_ORDER,
 )
@@ -80,6 +82,7 @@ def __getattr__(name):
     @options(MODEL * asks, DATA, MAPS * filters, of_fields(own), out, (*RUN, *ENGINE) * asks, LOG, JSON)
     def run(out, overwrite, log_json, as_json, resume=False, **flags):
         from freqkit.engine.ranks import join
+        from freqkit.results.released import dfm_of
 
         context = click.get_current_context()
         if flags.get("preset") in presets:
@@ -104,7 +107,7 @@ def __getattr__(name):
             if asks:
                 settings.update(scoring_of(flags))
             if filters:
-                given.append(flags["dfm"])
+                given.append(dfm_of(flags["dfm"], flags["stage"]))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", _selected())  # said below, in the command line's words
                 result = measure(*given, progress=progress, **settings)

@@ -189,8 +189,8 @@ def of_field(group, name, rule):
         shown["default"] = str(default)
     elif rule.kind == "shares":
         shown["default"] = ",".join(f"{one:g}" for one in default)
-    flag = f"--{field.name.replace('_', '-')}"
-    return click.option(flag, type=_type(rule, kinds_of(hint)), metavar=rule.metavar, help=text, **shown)
+    flag = f"--{rule.flag if isinstance(rule.flag, str) else field.name.replace('_', '-')}"
+    return click.option(flag, field.name, type=_type(rule, kinds_of(hint)), metavar=rule.metavar, help=text, **shown)
 
 
 def _type(rule, kinds):

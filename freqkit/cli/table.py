@@ -57,7 +57,8 @@ from freqkit.text import printable
 @click.option("--store", type=click.Path(dir_okay=False), metavar="FILE", help="Add everything read to this store.")
 @options(JSON)
 def table(sources, how, as_json, **flags):
-    """Pivot SOURCES: run directories and results of any measure, results.csv, stores (SQLite), published tables.
+    """Pivot SOURCES: run directories and results of any measure, results.csv, stores (SQLite), published tables
+    and CSVs of the released evaluation scripts.
 
     \b
     freqkit table runs/results.sqlite --metric "top-1,filtered top-1" --format markdown

@@ -119,6 +119,7 @@ class RatesResult(Result):
     )  # fmt: skip
     COLUMNS = COLUMNS
     FIGURE = "plot_rates"
+    MAIN = ("highest", "TPR-FPR")
 
     @property
     def tpr(self):
@@ -272,7 +273,7 @@ def rates(
 
     Args:
         model: a `Classifier`. images: those of the test, as `freqkit.data.as_images` takes them.
-        dfm: `DfmFile`, the path of one, or a search result with `.dfm()` or `.masks`; its classes must be
+        dfm: `DfmFile`, the path of one or of a run, or a search result with `.dfm()` or `.masks`; its classes must be
             among those of the images.
         progress: a `freqkit.engine.Progress`.
 
@@ -378,10 +379,11 @@ def printed(result: RatesResult) -> Printed:
 
 
 def _dfm(dfm):
-    from freqkit.masks import dfm_of_run, load_dfm
+    from freqkit.masks import dfm_of_run
+    from freqkit.results.released import dfm_of
 
     if isinstance(dfm, (str, Path)):
-        return load_dfm(dfm)
+        return dfm_of(dfm)
     if isinstance(dfm, DfmFile):
         return dfm
     if callable(getattr(dfm, "dfm", None)):

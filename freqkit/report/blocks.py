@@ -194,7 +194,7 @@ def render(parts, *, where, record=None, again=None):
             section.key = key
             sections.append(section)
     return (
-        _environment()
+        environment()
         .get_template("report.html")
         .render(
             parts=parts,
@@ -213,7 +213,7 @@ def render(parts, *, where, record=None, again=None):
     )
 
 
-def _environment():
+def environment():
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup, escape
 

@@ -7,6 +7,7 @@ from freqkit.files.whole import read_run
 from freqkit.registry import MEASURES, RESULTS, measured, result_class
 from freqkit.report.pages import file_format
 from freqkit.results.published import head_of, known_columns, read_benchmark
+from freqkit.results.released import is_evaluation, read_evaluation
 from freqkit.results.removal_result import RemovalResult
 from freqkit.results.rows import spell
 from freqkit.results.search_result import SearchResult
@@ -79,7 +80,7 @@ def results_of(path):
 
 def rows_of(path):
     """Rows, as files spell them, of whatever holds some: a run directory or a result of any measure, results.csv, a
-    store, a table of models as published (`read_benchmark`), a results CSV of timm, a model_info JSON of RobustBench.
+    store, a table of models as published (`read_benchmark`), a CSV of released evaluation scripts, a results CSV of timm, a model_info JSON of RobustBench.
 
     Raises:
         UsageError: it is none of these, or damaged.
@@ -89,6 +90,8 @@ def rows_of(path):
         return read_robustbench([path])
     if path.suffix == ".csv":
         head = {*head_of(path)}
+        if is_evaluation(path):
+            return read_evaluation(path)
         if {"model", "top1", "top5"} <= head:
             return read_timm(path)
         return read_benchmark(path) if "model" in head and known_columns(head) else read_results(path)

@@ -66,6 +66,10 @@ class StageResult(Result):
     )  # fmt: skip
     CSV = False
     COLUMNS = ("class", "candidate", "loss", "TPR", "FPR", "TPR-FPR", "images")
+    MAIN = ("highest", "TPR-FPR")
+
+    def about(self):
+        return [f"stage {self.number}", f"{len(self.ranks)} classes", f"{self.scores.images:,} images"]
 
     @property
     def curve(self):

@@ -70,6 +70,12 @@ class Searched(Result):
             raise UsageError(f"{path}: must be of the classes of the search; it is of others.")
         return tested
 
+    FOLDER = True
+    MAIN = ("highest", "TPR-FPR")
+
+    def about(self) -> list[str]:
+        return [self.record.get("identity", {}).get("search", ""), *super().about()]
+
     @property
     def tpr_minus_fpr(self) -> Tensor:
         """float64 [C]."""

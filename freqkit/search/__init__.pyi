@@ -148,6 +148,7 @@ def hfss(
     preset: Literal['default', 'cvpr2025'] = 'default',
     stages: int | Sequence[int] | None = None,
     candidates: int | Sequence[int] = 500,
+    parents_from: str | os.PathLike | None = None,
     keep: float | None = None,
     top: int = 10,
     seed: int | None = None,

@@ -90,6 +90,7 @@ class GradientEstimate(Result):
     )  # fmt: skip
     COLUMNS = ("class", "images", "unfiltered loss", "largest increase")
     FIGURE = "plot_estimate"
+    MAIN = ("highest", "largest increase")
 
     def cells(self):
         """One line per class: class, images, unfiltered loss, and the largest increase by any candidate."""

@@ -32,7 +32,7 @@ from freqkit.results.figures import search_curves
 from freqkit.search.plan import method_of
 
 
-@part(named("stage-1.safetensors"))
+@part(lambda path: [path] if path.is_dir() and any(path.glob("stage-*.safetensors")) else [])
 def search_part(path, record):
     """The hierarchical search: maps, rates, examples and the course of the losses."""
     from freqkit.results import SearchResult, StageResult
