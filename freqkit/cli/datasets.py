@@ -56,7 +56,7 @@ def check(folder, write_sums, sums, as_json):
     from freqkit.data.check import as_sums, checksums, read_sums
     from freqkit.files.whole import atomic_write
 
-    images = load_images(folder, image_size=32, on_bad_image="skip")
+    images = load_images(folder, image_size=32, resize="squash", on_bad_image="skip")
     record = images.record
     bad = record.get("bad_image_names", [])
     counts = images.counts.tolist()

@@ -136,6 +136,8 @@ def evaluate(models, on, out, store, pictures, as_json, **flags):
         raise UsageError(f"no set could be opened: {failures[0]['error'] if failures else 'none is given'}")
     _say_notes(found)
     classes = None if flags["classes"] is None else read_names(flags["classes"])
+    if flags["resume"] and flags["resize"] is None:
+        flags["resize"] = _resize_as_begun(out, flags["preset"])
     taken = ("base", "preset", "image_size", "resize", "on_bad_image", "cross", "batch_size", "resume", "overwrite")
     with watcher() as progress, warnings.catch_warnings():
         warnings.simplefilter("ignore", SelectedOnTestSet)  # said below, in the command line's words
@@ -187,6 +189,14 @@ def evaluate(models, on, out, store, pictures, as_json, **flags):
     if result.failures:
         say(f"{len(result.failures)} could not be evaluated, the first: {result.failures[0]['error']}")
         raise click.exceptions.Exit(1)
+
+
+def _resize_as_begun(out, preset):
+    """How images get their size in a run that is resumed; None: as usual."""
+    from freqkit.files.whole import read_run
+
+    begun = read_run(out).get("identity", {}) if (Path(out) / "run.json").is_file() else {}
+    return None if preset != "default" else begun.get("resize")
 
 
 def _doubts(result, model):

@@ -20,7 +20,6 @@ from freqkit.cli.options import (
     of_fields,
     options,
     scoring_of,
-    side_of,
     take_published_order,
     the_images,
     the_model,
@@ -79,8 +78,6 @@ def __getattr__(name):
             if flags["rest"] and (fraction is None or fraction >= 1):
                 raise UsageError("--rest needs --split-fraction below 1: the share on which the maps were selected.")
         settings = asked(flags, own)
-        if not asks and flags["image_size"] is None:
-            raise UsageError("--image-size must be given: there is no model whose size could be taken.")
         out = None if out is None else _new(out, overwrite)
         with join() as ranks, watcher(log=log_json) as progress:
             given = [the_model(flags)] if asks else []
@@ -116,10 +113,10 @@ def _new(out, overwrite):
 
 def _images(flags, model=None):
     """The images, or with --rest those that the selection leaves."""
-    size = None if model is None else side_of(model)
+    preset = flags.get("preset")
     if not flags.get("rest"):
-        return the_images(flags, size=size, preset=flags.get("preset"))
-    whole = the_images({**flags, "split_fraction": None, "published_order": False}, size=size)
+        return the_images(flags, model=model, preset=preset)
+    whole = the_images({**flags, "split_fraction": None, "published_order": False}, model=model, preset=preset)
     split = whole.published_split if flags["published_order"] else whole.split
     return split(flags["split_fraction"], flags["data_seed"])[1]
 

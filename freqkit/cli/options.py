@@ -72,10 +72,9 @@ DATA = (
     ),
     click.option(
         "--resize",
-        type=click.Choice(["squash", "center-crop"]),
-        default="squash",
-        show_default=True,
-        help="How an image gets to that size.",
+        type=click.Choice(["own", "squash", "center-crop"]),
+        help="own: as the model was published; where it does not say, images of one size as they are, else as"
+        " center-crop.  [default: own; squash under published presets]",
     ),
     click.option(
         "--classes",
@@ -293,12 +292,6 @@ def scoring_of(flags):
     return {**{name: flags[name] for name in names}, "device": resolve_device(flags["device"])}
 
 
-def side_of(model):
-    """The model's own image side, None when it takes any or is not square."""
-    size = model.input_size
-    return size[0] if size is not None and size[0] == size[1] else None
-
-
 def take_published_order(context):
     """With --published-order, the share and seed of the released code where none are given."""
     from freqkit.data.image_set import PUBLISHED_SEED, PUBLISHED_SHARE
@@ -321,24 +314,53 @@ def npy_floats(flags, preset):
     return flags["npy_floats"] or ("published" if preset in ("iccv2023", "dfm_v2023") else "round")
 
 
-def the_images(flags, *, size=None, preset=None):
-    """Read the images that the flags name, at `--image-size` or else `size`, as the `preset` (or recipe) reads them."""
+def resize_of(flags, preset):
+    """How images get their size: as the flag says, else as the run that is resumed began, else as the preset or recipe
+    has it. What is chosen stands in run.yaml."""
+    chosen = flags["resize"] or _as_begun(flags)
+    chosen = chosen or ("squash" if preset in ("cvpr2025", "iccv2023", "dfm_v2023") else "own")
+    context = click.get_current_context(silent=True)
+    if context is not None and "resize" in context.params:
+        context.params["resize"] = chosen
+    return chosen
+
+
+def _as_begun(flags):
+    """The `resize` in run.yaml of a run that is resumed, or None."""
+    from freqkit.cli.records import config_path
+    from freqkit.files.reading import fit, read_yaml
+
+    context = click.get_current_context(silent=True)
+    asked = {} if context is None else context.params
+    if not asked.get("resume") or asked.get("out") is None or not (file := config_path(asked["out"])).is_file():
+        return None
+    begun = fit(read_yaml(file), {"flags?": ({"resize?": (str, None)}, None)}, file)
+    resize = (begun.get("flags") or {}).get("resize")
+    if resize == "squash" and torchrun()[0] == 0:
+        say("Note: images are read with --resize squash, as when this run began.")
+    return resize
+
+
+def the_images(flags, *, model=None, preset=None, **how):
+    """Read the images that the flags name, for a model if there is one, as the `preset` (or recipe) reads them; `how`:
+    what is asked otherwise."""
     from freqkit.data import load_images
 
-    images = load_images(
-        flags["data"],
-        image_size=flags["image_size"] or size,
-        resize=flags["resize"],
-        layout=flags["layout"],
-        part=flags["part"],
-        classes=flags["classes"],
-        limit_per_class=flags["limit_per_class"],
-        split_fraction=flags["split_fraction"],
-        split_order="published" if flags.get("published_order") else "path",
-        seed=flags["data_seed"],
-        npy_floats=npy_floats(flags, preset),
-        on_bad_image=flags["on_bad_image"],
-    )
+    asked = {
+        "image_size": flags["image_size"],
+        "resize": resize_of(flags, preset),
+        "model": model,
+        "layout": flags["layout"],
+        "part": flags["part"],
+        "classes": flags["classes"],
+        "limit_per_class": flags["limit_per_class"],
+        "split_fraction": flags["split_fraction"],
+        "split_order": "published" if flags.get("published_order") else "path",
+        "seed": flags["data_seed"],
+        "npy_floats": npy_floats(flags, preset),
+        "on_bad_image": flags["on_bad_image"],
+    }
+    images = load_images(flags["data"], **{**asked, **how})
     say_notes(images)
     return images
 

@@ -22,7 +22,6 @@ from freqkit.cli.options import (
     options,
     scoring_of,
     set_defaults,
-    side_of,
     take_published_order,
     the_images,
     the_model,
@@ -141,7 +140,7 @@ def search(out, resume, overwrite, dry_run, project, log_json, as_json, **flags)
     flags = {name: context.params[name] for name in flags}  # a preset sets some that were not given
     with join() as ranks:
         model = the_model(flags)
-        images = the_images(flags, size=side_of(model))
+        images = the_images(flags, model=model, preset=flags["preset"])
         if len(images.classes) != model.num_classes:
             raise UsageError(
                 f"--data must hold the classes of the model: it has {len(images.classes)} folders, the model"

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from freqkit.cli.app import app, command
-from freqkit.cli.options import DATA, JSON, MODEL, RUN, asked, of_fields, options, side_of, the_images, the_model
+from freqkit.cli.options import DATA, JSON, MODEL, RUN, asked, of_fields, options, the_images, the_model
 from freqkit.cli.progress import amount, duration, watcher
 from freqkit.cli.tables import number, percent, show_table
 from freqkit.cli.values import resolve_device
@@ -158,8 +158,7 @@ def compare(out, held_out, held_out_part, efforts, as_json, **flags):
             raise UsageError(f"--effort must look like learned=40,120; got {text!r}.")
         tried[name.strip()] = tuple(int(part) for part in parts)
     model = the_model(flags)
-    side = side_of(model)
-    pool = the_images(flags, size=side)
+    pool = the_images(flags, model=model)
     of_held = {
         "data": held_out,
         "part": held_out_part,
@@ -167,7 +166,7 @@ def compare(out, held_out, held_out_part, efforts, as_json, **flags):
         "limit_per_class": None,
         "split_fraction": None,
     }
-    held = the_images({**flags, **of_held}, size=side)
+    held = the_images({**flags, **of_held}, model=model)
     settings = asked(flags, Comparing)
     if (names := settings.pop("searchers")) is not None:
         settings["searchers"] = [name.strip() for name in names.split(",")]

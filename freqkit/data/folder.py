@@ -4,11 +4,12 @@ import os
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from freqkit.data.class_lists import check_files, class_names, order_note, sorted_folders, unfit
 from freqkit.data.image_set import ImageSet, pixel_digest
-from freqkit.data.pictures import crop_side, decoding_pool, fit, named_image, open_image, reason_of
+from freqkit.data.pictures import decoding_pool, named_image, open_image, reason_of, size_of
 from freqkit.data.reading import PARTS, Layout
 from freqkit.errors import BadImageError, UsageError
 from freqkit.files.reading import shown
@@ -36,17 +37,15 @@ def _only_folders(folder):
 
 def read(asked, root):
     """The `ImageSet` of the folders directly in `root`, which are classes."""
-    size = asked.image_size
-    if size is None:
-        raise UsageError("load_images: image_size must be given for a folder of images, which may have any size.")
     files, labels, names, listing, notes = _list(root, asked.classes)
 
     chosen = asked.chosen(files, labels, len(names))
     files = [files[i] for i in chosen]
     labels = torch.tensor([labels[i] for i in chosen], dtype=torch.int64)
 
-    images = torch.empty((len(files), 3, size, size), dtype=torch.uint8)
-    modes, bad, digests = _decode_all(root, files, images, asked)
+    settled = asked.settled(lambda: _sizes(root, files, asked))
+    images = torch.empty((len(files), 3, *settled.size), dtype=torch.uint8)
+    modes, bad, digests, smaller = _decode_all(root, files, images, settled.how, asked)
     if bad and asked.on_bad_image == "error":
         raise BadImageError(
             f"load_images: {len(bad)} of {len(files)} files under {str(root)!r} cannot be decoded: "
@@ -68,9 +67,7 @@ def read(asked, root):
     record = {
         "source": "folder",
         "root": plain_line(root.resolve().name),
-        "resize": asked.resize,
-        "interpolation": "bilinear, antialiased",
-        **({"resized_side": crop_side(size)} if asked.resize == "center-crop" else {}),
+        **settled.facts,
         **asked.choice,
         **listing,
         "modes": dict(sorted(modes.items())),
@@ -80,6 +77,7 @@ def read(asked, root):
     }
     if bad:
         notes.append(f"{len(bad)} files cannot be decoded and are left out: {few([name for name, _ in bad])}")
+    notes += settled.notes(smaller, len(images))
     if notes:
         record["notes"] = notes
     return ImageSet(images, labels, names, files, record=record, digests=digests)
@@ -154,20 +152,36 @@ def few(names):
     return ", ".join(plain_line(name, 200) for name in names[:NAMED]) + (", ..." if len(names) > NAMED else "")
 
 
-def _decode_all(root, files, images, asked):
-    modes, bad, digests = Counter(), [], []
+def _sizes(root, files, asked):
+    """(height, width) of the images, one of each: the heads of files are read until two differ."""
+    found = set()
+    with decoding_pool(asked.workers) as pool:
+        for start in range(0, len(files), CHUNK):
+            paths = [os.path.join(root, file) for file in files[start : start + CHUNK]]
+            found |= set(pool.map(size_of, paths)) - {None}
+            if len(found) > 1:
+                break
+    return found
+
+
+def _decode_all(root, files, images, how, asked):
+    """(images per Pillow mode, [(file, reason)] of bad ones, digests, sizes of those smaller than the output)."""
+    modes, bad, digests, smaller = Counter(), [], [], []
     array = images.numpy()
+    most = min(array.shape[2:])
 
     def decode(i):
         try:
             image, mode = open_image(os.path.join(root, files[i]))
-            array[i] = fit(image, array.shape[-1], asked.resize)
+            array[i] = np.asarray(image).transpose(2, 0, 1) if how is None else how.fit(image)
         except MemoryError:
             raise
         except Exception as error:
             # Pillow's decoders raise OSError, SyntaxError, ValueError, EOFError, struct.error and more for
             # damaged files; every one ends on record or in the caller's error, by name.
             return None, None, reason_of(error)
+        if min(image.size) < most:
+            smaller.append(image.size[::-1])
         return mode, pixel_digest(array[i]), None
 
     with decoding_pool(asked.workers) as pool:
@@ -181,7 +195,7 @@ def _decode_all(root, files, images, asked):
                     bad.append((files[i], reason))
                 if asked.progress is not None:
                     asked.progress(i + 1, len(files))
-    return modes, bad, digests
+    return modes, bad, digests, smaller
 
 
 def _shown(bad):

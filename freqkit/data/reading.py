@@ -4,12 +4,14 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from freqkit.data.image_set import SPLIT_ORDERS, ImageSet, first_by_hash, published_places, split_names
+from freqkit.data.preprocessing import settle
 from freqkit.errors import UsageError
 from freqkit.options import Options, option
 
-RESIZES = ("squash", "center-crop")
+RESIZES = ("own", "squash", "center-crop")
 PARTS = ("train", "val", "test")
 NPY_FLOATS = ("round", "published")
 
@@ -19,14 +21,17 @@ class Asked(Options):
     """What `load_images` is asked."""
 
     image_size: int | None = option(
-        None, "N, the side of the square output; None: as stored; a folder of files needs it", least=1,
-        must="a positive integer",
+        None, "N, the side of the square output; None: the model's own, else as stored, and images of several sizes "
+        "need it", least=1, must="a positive integer",
     )  # fmt: skip
     resize: str = option(
-        "squash", "squash: both sides to N whatever the shape; center-crop: shorter side to `N*256//224`, the longer "
-        "in proportion rounded down, then the middle N x N (torchvision's `Resize`, `CenterCrop`). Both bilinear with "
-        "antialiasing. Arrays that are N x N already stay as they are", choices=RESIZES,
+        "own", "own: as `model` was published (timm's and torchvision's names of it); where it does not say, images of "
+        "one size as they are, else as center-crop; squash: both sides to N whatever the shape; center-crop: shorter "
+        "side to `N*256//224`, the longer in proportion rounded down, then the middle N x N (torchvision's `Resize`, "
+        "`CenterCrop`). The latter two bilinear with antialiasing. Arrays that are N x N already stay as they are",
+        choices=RESIZES,
     )  # fmt: skip
+    model: Any = option(None, "the `Classifier` that the images are for, which names its size and its transform")
     layout: str = option("auto", "one of the above, or auto")
     part: str | None = option(None, "train, val or test, where root holds several", choices=PARTS)
     classes: Sequence[str] | str | os.PathLike | None = option(
@@ -71,6 +76,10 @@ class Reading(Asked):
     """The same of the folder `root`; `layout` and `part` are those that were found."""
 
     root: Path
+
+    def settled(self, sizes):
+        """How images of `sizes()` are brought to one size: `freqkit.data.preprocessing.Settled`."""
+        return settle("load_images", self.resize, self.image_size, self.model, sizes)
 
     @property
     def choice(self):

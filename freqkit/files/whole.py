@@ -254,6 +254,7 @@ DATA = {
     "fingerprint?": _TEXT, "size?": ([range(1, 1 << 16)], None), "source?": _TEXT, "root?": _TEXT, "images?": COUNT,
     "variant?": range(1, 5), "limit_per_class?": _COUNTED, "split_fraction?": (Number(0, 1), None),
     "subset?": (dict, str, None), "seed?": _COUNTED, "resize?": _TEXT, "resized_side?": _COUNTED,
+    "preprocessing?": _TEXT,
 }  # fmt: skip
 _IDENTITY = {
     "search?": _TEXT, "preset?": _TEXT, "seed?": _COUNTED, "model?": MODEL, "data?": DATA, "stages?": ([COUNT], None),
@@ -281,7 +282,7 @@ _TRAINING = {
 _EVALUATION = {
     **_RUN,
     "model?": _TEXT,
-    "models?": {str: {"record?": (MODEL, None)}},
+    "models?": {str: {"record?": (MODEL, None), "preprocessing?": ([str], None)}},
     "of_all_sessions?": {str: COUNT},
     "failures?": [{str: str}],
     "coverage?": {str: Number(0, 1)},
