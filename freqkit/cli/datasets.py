@@ -2,6 +2,7 @@
 
 import fnmatch
 import os
+import time
 from pathlib import Path
 
 import click
@@ -38,6 +39,49 @@ def list_(root, match, as_json):
     else:
         say(f"No folder of class folders with images in {root}.")
     return 0 if found else 1
+
+
+@command(data, "cache")
+@click.option(
+    "--cache", type=click.Path(file_okay=False), metavar="DIR", help="Where it is.  [default: as of searches]"
+)
+@click.option("--clear", is_flag=True, help="Remove all that no process uses.")
+@options(JSON)
+def cache(cache, clear, as_json):
+    """List the decoded images that are kept for later runs, or remove them. Images are decoded again when they are gone.
+
+    \b
+    freqkit data cache
+    freqkit data cache --clear
+    """
+    from freqkit.data.cache import cache_of
+
+    kept = cache_of(cache or "auto")
+    if kept is None:
+        say("Nothing is kept: FREQKIT_CACHE is none.")
+        return
+    if clear:
+        removed, used = kept.clear()
+        if as_json:
+            say_json({"folder": str(kept.folder), "removed": removed, "in_use": used})
+        else:
+            say(f"{removed} removed from {kept.folder}" + (f", {used} in use" if used else ""))
+        return
+    rows = kept.table()
+    if as_json:
+        say_json({"folder": str(kept.folder), "room": kept.room() if kept.folder.is_dir() else None, "kept": rows})
+    elif not rows:
+        say(f"Nothing is kept in {kept.folder}.")
+    else:
+        show_table(
+            [("images of", "left"), *((name, "right") for name in ("images", "size", "MiB", "last used"))],
+            [
+                [row["about"], f"{row['images']:,}", "x".join(map(str, row["size"])), f"{row['bytes'] / 2**20:.0f}",
+                 time.strftime("%Y-%m-%d %H:%M", time.localtime(row["used"]))]
+                for row in rows
+            ],
+            title=f"{kept.folder}: {kept.used() / 2**20:,.0f} of {kept.room() / 2**20:,.0f} MiB",
+        )  # fmt: skip
 
 
 @command(data, "check")

@@ -12,6 +12,7 @@ from freqkit.cli.values import (
     BatchSize,
     Device,
     Folder,
+    Memory,
     Risk,
     Share,
     Triple,
@@ -102,6 +103,20 @@ DATA = (
         default="error",
         show_default=True,
         help="What to do with a file that is no image.",
+    ),
+    click.option(
+        "--cache",
+        type=click.Path(file_okay=False),
+        metavar="DIR",
+        help="Keep decoded images in DIR, for later runs and for all processes of this machine.  [default:"
+        " $FREQKIT_CACHE, else the user's cache folder]",
+    ),
+    click.option("--no-cache", is_flag=True, help="Decode images into the memory of every process, and keep nothing."),
+    click.option(
+        "--cache-budget",
+        type=Memory(),
+        metavar="SIZE",
+        help="What DIR may hold, at most half of what the disk has free; the oldest go first.  [default: 20GiB]",
     ),
 )
 RUN = (
@@ -317,15 +332,18 @@ def npy_floats(flags, preset):
 def resize_of(flags, preset):
     """How images get their size: as the flag says, else as the run that is resumed began, else as the preset or recipe
     has it. What is chosen stands in run.yaml."""
-    chosen = flags["resize"] or _as_begun(flags)
-    chosen = chosen or ("squash" if preset in ("cvpr2025", "iccv2023", "dfm_v2023") else "own")
+    usual = "squash" if preset in ("cvpr2025", "iccv2023", "dfm_v2023") else "own"
+    begun = None if flags["resize"] else _as_begun()
+    if begun not in (None, usual) and torchrun()[0] == 0:
+        say(f"Note: images are read with --resize {begun}, as when this run began.")
+    chosen = flags["resize"] or begun or usual
     context = click.get_current_context(silent=True)
     if context is not None and "resize" in context.params:
         context.params["resize"] = chosen
     return chosen
 
 
-def _as_begun(flags):
+def _as_begun():
     """The `resize` in run.yaml of a run that is resumed, or None."""
     from freqkit.cli.records import config_path
     from freqkit.files.reading import fit, read_yaml
@@ -335,16 +353,14 @@ def _as_begun(flags):
     if not asked.get("resume") or asked.get("out") is None or not (file := config_path(asked["out"])).is_file():
         return None
     begun = fit(read_yaml(file), {"flags?": ({"resize?": (str, None)}, None)}, file)
-    resize = (begun.get("flags") or {}).get("resize")
-    if resize == "squash" and torchrun()[0] == 0:
-        say("Note: images are read with --resize squash, as when this run began.")
-    return resize
+    return (begun.get("flags") or {}).get("resize")
 
 
 def the_images(flags, *, model=None, preset=None, **how):
     """Read the images that the flags name, for a model if there is one, as the `preset` (or recipe) reads them; `how`:
     what is asked otherwise."""
     from freqkit.data import load_images
+    from freqkit.data.cache import CacheWarning
 
     asked = {
         "image_size": flags["image_size"],
@@ -359,8 +375,15 @@ def the_images(flags, *, model=None, preset=None, **how):
         "seed": flags["data_seed"],
         "npy_floats": npy_floats(flags, preset),
         "on_bad_image": flags["on_bad_image"],
+        "cache": None if flags["no_cache"] else flags["cache"] or "auto",
+        "cache_budget": flags["cache_budget"],
     }
-    images = load_images(flags["data"], **{**asked, **how})
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", CacheWarning)
+        images = load_images(flags["data"], **{**asked, **how})
+    for one in said:
+        if torchrun()[0] == 0:
+            say(f"Note: {one.message}")
     say_notes(images)
     return images
 

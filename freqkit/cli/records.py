@@ -10,7 +10,9 @@ import click
 from freqkit.errors import UsageError, torchrun
 
 # Flags that say where and how to write, not what to compute.
-_NOT_KEPT = {"out", "overwrite", "resume", "dry_run", "as_json", "config", "debug"}
+_NOT_KEPT = {
+    "out", "overwrite", "resume", "dry_run", "as_json", "config", "debug", "cache", "no_cache", "cache_budget",
+}  # fmt: skip
 
 
 def config_option(function):

@@ -90,7 +90,7 @@ def to_image_set(packed, asked):
     facts = {**packed.facts, "source": asked.layout, "root": asked.root.resolve().name, "part": part}
     facts["stored_size"] = [height, width]
     facts |= settled.facts
-    smaller = [(height, width)] * len(chosen) if min(height, width) < min(settled.size) else []
+    smaller = (len(chosen), (height, width)) if min(height, width) < min(settled.size) else None
     if notes := settled.notes(smaller, len(chosen)):
         facts["notes"] = notes
     return ImageSet(

@@ -24,6 +24,7 @@ class ImageSet:
         record: JSON-ready facts of the origin; see `record`.
         truth: for synthetic sets, dict of class name -> bool [H, W], the planted bins, centred, partners
             included.
+        kept: `freqkit.data.cache.Kept`, of which `images` are, where they lie in a file; their parts do, too.
 
     Raises:
         TypeError, ValueError: for shapes, dtypes or labels that do not fit together.
@@ -37,7 +38,7 @@ class ImageSet:
         [0, 1]
     """
 
-    def __init__(self, images, labels, classes, paths, *, record=None, truth=None, digests=None):
+    def __init__(self, images, labels, classes, paths, *, record=None, truth=None, digests=None, kept=None):
         if not isinstance(images, torch.Tensor) or images.dtype != torch.uint8:
             raise TypeError(f"ImageSet: images must be a uint8 tensor; got {getattr(images, 'dtype', images)!r}.")
         if images.ndim != 4 or images.shape[1] != 3:
@@ -63,7 +64,7 @@ class ImageSet:
         self.paths = list(paths)
         self.truth = truth
         self._record = dict(record or {})
-        self._digests = digests
+        self._digests, self._kept = digests, kept
         self._fingerprint = None
 
     def __len__(self):
@@ -121,14 +122,16 @@ class ImageSet:
         positions = indices.tolist()
         if positions and not (0 <= min(positions) and max(positions) < len(self)):
             raise ValueError(f"subset: indices must lie in 0..{len(self) - 1}; got {min(positions)}..{max(positions)}.")
+        kept = None if self._kept is None else self._kept.take(positions)
         return ImageSet(
-            self.images[indices],
+            self.images[indices] if kept is None else kept.images,
             self.labels[indices],
             self.classes,
             [self.paths[i] for i in positions],
             record={**self._record, **({} if note is None else {"subset": note})},
             truth=self.truth,
             digests=None if self._digests is None else [self._digests[i] for i in positions],
+            kept=kept,
         )
 
     def split(self, fraction, seed=0):

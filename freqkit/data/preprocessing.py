@@ -134,13 +134,14 @@ class Settled:
         return {**facts, **({} if self.how.side is None else {"resized_side": self.how.side})}
 
     def notes(self, smaller, count):
-        """Sentences for the record of `count` images, of which `smaller` are the (height, width) of those enlarged."""
+        """Sentences for the record of `count` images; `smaller`: (how many are smaller than the output, (height, width)
+        of the smallest), or None."""
         found = [] if self.note is None else [self.note]
         if smaller:
-            least = min(smaller, key=min)
+            number, (height, width) = smaller
             found.append(
-                f"{len(smaller)} of {count} images are smaller than {min(self.size)} pixels (as {least[0]}x{least[1]})"
-                " and are enlarged"
+                f"{number} of {count} images are smaller than {min(self.size)} pixels (as {height}x{width}) and are"
+                " enlarged"
             )
         return found
 
@@ -192,6 +193,12 @@ def side_of(model):
     return int(size[0]) if size is not None and size[0] == size[1] else None
 
 
+def transform_of(model):
+    """What a model says of how it was published, as `of_model` reads it: dict; {} when it says nothing."""
+    config = getattr(model, "transform", None) or getattr(getattr(model, "network", None), "pretrained_cfg", None) or {}
+    return {key: config.get(key) for key in ("crop_pct", "interpolation", "crop_mode") if config.get(key)}
+
+
 def of_model(model, image_size):
     """The transform a model was published with, or None when the model does not say, or of no square crop.
 
@@ -200,7 +207,7 @@ def of_model(model, image_size):
             `crop_pct` (side `floor(N / crop_pct)`), `interpolation`, and `crop_mode` ("center" or "squash").
         image_size: N.
     """
-    config = getattr(model, "transform", None) or getattr(getattr(model, "network", None), "pretrained_cfg", None) or {}
+    config = transform_of(model)
     kinds = {None: "own", "center": "own", "squash": "own-squash"}
     kind = kinds.get(config.get("crop_mode"))
     if not config.get("crop_pct") or config.get("interpolation") not in INTERPOLATIONS or kind is None:

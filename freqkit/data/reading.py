@@ -59,6 +59,15 @@ class Asked(Options):
         "refused; published: as the loader of the ICCV 2023 code does, clipped to [0, 1], times 255 in their own "
         "precision and rounded down, half a step of 255 darker on average", choices=NPY_FLOATS,
     )  # fmt: skip
+    cache: str | os.PathLike | None = option(
+        "auto", "folder that keeps decoded images, for later runs and for other processes on this machine, which share "
+        "its memory. auto: the environment's FREQKIT_CACHE, else `freqkit/images` in the user's cache folder, for files "
+        "that take 8 MiB and more when they are decoded; none: nowhere"
+    )  # fmt: skip
+    cache_budget: int | None = option(
+        None, "bytes that it may hold, and never more than half of what the disk has free; what was used longest ago "
+        "goes first. None: 20 GiB", least=0, must="a number of bytes that is not negative",
+    )  # fmt: skip
     workers: int | None = option(
         None, "threads; None: the number of usable cores, at most 8. They do not change the result", least=1,
         must="a positive integer",

@@ -115,6 +115,13 @@ def _temporary(path, parent, make):
         os.close(handle)
 
 
+def remove_leftovers(folder, part):
+    """Remove what killed processes left of files in a folder whose names hold `part`."""
+    for entry in os.scandir(folder):
+        if entry.name.startswith(".") and entry.name.endswith(".part") and part in entry.name:
+            _remove_leftover(entry)
+
+
 def _new_folder(**where):
     folder = tempfile.mkdtemp(**where)
     return os.open(folder, os.O_RDONLY), folder
