@@ -48,7 +48,7 @@ def list_(root, match, as_json):
 @click.option("--clear", is_flag=True, help="Remove all that no process uses.")
 @options(JSON)
 def cache(cache, clear, as_json):
-    """List the decoded images that are kept for later runs, or remove them. Images are decoded again when they are gone.
+    """List the decoded images that are kept for later runs, or remove them; what is gone is decoded again.
 
     \b
     freqkit data cache

@@ -3,7 +3,7 @@
 A file holds the pixels [n, 3, H, W], their digests [n, 32], JSON, and a tail that tells how long that is. It is written
 under another name and renamed when it is whole and on the disk, so that what a killed process leaves is never read.
 Whoever maps a file holds a lock on it, and what is locked is not removed. It is found by a hash of everything that its
-pixels depend on: the names, sizes and times of the image files, how they are brought to one size, and what decodes them.
+pixels depend on: names, sizes and times of the image files, how they are brought to one size, and what decodes them.
 """
 
 import contextlib
@@ -146,8 +146,8 @@ class Cache:
         """The images of a key: found, or made and kept, or without room made in memory, with a `CacheWarning`.
 
         Args:
-            about: what is kept, for a list. work: called when they are to be made; gives (count, (height, width), fill),
-                and `fill` is called with a `Sink` and gives (digests of the images it kept, JSON-ready facts).
+            about: what is kept, for a list. work: called when they are to be made; gives (count, (height, width),
+                fill), and `fill` is called with a `Sink` and gives (digests of the images it kept, JSON-ready facts).
         """
         if (found := self.find(key)) is not None:
             return found
@@ -255,7 +255,7 @@ class Cache:
         return sum(removed), removed.count(False)
 
     def table(self):
-        """What is kept, last used first: list of dict with about, images, size, bytes, used (seconds since the epoch)."""
+        """What is kept, last used first: list of dict with about, images, size, bytes, used (seconds since 1970)."""
         rows = []
         for path in sorted(self.files(), key=_used_at, reverse=True):
             with contextlib.suppress(OSError), open(path, "rb") as file:
@@ -316,7 +316,7 @@ def _head(file):
 
 
 def _mapped(handle, length):
-    """The first bytes of a file in memory; what is written there stays in the process. The file stays locked with it."""
+    """The first bytes of a file in memory; what is written there stays in the process. The file stays locked, too."""
     reserve = getattr(mmap, "MAP_NORESERVE", 0x4000 if os.uname().sysname == "Linux" else 0)
     if not length:
         return b""
@@ -413,9 +413,7 @@ def _decoders():
 
 
 def _hash(value):
-    return hashlib.sha256(
-        json.dumps(value, sort_keys=True, default=str).encode("utf-8", "surrogateescape")
-    ).hexdigest()[:40]
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:40]
 
 
 def of_root(root):

@@ -61,8 +61,8 @@ class Asked(Options):
     )  # fmt: skip
     cache: str | os.PathLike | None = option(
         "auto", "folder that keeps decoded images, for later runs and for other processes on this machine, which share "
-        "its memory. auto: the environment's FREQKIT_CACHE, else `freqkit/images` in the user's cache folder, for files "
-        "that take 8 MiB and more when they are decoded; none: nowhere"
+        "its memory. auto: the environment's FREQKIT_CACHE, else `freqkit/images` in the user's cache folder, for sets "
+        "that take 8 MiB and more when they are decoded; none: nowhere. Kept are images of files, not arrays"
     )  # fmt: skip
     cache_budget: int | None = option(
         None, "bytes that it may hold, and never more than half of what the disk has free; what was used longest ago "
