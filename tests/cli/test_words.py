@@ -32,7 +32,7 @@ NO_ROWS = {("completion",), ("rerun",), ("masks", "import"), ("data", "check")}
 PLAIN = {
     "name", "class", "classes", "images", "file", "model", "device", "seconds", "size", "set", "sets", "source",
     "short", "status", "stage", "path", "planted", "planted all", "C0", "C1", "C2", "C3", "kind", "what", "step",
-    "images of", "last used", "used", "about",
+    "images of", "last used", "used", "about", "MiB",
     "bytes", "page", "host", "pid", "threads", "",
 }  # fmt: skip
 
