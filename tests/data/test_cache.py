@@ -287,7 +287,8 @@ class Highest(Silent):
 seen, model = Highest(), load_model("small_convnet", num_classes=2)
 from freqkit.engine import Scorer
 from freqkit.masks import candidates
-Scorer(model, half, batch_size=64, memory=4 << 20, form="folded").score(candidates(1, 2, size=side).masks, progress=seen)
+scorer = Scorer(model, half, batch_size=64, memory=4 << 20, form="folded")
+scorer.score(candidates(1, 2, size=side).masks, progress=seen)
 maps = [line.split()[-1] for line in open("/proc/self/maps") if line.endswith(".images\\n")]
 print(json.dumps([seen.value, sorted(set(maps))]))
 """
