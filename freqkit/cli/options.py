@@ -10,6 +10,7 @@ import click
 from freqkit.cli.values import (
     KINDS,
     BatchSize,
+    Classes,
     Device,
     Folder,
     Memory,
@@ -79,9 +80,10 @@ DATA = (
     ),
     click.option(
         "--classes",
-        type=click.Path(exists=True, dir_okay=False),
-        metavar="FILE",
-        help="Names of all the model's classes in order, one a line, when DIR holds only some.",
+        type=Classes(),
+        metavar="LIST",
+        help="Names of all the model's classes in order, when DIR holds only some: imagenet, imagenet-a, imagenet-r,"
+        " cifar10, cifar100, or a file with one a line. Some of ImageNet's (wnids) are known unasked.",
     ),
     click.option("--limit-per-class", type=click.IntRange(1), metavar="N", help="At most N images of each class."),
     click.option(

@@ -104,12 +104,15 @@ def flag_names(command):
 
 def flags_of(context):
     """What a command was called with, flag by flag, as plain values that YAML can hold."""
+    from freqkit.cli.values import Classes
+    from freqkit.data.class_lists import SHIPPED
+
     kept = {}
     for parameter in context.command.params:
         value = context.params.get(parameter.name)
         if not isinstance(parameter, click.Option) or parameter.name in _NOT_KEPT or value is None:
             continue
-        if isinstance(parameter.type, click.Path):
+        if isinstance(parameter.type, click.Path) and not (isinstance(parameter.type, Classes) and value in SHIPPED):
             value = str(Path(value).resolve())
         flag = next(spelling for spelling in parameter.opts if spelling.startswith("--")).lstrip("-")
         kept[flag] = list(value) if isinstance(value, (list, tuple)) else value

@@ -144,7 +144,7 @@ def search(out, resume, overwrite, dry_run, project, log_json, as_json, **flags)
         if len(images.classes) != model.num_classes:
             raise UsageError(
                 f"--data must hold the classes of the model: it has {len(images.classes)} folders, the model"
-                f" {model.num_classes} logits; give --classes FILE (the name of each logit) or --num-classes."
+                f" {model.num_classes} logits; give --classes LIST (the name of each logit) or --num-classes."
             )
         settings, share = scoring_of(flags), None
         for group in dict.fromkeys(OWN[searcher].values()):

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, SequentialSampler, TensorDataset
 
 from freqkit.data.image_set import ImageSet
-from freqkit.data.layouts import load_images
+from freqkit.data.layouts import read_images
 from freqkit.data.pictures import to_rgb
+from freqkit.data.reading import Asked
 from freqkit.errors import UsageError
 from freqkit.text import plain_line
 
@@ -125,7 +126,7 @@ def gathered(source, owner, name="images", model=None):
 def named(found, model=None, class_index=None):
     """The `ImageSet` of `Gathered` images, its classes called as `as_images` says."""
     if not isinstance(found, Gathered):
-        return found
+        return found.as_logits(model) if isinstance(found, ImageSet) and class_index is None else found
     least, most = int(found.labels.min()), int(found.labels.max())
     logits, classes, whose = getattr(model, "num_classes", None), found.of_data, "classes of the dataset"
     if classes is None:
@@ -150,14 +151,15 @@ def named(found, model=None, class_index=None):
             f"{found.where} must be of no more classes than the model has logits, {logits}; got {len(classes)}."
         )
     paths = _paths(found, classes)
-    return ImageSet(found.images, found.labels, classes, paths, record=found.facts)
+    made = ImageSet(found.images, found.labels, classes, paths, record=found.facts)
+    return made if class_index is not None else made.as_logits(model)
 
 
 def _of_folder(where, path, model):
     size = getattr(model, "input_size", None)
     if size is not None and size[0] != size[1]:
         raise UsageError(f"{where} in a folder become squares, and the model takes {tuple(size)}; give arrays.")
-    return load_images(path, model=model)
+    return read_images(Path(path), Asked.of("load_images", model=model))
 
 
 def _distinct(names):

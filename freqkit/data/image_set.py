@@ -7,6 +7,7 @@ import os
 import numpy as np
 import torch
 
+from freqkit.data.class_lists import of_logits
 from freqkit.errors import UsageError
 
 SPLIT_ORDERS = ("path", "published")
@@ -133,6 +134,21 @@ class ImageSet:
             digests=None if self._digests is None else [self._digests[i] for i in positions],
             kept=kept,
         )
+
+    def as_logits(self, model):
+        """The same images with the names of all of a model's logits for classes, where theirs are fewer of them: some
+        of ImageNet's (wnids) and a model of 1000 logits, or some of its own names; else the set itself."""
+        found = of_logits(self.classes, model)
+        if found is None:
+            return self
+        names, whose = found
+        index = torch.tensor([names.index(name) for name in self.classes])
+        note = f"its {len(index)} classes are some of {whose} {len(names)}, so a label is the logit of that name"
+        notes = [*self._record.get("notes", ()), note]
+        return ImageSet(
+            self.images, index[self.labels], names, self.paths, truth=self.truth, digests=self._digests,
+            kept=self._kept, record={**self._record, "notes": notes, "class_index": index.tolist()},
+        )  # fmt: skip
 
     def split(self, fraction, seed=0):
         """Two stratified parts: (selection, rest).

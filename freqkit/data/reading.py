@@ -35,8 +35,10 @@ class Asked(Options):
     layout: str = option("auto", "one of the above, or auto")
     part: str | None = option(None, "train, val or test, where root holds several", choices=PARTS)
     classes: Sequence[str] | str | os.PathLike | None = option(
-        None, "names in the order of the model's logits, or a text file with one on each line, for images of only "
-        "some of a model's classes. Every class found must be among them, and no name may stand twice; names are "
+        None, "names in the order of the model's logits, a list that comes with freqkit (imagenet, imagenet-a, "
+        "imagenet-r, cifar10, cifar100), or a text file with one on each line, for images of only some of a model's "
+        "classes. Not needed where all folders are ImageNet's (wnids) and `model` has 1000 logits, or where they are "
+        "among the model's own names. Every class found must be among them, and no name may stand twice; names are "
         "compared in Unicode's composed form (NFC). Where the layout knows no names (npy, idx), the names of labels 0, "
         "1, ... None: the folders, sorted; the published names",
     )  # fmt: skip
