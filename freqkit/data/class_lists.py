@@ -89,20 +89,17 @@ def class_names(classes, who="load_images"):
 
 
 def of_logits(names, model):
-    """(names of all of a model's logits, whose they are) when `names` are fewer of them, else None.
+    """Names of all of a model's logits when there are 1000 and `names` are some of ImageNet's (wnids), else None.
 
     Example:
         >>> from types import SimpleNamespace
-        >>> model = SimpleNamespace(num_classes=1000, class_names=None)
-        >>> whole, whose = of_logits(["n01443537", "n01440764"], model)
-        >>> len(whole), whose, of_logits(["cat", "dog"], model)
-        (1000, "ImageNet's", None)
+        >>> model = SimpleNamespace(num_classes=1000)
+        >>> len(of_logits(["n01443537", "n01440764"], model)), of_logits(["cat", "dog"], model)
+        (1000, None)
     """
-    logits, own = getattr(model, "num_classes", None), getattr(model, "class_names", None) or ()
-    for known, whose in ((class_list("imagenet"), "ImageNet's"), (list(own), "the model's")):
-        if len(known) == logits == len(set(known)) and len(names) < logits and set(names) <= set(known):
-            return known, whose
-    return None
+    known = class_list("imagenet")
+    fits = getattr(model, "num_classes", None) == len(known) > len(names) and set(names) <= set(known)
+    return known if fits else None
 
 
 def check_names(names, where, places=None):

@@ -136,14 +136,13 @@ class ImageSet:
         )
 
     def as_logits(self, model):
-        """The same images with the names of all of a model's logits for classes, where theirs are fewer of them: some
-        of ImageNet's (wnids) and a model of 1000 logits, or some of its own names; else the set itself."""
-        found = of_logits(self.classes, model)
-        if found is None:
+        """The same images with all of ImageNet's classes (wnids), where theirs are some of them and the model has 1000
+        logits; else the set itself."""
+        names = of_logits(self.classes, model)
+        if names is None:
             return self
-        names, whose = found
         index = torch.tensor([names.index(name) for name in self.classes])
-        note = f"its {len(index)} classes are some of {whose} {len(names)}, so a label is the logit of that name"
+        note = f"its {len(index)} classes are some of ImageNet's {len(names)}, so a label is the logit of that name"
         notes = [*self._record.get("notes", ()), note]
         return ImageSet(
             self.images, index[self.labels], names, self.paths, truth=self.truth, digests=self._digests,
