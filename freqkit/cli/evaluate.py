@@ -15,6 +15,7 @@ from freqkit.cli.voice import say, say_json, tell
 from freqkit.files.whole import slug
 from freqkit.measures.evaluation.protocol import Evaluating
 from freqkit.registry import TEST_SETS
+from freqkit.text import called
 
 NOTES = 6  # how many notes of sets are said
 SETS = (
@@ -184,7 +185,7 @@ def evaluate(models, on, out, store, pictures, as_json, **flags):
         for name, each in found.items():
             if each:
                 few = min(one.negatives for one in each)
-                say(f"{name}: {shortcuts_sentence(each)} FPR from {few} or more images of other classes each.")
+                say(f"{name}: {called(shortcuts_sentence(each))} FPR from {few} or more images of other classes each.")
         say(f"Everything is in {out}: results.csv, run.json{', figures' if pictures else ''}")
     if result.failures:
         say(f"{len(result.failures)} could not be evaluated, the first: {result.failures[0]['error']}")

@@ -31,6 +31,7 @@ from freqkit.cli.values import ResultFile
 from freqkit.cli.voice import say, say_json, tell
 from freqkit.errors import UsageError
 from freqkit.registry import MEASURES, module_of, stem_of
+from freqkit.text import called
 
 LIMIT = 30  # rows that are printed
 FORMS = {
@@ -153,7 +154,7 @@ def _show(result, printed, out, as_json):
         note="; ".join(filter(None, notes)) or None,
     )
     if printed.verdict:
-        say(printed.verdict)
+        say(called(printed.verdict))
     if out is not None:
         beside = [path.name for path in (out.with_suffix(".csv"), out.with_suffix(".png")) if path.is_file()]
         say(f"Everything is in {' and '.join([', '.join([str(out), *beside[:-1]]), *beside[-1:]])}")

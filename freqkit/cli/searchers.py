@@ -12,6 +12,7 @@ from freqkit.cli.values import resolve_device
 from freqkit.cli.voice import say, say_json, tell
 from freqkit.registry import SEARCHERS, module_of
 from freqkit.search.compare import EFFORTS, Comparing
+from freqkit.text import called
 
 
 def found_by(searcher):
@@ -114,7 +115,7 @@ def show_classes(result, *, title, limit=30):
         note="still: of the images that are recognised whole, those that are through the map, too"
         + (f"; {len(rows) - limit} more classes in classes.csv" if len(rows) > limit else ""),
     )
-    say(shortcuts_sentence(readings_of_search(result), " on the images that were searched"))
+    say(called(shortcuts_sentence(readings_of_search(result), " on the images that were searched")))
 
 
 @command(app, "compare-searchers", leaves_records=True)

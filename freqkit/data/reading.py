@@ -37,9 +37,10 @@ class Asked(Options):
     classes: Sequence[str] | str | os.PathLike | None = option(
         None, "names in the order of the model's logits, a list that comes with freqkit (imagenet, imagenet-a, "
         "imagenet-r, cifar10, cifar100), or a text file with one on each line, for images of only some of a model's "
-        "classes. Not needed where all folders are ImageNet's (wnids) and `model` has 1000 logits. Every class found must "
-        "be among them, and no name may stand twice; names are compared in Unicode's composed form (NFC). Where the layout knows no names (npy, idx), the names of labels 0, "
-        "1, ... None: the folders, sorted; the published names",
+        "classes. Not needed where all folders are ImageNet's (wnids) and `model` has 1000 logits. Every class found "
+        "must be among them, and no name may stand twice; names are compared in Unicode's composed form (NFC). Where "
+        "the layout knows no names (npy, idx), the names of labels 0, 1, ... None: the folders, sorted; the published "
+        "names",
     )  # fmt: skip
     limit_per_class: int | None = option(
         None, "at most so many images of each class, chosen by a hash of (seed, path)", least=1,
