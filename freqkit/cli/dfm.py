@@ -15,7 +15,6 @@ from freqkit.cli.options import (
     of_fields,
     options,
     scoring_of,
-    side_of,
     the_model,
 )
 from freqkit.cli.progress import watcher
@@ -72,7 +71,7 @@ def dfm(out, method, resume, overwrite, log_json, as_json, **flags):
     own = {"removal": ("preset", "published_batch_size"), "gradient": ("rescore", "draws", "seed")}[method]
     with join() as ranks:
         model = the_model(flags)
-        images = images_of_search(flags, size=side_of(model), preset=preset)
+        images = images_of_search(flags, model=model, preset=preset)
         with watcher(log=log_json) as progress:
             result = found_by(method)(
                 model, images, out=out, resume=resume, overwrite=overwrite, progress=progress, **scoring_of(flags),

@@ -22,7 +22,6 @@ from freqkit.cli.options import (
     options,
     scoring_of,
     set_defaults,
-    side_of,
     take_published_order,
     the_images,
     the_model,
@@ -37,6 +36,7 @@ from freqkit.measures.running import file_of
 from freqkit.options import Directory
 from freqkit.registry import MEASURES, module_of, stem_of
 from freqkit.report.words import p_words
+from freqkit.text import called
 
 LIMIT = 30  # rows that are printed
 FORMS = {
@@ -95,8 +95,6 @@ def __getattr__(name):
             if flags["rest"] and (fraction is None or fraction >= 1):
                 raise UsageError("--rest needs --split-fraction below 1: the share on which the maps were selected.")
         settings = asked(flags, own)
-        if not asks and flags["image_size"] is None:
-            raise UsageError("--image-size must be given: there is no model whose size could be taken.")
         if goes_on:
             settings.update(out=out, resume=resume, overwrite=overwrite)
         else:
@@ -144,10 +142,10 @@ def _new(out, overwrite):
 
 def _images(flags, model=None):
     """The images, or with --rest those that the selection leaves."""
-    size = None if model is None else side_of(model)
+    preset = flags.get("preset")
     if not flags.get("rest"):
-        return the_images(flags, size=size, preset=flags.get("preset"))
-    whole = the_images({**flags, "split_fraction": None, "published_order": False}, size=size)
+        return the_images(flags, model=model, preset=preset)
+    whole = the_images({**flags, "split_fraction": None, "published_order": False}, model=model, preset=preset)
     split = whole.published_split if flags["published_order"] else whole.split
     return split(flags["split_fraction"], flags["data_seed"])[1]
 
@@ -183,7 +181,7 @@ def _show(result, printed, out, as_json):
         note="; ".join(filter(None, notes)) or None,
     )
     if printed.verdict:
-        say(printed.verdict)
+        say(called(printed.verdict))
     if out is not None:
         beside = [path.name for path in (out.with_suffix(".csv"), out.with_suffix(".png")) if path.is_file()]
         say(f"Everything is in {' and '.join([', '.join([str(out), *beside[:-1]]), *beside[-1:]])}")

@@ -10,8 +10,10 @@ import click
 from freqkit.cli.values import (
     KINDS,
     BatchSize,
+    Classes,
     Device,
     Folder,
+    Memory,
     Risk,
     Share,
     Triple,
@@ -86,16 +88,16 @@ DATA = (
     ),
     click.option(
         "--resize",
-        type=click.Choice(["squash", "center-crop"]),
-        default="squash",
-        show_default=True,
-        help="How an image gets to that size.",
+        type=click.Choice(["own", "squash", "center-crop"]),
+        help="own: as the model was published; where it does not say, images of one size as they are, else as"
+        " center-crop.  [default: own; squash under published presets]",
     ),
     click.option(
         "--classes",
-        type=click.Path(exists=True, dir_okay=False),
-        metavar="FILE",
-        help="Names of all the model's classes in order, one a line, when DIR holds only some.",
+        type=Classes(),
+        metavar="LIST",
+        help="Names of all the model's classes in order, when DIR holds only some: imagenet, imagenet-a, imagenet-r,"
+        " cifar10, cifar100, or a file with one a line. Some of ImageNet's (wnids) are known unasked.",
     ),
     click.option("--limit-per-class", type=click.IntRange(1), metavar="N", help="At most N images of each class."),
     SPLIT_FRACTION,
@@ -112,6 +114,20 @@ DATA = (
         default="error",
         show_default=True,
         help="What to do with a file that is no image.",
+    ),
+    click.option(
+        "--cache",
+        type=click.Path(file_okay=False),
+        metavar="DIR",
+        help="Keep decoded images in DIR, for later runs and for all processes of this machine.  [default:"
+        " $FREQKIT_CACHE, else the user's cache folder]",
+    ),
+    click.option("--no-cache", is_flag=True, help="Decode images into the memory of every process, and keep nothing."),
+    click.option(
+        "--cache-budget",
+        type=Memory(),
+        metavar="SIZE",
+        help="What DIR may hold, at most half of what the disk has free; the oldest go first.  [default: 20GiB]",
     ),
 )
 DATA_OF_SEARCH = tuple(one for one in DATA if one is not SPLIT_FRACTION)  # a search says itself what a share is for
@@ -312,12 +328,6 @@ def scoring_of(flags):
     return {**{name: flags[name] for name in names}, "device": resolve_device(flags["device"])}
 
 
-def side_of(model):
-    """The model's own image side, None when it takes any or is not square."""
-    size = model.input_size
-    return size[0] if size is not None and size[0] == size[1] else None
-
-
 def take_published_order(context):
     """With --published-order, the share and seed of the released code where none are given."""
     from freqkit.data.image_set import PUBLISHED_SEED, PUBLISHED_SHARE
@@ -340,24 +350,61 @@ def npy_floats(flags, preset):
     return flags["npy_floats"] or ("published" if preset in ("iccv2023", "dfm_v2023") else "round")
 
 
-def the_images(flags, *, size=None, preset=None):
-    """Read the images that the flags name, at `--image-size` or else `size`, as the `preset` (or recipe) reads them."""
-    from freqkit.data import load_images
+def resize_of(flags, preset):
+    """How images get their size: as the flag says, else as the run that is resumed began, else as the preset or recipe
+    has it. What is chosen stands in run.yaml."""
+    usual = "squash" if preset in ("cvpr2025", "iccv2023", "dfm_v2023") else "own"
+    begun = None if flags["resize"] else _as_begun()
+    if begun not in (None, usual) and torchrun()[0] == 0:
+        say(f"Note: images are read with --resize {begun}, as when this run began.")
+    chosen = flags["resize"] or begun or usual
+    context = click.get_current_context(silent=True)
+    if context is not None and "resize" in context.params:
+        context.params["resize"] = chosen
+    return chosen
 
-    images = load_images(
-        flags["data"],
-        image_size=flags["image_size"] or size,
-        resize=flags["resize"],
-        layout=flags["layout"],
-        part=flags["part"],
-        classes=flags["classes"],
-        limit_per_class=flags["limit_per_class"],
-        split_fraction=flags["split_fraction"],
-        split_order="published" if flags.get("published_order") else "path",
-        seed=flags["data_seed"],
-        npy_floats=npy_floats(flags, preset),
-        on_bad_image=flags["on_bad_image"],
-    )
+
+def _as_begun():
+    """The `resize` in run.yaml of a run that is resumed, or None."""
+    from freqkit.cli.records import config_path
+    from freqkit.files.reading import fit, read_yaml
+
+    context = click.get_current_context(silent=True)
+    asked = {} if context is None else context.params
+    if not asked.get("resume") or asked.get("out") is None or not (file := config_path(asked["out"])).is_file():
+        return None
+    begun = fit(read_yaml(file), {"flags?": ({"resize?": (str, None)}, None)}, file)
+    return (begun.get("flags") or {}).get("resize")
+
+
+def the_images(flags, *, model=None, preset=None, **how):
+    """Read the images that the flags name, for a model if there is one, as the `preset` (or recipe) reads them; `how`:
+    what is asked otherwise."""
+    from freqkit.data import load_images
+    from freqkit.data.cache import CacheWarning
+
+    asked = {
+        "image_size": flags["image_size"],
+        "resize": resize_of(flags, preset),
+        "model": model,
+        "layout": flags["layout"],
+        "part": flags["part"],
+        "classes": flags["classes"],
+        "limit_per_class": flags["limit_per_class"],
+        "split_fraction": flags["split_fraction"],
+        "split_order": "published" if flags.get("published_order") else "path",
+        "seed": flags["data_seed"],
+        "npy_floats": npy_floats(flags, preset),
+        "on_bad_image": flags["on_bad_image"],
+        "cache": None if flags["no_cache"] else flags["cache"] or "auto",
+        "cache_budget": flags["cache_budget"],
+    }
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", CacheWarning)
+        images = load_images(flags["data"], **{**asked, **how})
+    for one in said:
+        if torchrun()[0] == 0:
+            say(f"Note: {one.message}")
     say_notes(images)
     return images
 

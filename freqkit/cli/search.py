@@ -23,7 +23,6 @@ from freqkit.cli.options import (
     options,
     scoring_of,
     set_defaults,
-    side_of,
     take_published_order,
     the_model,
 )
@@ -142,11 +141,11 @@ def search(out, resume, overwrite, dry_run, project, log_json, as_json, **flags)
     flags = {name: context.params[name] for name in flags}  # a preset sets some that were not given
     with join() as ranks:
         model = the_model(flags)
-        images = images_of_search(flags, size=side_of(model))
+        images = images_of_search(flags, model=model, preset=flags["preset"])
         if len(images.classes) != model.num_classes:
             raise UsageError(
                 f"--data must hold the classes of the model: it has {len(images.classes)} folders, the model"
-                f" {model.num_classes} logits; give --classes FILE (the name of each logit) or --num-classes."
+                f" {model.num_classes} logits; give --classes LIST (the name of each logit) or --num-classes."
             )
         settings, share = {**scoring_of(flags), **testing_of(flags)}, None
         for group in dict.fromkeys(OWN[searcher].values()):

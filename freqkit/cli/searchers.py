@@ -5,13 +5,14 @@ from pathlib import Path
 import click
 
 from freqkit.cli.app import app, command
-from freqkit.cli.options import DATA, JSON, MODEL, RUN, asked, of_fields, options, side_of, the_images, the_model
+from freqkit.cli.options import DATA, JSON, MODEL, RUN, asked, of_fields, options, the_images, the_model
 from freqkit.cli.progress import amount, duration, watcher
 from freqkit.cli.tables import number, percent, show_table
 from freqkit.cli.values import resolve_device
 from freqkit.cli.voice import say, say_json, tell
 from freqkit.registry import SEARCHERS, module_of
 from freqkit.search.compare import EFFORTS, Comparing
+from freqkit.text import called
 
 
 def found_by(searcher):
@@ -138,7 +139,7 @@ def show_classes(result, *, title, limit=30):
         title=title,
         note="; ".join(notes),
     )
-    say(shortcuts_sentence(readings_of_search(result), f" {where_of(result)[1]}"))
+    say(called(shortcuts_sentence(readings_of_search(result), f" {where_of(result)[1]}")))
 
 
 @command(app, "compare-searchers", leaves_records=True)
@@ -182,8 +183,7 @@ def compare(out, held_out, held_out_part, efforts, as_json, **flags):
             raise UsageError(f"--effort must look like learned=40,120; got {text!r}.")
         tried[name.strip()] = tuple(int(part) for part in parts)
     model = the_model(flags)
-    side = side_of(model)
-    pool = the_images(flags, size=side)
+    pool = the_images(flags, model=model)
     of_held = {
         "data": held_out,
         "part": held_out_part,
@@ -191,7 +191,7 @@ def compare(out, held_out, held_out_part, efforts, as_json, **flags):
         "limit_per_class": None,
         "split_fraction": None,
     }
-    held = the_images({**flags, **of_held}, size=side)
+    held = the_images({**flags, **of_held}, model=model)
     settings = asked(flags, Comparing)
     with watcher() as progress:
         found = compare_searchers(

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from freqkit.cli.app import app, command
-from freqkit.cli.options import DATA, JSON, MODEL, npy_floats, options, say_notes, the_images, the_model
+from freqkit.cli.options import DATA, JSON, MODEL, options, the_images, the_model
 from freqkit.cli.progress import amount, duration, steps, watcher
 from freqkit.cli.records import first_rank
 from freqkit.cli.tables import number, percent, show_table
@@ -90,7 +90,7 @@ def train(out, val, val_part, augment, dry_run, as_json, **flags):
     freqkit train --model cifar_resnet20 --data cifar-10-batches-py --recipe cifar --val-part test --out runs/r20
     torchrun --nproc-per-node 4 -m freqkit train ...
     """
-    from freqkit.data import load_images, parts_of
+    from freqkit.data import parts_of
     from freqkit.errors import UsageError
     from freqkit.training import BandPass, DiffusionNoise, OtherClassMaps, ShortcutRemoval
     from freqkit.training import train as train_model
@@ -109,16 +109,16 @@ def train(out, val, val_part, augment, dry_run, as_json, **flags):
     if flags["part"] is None and "train" in parts_of(flags["data"], flags["layout"]):
         flags["part"] = "train"
     # The model is made for the classes of the images, so its side has to be known before it is made.
-    images = the_images(flags, size=_own_side(flags["model"]), preset=recipe)
+    images = the_images({**flags, "image_size": flags["image_size"] or _own_side(flags["model"])}, preset=recipe)
     model = the_model(flags, data=images, seed=seed)
     held_out = None
     if val is not None or val_part is not None:
-        held_out = load_images(
-            val or flags["data"], image_size=images.images.shape[-1], resize=flags["resize"],
-            layout=flags["layout"] if val is None else "auto", part=val_part, classes=images.classes,
-            on_bad_image=flags["on_bad_image"], npy_floats=npy_floats(flags, recipe),
+        elsewhere = {"data": val or flags["data"], "layout": flags["layout"] if val is None else "auto"}
+        held_out = the_images(
+            {**flags, **elsewhere, "part": val_part, "classes": images.classes, "limit_per_class": None,
+             "split_fraction": None, "image_size": images.images.shape[-1], "data_seed": 0},
+            preset=recipe,
         )  # fmt: skip
-        say_notes(held_out)
     spectral = [OtherClassMaps(flags["dfm_augment"], flags["p"])] if flags["dfm_augment"] else []
     if flags["remove_shortcuts"]:
         spectral.append(ShortcutRemoval(flags["remove_shortcuts"], flags["remove_p"]))

@@ -92,6 +92,20 @@ class Memory(click.ParamType):
         return int(size)
 
 
+class Classes(click.Path):
+    """A list of classes that comes with freqkit, or a text file."""
+
+    name = "list"
+
+    def __init__(self):
+        super().__init__(exists=True, dir_okay=False)
+
+    def convert(self, value, param, ctx):
+        from freqkit.data.class_lists import SHIPPED
+
+        return value if value in SHIPPED else super().convert(value, param, ctx)
+
+
 class Share(click.ParamType):
     """A number in (0, 1]."""
 

@@ -25,7 +25,8 @@ def load_images(
     root: str | os.PathLike,
     *,
     image_size: int | None = None,
-    resize: Literal['squash', 'center-crop'] = 'squash',
+    resize: Literal['own', 'squash', 'center-crop'] = 'own',
+    model: Any = None,
     layout: str = 'auto',
     part: Literal['train', 'val', 'test'] | None = None,
     classes: Sequence[str] | str | os.PathLike | None = None,
@@ -35,6 +36,8 @@ def load_images(
     seed: int = 0,
     on_bad_image: Literal['error', 'skip'] = 'error',
     npy_floats: Literal['round', 'published'] = 'round',
+    cache: str | os.PathLike | None = 'auto',
+    cache_budget: int | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> ImageSet: ...

@@ -22,7 +22,7 @@ def enter(
     the model is tried, the names and number of the logits. Begins every function that takes both."""
     if isinstance(images, (str, os.PathLike)):
         model = as_classifier(model, owner)
-    found = gathered(images, owner, name, getattr(model, "input_size", None))
+    found = gathered(images, owner, name, model)
     model = as_classifier(model, owner, found)
     made = named(found, model, class_index)
     if made is not images and len(set(ranks.current().facts(made.fingerprint))) > 1:

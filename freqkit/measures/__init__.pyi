@@ -120,7 +120,7 @@ def evaluate(
     base: str | None = None,
     preset: Literal['default', 'cvpr2025', 'cvpr2024'] = 'default',
     image_size: int | None = None,
-    resize: Literal['squash', 'center-crop', 'own'] | None = None,
+    resize: Literal['own', 'squash', 'center-crop'] | None = None,
     classes: Sequence[str] | None = None,
     cross: float | None = None,
     thresholds: Sequence[float] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),

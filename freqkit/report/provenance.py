@@ -23,6 +23,8 @@ def model_rows(record):
         side = "×".join(str(n) for n in data.get("size", []))
         source = data.get("root") or data.get("source") or "–"
         rows.append(("Images", f"{data.get('images', 0):,} of {source}{', ' + side + ' px' if side else ''}"))
+        if data.get("preprocessing"):
+            rows.append(("Brought to size", data["preprocessing"]))
         subset = data.get("subset")
         if isinstance(subset, dict):
             rows.append(("Part of the set", ", ".join(f"{key} {value}" for key, value in subset.items())))

@@ -7,7 +7,7 @@ import io
 import math
 from html import escape as escape_html
 
-from freqkit.text import printable
+from freqkit.text import called
 
 SIDE = 192  # pixels of a frequency plane
 LETTER = 7.2  # pixels, the width of a letter
@@ -15,7 +15,7 @@ LETTER = 7.2  # pixels, the width of a letter
 
 def escape(text):
     """Text for an attribute or an element of SVG, printable."""
-    return escape_html(printable(text))
+    return escape_html(called(text))
 
 
 def number(value, digits=3):

@@ -80,7 +80,8 @@ def results_of(path):
 
 def rows_of(path):
     """Rows, as files spell them, of whatever holds some: a run directory or a result of any measure, results.csv, a
-    store, a table of models as published (`read_benchmark`), a CSV of released evaluation scripts, a results CSV of timm, a model_info JSON of RobustBench.
+    store, a table of models as published (`read_benchmark`), a CSV of the released evaluation scripts, a results CSV of
+    timm, a model_info JSON of RobustBench.
 
     Raises:
         UsageError: it is none of these, or damaged.
