@@ -116,6 +116,7 @@ def rates(
     confidence: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
+    null: int = 20,
     confusion: Literal['auto', True, False] = 'auto',
     domain: Literal['normalised', 'pixels'] = 'normalised',
     class_index: Sequence[int] | torch.Tensor | None = None,
