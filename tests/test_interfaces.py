@@ -155,7 +155,13 @@ def identity(name, settings, model, images):
 
     if "dtype" in settings:
         settings = {**settings, "dtype": getattr(torch, settings["dtype"])}
-    result = getattr(search, name)(model, images, **{"batch_size": 8, "device": "cpu", "form": "eager", **settings})
+    how = {
+        "batch_size": 8,
+        "device": "cpu",
+        "form": "eager",
+        "split_fraction": 1,
+    }  # of runs of before searches were tested
+    result = getattr(search, name)(model, images, **{**how, **settings})
     return _kept(result.record["identity"])
 
 

@@ -339,8 +339,8 @@ def gradient(
     images: Images,
     own: Promising,
     ordered: Levels,
-    scoring: Scoring,
     testing: Testing,
+    scoring: Scoring,
     running: Running,
 ) -> RemovalResult | Plan:
     """Dominant frequencies from gradients: rank all by an estimate, measure only the most promising exactly.

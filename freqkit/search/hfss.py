@@ -128,7 +128,7 @@ class Hfss(Options):
 
 @flat
 def hfss(
-    model: Network, images: Images, own: Hfss, scoring: Scoring, testing: Testing, running: Running
+    model: Network, images: Images, own: Hfss, testing: Testing, scoring: Scoring, running: Running
 ) -> SearchResult | Plan:
     """Find, for every class, the few frequencies by which a classifier still recognises it.
 

@@ -110,7 +110,7 @@ class Learning(Budget):
 
 @flat
 def learned(
-    model: Network, images: Images, own: Learning, scoring: Scoring, testing: Testing, running: Running
+    model: Network, images: Images, own: Learning, testing: Testing, scoring: Scoring, running: Running
 ) -> SearchResult | Plan:
     """Find, for every class, the frequencies by which it is still told apart, by gradients; see the module.
 
