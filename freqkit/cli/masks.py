@@ -9,7 +9,7 @@ from freqkit.cli.options import JSON, options
 from freqkit.cli.tables import percent, show_table
 from freqkit.cli.values import ResultFile, Share
 from freqkit.cli.voice import say, say_json
-from freqkit.results.published import KINDS
+from freqkit.results.released import KINDS
 
 
 @app.group("masks")
@@ -99,7 +99,7 @@ def export(source, out, kind, stage, classes, overwrite, as_json):
     from freqkit.data.class_lists import read_names
     from freqkit.errors import UsageError
     from freqkit.results import load_result
-    from freqkit.results.published import export_evaluation, export_pickle
+    from freqkit.results.released import export_evaluation, export_pickle
 
     names, out = read_names(classes) if classes else None, Path(out)
     if out.exists() and not overwrite:

@@ -15,8 +15,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, SequentialSampler, TensorDataset
 
 from freqkit.data.image_set import ImageSet
-from freqkit.data.layouts import find_layout, load_images
+from freqkit.data.layouts import read_images
 from freqkit.data.pictures import to_rgb
+from freqkit.data.reading import Asked
 from freqkit.errors import UsageError
 from freqkit.text import plain_line
 
@@ -51,7 +52,7 @@ def as_images(
               batches of them, or of dicts with one of `KEYS` each (webdataset after `.decode("pil")`). An image is one
               of Pillow, or an array as above. All is taken once, in its order; a
               warning says when it comes in another order or form each time;
-            - a folder, as `load_images` reads it at the model's size.
+            - a folder, as `load_images` reads it for the model.
         owner, name: begin the sentence of what does not fit.
         model: a `Classifier`. Where the images have no names of classes, label i is its logit i, called by its
             `class_names`, else "0", "1", ...
@@ -73,7 +74,7 @@ def as_images(
             ...
         freqkit.errors.UsageError: as_images: images must be uint8, or floats in [0, 1]; those of image 0 are ...
     """
-    return named(gathered(source, owner, name, getattr(model, "input_size", None)), model, class_index)
+    return named(gathered(source, owner, name, model), model, class_index)
 
 
 @dataclass
@@ -88,13 +89,13 @@ class Gathered:
     facts: dict
 
 
-def gathered(source, owner, name="images", size=None):
-    """`Gathered` of what `as_images` takes, or the `ImageSet` that it is or reads; `size`: of the model's images."""
+def gathered(source, owner, name="images", model=None):
+    """`Gathered` of what `as_images` takes, or the `ImageSet` that it is or reads, for a `Classifier` or None."""
     if isinstance(getattr(source, "images", None), torch.Tensor):
         return source
     where = f"{owner}: {name}"
     if isinstance(source, (str, os.PathLike)):
-        return _of_folder(where, source, size)
+        return _of_folder(where, source, model)
     _check_kind(where, source)
     loader = isinstance(source, DataLoader)
     dataset = source.dataset if loader else source
@@ -127,7 +128,7 @@ def gathered(source, owner, name="images", size=None):
 def named(found, model=None, class_index=None):
     """The `ImageSet` of `Gathered` images, its classes called as `as_images` says."""
     if not isinstance(found, Gathered):
-        return found
+        return found.as_logits(model) if isinstance(found, ImageSet) and class_index is None else found
     least, most = int(found.labels.min()), int(found.labels.max())
     logits, classes, whose = getattr(model, "num_classes", None), found.of_data, "classes of the dataset"
     if classes is None:
@@ -152,18 +153,15 @@ def named(found, model=None, class_index=None):
             f"{found.where} must be of no more classes than the model has logits, {logits}; got {len(classes)}."
         )
     paths = _paths(found, classes)
-    return ImageSet(found.images, found.labels, classes, paths, record=found.facts)
+    made = ImageSet(found.images, found.labels, classes, paths, record=found.facts)
+    return made if class_index is not None else made.as_logits(model)
 
 
-def _of_folder(where, path, size):
+def _of_folder(where, path, model):
+    size = getattr(model, "input_size", None)
     if size is not None and size[0] != size[1]:
         raise UsageError(f"{where} in a folder become squares, and the model takes {tuple(size)}; give arrays.")
-    if size is None and find_layout(Path(path))[0] == "folder":
-        raise UsageError(
-            f"{where} in a folder may have any size, and no model names one; give freqkit.load_images(folder,"
-            " image_size=N)."
-        )
-    return load_images(path, image_size=None if size is None else int(size[0]))
+    return read_images(Path(path), Asked.of("load_images", model=model))
 
 
 def _distinct(names):

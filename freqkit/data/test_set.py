@@ -11,10 +11,13 @@ import torch
 
 from freqkit.data.class_lists import class_list
 from freqkit.data.folder import few
-from freqkit.data.pictures import decoding_pool, reason_of
+from freqkit.data.pictures import decoding_pool, reason_of, size_of
 from freqkit.data.reading import choose
+from freqkit.data.sixteen import CATEGORIES
 from freqkit.errors import BadImageError, UsageError
 from freqkit.text import plain_line
+
+SAMPLED = 64  # images whose sizes are looked at
 
 
 @dataclass
@@ -52,6 +55,11 @@ class TestSet:
     @property
     def title(self):
         return f"{self.name} {self.condition}".strip()
+
+    @property
+    def sixteen(self):
+        """Whether its classes are the sixteen categories of the comparison with people: groups of ImageNet's."""
+        return tuple(self.classes) == CATEGORIES
 
     @property
     def counts(self):
@@ -145,11 +153,44 @@ class KnownSet:
         return TestSet(self.title, condition, own, labels, source, own if self.subset else None, notes, real)
 
 
-class Check:
-    """What is asked of a set while it is opened, and what differs from the whole: an error, or if `relaxed` a note."""
+class _Sizes:
+    """In place of a `Preprocessing`: (height, width) of an image."""
 
-    def __init__(self, name, relaxed=False, class_map=None):
-        self.name, self.relaxed, self.class_map, self.notes = name, relaxed, class_map, []
+    def decode(self, source):
+        return size_of(source)
+
+    def fit(self, image):
+        return image.size[::-1]
+
+
+def sizes_of(test_set):
+    """(height, width) of up to `SAMPLED` images of a set, spread over it; one of each."""
+    places = range(0, len(test_set), max(1, len(test_set) // SAMPLED))
+    found = set()
+    for i in places:
+        try:
+            found.add(test_set.source.read(i, _Sizes()))
+        except MemoryError:
+            raise
+        except Exception:
+            continue  # what cannot be read is said when it is decoded
+    return found - {None}
+
+
+class Check:
+    """What is asked of a set while it is opened, and what differs from the whole: an error, or if `relaxed` a note.
+
+    Attributes:
+        part: the only part that is wanted ("fog", "fog/3"), "" for all.
+    """
+
+    def __init__(self, name, relaxed=False, class_map=None, part=""):
+        self.name, self.relaxed, self.class_map, self.part, self.notes = name, relaxed, class_map, part, []
+
+    def wants(self, part):
+        """Whether a part of the set is wanted, or parts of that part are."""
+        wanted, part = f"{self.part}/", f"{part}/"
+        return not self.part or part.startswith(wanted) or wanted.startswith(part)
 
     def fault(self, sentence):
         if not self.relaxed:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from freqkit.errors import UsageError
+from freqkit.masks.shapes import named_band
 from freqkit.ops import spectral_filter
 from freqkit.options import Options, flat, option
 
@@ -23,10 +24,16 @@ LOSSES = ("ce", "logit")
 # What an option is that nobody gave.
 DEFAULTS = {
     "eps": 4.0, "norm": "linf", "steps": 20, "step": None, "restarts": 1, "loss": "ce", "band": "", "refilter": False,
-    "clamp": "widen", "seed": 0,
+    "clamp": "widen", "seed": 0, "judged": "worst",
 }  # fmt: skip
-# The FGSM of the evaluation script of Wang et al., CVPR 2025 (the paper says 4/255), by its name.
-PUBLISHED = {"fgsm-cvpr2025": ("fgsm", {"eps": 8.0, "norm": "linf", "loss": "logit", "clamp": "clip"})}
+# By their names, the attacks of published evaluation scripts: the FGSM of Wang et al., CVPR 2025 (the paper says
+# 4/255); the PGD of Gavrikov and Keuper, CVPR 2024, whose step of four times eps goes from corner to corner.
+PUBLISHED = {
+    "fgsm-cvpr2025": ("fgsm", {"eps": 8.0, "norm": "linf", "loss": "logit", "clamp": "clip"}),
+    "pgd-cvpr2024": ("pgd", {"eps": 0.5, "norm": "linf", "steps": 40, "step": 2.0, "judged": "last"}),
+    "fgsm-cvpr2024": ("fgsm", {"eps": 0.5, "norm": "linf"}),
+    "autoattack-cvpr2024": ("autoattack", {"eps": 0.5, "norm": "linf"}),
+}
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,8 @@ class Attack:
             image, so that eps = 0 changes nothing; "clip": clipped to the model's range, as the published code does,
             which alone changes filtered images.
         seed: of random starts, default 0.
+        judged: of pgd. "worst" (default): an image stops as soon as it is no longer recognised; "last": every image
+            goes all steps, and the last iterate (of each start) alone counts, as published code does.
 
     Attributes:
         asked: names of the options that were given.
@@ -80,6 +89,7 @@ class Attack:
     refilter: bool | None = None
     clamp: str | None = None
     seed: int | None = None
+    judged: str | None = None
     asked: tuple = field(init=False, compare=False, repr=False, default=())
 
     def __post_init__(self):
@@ -97,6 +107,7 @@ class Attack:
             ("norm", self.norm, NORMS),
             ("loss", self.loss, LOSSES),
             ("clamp", self.clamp, ("widen", "clip")),
+            ("judged", self.judged, ("worst", "last")),
         ):
             if value not in allowed:
                 raise UsageError(f"attack: {name} must be one of {', '.join(allowed)}; got {value!r}.")
@@ -122,8 +133,8 @@ class Attack:
     @classmethod
     def parse(cls, text):
         """From `kind:name=value:...`; `pgd-l2` and `fgsm-l2` stand for norm=l2, with eps 0.5 unless given, and
-        `fgsm-cvpr2025` for the published FGSM, whatever the preset, but for what is given. `eps=4/255` is a length of
-        pixels in [0, 1]: within linf it is `eps=4`."""
+        `fgsm-cvpr2025`, `pgd-cvpr2024` and the like for the published ones, whatever the preset, but for what is given.
+        `eps=4/255` is a length of pixels in [0, 1]: within linf it is `eps=4`."""
         kind, *parts = text.split(":")
         given, said, fractions = {"kind": kind}, set(), set()
         if kind.endswith("-l2"):
@@ -136,7 +147,7 @@ class Attack:
                 raise UsageError(f"attack {text!r}: {name!r} is none of {', '.join(DEFAULTS)}.")
             if name in said:
                 raise UsageError(f"attack {text!r}: {name} must be given once.")
-            if kind.startswith("fgsm") and name in ("steps", "step", "restarts"):
+            if kind.startswith("fgsm") and name in ("steps", "step", "restarts", "judged"):
                 raise UsageError(f"attack {text!r}: {name} is of pgd; fgsm is one step of length eps.")
             if kind.endswith("-l2") and name == "norm" and value != "l2":
                 raise UsageError(f"attack {text!r}: {kind} is one within l2; {kind[:-3]} is the other.")
@@ -158,7 +169,7 @@ class Attack:
                 raise UsageError(f"attack {text!r}: {value!r} is no value of {name}.") from error
         if given.get("norm") == "l2":
             if kind in PUBLISHED:
-                raise UsageError(f"attack {text!r}: {kind} is one within linf; fgsm-l2 is the other.")
+                raise UsageError(f"attack {text!r}: {kind} is one within linf; {given['kind']}-l2 is the other.")
             given.setdefault("eps", 0.5)
             given.update({name: given[name] / 255 for name in fractions})
         return cls(**given)
@@ -166,7 +177,7 @@ class Attack:
     def under(self, preset):
         """The attack that a preset makes of this one: what was not asked for is as the preset's script has it.
 
-        "cvpr2025" is known for FGSM within linf alone; every other attack is what it is.
+        Known are those of `PUBLISHED`, within linf; every other attack is what it is.
         """
         kind, published = PUBLISHED.get(f"{self.kind}-{preset}", (None, {}))
         if kind is None or self.norm != published["norm"]:
@@ -184,7 +195,10 @@ class Attack:
     @property
     def options(self):
         """dict of kind and all options, JSON-ready."""
-        return {"kind": self.kind, **{name: getattr(self, name) for name in DEFAULTS}}
+        found = {"kind": self.kind, **{name: getattr(self, name) for name in DEFAULTS}}
+        if self.judged == DEFAULTS["judged"]:
+            del found["judged"]  # runs that were begun before there was a choice go on
+        return found
 
     @property
     def radius(self):
@@ -213,6 +227,8 @@ class Attack:
             step = "" if self.step is None else f" of {self.step:g}"
             words.append(f"{self.steps} steps{step}")
             words.append(f"restarts {self.restarts}")
+        if self.judged != "worst":
+            words.append(f"{self.judged} iterate")
         if self.loss != "ce":
             words.append(f"loss {self.loss}")
         if self.band:
@@ -227,16 +243,7 @@ class Attack:
         """float32 [H, W//2+1], the band in torch's layout, or None for "" and "own"."""
         if self.band in ("", "own"):
             return None
-        from freqkit import masks
-
-        first, last = self.band.split("-")
-        if first == "low":
-            plane = masks.low_pass(size, float(last), layout="torch")
-        elif first == "high":
-            plane = masks.high_pass(size, float(last), layout="torch")
-        else:
-            plane = masks.ring(size, float(first), float(last), layout="torch")
-        return plane[:, : size[1] // 2 + 1].contiguous()
+        return named_band(self.band, size, layout="torch")[:, : size[1] // 2 + 1].contiguous()
 
 
 @dataclass
@@ -275,7 +282,7 @@ def attack(
     """Attack images that are recognised; the others are wrong already and stay as they are.
 
     Every image stops by itself as soon as it is no longer recognised; of those that never are lost the iterate of the
-    highest loss is kept.
+    highest loss is kept. (`spec.judged="last"`: none stops, and the last iterate is what is found.)
 
     Args:
         network: maps normalised images [b, 3, H, W] to logits [b, L], differentiable.
@@ -351,6 +358,8 @@ class _Runner:
                 loss, logits, gradient = self.look(own + delta, targets[alive], mask, grow)
                 said = logits.argmax(1)
                 changed = (delta != 0).flatten(1).any(1)
+                if grow and spec.judged == "last":
+                    changed[:] = False  # not looked at yet
                 lost = (said != targets[alive]) & changed
                 better = changed & (lost | (loss > highest[alive]))
                 highest[alive[better]] = loss[better]

@@ -151,6 +151,19 @@ def wedge(size, angle, width, *, keep_dc=True, layout="centred"):
     return _finish(torch.maximum(kept, partner(kept)), layout)
 
 
+def named_band(text, size, *, layout="centred"):
+    """The band that a text names: "low-R", "high-R" or "A-B", as `low_pass`, `high_pass` or `ring` of these radii.
+
+    Example:
+        >>> bool((named_band("3-5.5", 32) == ring(32, 3, 5.5)).all())
+        True
+    """
+    first, last = text.split("-")
+    if first in ("low", "high"):
+        return (low_pass if first == "low" else high_pass)(size, float(last), layout=layout)
+    return ring(size, float(first), float(last), layout=layout)
+
+
 def _finish(kept, layout):
     if layout not in LAYOUTS:
         raise ValueError(f"layout must be 'centred' or 'torch'; got {layout!r}.")

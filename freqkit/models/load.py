@@ -19,6 +19,8 @@ from freqkit.errors import UsageError
 from freqkit.files.reading import read_json
 from freqkit.models.classifier import Classifier, channel_triple
 from freqkit.models.networks import BUILT_IN
+from freqkit.models.of_timm import timm_package
+from freqkit.models.study_zoo import PREFIX, opened, wanted
 from freqkit.models.weights import load_state, read_state_dict
 from freqkit.models.wrap import PIXELS, Found, Picked, examine, published
 from freqkit.options import Options, flat, option
@@ -32,6 +34,9 @@ class Loading(Options):
 
     weights: str | os.PathLike | None = option(
         None, "safetensors or torch checkpoint; see `freqkit.models.read_state_dict`"
+    )
+    weights_dir: str | os.PathLike | None = option(
+        None, "of `study:NAME`: the folder that holds the files of weights, as their projects call them"
     )
     pretrained: bool = option(False, "fetch timm's published weights. Nothing is ever downloaded otherwise")
     num_classes: int | None = option(
@@ -56,6 +61,8 @@ class Loading(Options):
             raise UsageError(f"{owner}: mean and std must be given together; got only one of them.")
         if self.weights is not None and self.pretrained:
             raise UsageError(f"{owner}: give either weights or pretrained=True; got both.")
+        if self.weights is not None and self.weights_dir is not None:
+            raise UsageError(f"{owner}: give either weights or weights_dir; got both.")
         return self
 
 
@@ -70,6 +77,8 @@ def load_model(name: str, own: Loading) -> Classifier:
               come from the tag's configuration;
             - `local-dir:FOLDER` or `hf-hub:OWNER/NAME`: what timm keeps there, a `config.json` and its weights, which
               are read as `weights` are; nothing is fetched from the hub without `pretrained`;
+            - `study:NAME`, a network of Gavrikov and Keuper, CVPR 2024, with its weights from `weights_dir` and the
+              normalisation that it was studied with; see `freqkit models list --study`;
             - `package.module:factory` or `path/file.py:factory`: a function (or class) that returns an
               `nn.Module`, or a function that gives logits. It is called with `num_classes=` when that is given and it
               takes it.
@@ -94,7 +103,12 @@ def load_model(name: str, own: Loading) -> Classifier:
     if not isinstance(name, str) or not name:
         raise UsageError(f"load_model: name must be a non-empty string; got {name!r}.")
     device, weights, pretrained = _device(own.device), own.weights, own.pretrained
-    if weights is None and own.weights_entry is not None and not name.startswith(("local-dir:", "hf-hub:")):
+    study, read = wanted(name) if name.startswith(PREFIX) else None, None
+    if study is None and own.weights_dir is not None:
+        raise UsageError(f"load_model: weights_dir is for the names study:NAME; got {name!r}.")
+    if study is not None and pretrained:
+        raise UsageError(f"load_model: {name!r} is read from weights_dir, nothing is fetched; leave pretrained out.")
+    if weights is None and own.weights_entry is not None and not name.startswith(("local-dir:", "hf-hub:", PREFIX)):
         raise UsageError(f"load_model: weights_entry={own.weights_entry!r} needs weights; got none.")
 
     with torch.random.fork_rng(devices=[]):
@@ -105,6 +119,9 @@ def load_model(name: str, own: Loading) -> Classifier:
             folder = _folder(name, pretrained)
             source, found, pretrained = "timm", _from_folder(name, folder, own.num_classes, weights), False
             weights = folder if weights is None else weights
+        elif study is not None:
+            source = "study"
+            found, read = opened(study, own.num_classes, own.weights_dir, weights, own.weights_entry)
         elif ":" in name:
             source, found = "factory", _from_factory(name, own.num_classes, pretrained, own.mean is not None)
         else:
@@ -113,13 +130,15 @@ def load_model(name: str, own: Loading) -> Classifier:
     network = found.network.network if isinstance(found.network, Picked) else found.network
 
     record = {"source": source, "pretrained": pretrained, "weights": None}
-    if weights is not None:
-        state, origin = read_state_dict(weights, entry=own.weights_entry)
+    if study is None and weights is not None:
+        read = read_state_dict(weights, entry=own.weights_entry)
+    if read is not None:
+        state, origin = read
         what = f"load_model: weights {origin['file']!r} for {name!r}"
         allowed = {"allow_missing": own.allow_missing, "allow_unexpected": own.allow_unexpected}
         fit = load_state(network, state, what=what, **allowed)
         record["weights"] = {**origin, **fit}
-    if not pretrained and (weights is None or record["weights"]["missing"] or record["weights"]["other_shape"]):
+    if not pretrained and (read is None or record["weights"]["missing"] or record["weights"]["other_shape"]):
         record["initial_seed"] = own.seed
     record["torch"] = torch.__version__
     if found.normalisation == "factory":
@@ -137,20 +156,6 @@ def _built_in(name, num_classes, pretrained):
     classes = num_classes or classes
     network = make(num_classes=classes)
     return Found(network, name, mean, std, normalisation="built-in", classes=classes, size=(32, 32))
-
-
-def timm_package(who):
-    """The module timm; `who` begins the sentence when it cannot be imported."""
-    try:
-        import timm
-    except Exception as error:
-        # Not only ImportError: a torchvision made for another torch fails with RuntimeError or OSError.
-        raise UsageError(
-            f"{who} timm, which knows the other names, could not be imported ({type(error).__name__}: "
-            f"{str(error).partition(chr(10))[0]}); install timm and a torchvision that matches torch "
-            f"{torch.__version__}."
-        ) from error
-    return timm
 
 
 def _from_timm(name, num_classes, pretrained):

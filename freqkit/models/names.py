@@ -5,8 +5,9 @@ from pathlib import Path
 
 from freqkit.errors import UsageError
 from freqkit.files.reading import read_text
-from freqkit.models.load import timm_package
 from freqkit.models.networks import BUILT_IN
+from freqkit.models.of_timm import published_weights, timm_package
+from freqkit.models.study_zoo import PREFIX, Wanted, opened, study_names, wanted
 
 
 def model_names(given, *, pretrained=False):
@@ -14,7 +15,8 @@ def model_names(given, *, pretrained=False):
 
     Args:
         given: list of `NAME`, `NAME=WEIGHTS` (a file), a wildcard (`cifar_resnet*`, `resnet*.a1_in1k`; over the
-            built-in names and timm's), or `@FILE`: a text file with such entries, one a line, `#` for comments.
+            built-in names and timm's; `study:*` over the study's), or `@FILE`: a text file with such entries, one a
+            line, `#` for comments.
         pretrained: wildcards go over timm's published weights instead of its architectures.
 
     Returns:
@@ -36,6 +38,11 @@ def model_names(given, *, pretrained=False):
             lines = read_text(path, "a list of model names, one a line (UTF-8)").split("\n")
             lines = [line.partition("#")[0].strip() for line in lines]
             found += model_names([line for line in lines if line], pretrained=pretrained)
+        elif set("*?[") & set(text) and text.startswith(PREFIX):
+            known = study_names(text.removeprefix(PREFIX))
+            if not known:
+                raise UsageError(f"models: no network of the study fits {text!r}.")
+            found += [(f"{PREFIX}{name}", None) for name in known]
         elif set("*?[") & set(text) and ":" not in text:
             known = [name for name in BUILT_IN if fnmatch.fnmatch(name, text)]
             if not known:
@@ -79,8 +86,8 @@ def describe_model(name):
     """What is known of a model without making or fetching its weights.
 
     Returns:
-        dict: name, source ("built-in" or "timm"), num_classes, input_size, mean, std, parameters, weights (None, or a
-        dict of where timm's published weights come from and `here`, their path on this machine or None).
+        dict: name, source ("built-in", "timm" or "study"), num_classes, input_size, mean, std, parameters, weights
+        (None, or a dict of where published weights come from and `here`, their path on this machine or None).
 
     Raises:
         UsageError: no model has the name.
@@ -91,6 +98,8 @@ def describe_model(name):
     """
     import torch
 
+    if name.startswith(PREFIX):
+        return _of_study(wanted(name))
     if name in BUILT_IN:
         make, classes, (mean, std) = BUILT_IN[name]
         network = make(num_classes=classes)
@@ -123,25 +132,48 @@ def describe_model(name):
     }  # fmt: skip
 
 
-def published_weights(name):
-    """Path of timm's published weights of a model on this machine, or None; nothing is fetched."""
+def _of_study(one):
     import torch
 
-    config = timm_package("models:").get_pretrained_cfg(name)
-    if config is None:
-        return None
-    if config.file and Path(config.file).is_file():
-        return Path(config.file)
-    if config.hf_hub_id:
-        from huggingface_hub import try_to_load_from_cache
+    with torch.device("meta"):
+        found, _ = opened(Wanted(one.name, one.entry, trained=False))
+    files = ", ".join(one.files)
+    here = one.find(None)
+    return {
+        "name": f"{PREFIX}{one.name}", "source": "study", "num_classes": found.classes, "input_size": list(found.size),
+        "mean": list(found.mean), "std": list(found.std),
+        "parameters": sum(p.numel() for p in found.network.parameters()),
+        "weights": {
+            "from": f"{one.source} ({files})", "licence": None, "here": str(here[0]) if here and here[0] else None
+        } if one.trained else None,
+    }  # fmt: skip
 
-        names = [config.hf_hub_filename] if config.hf_hub_filename else ["model.safetensors", "pytorch_model.bin"]
-        for file in names:
-            place = try_to_load_from_cache(config.hf_hub_id, file)
-            if isinstance(place, str):
-                return Path(place)
-    if config.url:
-        place = Path(torch.hub.get_dir()) / "checkpoints" / config.url.rpartition("/")[2]
-        if place.is_file():
-            return place
-    return None
+
+def study_models(folder=None):
+    """The networks of the study of Gavrikov and Keuper (CVPR 2024), and which of their files are there.
+
+    Args:
+        folder: that of the weights; None: only what timm keeps on this machine is looked for.
+
+    Returns:
+        list of dict: name, studied (one of the 48), architecture (None: neither timm nor torchvision has it), files
+        (name -> path or None), source, here (whether it can be loaded).
+
+    Example:
+        >>> [one["files"] for one in study_models() if one["name"] == "resnet50_swav"]
+        [{'swav_800ep_pretrain.pth.tar': None, 'swav_800ep_eval_linear.pth.tar': None}]
+    """
+    if folder is not None and not Path(folder).is_dir():
+        raise UsageError(f"models: the folder of the study's weights must be one; {str(folder)!r} is not.")
+    found = []
+    for name in study_names():
+        one = wanted(name)
+        places = one.find(folder)
+        found.append(
+            {
+                "name": name, "studied": one.entry.studied, "architecture": one.entry.architecture,
+                "files": {file: None if at is None else str(at) for file, at in zip(one.files, places, strict=True)},
+                "source": one.source, "here": one.entry.architecture is not None and None not in places,
+            }
+        )  # fmt: skip
+    return found

@@ -73,7 +73,7 @@ def read_state_dict(path, *, entry=None):
     try:
         chosen, name, others = _choose_entry(read_checkpoint(path), entry, path.name)
         state = {key: value.read() for key, value in chosen.items()}
-    except _NoWeights:
+    except NoWeights:
         raise
     except UsageError as error:
         reason = plain_line(_first_line(error).removeprefix(f"{path} is refused: "), 200)
@@ -138,7 +138,7 @@ def _read_folder(folder, entry):
     return state, facts
 
 
-class _NoWeights(UsageError):
+class NoWeights(UsageError):
     """A file could be read, and where its weights are is not clear."""
 
 
@@ -148,14 +148,14 @@ def _choose_entry(loaded, entry, file):
         return state, None, []
     if not isinstance(loaded, dict):
         what = f"a {loaded}" if isinstance(loaded, Mentioned) else shown(loaded)
-        raise _NoWeights(f"weights: {file!r} must hold a dict of tensors; it holds {what}; {EXPORT}.")
+        raise NoWeights(f"weights: {file!r} must hold a dict of tensors; it holds {what}; {EXPORT}.")
     if entry is not None:
         found = loaded if entry not in loaded else loaded[entry]
         for part in () if entry in loaded else entry.split("."):
             found = found.get(part) if isinstance(found, dict) else None
         state = _as_state(found)
         if state is None:
-            raise _NoWeights(
+            raise NoWeights(
                 f"weights: {file!r} has no state dict under entry {entry!r}; its entries are {_entries(loaded)}."
             )
         return state, entry, [str(key) for key in loaded if key != entry]
@@ -164,7 +164,7 @@ def _choose_entry(loaded, entry, file):
         [(name, state)] = found.items()
         return state, name, [str(key) for key in loaded if key != name]
     what = f"several candidate entries ({_some(found)})" if found else f"only the entries {_entries(loaded)}"
-    raise _NoWeights(f"weights: {file!r} has {what}; name the one that holds the weights (entry).")
+    raise NoWeights(f"weights: {file!r} has {what}; name the one that holds the weights (entry).")
 
 
 def _entries(loaded):

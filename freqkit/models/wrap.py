@@ -37,7 +37,7 @@ HOLDERS = {
 SAYS = {
     "built-in": "freqkit", "timm": "timm's configuration of it", "factory": "the network that it made",
     "classifier": "the classifier that it made", "torchvision": "torchvision", "weights": "its weights",
-    "processor": "the image processor beside it", "network": "the network",
+    "processor": "the image processor beside it", "network": "the network", "study": "the study",
 }  # fmt: skip
 PIXELS = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 BY_NAME = "give class_index=[model.class_names.index(name) for name in images.classes]"
@@ -299,7 +299,10 @@ def published(owner, net, weights=None):
 def transform_of(config):
     """The transform that timm's configuration names, when it names one."""
     keys = "crop_pct", "interpolation"
-    return {key: config[key] for key in keys} if all(config.get(key) for key in keys) else None
+    if not all(config.get(key) for key in keys):
+        return None
+    mode = config.get("crop_mode")
+    return {key: config[key] for key in keys} | ({"crop_mode": mode} if mode not in (None, "center") else {})
 
 
 def _of_torchvision(owner, weights):

@@ -257,7 +257,7 @@ def compare_searchers(
         searcher, tried = EFFORTS[name]
         search = getattr(module_of(SEARCHERS, searcher), searcher)
         asked = tried.asks(effort, own.coverage, seed, tuple(pool.images.shape[-2:]))
-        result = search(model, drawn[1], **asked, **how, **where)
+        result = search(model, drawn[1], **asked, **how, **where, split_fraction=1)  # held-out images judge
         found.rows.append(_judged(name, effort, seed, result, judge, progress))
         if out is not None:
             found.save(out)

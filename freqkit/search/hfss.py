@@ -21,6 +21,7 @@ from freqkit.results.search_result import unlike_published
 from freqkit.search.parents import parents_of
 from freqkit.search.plan import Effort, Plan
 from freqkit.search.run import COST, SearchRun
+from freqkit.search.testing import Testing, again
 
 PRESETS = ("default", "cvpr2025")
 STOPPING = ("never", "certain")
@@ -126,7 +127,9 @@ class Hfss(Options):
 
 
 @flat
-def hfss(model: Network, images: Images, own: Hfss, scoring: Scoring, running: Running) -> SearchResult | Plan:
+def hfss(
+    model: Network, images: Images, own: Hfss, scoring: Scoring, testing: Testing, running: Running
+) -> SearchResult | Plan:
     """Find, for every class, the few frequencies by which a classifier still recognises it.
 
     Stage s splits the frequency plane into cells (`freqkit.masks.stage_cells`), draws random masks of them,
@@ -177,16 +180,16 @@ def hfss(model: Network, images: Images, own: Hfss, scoring: Scoring, running: R
     if own.published_order not in (None, False):
         share = own.published_order
         images, _ = images.published_split(PUBLISHED_SHARE if share is True else share)
-    run = HfssRun(model, images, own, scoring, running.progress or Silent())
+    run = HfssRun(model, images, own, scoring, testing, running)
     if running.dry_run:
         return run.plan_of_stages()
-    return run.execute(HfssRun.search, running.out, running.resume, running.overwrite, running.progress)
+    return run.execute(HfssRun.search, running, again(hfss, own, scoring, published_order=None))
 
 
 class HfssRun(SearchRun):
     """One search stage by stage."""
 
-    def __init__(self, model, images, options: Hfss, scoring: Scoring, progress):
+    def __init__(self, model, images, options: Hfss, scoring: Scoring, testing: Testing, running: Running):
         self.options, self.stops = options, bool(options.risk) or options.stopping != "never"
         try:
             self.cells = stage_cells(tuple(images.images.shape[-2:]))
@@ -213,8 +216,11 @@ class HfssRun(SearchRun):
         # In the order in which run.json has always had them; scoring fills the first two.
         order = {"domain": None, "class_index": None, "reduction": None, "published_batch_size": None}
         del identity["published_batch_size"]
-        super().__init__("hfss", model, images, scoring, {**identity, **order, **self.reduction})
-        self.progress = progress
+        published = options.published or options.published_order not in (None, False)
+        super().__init__(
+            "hfss", model, images, scoring, {**identity, **order, **self.reduction}, testing, running, published
+        )
+        self.progress = running.progress or Silent()
         self.differs = self._differs_from_published() if options.published else {}
 
     def _differs_from_published(self):

@@ -10,7 +10,7 @@ from freqkit.errors import UsageError
 from freqkit.masks import concat, effective, pack, select
 from freqkit.results import StageResult
 from freqkit.results.mask_pickles import read_pickle
-from freqkit.results.published import dfm_of, stage_of
+from freqkit.results.released import dfm_of, stage_of
 
 
 def parents_of(source: str | Path, images, stage: int, symmetry: str) -> tuple[StageResult, str]:

@@ -2,17 +2,21 @@
 
 from freqkit.models.weights import save_weights
 from freqkit.training.evaluate import evaluate
-from freqkit.training.observers import Follow, KeepWeights, Observer, TensorBoard
+from freqkit.training.observers import Follow, KeepWeights, Observer, PerRadius, TensorBoard
+from freqkit.training.pixels import BandPass, DiffusionNoise
 from freqkit.training.recipes import RECIPES, Recipe, recipe
 from freqkit.training.spectral import OtherClassMaps, ShortcutRemoval
 from freqkit.training.train import train
 
 __all__ = [
     "RECIPES",
+    "BandPass",
+    "DiffusionNoise",
     "Follow",
     "KeepWeights",
     "Observer",
     "OtherClassMaps",
+    "PerRadius",
     "Recipe",
     "ShortcutRemoval",
     "TensorBoard",

@@ -7,6 +7,7 @@ import torch
 import freqkit
 from freqkit.data.augment import generator
 from freqkit.errors import UsageError
+from freqkit.training.pixels import PixelAugment
 
 
 class _MapAugment:
@@ -147,12 +148,17 @@ class ShortcutRemoval(_MapAugment):
 
 
 def normalised(model, x, labels, positions, augments):
-    """`model.normalise(x)`, the chosen images filtered; several masks of one image multiply.
+    """`model.normalise(x)`, the chosen images filtered; several masks of one image multiply. What changes pixels
+    (`PixelAugment`) comes before.
 
     Args:
         model: `Classifier`. x: float [b, 3, H, W] in [0, 1]. labels, positions: int64 [b] on the CPU.
         augments: bound augmentations.
     """
+    for augment in augments:
+        if isinstance(augment, PixelAugment):
+            x = augment(x, positions)
+    augments = [augment for augment in augments if not isinstance(augment, PixelAugment)]
     result = model.normalise(x)
     if not augments:
         return result

@@ -265,6 +265,16 @@ def test_train_on_arrays_against_shortcuts(run, tmp_path):
     assert result.exit_code == 2 and "maps must be of the images' size" in sentence(result)
 
 
+def test_train_with_other_pixels(run, images_folder, tmp_path):
+    flags = ["--model", "small_convnet", "--data", images_folder, "--epochs", "1", "--out", tmp_path / "run"]
+    flags += ["--bandpass-augment", "0.5", "--noise-augment", "0.25", "--noise-band", "4-8"]
+    assert run("train", *flags).exit_code == 0
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["identity"]["spectral"] == [
+        {"augmentation": "band-pass", "p": 0.5, "preset": "default"},
+        {"augmentation": "diffusion-noise", "p": 0.25, "band": "4-8"},
+    ]
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
@@ -275,6 +285,8 @@ def test_train_on_arrays_against_shortcuts(run, tmp_path):
         (["--augment", "flop"], "augment must be some of crop, pad, flip"),
         (["--schedule", "plateau"], "needs a val_set"),
         (["--val-part", "test"], "has no part 'test'"),
+        (["--noise-band", "low-3"], "is of --noise-augment P"),
+        (["--noise-augment", "0.5", "--noise-band", "3"], "band must be low-R, high-R or A-B"),
     ],
 )
 def test_train_bad_flags(run, images_folder, tmp_path, flags, says):

@@ -85,6 +85,11 @@ def test_table(done, run, tmp_path):
     assert len(text.splitlines()) == 6
     timm = run("table", root / "run", "--set", "planted", "--format", "timm").stdout.splitlines()
     assert timm[0] == "model,top1,top1_err,top5,top5_err"
+    (tmp_path / "tv_resnet50.log").write_text("initial accuracy: 76.10%\nrobust accuracy after APGD-CE: 18.00%\n")
+    robust = run("table", root / "run", "--autoattack", tmp_path / "tv_resnet50.log", "--set", "imagenet", "--json")
+    assert json.loads(robust.stdout) == [
+        {"model": "tv_resnet50", "imagenet clean": pytest.approx(0.761), "imagenet AA-apgd-ce": 0.18}
+    ]
     result = run("table", root / "run", "--metric", "nonsense")
     assert result.exit_code == 2
     assert "no row fits; the metrics there are" in sentence(result)

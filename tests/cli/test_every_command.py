@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from freqkit.cli.app import app
 from freqkit.registry import MEASURES
-from tests.measures_at_hand import line_of
+from tests.measures_at_hand import line_of, place_of
 
 
 def commands(group=app, path=()):
@@ -72,7 +72,7 @@ SMALL = {
     ): f"{MODEL} --data {{images}} --held-out {{held}} --searchers learned,evolve --effort learned=1"
     " --effort evolve=1 --per-class 2 --seeds 2 --out {out}",
     ("dfm",): f"{MODEL} --data {{images}} --patch 16 --levels 0.5 --level 0.5 --out {{out}}",
-    **{(name,): line_of(name, MODEL) + " --out {file}" for name in MEASURES},
+    **{(name,): line_of(name, MODEL) + f" --out {place_of(name)}" for name in MEASURES},
     ("evaluate",): f"{MODEL} --dfm {{dfm}} --on planted={{images}} --num-classes 4 --no-pictures --out {{out}}",
     ("train",): "--model small_convnet --data {images} --epochs 1 --follow 1 --batch-size 8 --out {out}",
     ("demo",): "--out {out}",

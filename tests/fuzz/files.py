@@ -104,6 +104,7 @@ def make_samples(root):
         + "".join(f"{i},{i},0.5,0.25,{i / 8},0.125\n" for i in range(5))
     )
     (root / "bench").mkdir()
+    (root / "bench" / "net.log").write_text("initial accuracy: 80.00%\nrobust accuracy: 30.50%\n")
     (root / "bench" / "Some2020.json").write_text(
         json.dumps({"dataset": "cifar10", "name": "Robust", "eps": "8/255", "clean_acc": "84.9", "autoattack_acc": 53})
     )
@@ -162,7 +163,8 @@ def formats(root):
     from freqkit.measures.evaluation import EvaluationResult
     from freqkit.models import read_state_dict
     from freqkit.results import LearningCurves, load_result
-    from freqkit.results.published import read_evaluation, read_losses
+    from freqkit.results.attack_logs import read_autoattack
+    from freqkit.results.released import read_evaluation, read_losses
     from freqkit.results.store import Store, read_results, read_robustbench, read_timm
     from freqkit.search import Comparison
 
@@ -295,6 +297,12 @@ def formats(root):
         "",
         "csv",
         (call(read_timm), cli("table", "{root}/evaluation", "--timm", "{file}")),
+    )
+    found["autoattack"] = Format(
+        root / "bench" / "net.log",
+        "",
+        "bytes",
+        (call(read_autoattack), cli("table", "{root}/evaluation", "--autoattack", "{file}")),
     )
     found["robustbench"] = Format(
         root / "bench" / "Some2020.json",

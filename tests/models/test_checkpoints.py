@@ -18,7 +18,7 @@
 | 14 | folder of a distributed checkpoint, folder of other things | refused, with what makes a file of it |
 | 15 | file that would run something | refused; what it would run is named, and nothing runs |
 | 16 | file that is cut off, or claims what it has not | refused |
-| 17 | ONNX, numpy, HDF5, Flax, GGUF, exported program, tar, page | refused by its kind, with the line that makes one |
+| 17 | ONNX, numpy, HDF5, Flax, GGUF, exported program, tar, web page | refused by its kind, with a line to make one |
 | 18 | checkpoint of DeepSpeed (`module`) | loaded |
 """
 

@@ -186,7 +186,7 @@ def results():
     from freqkit.search.compare import COLUMNS
 
     model, images = load_model("small_convnet"), synthetic(1, images_per_class=2)
-    searched = hfss(model, images, candidates=4, stages=1, top=1, batch_size=8)
+    searched = hfss(model, images, candidates=4, stages=1, top=1, batch_size=8, split_fraction=1)
     dfm = DfmFile(searched.masks, searched.classes)
     groups = [{"model": "net", "set": "v2", "condition": "all", "class": "", "metric": f"AvgTPR {group}@{t}",
                "value": 0.5, "n": 2} for group in ("shortcut", "other") for t in (0.3, 0.5)]  # fmt: skip
@@ -194,7 +194,8 @@ def results():
     found = [
         searched, searched.stages[0], searched.stages[0].scores, dfm,
         *(small_result(name, model, images, dfm) for name in MEASURES),
-        removal(model, images, patch=16, batch_size=8), estimate_removal(model, images, patch=16, batch_size=8),
+        removal(model, images, patch=16, batch_size=8, split_fraction=1),
+        estimate_removal(model, images, patch=16, batch_size=8),
         EvaluationResult(groups, []), Comparison([row, {**row, "seed": 1}]),
         LearningCurves(images.classes, torch.tensor([0, 5]), torch.ones(2, 4, 4, dtype=torch.int64), {}),
     ]  # fmt: skip

@@ -94,9 +94,11 @@ def test_every_search_asks_whole_images_and_counts_what_is_still_recognised(mode
 
 def test_a_plan_counts_the_whole_images(model, images):
     how = {"stages": 1, "candidates": 6, "batch_size": 8}
-    plan = hfss(model, images, dry_run=True, **how)
-    assert plan.forwards == hfss(model, images, **how).forwards == 17 * (1 + plan.stages[0]["distinct"])
-    assert greedy(model, images, dry_run=True, batch_size=8).stages[0]["forwards"] == 17
+    plan = hfss(model, images, dry_run=True, **how, split_fraction=1)
+    assert (
+        plan.forwards == hfss(model, images, **how, split_fraction=1).forwards == 17 * (1 + plan.stages[0]["distinct"])
+    )
+    assert greedy(model, images, dry_run=True, batch_size=8, split_fraction=1).stages[0]["forwards"] == 17
 
 
 def clean(confusion, index=None):
@@ -199,7 +201,7 @@ def test_labels_fewer_than_logits(images):
     """Some classes of a network that knows more: chance is among all its names."""
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 50))
     model = Classifier(network, mean=(0.5,) * 3, std=(0.25,) * 3, num_classes=50)
-    result = removal(model, images, patch=16, batch_size=8, class_index=[3, 30, 7, 9])
+    result = removal(model, images, patch=16, batch_size=8, class_index=[3, 30, 7, 9], split_fraction=1)
     assert result.clean.chance == 1 / 50 and result.clean.logits == 50
 
 

@@ -8,7 +8,7 @@ import torch
 from freqkit.data import synthetic
 from freqkit.errors import UsageError
 from freqkit.models import load_model
-from freqkit.results.published import export_pickle
+from freqkit.results.released import export_pickle
 from freqkit.search import hfss
 from tests.cli.conftest import run  # noqa: F401
 

@@ -102,7 +102,7 @@ def alone(cifar10_mini, resnet20_weights, one_thread):
     """`alone(out, ...)`: the search of `command` in this process."""
     model = load_model("cifar_resnet20", weights=resnet20_weights)
     images = load_images(cifar10_mini, image_size=32, limit_per_class=4)
-    return lambda out, **how: hfss(model, images, stages=2, batch_size=16, out=out, **how)
+    return lambda out, **how: hfss(model, images, stages=2, batch_size=16, out=out, **how, split_fraction=1)
 
 
 def test_torchrun_starts_a_killed_search_again(tmp_path, alone, command):

@@ -42,17 +42,17 @@ def _folders(known, folder, check):
                 where[corruption] = place
     if not where:
         raise UsageError(f"{known.name}: {str(folder)!r} holds no folder of a corruption (as {every[0]}).")
-    check.missing(known.parts, where, "corruptions")
+    check.missing([each for each in known.parts if check.wants(each)], where, "corruptions")
     sets = []
-    for corruption in (each for each in every if each in where):
+    for corruption in (each for each in every if each in where and check.wants(each)):
         present = folders_in(where[corruption])
         strange = [each for each in present if not re.fullmatch(r"[1-5]", each)]
         if strange:
             check.fault(f"{corruption}: severities are the folders 1...5; there is also {few(strange)}")
-        absent = [str(s) for s in SEVERITIES if str(s) not in present]
+        absent = [str(s) for s in SEVERITIES if str(s) not in present and check.wants(f"{corruption}/{s}")]
         if absent:
             check.fault(f"{corruption}: severities {few(absent)} are missing")
-        for severity in (str(s) for s in SEVERITIES if str(s) in present):
+        for severity in (str(s) for s in SEVERITIES if str(s) in present and check.wants(f"{corruption}/{s}")):
             sets.append(read_folders(known, where[corruption] / severity, check, f"{corruption}/{severity}"))
     return sets
 

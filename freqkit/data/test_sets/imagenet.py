@@ -128,7 +128,7 @@ def _v2(known, folder, check):
     classes, found, sets = known.names, _v2_parts(folder), []
     if not found and folders_in(folder):
         found = {"": folder}
-    missing = [condition for condition in V2 if condition not in found]
+    missing = [condition for condition in V2 if condition not in found and check.wants(condition)]
     if missing and "" not in found:
         check.fault(f"the parts {few(missing)} are missing")
 
@@ -138,7 +138,7 @@ def _v2(known, folder, check):
             raise ValueError(text)
         return classes[int(text)]
 
-    for condition in sorted(found):
+    for condition in filter(check.wants, sorted(found)):
         wnids = any(entry in classes for entry in folders_in(found[condition]))
         sets.append(read_folders(known, found[condition], check, condition, key=composed if wnids else numbered))
         sets[-1].notes = sets[-1].notes or list(check.notes)

@@ -83,8 +83,8 @@ def open_sets(
 
 def _open_one(text, root, relaxed, class_map):
     name, _, place = text.partition("=")
-    name, *part = name.split("/")
-    check = Check(name, relaxed, class_map)
+    name, _, part = name.partition("/")
+    check = Check(name, relaxed, class_map, part)
     if name not in TEST_SETS:
         if not place:
             near = difflib.get_close_matches(name, TEST_SETS, n=1)
@@ -96,10 +96,9 @@ def _open_one(text, root, relaxed, class_map):
     known = known_set(name)
     sets = known.read(known, Path(place) if place else _find(known, root), check)
     if part:
-        wanted = "/".join(part)
-        sets = [each for each in sets if each.condition == wanted or each.condition.startswith(wanted + "/")]
+        sets = [each for each in sets if f"{each.condition}/".startswith(f"{part}/")]
         if not sets:
-            raise UsageError(f"{name}: has no part {wanted!r}.")
+            raise UsageError(f"{name}: has no part {part!r}.")
     return sets
 
 

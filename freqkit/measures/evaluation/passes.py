@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from freqkit.data.class_lists import class_list
 from freqkit.data.corruptions import check as check_corruption
 from freqkit.data.corruptions import corrupt
 from freqkit.data.test_set import Reader, TestSet, refuse_bad
@@ -190,7 +191,8 @@ class OneModel:
             known, logits = self.known(test_set)
             if self.journal is not None:
                 known = replace(known, source=Fingerprinted(known.source))
-            reader = Reader(settings.preprocessing(known, self.classifier), pool=run.pool)
+            how = settings.preprocessing(known, self.classifier)
+            reader = Reader(how, pool=run.pool)
         except FAULTS as error:
             run.fault(self.name, test_set.name, test_set.condition, error)
             return None
@@ -202,11 +204,21 @@ class OneModel:
                 works.append(Work(self, known, logits, condition, test_set is settings.base))
             except FAULTS as error:
                 run.fault(self.name, known.name, condition.title or known.condition, error)
+        words = self.facts.setdefault("preprocessing", [])
+        words += [how.words] * (how.words not in words)
         pixels_first = settings.pixels_first(known)
         return OneSet(known, reader, pixels_first, works) if works else None
 
     def known(self, test_set):
-        """The images whose class is one of the model's, and the logit of each."""
+        """The images whose class is one of the model's, and the logit of each; of sixteen categories all, and the
+        category's place."""
+        if test_set.sixteen and not set(test_set.classes) & set(self.names):
+            if self.names != class_list("imagenet"):
+                raise UsageError(
+                    f"{test_set.title}: its 16 categories are groups of the 1,000 classes of ImageNet; the model has"
+                    f" {len(self.names)} others (as {self.names[0]!r}), or these in another order."
+                )
+            return test_set, test_set.labels
         of_class = torch.tensor([self.logit.get(name, -1) for name in test_set.classes])
         logits = of_class[test_set.labels]
         inside = (logits >= 0).nonzero().flatten().tolist()
@@ -350,7 +362,7 @@ class OneModel:
         if condition.corruption:
             names = works[0].names(parts[0].first, parts[0].last)
             pixels = corrupt(pixels, condition.corruption, condition.severity, names, seed=self.settings.seed)
-        through = {"filtered": [w.logits for w in works], "pixels": [w.pixels for w in works]}
+        through = {"filtered": [w.own for w in works], "pixels": [w.pixels for w in works]}
         for k in range(max(len(w.cross) for w in works)):
             through[cross_name(k)] = [
                 w.cross[k] if k < len(w.cross) else torch.full((len(w.logits),), -1) for w in works

@@ -10,8 +10,8 @@ import torch
 
 from freqkit.data.class_lists import class_list
 from freqkit.data.corruptions import check as check_corruption
-from freqkit.data.preprocessing import Preprocessing, of_model
-from freqkit.data.test_set import TestSet
+from freqkit.data.preprocessing import Preprocessing, settle
+from freqkit.data.test_set import TestSet, sizes_of
 from freqkit.engine.attacks import Attack
 from freqkit.errors import UsageError
 from freqkit.masks import DfmFile, load_dfm
@@ -20,7 +20,8 @@ from freqkit.measures.evaluation.result import FORMAT
 from freqkit.options import Options, option
 from freqkit.results.result import versions
 
-PRESETS = ("default", "cvpr2025")
+PRESETS = ("default", "cvpr2025", "cvpr2024")
+SIDE = 224  # of the images of "cvpr2024", whatever a model was made for
 CROSS = 0.2  # share of images that are asked through another class's map
 ALL_PAIRS = 20_000  # pairs in distribution up to which all are asked
 PAIRS = 100  # such pairs of every map in distribution: an FPR of 0 is then below 4 % with 95 % confidence
@@ -72,7 +73,7 @@ def parse_on(text, preset="default"):
                     if (each, level) not in generated:
                         check_corruption(each, level)
                         generated.append((each, level))
-        elif re.fullmatch(r"(fgsm|pgd)(-l2|-cvpr2025)?|autoattack|foolbox\.\w+", kind):
+        elif re.fullmatch(r"(fgsm|pgd)(-l2)?|(fgsm|pgd|autoattack)(-cvpr\d+)?|foolbox\.\w+", kind):
             attacks.append(Attack.parse(item))
         else:
             sets.append(item)
@@ -82,20 +83,22 @@ def parse_on(text, preset="default"):
 
 
 def preprocessing_for(test_set, model, image_size, resize, preset, asked=False):
-    """The `Preprocessing` of a set: one for all sets, or with "cvpr2025" the published ones unless `resize` was asked
-    for."""
+    """The `Preprocessing` of a set: one for all sets, or with a published preset the published ones unless `resize` was
+    asked for."""
     size = image_size or (model.input_size or (None,))[0]
     if size is None:
-        raise UsageError("evaluate: image_size must be given, for neither the maps nor the model have one.")
+        found = sorted(sizes_of(test_set))
+        if len(found) != 1 or found[0][0] != found[0][1]:
+            raise UsageError("evaluate: image_size must be given, for neither the maps nor the model have one.")
+        size = found[0][0]
     if preset == "cvpr2025" and not asked:
         squash = test_set.name in ("imagenet-c", "imagenet-c-bar", "imagenet-v2", "imagenet-sketch")
         return Preprocessing(size) if squash else Preprocessing(size, "center-crop", 256)  # whatever the size is
-    if resize == "own":
-        own = of_model(model, size)
-        if own is None:
-            raise UsageError(f"evaluate: {model.name!r} does not say which transform it was published with.")
-        return own
-    return Preprocessing(size, resize)
+    if preset == "cvpr2024" and not asked:
+        whole = test_set.sixteen or test_set.name in ("imagenet-c", "imagenet-c-bar")  # of 224 pixels as they are
+        return Preprocessing(size) if whole else Preprocessing(size, "center-crop", 256)
+    settled = settle("evaluate", resize, size, model, lambda: sizes_of(test_set))
+    return settled.how or Preprocessing(size, "own", size)  # as stored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,16 +112,16 @@ class Evaluating(Options):
         "else the first set of a single condition", metavar="NAME",
         help="in-distribution set.  [default: imagenet, else the first]",
     )  # fmt: skip
-    preset: str = option("default", "default or cvpr2025, see above", choices=PRESETS, help="")
+    preset: str = option("default", "default, cvpr2025 or cvpr2024, see above", choices=PRESETS, help="")
     image_size: int | None = option(
-        None, "side in pixels; None: that of the maps, else the model's", least=1, metavar="N",
+        None, "side in pixels; None: that of the maps, else with cvpr2024 224, else the model's", least=1, metavar="N",
         help="side in pixels.  [default: the maps']",
     )  # fmt: skip
     resize: str | None = option(
         None, "squash, center-crop or own, see `Preprocessing`; one for all sets. None: the preset's, or that of the "
-        "search, as the maps' file records it, else squash; another one than the search's is noted on record",
-        choices=("squash", "center-crop", "own"),
-        help="own: as the (timm) model was published.  [default: as in the search, else squash]",
+        "search, as the maps' file records it, else own; another one than the search's is noted on record",
+        choices=("own", "squash", "center-crop"),
+        help="own: as the model was published, see `freqkit search`.  [default: as in the search, else own]",
     )  # fmt: skip
     classes: Sequence[str] | None = option(
         None, "names in the order of the model's logits; None: ImageNet's for 1000 logits, else the maps' or the base "
@@ -166,6 +169,7 @@ class Settings:
         if len(set(titles)) != len(titles):
             raise UsageError(f"evaluate: every set and condition must be given once; got {titles}.")
         self.preset, self.published, self.dfm = preset, preset == "cvpr2025", dfm
+        self.study = preset == "cvpr2024"
         self.base = self._base(own.base)
         if (attacks or own.generated) and self.base is None:
             raise UsageError("evaluate: attacks and generated corruptions need a base set, the one they are made of.")
@@ -178,6 +182,8 @@ class Settings:
         if image_size is None and dfm is not None:
             height, width = dfm.masks.shape[1:]
             image_size = height if height == width else None
+        elif image_size is None and self.study:
+            image_size = SIDE
         read = {} if dfm is None else dfm.images
         self.image_size = image_size
         self.notes = [
@@ -198,9 +204,9 @@ class Settings:
                 " filtered TPR of in-distribution images whose pixels are filtered before they are normalised, as those"
                 " of ImageNet-R are; the classes of all other sets by that of normalised images"
             )
-        self.resize = resize or read.get("resize") or "squash"
-        published = self.published and "resize" not in self.asked
-        if self.resize != read.get("resize", self.resize) and not published:
+        published = (self.published or self.study) and "resize" not in self.asked
+        self.resize = resize or _of_search(read) or ("squash" if published else "own")
+        if self.resize != (_of_search(read) or self.resize) and not published:
             self.notes.append(
                 f"the maps were searched on images read with resize={read['resize']}, and are evaluated on images read "
                 f"with resize={self.resize}"
@@ -239,7 +245,7 @@ class Settings:
             "form": own.form,
             "versions": versions(),
         }
-        if self.published and self.asked:  # else the preset's own values are what runs
+        if (self.published or self.study) and self.asked:  # else the preset's own values are what runs
             self.identity["asked"] = sorted(self.asked)
 
     def _base(self, base):
@@ -320,6 +326,11 @@ class Settings:
         width = self.dfm.masks.shape[2]
         # Of a map made by hand that is not symmetric half a plane would tell another story than the whole does.
         return uncentred(effective(self.dfm.masks))[..., : width // 2 + 1].contiguous().float(), of_logit
+
+
+def _of_search(read):
+    """How the images of a search were brought to their size, as one may ask for it again; None: as they were stored."""
+    return {"own-squash": "own"}.get(read.get("resize"), read.get("resize"))
 
 
 def _dfm_hash(dfm):

@@ -11,6 +11,8 @@ from freqkit.measures.evaluation.work import cross_name
 from freqkit.results.confusion import Counts as Tally
 from freqkit.results.rows import place_of, shares, tidy
 
+REAL_BATCH, ATTACK_BATCH = 512, 128  # of the published scripts of "cvpr2024"
+
 
 def averaged(condition, published):
     """Whether a corruption ("fog/3" or "fog") is one of those that means are taken of: with "cvpr2025" the four extra
@@ -37,7 +39,7 @@ class Rows:
 
     def take(self, work):
         """Count the answers of a finished `Work` and make its rows."""
-        counts = Counts(work, len(self.model.names))
+        counts = Counts(work, len(work.classes))
         self.answers[work.set_name, work.row_condition] = work, counts
         for scoring in work.scorings:
             self.found += self.scored(work, counts, scoring)
@@ -45,6 +47,12 @@ class Rows:
             hits, known = counts.real()
             about = "answer is one of the labels of ReaL (Beyer et al., 2020); images without any are left out"
             self.found += self.shares([""], "ReaL top-1", [hits], [known], **work.place, definition=about)
+            if self.settings.study:
+                images = len(work.test_set) % REAL_BATCH or REAL_BATCH
+                hits, known = counts.real(images)
+                about += f"; of the last {images} images alone, the batch that the published script keeps"
+                published = {**work.place, "definition": about}
+                self.found += self.shares([""], "ReaL top-1 as published", [hits], [known], **published)
 
     def all(self):
         """Rows of classes and sets, then of groups and corruptions."""
@@ -52,10 +60,12 @@ class Rows:
 
     def scored(self, work, counts, scoring):
         """Rows of one set, condition and way of scoring."""
-        part, names = work.scorings[scoring], self.model.names
+        part, names = work.scorings[scoring], work.classes
         logits = len(names) if part is None else len(part)
         where = {**work.place, "logits": logits, "part": scoring}
         about = f"largest of {logits} logits"
+        if work.sixteen:
+            about = f"largest of {logits} categories, by the mean softmax probability of each one's classes"
         if work.condition.corruption:
             about += "; generated, not the published images"
         if work.condition.attack:
@@ -81,7 +91,9 @@ class Rows:
                 still, whole = counts.still(scoring)
                 among = {**kept, "definition": f"{words}, of those that are recognised unfiltered"}
                 rows += self.by_class("TPR of recognised", still, whole, **among)
-            if which == "clean" and counts.has_top and logits > 5:
+            if work.condition.attack and self.settings.study:
+                rows += self.over_full_batches(tally, kept)
+            if which == "clean" and counts.has_top and logits > 5 and not work.sixteen:
                 inside, number = counts.in_top(scoring)
                 rows += self.shares([""], "top-5", [inside], [number], **kept)
             rows.append(self.mean_tpr(tally, **kept))
@@ -90,6 +102,14 @@ class Rows:
             words = f"{about}; images of other classes, drawn, filtered by this class's map and recognised as it"
             rows += self.by_class("FPR", drawn, pairs, **{**where, "filter": "map", "definition": words})
         return rows if part is not None else rows + self.filtered_as_pixels(work, counts, where, about)
+
+    def over_full_batches(self, tally, where):
+        """Accuracy under an attack as the published script divides: by the images of as many full batches."""
+        right, images = int(tally.correct.sum()), int(tally.counts.sum())
+        whole = -(-images // ATTACK_BATCH) * ATTACK_BATCH
+        words = "the wrong ones are taken from this many images, those of full batches, as in the published script"
+        published = {**where, "definition": f"{where['definition']}; {words}"}
+        return self.shares([""], "top-1 as published", [whole - images + right], [whole], **published)
 
     def filtered(self, work, about, how="images filtered by their own class's map"):
         """The definition of a rate through maps, and whether they were selected on these images."""
@@ -120,7 +140,7 @@ class Rows:
         base = (
             None if settings.base is None else self.answers.get((settings.base.name, settings.base.condition or "all"))
         )
-        if self.model.masks is None or base is None:
+        if self.model.masks is None or base is None or base[0].sixteen:
             return []
         work, counts = base
         warned = f"; the maps were selected on {work.selected} of its images" if work.selected else ""
@@ -134,7 +154,7 @@ class Rows:
             place = {**work.place, "domain": "pixels", "part": None}
             gathered[work.set_name, work.row_condition, None, "pixels"] = place, [pair]
         for (name, condition), (each, counts) in self.answers.items():
-            for scoring in each.scorings:
+            for scoring in each.scorings if not each.sixteen else ():
                 one = each.test_set.condition == "" and not each.condition.corruption
                 alone = one or each.condition.attack is not None
                 if not alone and not averaged(condition, self.settings.published):
@@ -176,7 +196,7 @@ class Rows:
         errors = {}
         for (name, _), (work, counts) in self.answers.items():
             tally, place = counts.of("clean", None), work.place
-            if place["severity"] and place["part"] is None and tally.counts.sum():
+            if place["severity"] and place["part"] is None and not work.sixteen and tally.counts.sum():
                 error = 1 - int(tally.correct.sum()) / int(tally.counts.sum())
                 errors.setdefault(name, {})[place["condition"], place["severity"]] = error
         rows = []
@@ -188,6 +208,8 @@ class Rows:
                 mean = math.fsum(taken.values()) / len(taken)
                 about = "mean top-1 error, unweighted"
                 rows.append(self.row("mean error", mean, len(taken), **where, definition=about))
+            if self.settings.study:
+                rows += self.means(name, found)
             if not name.startswith("imagenet") or name.endswith("bar"):
                 continue  # AlexNet's errors are those on ImageNet-C
             note = " of generated images: not comparable with published values" if "generated" in name else ""
@@ -200,6 +222,20 @@ class Rows:
                 rows.append(self.row("mCE", whole, len(BENCHMARK), **where, definition=f"mean CE: {about}"))
         return rows
 
+    def means(self, name, errors):
+        """Mean accuracy as the published script takes it, over all conditions that are there, and over the 15
+        corruptions of the benchmark where the four extra ones are among them."""
+        benchmark = {key: error for key, error in errors.items() if averaged(key[0], True)}
+        also = "; also of the four extra corruptions, as published" if len(benchmark) < len(errors) else ""
+        kinds = [(errors, also)] + [(benchmark, "; of the 15 corruptions of the benchmark")] * bool(benchmark and also)
+        return [
+            self.row(
+                "mean top-1", 1 - math.fsum(some.values()) / len(some), len(some), set=name,
+                condition=f"mean of {len(some)} conditions", definition=f"mean top-1, unweighted{words}",
+            )
+            for some, words in kinds
+        ]  # fmt: skip
+
     def row(self, metric, value, n, **fields):
         return tidy(model=self.model.name, metric=metric, value=value, n=n, **fields)
 
@@ -210,7 +246,7 @@ class Rows:
     def by_class(self, metric, hits, trials, *, whole=None, **fields):
         """Rows of the classes that have trials, and of all together, whose metric may be called otherwise."""
         there = trials.nonzero().flatten()
-        labelled = [self.model.names[c] for c in there]
+        labelled = [self.model.names[c] for c in there]  # seen through maps: never categories
         rows = self.shares(labelled, metric, hits[there], trials[there], **fields)
         return rows + self.shares([""], whole or metric, [hits.sum()], [trials.sum()], **fields)
 
@@ -281,8 +317,8 @@ class Counts:
         """Mean share of an attack's change outside its band."""
         return 0.0 if np.isnan(self.leaks).all() else np.nanmean(self.leaks)
 
-    def real(self):
-        """(images whose answer is one of ReaL's labels, images that have any)."""
-        answers = self.answers["clean"][0]
-        known = [i for i, labels in enumerate(self.truth) if labels and answers[i] >= 0]
+    def real(self, last=0):
+        """(images whose answer is one of ReaL's labels, images that have any), of the `last` images, 0: of all."""
+        answers, first = self.answers["clean"][0], max(0, len(self.truth) - last) if last else 0
+        known = [i for i, labels in enumerate(self.truth) if i >= first and labels and answers[i] >= 0]
         return sum(int(answers[i]) in self.truth[i] for i in known), len(known)

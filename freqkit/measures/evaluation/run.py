@@ -52,16 +52,16 @@ class Run:
         """Forwards of one model, at most."""
         settings, total = self.settings, 0
         maps = 0 if settings.dfm is None else len(settings.dfm.classes)
-        passes = 2 if maps else 1
         pixels_first = any(settings.pixels_first(one) for one in settings.sets)
         for one in settings.sets:
+            passes = 2 if maps and not one.sixteen else 1
             present = min(maps, int((one.counts > 0).sum()))
             for condition in settings.conditions(one):
                 if condition.attack is not None:
                     total += len(one) * passes * condition.attack.most_forwards
                     continue
                 base = one is settings.base and condition.title == ""
-                more = settings.share_crossed(len(one), present, base) if maps else 0
+                more = settings.share_crossed(len(one), present, base) if passes > 1 else 0
                 total += len(one) * (passes + more + (base and maps > 0 and pixels_first))
         return round(total)
 

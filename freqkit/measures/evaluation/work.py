@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from freqkit.data.image_set import pixel_digest
+from freqkit.data.sixteen import CATEGORIES, sixteen_way
 from freqkit.errors import UsageError
 from freqkit.results.rows import place_of
 
@@ -22,15 +23,24 @@ class Work:
 
     Args:
         model: a `OneModel`.
-        test_set: the images that it is asked about. logits: int64 [n], the logit of each image's class.
+        test_set: the images that it is asked about. logits: int64 [n], the logit of each image's class (or the place
+            of its category among the sixteen).
         base: whether these are the in-distribution images.
+
+    Attributes:
+        sixteen: whether the answer is one of the sixteen categories. classes: the names of what is answered.
     """
 
     def __init__(self, model, test_set, logits, condition, base):
         self.model, self.test_set, self.logits, self.condition = model, test_set, logits, condition
         self.settings, self.error, self.held = model.settings, None, {}
+        self.sixteen = test_set.sixteen and model.names != list(CATEGORIES)
+        self.classes = list(CATEGORIES) if self.sixteen else model.names
+        if self.sixteen and condition.attack:
+            raise UsageError(f"{test_set.title}: an attack needs images of the model's own classes, not of categories.")
         self.set_name = f"{test_set.name} generated" if condition.corruption else test_set.name
         self.row_condition = condition.title or test_set.condition or "all"
+        self.row_condition += ", 16 categories" if self.sixteen else ""
         self.place = {"set": self.set_name, **place_of(self.row_condition)}  # fields of its rows
         self.key = f"{model.slug}/{self.set_name}/{self.row_condition}".replace(" ", "_")
         self.scorings = self._scorings(base)
@@ -38,7 +48,7 @@ class Work:
         self.cross, self.pixels = self._cross(), self._pixels()
         # Whether these are the images on which the maps were selected is told by their pixels.
         self.digested = (
-            model.masks is not None
+            self.masked
             and self.settings.dfm.data_hash is not None
             and not condition.title
             and "/" not in test_set.condition
@@ -49,7 +59,7 @@ class Work:
         """Ways of scoring: all logits (None), and those of a known part of the classes, by whose they are ("": the
         set's own)."""
         found = {None: None}
-        if self.condition.attack:
+        if self.condition.attack or self.sixteen:
             return found
         own = self.test_set.subset
         parts = [own] if own else []
@@ -66,7 +76,7 @@ class Work:
         """Rounds of int64 [n]: of some images the logit of *another* class, through whose map they are also asked;
         else -1. Every round has other maps."""
         drawn, model = [torch.full((len(self.logits),), -1)], self.model
-        masked = [] if model.masks is None else [k for k in self.logits.unique().tolist() if model.of_logit[k] >= 0]
+        masked = [] if not self.masked else [k for k in self.logits.unique().tolist() if model.of_logit[k] >= 0]
         share = self.settings.share_crossed(len(self.logits), len(masked), self.plain_base)
         wanted = int(share * len(self.logits) + 1e-9)
         if wanted < 1 or len(masked) < 2 or self.condition.attack:
@@ -93,15 +103,25 @@ class Work:
         filtered before they are normalised, as the images of ImageNet-R are; else -1."""
         wanted = torch.full((len(self.logits),), -1)
         first = [each for each in self.settings.sets if self.settings.pixels_first(each)]
-        if not first or self.model.masks is None or not self.plain_base or self.settings.pixels_first(self.test_set):
+        if not first or not self.masked or not self.plain_base or self.settings.pixels_first(self.test_set):
             return wanted
         names = {name for each in first for name in each.subset or each.classes}
         own = torch.tensor([name in names for name in self.model.names])[self.logits]
         return torch.where(own & (self.model.of_logit[self.logits] >= 0), self.logits, wanted)
 
     @property
+    def masked(self):
+        """Whether images are also seen through maps."""
+        return self.model.masks is not None and not self.sixteen
+
+    @property
+    def own(self):
+        """int64 [n], the logit through whose map an image is seen, if there is one; of categories -1."""
+        return torch.full_like(self.logits, -1) if self.sixteen else self.logits
+
+    @property
     def passes(self):
-        return 1 if self.model.masks is None else 2
+        return 2 if self.masked else 1
 
     def names(self, first, last):
         return [self.test_set.source.name(i) for i in range(first, last)]
@@ -147,7 +167,7 @@ class Work:
             "clean answer": np.full((rows, count), NO_MASK, np.int32),
             "in top 5": np.zeros((rows, count), np.uint8),
         }
-        if self.model.masks is not None:
+        if self.masked:
             found["filtered answer"] = np.full((rows, count), NO_MASK, np.int32)
             for k in range(len(self.cross)):
                 found[f"{cross_name(k)} answer"] = np.full((rows, count), NO_MASK, np.int32)
@@ -167,7 +187,9 @@ class Work:
             found["in top 5"][:, at] = self._in_top(logits, self.logits[first + places])
 
     def _winners(self, logits):
-        """Winning logit by each way of scoring, int32 [scorings, b]."""
+        """Winning logit by each way of scoring, int32 [scorings, b]; the winning category of the sixteen."""
+        if self.sixteen:
+            logits = sixteen_way(logits)
         found = []
         for part in self.scorings.values():
             found.append((logits.argmax(1) if part is None else part[logits[:, part].argmax(1).cpu()]).cpu().numpy())
@@ -175,6 +197,8 @@ class Work:
 
     def _in_top(self, logits, own):
         """Whether fewer than five logits exceed the true one, uint8 [scorings, b]."""
+        if self.sixteen:
+            logits = sixteen_way(logits)
         found = []
         for part in self.scorings.values():
             values = logits if part is None else logits[:, part]

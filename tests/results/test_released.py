@@ -13,7 +13,7 @@ from freqkit.errors import UsageError
 from freqkit.files.pickles import load_plain
 from freqkit.masks import effective, import_pickle, load_dfm, select
 from freqkit.results.mask_pickles import read_pickle
-from freqkit.results.published import (
+from freqkit.results.released import (
     dfm_of,
     export_evaluation,
     export_pickle,
