@@ -22,7 +22,8 @@ from freqkit.errors import UsageError
 from freqkit.text import plain_line
 
 Images = ImageSet | str | os.PathLike | tuple[Any, Any] | Dataset | Iterable[Any]  # what `as_images` takes
-KEYS = ("image", "images", "img", "pixel_values"), ("label", "labels")  # of items that are mappings
+# Of items that are mappings: columns of Hugging Face, and endings of the files of webdataset.
+KEYS = ("image", "images", "img", "pixel_values", "jpg", "jpeg", "png", "webp"), ("label", "labels", "cls")
 BLOCK = 64  # images that are converted at once
 TRIED = 4  # images that are asked for twice, to see whether they are drawn at random
 
@@ -48,7 +49,8 @@ def as_images(
               integers [n];
             - a dataset of (image, label), as those of torchvision (with `classes`) or of Hugging Face (with a column
               `Image` and one `ClassLabel`), a `DataLoader`, or any other iterable that ends, of such pairs or of
-              batches of them. An image is one of Pillow, or an array as above. All is taken once, in its order; a
+              batches of them, or of dicts with one of `KEYS` each (webdataset after `.decode("pil")`). An image is one
+              of Pillow, or an array as above. All is taken once, in its order; a
               warning says when it comes in another order or form each time;
             - a folder, as `load_images` reads it for the model.
         owner, name: begin the sentence of what does not fit.
@@ -341,6 +343,8 @@ class _Pile:
         if hasattr(image, "convert") and hasattr(image, "mode"):  # Pillow's
             with _reading(f"{self.where}: image {self.count}"):
                 image = np.asarray(to_rgb(image)).transpose(2, 0, 1)
+        if isinstance(image, bytes):
+            self.refuse('be decoded, as by .decode("pil") of webdataset; got the bytes of a file')
         image = self.tensor(image, "be uint8, or floats in [0, 1]")
         if image.dtype != torch.uint8 and not image.is_floating_point():
             self.refuse(f"be uint8, or floats in [0, 1]; got {image.dtype}")
