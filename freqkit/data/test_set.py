@@ -140,15 +140,21 @@ class KnownSet:
     @property
     def whole(self) -> str:
         """What is checked, in words."""
-        words = [f"{len(self.names)} classes" + (f" of {self.per_class}" if self.per_class else "")]
-        words += [f"{self.images} images"] if self.images else []
-        words += [f"{len(self.parts)} parts" + (f" (and {len(self.extras)})" if self.extras else "")] * bool(self.parts)
+        each, total = self.per_class, self.images or (self.per_class or 0) * len(self.names)
+        words = [f"{len(self.names)} classes" + (f" of {each}" if each else "")]
+        words += [f"{total} images"] if total else []
+        if self.parts:
+            words.append(f"{'in each of ' * bool(each)}{len(self.parts)} parts")
+            words[-1] += f" (and {len(self.extras)})" if self.extras else ""
         return ", ".join(words)
 
     def opened(self, source, labels, notes, condition="", classes=None, real=None):
         """A `TestSet` of it."""
         own = self.names if classes is None else classes
         return TestSet(self.title, condition, own, labels, source, own if self.subset else None, notes, real)
+
+
+RELAXABLE = "relaxed accepts that, and says so on record"
 
 
 class Check:
@@ -168,7 +174,7 @@ class Check:
 
     def fault(self, sentence):
         if not self.relaxed:
-            raise UsageError(f"{self.name}: {sentence} (relaxed accepts that, and says so on record).")
+            raise UsageError(f"{self.name}: {sentence} ({RELAXABLE}).")
         self.notes.append(sentence)
 
     def some(self, names, words, prefix=""):
