@@ -136,10 +136,10 @@ def study(
     apart: Mapping[str, str] | None = None,
     families: Mapping[str, Sequence[str]] | str | pathlib.Path | None = None,
     added: Iterable[dict] = (),
-    draws: int = 10000,
+    resamples: int = 10000,
     confidence: float = 0.95,
-    level: float = 0.05,
-    remove: int = 3,
+    alpha: float = 0.05,
+    leave_out: int = 3,
     seed: int = 0,
     mend: Sequence[str] = (),
 ) -> StudyResult: ...
