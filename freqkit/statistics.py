@@ -133,7 +133,7 @@ def redrawn_sums(values, resamples, seed=0, block=1 << 22):
 
 
 def _bootstrap(column, own, counts, confidence, resamples, seed):
-    """Percentile intervals [M, 2] of TPR, FPR and TPR - FPR, images redrawn within each true class.
+    """Percentile intervals [M, 2] of TPR, FPR and TPR - FPR, images drawn_anew within each true class.
 
     Redrawing n images of which k were taken for the class gives a binomial number: no image is needed again.
     """
@@ -264,7 +264,7 @@ def _stepwise(p, rule):
     return found
 
 
-def redrawn(owners, draws, seed, stream=0):
+def drawn_anew(owners, draws, seed, stream=0):
     """How often each model is in resamples that draw its owners (families) with replacement, as many as there are.
 
     Args:
@@ -275,7 +275,7 @@ def redrawn(owners, draws, seed, stream=0):
         int64 [D, n].
 
     Example:
-        >>> redrawn([0, 0, 1], 3, seed=0)[:, 0].tolist() == redrawn([0, 0, 1], 3, seed=0)[:, 1].tolist()
+        >>> drawn_anew([0, 0, 1], 3, seed=0)[:, 0].tolist() == drawn_anew([0, 0, 1], 3, seed=0)[:, 1].tolist()
         True
     """
     owners = np.asarray(owners)

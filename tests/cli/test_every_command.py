@@ -76,6 +76,7 @@ SMALL = {
     ("evaluate",): f"{MODEL} --dfm {{dfm}} --on planted={{images}} --num-classes 4 --no-pictures --out {{out}}",
     ("train",): "--model small_convnet --data {images} --epochs 1 --follow 1 --batch-size 8 --out {out}",
     ("demo",): "--out {out}",
+    ("study",): "--data {table} --resamples 10 --out {out}",
 }
 
 
@@ -93,8 +94,10 @@ def test_every_command_that_writes_results_leaves_a_page(
         tiny = {"training": 8, "search": 2, "fresh": 2, "epochs": 1, "candidates": (4, 4, 4, 4)}
         monkeypatch.setattr(demo, "run", functools.partial(demo.run, **tiny))
     save_dfm(tmp_path / "dfm.safetensors", DfmFile(torch.stack([low_pass(32, 6)] * 4), ["C0", "C1", "C2", "C3"]))
+    (tmp_path / "table.csv").write_text("model,shape-bias,top1_acc/imagenet\na,0.1,70\nb,0.2,75\nc,0.4,72\nd,0.5,80\n")
     places = {"images": images_folder, "weights": weights, "held": held, "out": tmp_path / "run",
-              "dfm": tmp_path / "dfm.safetensors", "file": tmp_path / "found.safetensors"}  # fmt: skip
+              "dfm": tmp_path / "dfm.safetensors", "file": tmp_path / "found.safetensors",
+              "table": tmp_path / "table.csv"}  # fmt: skip
     result = run(*name, *SMALL[name].format(**places).split(), "--json")
     assert result.exit_code == 0, result.stderr
     json.loads(result.stdout)
