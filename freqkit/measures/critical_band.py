@@ -35,7 +35,7 @@ from freqkit.report.svg import number, percent
 from freqkit.report.words import span, weights_cautions
 from freqkit.results import rows
 from freqkit.results.result import Result, TensorFile
-from freqkit.statistics import redrawn, wilson
+from freqkit.statistics import percentiles, redrawn, wilson
 
 __all__ = ["CriticalBandResult", "critical_band", "critical_band_fit"]
 FORMAT = "freqkit-critical-band-1"
@@ -415,12 +415,11 @@ def _intervals(result, own):
             fit = result._fit(noise_thresholds(accuracy, limit))
             for name, value in zip(MEASURED, fit or (), strict=False):
                 found[f"{name}{end}"].append(value)
-    tails = torch.tensor([(1 - own.confidence) / 2, (1 + own.confidence) / 2], dtype=torch.float64)
+    whole = result.values_found
     return {
-        name: [*(torch.quantile(torch.tensor(values, dtype=torch.float64), tails).tolist() if values else [None] * 2),
-               len(values) / own.resamples]
+        name: [*percentiles(values, own.confidence, whole[name]), len(values) / own.resamples]
         for name, values in found.items()
-    }  # fmt: skip
+    }
 
 
 HELP = """Ask about every image in noise of octave bands: which band hides objects, and how wide it is.
@@ -441,8 +440,8 @@ TERMS = {
         ".02) must go until the accuracy exceeds 50%, or (_norm) half of the accuracy without noise. Where all bands "
         "have the same threshold there is no fit. People: bw 1.43 +- .54, cf 39.1 +- 3.0, pns .80 +- .28.",
         "source": "Solomon and Pelli, Nature 369 (1994) 395; Subramanian et al., NeurIPS 2023 (arXiv 2309.13190)",
-        "aliases": ["critical band", "bw", "cf", "pns", "bw_norm", "cf_norm", "pns_norm", "bandwidth", "threshold",
-                    "reference", "deviation", "band"],
+        "aliases": ["critical band", "bw", "cf", "pns", "bw_norm", "cf_norm", "pns_norm", "bandwidth",
+                    "reference", "deviation"],
     },
     "answers": {
         "short": "Which answers are compared: the model's own classes, or sixteen everyday categories.",
@@ -627,7 +626,7 @@ def critical_band_part(path, record):
         Section("Bands", [Table(
             [("centre", "right", "critical-band"), ("median of the power", "right", None),
              *((f"sd {sd:g}", "right", None) for sd in result.deviations.tolist()),
-             ("threshold", "right", "threshold"), ("normalised", "right", "threshold")], grid)],
+             ("threshold", "right", "critical-band"), ("normalised", "right", "critical-band")], grid)],
             "Nominal centre and measured median of each band's noise, cycles/image; share of the images recognised at "
             "each standard deviation of the noise, with 95% intervals; how many of the strongest noises are too much.",
             key="bands"),

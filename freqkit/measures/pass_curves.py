@@ -37,7 +37,7 @@ from freqkit.results import rows
 from freqkit.results.clean import CleanRates
 from freqkit.results.confusion import Confusion
 from freqkit.results.result import Result, TensorFile
-from freqkit.statistics import paired_ratio, redrawn, wilson
+from freqkit.statistics import paired_ratio, percentiles, redrawn, wilson
 
 __all__ = ["PassCurvesResult", "pass_curves", "square_filter"]
 FORMAT = "freqkit-pass-curves-1"
@@ -504,13 +504,11 @@ def _means(result, own):
     drawn = torch.cat([sums.double().sum(1)[None], redrawn(sums, own.resamples, own.seed)])
     whole = len(MEANS) * drawn[:, 0]
     low, high = drawn[:, 1] / whole, drawn[:, 2] / whole
-    tails = [(1 - own.confidence) / 2, (1 + own.confidence) / 2]
-    found = {}
-    for name, values in (("LPP", low), ("HPP", high), ("HPP/(LPP+HPP)", drawn[:, 2] / (drawn[:, 1] + drawn[:, 2]))):
-        known = values[1:][values[1:].isfinite()]
-        limits = torch.quantile(known, torch.tensor(tails, dtype=torch.float64)).tolist() if len(known) else [None] * 2
-        found[name] = [float(values[0]) if bool(values[0].isfinite()) else None, *limits]
-    return found
+    found = {"LPP": low, "HPP": high, "HPP/(LPP+HPP)": drawn[:, 2] / (drawn[:, 1] + drawn[:, 2])}
+    return {
+        name: [_known(float(values[0])), *percentiles(values[1:], own.confidence, float(values[0]))]
+        for name, values in found.items()
+    }
 
 
 def printed(result: PassCurvesResult) -> Printed:
