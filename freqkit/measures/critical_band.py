@@ -529,8 +529,10 @@ def plot_critical_band(result, ax=None, *, of=None, title=None):
     matrix, limits = result._matrix(hits.double() / trials), wilson(hits, trials, result.definition["confidence"])
     low, high = (result._matrix(one) for one in limits.T)
     centres, middle = result.centres.tolist(), float(matrix[0, 0])
-    axis.axhline(middle, color=figures.RULE, linewidth=1)
-    axis.axhline(result.reference / 2, color=figures.FAINT, linewidth=0.8, linestyle="--")
+    axis.axhline(middle, color=figures.RULE, linewidth=1, label="no noise")
+    axis.axhline(
+        result.reference / 2, color=figures.FAINT, linewidth=0.8, linestyle="--", label="half of the reference"
+    )
     for place, (sd, line, one, other) in enumerate(
         zip(result.deviations.tolist(), matrix[1:], low[1:], high[1:], strict=True)
     ):
@@ -545,9 +547,6 @@ def plot_critical_band(result, ax=None, *, of=None, title=None):
     figures.percents(axis.yaxis)
     axis.set_xlabel("nominal centre of the noise's band (cycles/image)")
     axis.set_ylabel("recognised")
-    for height, words in ((middle, "no noise"), (result.reference / 2, "half of the reference")):
-        axis.text(0.01, height, words, transform=axis.get_yaxis_transform(), va="bottom", fontsize=7.5,
-                  color=figures.FAINT)  # fmt: skip
     figures.plain_axes(axis)
     figures.legend(axis)
     if title:
@@ -624,21 +623,22 @@ def critical_band_part(path, record):
     steps = ", ".join(map(str, result.thresholds(True)))
     sections = [
         Section("Bands", [Table(
-            [("centre", "right", "critical-band"), ("median of the power", "right", None),
-             *((f"sd {sd:g}", "right", None) for sd in result.deviations.tolist()),
+            [("centre", "right", "critical-band"), ("median of the power", "right", "critical-band"),
+             *((f"sd {sd:g}", "right", "critical-band") for sd in result.deviations.tolist()),
              ("threshold", "right", "critical-band"), ("normalised", "right", "critical-band")], grid)],
             "Nominal centre and measured median of each band's noise, cycles/image; share of the images recognised at "
             "each standard deviation of the noise, with 95% intervals; how many of the strongest noises are too much.",
             key="bands"),
         Section("The band", [
             drawing(lambda axis: _fit_on(axis, result), 5.2, 3.0, f"Normalised thresholds of the bands: {steps}."),
-            Table([("name", "left", None), ("", "left", None), ("value", "right", None),
-                   ("95% interval over images", "left", None), ("people", "left", None)], fits)],
+            Table([("name", "left", "critical-band"), ("", "left", "critical-band"),
+                   ("value", "right", "critical-band"),
+                   ("95% interval over images", "left", "critical-band"), ("people", "left", "critical-band")], fits)],
             "Marks: thresholds; curves: the bells fitted to them; grey: the band of people, mean of 14 observers.",
             key="band"),
         Section("Classes", [Table(
-            [("class", "left", None), ("no noise", "right", None),
-             *((f"{c:g}", "right", None) for c in result.centres.tolist())], classes, search=True)],
+            [("class", "left", None), ("no noise", "right", "critical-band"),
+             *((f"{c:g}", "right", "critical-band") for c in result.centres.tolist())], classes, search=True)],
             "Share of each class's images recognised without noise, and on the mean of all strengths in noise of each "
             "band (nominal centres, cycles/image).", key="classes-in-noise"),
     ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -107,13 +108,18 @@ def band_noise_twin(images, seed=5):
         for number, image in enumerate(images.images):
             grey = np.asarray(Image.fromarray(image.permute(1, 2, 0).numpy()).convert("L")) / 255
             plain = (grey - grey.mean()) * 0.2 + 0.449
-            chance = np.random.Generator(np.random.Philox(
+            counted = np.random.Philox(
                 key=np.array([seed, number], np.uint64),
                 counter=np.array([0, 0, band, np.float64(deviation).view(np.uint64)], np.uint64),
-            ))  # fmt: skip
+            )
+            bits, chance = iter(()), np.random.Generator(counted)
+            if deviation:
+                bits = iter(np.array(counted.random_raw(plain.size // 2)).view(np.uint16).tolist())
+            white = [NormalDist().inv_cdf((k + 0.5) / 65536) / math.sqrt(2) for k in bits]
+            white = np.array(white).reshape(2, *plain.shape).sum(0) if deviation else plain
             noise = np.zeros_like(plain)
             if deviation:
-                levels, ups = pyramid_levels(chance.standard_normal(plain.shape, np.float32).astype(float) * deviation)
+                levels, ups = pyramid_levels(white * deviation)
                 noise, finest = whole_level(levels, ups, len(levels) - 1 - band), levels[0]
                 noise = noise * np.sqrt((finest**2).mean() / (noise**2).mean())
             for at in np.ndindex(plain.shape):
