@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.optimize import brentq, minimize_scalar
 
-from freqkit.statistics import paired_ratio, redrawn
+from freqkit.statistics import paired_ratio, redrawn_sums
 
 
 def likeliest(a, b, c, d, ratio):
@@ -75,10 +75,10 @@ def test_the_ratio_is_covered_as_often_as_it_says():
 
 def test_redrawn_things_keep_together():
     values = torch.tensor([[1, 0, 1, 1, 0], [0, 1, 0, 0, 1]])
-    sums = redrawn(values, 400, seed=3)
+    sums = redrawn_sums(values, 400, seed=3)
     assert sums.shape == (400, 2) and (sums.sum(1) == 5).all()
     assert float(sums[:, 0].mean()) == pytest.approx(3, abs=0.2) and float(sums[:, 0].var()) == pytest.approx(
         1.2, abs=0.25
     )
-    assert torch.equal(redrawn(values, 400, seed=3, block=7), sums), "in any blocks"
-    assert not torch.equal(redrawn(values, 400, seed=4), sums)
+    assert torch.equal(redrawn_sums(values, 400, seed=3, block=7), sums), "in any blocks"
+    assert not torch.equal(redrawn_sums(values, 400, seed=4), sums)
