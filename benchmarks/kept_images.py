@@ -1,7 +1,7 @@
 """Decoded images in files: python -m benchmarks.kept_images --counts 2000,40000 --side 64 --memory 64
 
 Makes folders of so many images, and for each of them runs a search twice in processes of their own: seconds until the
-images are there, images that were decoded, and the most private memory (`Private_Dirty` of /proc/self/smaps_rollup: what
+images are there, images that were decoded, and the most private memory (Private_Dirty of /proc/self/smaps_rollup: what
 is mapped from files is the system's, and shared) until the search ends. With --without the same without the cache.
 """
 
