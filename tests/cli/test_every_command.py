@@ -120,7 +120,9 @@ def test_every_command_that_writes_results_leaves_a_page(
     assert ("run.yaml" if folder.is_dir() else "found.yaml") in {path.name for path in page.parent.iterdir()}
 
 
-@pytest.mark.parametrize("share, advised", [("0.4", {"rerun", "explain"}), ("1", {"rerun", "explain"})])
+@pytest.mark.parametrize(
+    "share, advised", [("0.4", {"rerun", "explain"}), ("1", {"search", "rates", "rerun", "explain"})]
+)
 def test_what_a_page_advises_is_done_as_it_stands(run, images_folder, weights, tmp_path, monkeypatch, share, advised):
     """The commands of a search's page, run from the folder that holds the run, whose name has a blank. A search that
     tested itself has nothing more to be tested on."""
