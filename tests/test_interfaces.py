@@ -1,8 +1,8 @@
 """What callers, command lines, resumed runs and run.yaml rest on stays: names, defaults, identities.
 
 `interfaces.json` was written by the code at b516818, before options were data (since then the flag --rescore of `dfm`
-knows the bounds that its value always had, --weights takes folders, too, --dfm directories of runs, and `evaluate` has
-one more preset):
+knows the bounds that its value always had, --weights takes folders, too, --dfm directories of runs, `evaluate` has
+one more preset, and no --out is needed for --dry-run):
 `PYTHONPATH=THAT_CODE python tests/test_interfaces.py tests/interfaces.json`.
 """
 
