@@ -9,6 +9,7 @@ import shlex
 import sys
 import tempfile
 import traceback
+import warnings
 from pathlib import Path
 
 import click
@@ -281,4 +282,17 @@ def main(args=None):
     if "RANK" in os.environ:
         # Or a rank that loses another prints pages of stack frames before its one sentence.
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    quiet_others()
     app.main(args)
+
+
+OTHERS = r"(torch|torchvision|timm|lightning|pytorch_lightning|networkx|triton|sympy|onnx)\b"
+
+
+def quiet_others():
+    """What other packages log and warn of is no line of a command's: what matters of it, the library says itself.
+    `TORCH_LOGS`, `PYTHONWARNINGS` and `--debug` bring it back."""
+    os.environ.setdefault("TORCH_LOGS", "-all")  # errors alone
+    if not sys.warnoptions and "--debug" not in sys.argv:
+        warnings.filterwarnings("ignore", module=OTHERS)
+        warnings.filterwarnings("ignore", message=r"(?s).*Triggered internally at")  # torch, in the caller's name

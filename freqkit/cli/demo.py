@@ -7,6 +7,7 @@ import click
 
 from freqkit.cli.app import app, command
 from freqkit.cli.options import JSON, RUN, options
+from freqkit.cli.plans import DRY_RUN, show_work
 from freqkit.cli.progress import duration, steps, watcher
 from freqkit.cli.searchers import show_clean
 from freqkit.cli.tables import number, percent, show_table
@@ -25,8 +26,8 @@ TITLE = "Frequencies by which each class is still recognised; orange: planted in
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Images, weights and masks.")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier demo in DIR.")
-@options(RUN, JSON)
-def demo(out, seed, overwrite, device, batch_size, as_json):
+@options(DRY_RUN, RUN, JSON)
+def demo(out, seed, overwrite, dry_run, device, batch_size, as_json):
     """Plant a frequency shortcut, train a small network on it, and find the planted frequencies.
 
     Class C0 of the synthetic images always holds the diagonal frequencies (k, k), k = 1, 3, ..., 15. The
@@ -35,6 +36,9 @@ def demo(out, seed, overwrite, device, batch_size, as_json):
     \b
     freqkit demo --out demo
     """
+    if dry_run:
+        show_work(plan(seed, device=resolve_device(device), batch_size=batch_size), 4 * SEARCH, 4, as_json)
+        return
     with watcher() as progress:
         found = run(
             Path(out), seed=seed, overwrite=overwrite, device=resolve_device(device), batch_size=batch_size,
@@ -136,6 +140,26 @@ def run(
     }
     write_json(out / "demo.json", found)
     return found
+
+
+def plan(seed=0, **how):
+    """Rows of `freqkit.cli.plans.show_work`."""
+    from freqkit.data import synthetic
+    from freqkit.models import load_model
+    from freqkit.search import hfss
+    from freqkit.training import train
+
+    sets = [synthetic(1, images_per_class=n, seed=3 * seed + i) for i, n in enumerate((TRAINING, SEARCH))]
+    model = load_model("small_convnet", num_classes=4, seed=seed, device=how.get("device", "cpu"))
+    trains = train(model, sets[0], epochs=EPOCHS, batch_size=64, lr=0.05, seed=seed, dry_run=True)
+    searches = hfss(model, sets[1], candidates=list(CANDIDATES), seed=seed, dry_run=True, **how)
+    tested = 5 * 4 * FRESH  # whole, and through each of four maps
+    return [
+        {"work": "training", "amount": trains["forwards"], "unit": "forwards", "seconds": trains["seconds"]},
+        {"work": "search", "amount": searches.forwards, "unit": "forwards", "seconds": searches.seconds},
+        {"work": "rates", "amount": tested, "unit": "forwards",
+         "seconds": tested * searches.record["seconds_per_forward"]},
+    ]  # fmt: skip
 
 
 def show(found):

@@ -17,6 +17,7 @@ from freqkit.cli.options import (
     scoring_of,
     the_model,
 )
+from freqkit.cli.plans import DRY_RUN, show_plan
 from freqkit.cli.progress import watcher
 from freqkit.cli.searchers import found_by, images_of_search, kept_of, testing_of, write_and_show
 from freqkit.search.gradient import Promising
@@ -26,7 +27,7 @@ from freqkit.search.testing import Testing
 
 @command(app, "dfm", leaves_records=True)
 @options(MODEL, DATA_OF_SEARCH, of_fields(Testing))
-@click.option("--out", required=True, type=click.Path(file_okay=False), metavar="DIR", help="Where the results go.")
+@click.option("--out", type=click.Path(file_okay=False), metavar="DIR", help="Where the results go.")
 @click.option(
     "--method",
     type=click.Choice(["removal", "gradient"]),
@@ -42,9 +43,9 @@ from freqkit.search.testing import Testing
         Promising, "rescore", "draws", "seed", rescore="gradient: share of the removals to measure",
         draws="gradient: backwards for curvature", seed="gradient: of the curvature",
     ),
-    RUN, DTYPE, GOING_ON, ENGINE, LOG, JSON,
+    RUN, DTYPE, GOING_ON, DRY_RUN, ENGINE, LOG, JSON,
 )  # fmt: skip
-def dfm(out, method, resume, overwrite, log_json, as_json, **flags):
+def dfm(out, method, resume, overwrite, dry_run, log_json, as_json, **flags):
     """Remove one frequency after the other, and see which classes suffer.
 
     Writes run.json, removal.safetensors (every loss), dfm-1.safetensors, dfm-5.safetensors, ... (the dominant
@@ -62,6 +63,8 @@ def dfm(out, method, resume, overwrite, log_json, as_json, **flags):
 
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other; give one of them.")
+    if out is None and not dry_run:
+        raise UsageError("--out must be given, or --dry-run.")
     source = click.get_current_context().get_parameter_source("published_batch_size")
     preset = flags["preset"]
     if preset == "default" and source is ParameterSource.COMMANDLINE:
@@ -72,12 +75,19 @@ def dfm(out, method, resume, overwrite, log_json, as_json, **flags):
     with join() as ranks:
         model = the_model(flags)
         images = images_of_search(flags, model=model, preset=preset)
-        with watcher(log=log_json) as progress:
+        settings = {
+            **scoring_of(flags), **testing_of(flags),
+            **{name: flags[name] for name in ("patch", "levels", "level", "ties", *own)},
+        }  # fmt: skip
+        with watcher(log=None if dry_run else log_json) as progress:
+            if dry_run:
+                plan = found_by(method)(model, images, dry_run=True, progress=progress, **settings)
+                if ranks.first:
+                    show_plan(plan, as_json)
+                return
             result = found_by(method)(
-                model, images, out=out, resume=resume, overwrite=overwrite, progress=progress, **scoring_of(flags),
-                **testing_of(flags),
-                **{name: flags[name] for name in ("patch", "levels", "level", "ties", *own)},
-            )  # fmt: skip
+                model, images, out=out, resume=resume, overwrite=overwrite, progress=progress, **settings
+            )
         if ranks.first:
             share = f"{100 * flags['level']:g}% of the frequencies{kept_of(result, flags['level'])}"
             write_and_show(result, model, images, out, as_json, f"Each class seen only through its dominant {share}")

@@ -2,11 +2,13 @@
 
 import warnings
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
 from freqkit.cli.app import app, command
 from freqkit.cli.options import JSON, MODEL, MODEL_KEYS, load_quietly, of_fields, options, remarks
+from freqkit.cli.plans import DRY_RUN, Timed, show_work
 from freqkit.cli.progress import watcher
 from freqkit.cli.searchers import clean_facts, show_clean
 from freqkit.cli.tables import percent, show_table
@@ -65,7 +67,8 @@ SETS = (
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of noise and draws.")
 @click.option("--device", type=Device(), default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @options(of_fields(Evaluating, "batch_size"))
-@click.option("--out", required=True, type=click.Path(file_okay=False), metavar="DIR", help="Run directory.")
+@click.option("--out", type=click.Path(file_okay=False), metavar="DIR", help="Run directory.")
+@options(DRY_RUN)
 @click.option("--resume", is_flag=True, help="Continue what is in DIR.")
 @click.option("--overwrite", is_flag=True, help="Replace what is in DIR.")
 @click.option(
@@ -73,7 +76,7 @@ SETS = (
 )
 @click.option("--pictures/--no-pictures", default=True, show_default=True, help="Write the figures.")
 @options(JSON)
-def evaluate(models, on, out, store, pictures, as_json, **flags):
+def evaluate(models, on, out, dry_run, store, pictures, as_json, **flags):
     """TPR and FPR of classes, clean and through their maps, on every set; DIR/results.csv, run.json, figures.
 
     A class has a shortcut when TPR and FPR say so, as in `freqkit rates`; AvgTPR compares the classes of high
@@ -96,6 +99,8 @@ def evaluate(models, on, out, store, pictures, as_json, **flags):
     from freqkit.report.readings import READINGS, shortcuts_sentence
     from freqkit.results.store import Store
 
+    if out is None and not dry_run:
+        raise UsageError("--out must be given, or --dry-run.")
     names = model_names(models, pretrained=flags["pretrained"])
     if flags["weights"] and (len(names) > 1 or names[0][1]):
         raise UsageError("--weights is for one model; give several as --model NAME=WEIGHTS.")
@@ -119,7 +124,7 @@ def evaluate(models, on, out, store, pictures, as_json, **flags):
 
         return load
 
-    if store is not None:
+    if store is not None and not dry_run:
         store = Store(store)
     sets, attacks, generated = parse_on(on, flags["preset"])
     failures = []
@@ -140,17 +145,21 @@ def evaluate(models, on, out, store, pictures, as_json, **flags):
         raise UsageError(f"no set could be opened: {failures[0]['error'] if failures else 'none is given'}")
     _say_notes(found)
     classes = None if flags["classes"] is None else class_names(flags["classes"], "evaluate")
-    if flags["resume"] and flags["resize"] is None:
+    if flags["resume"] and flags["resize"] is None and not dry_run:
         flags["resize"] = _resize_as_begun(out, flags["preset"])
     taken = ("base", "preset", "image_size", "resize", "on_bad_image", "cross", "batch_size", "resume", "overwrite")
+    settings = {"attacks": attacks, "generated": generated, "classes": classes, "seed": seed, "device": device}
+    settings |= {name: flags[name] for name in taken}
+    if dry_run:
+        _plan([(name, loader(name, own)) for name, own in names], found, dfm, settings, as_json)
+        return
     with watcher() as progress, warnings.catch_warnings():
         warnings.simplefilter("ignore", SelectedOnTestSet)  # said below, in the command line's words
         for each in failures:
             progress.note(f"failed: {each['set']}: {each['error']}")
         result = measure(
-            [(name, loader(name, own)) for name, own in names], found, dfm, attacks=attacks, generated=generated,
-            classes=classes, seed=seed, device=device, out=out, progress=progress, failures=failures,
-            **{name: flags[name] for name in taken},
+            [(name, loader(name, own)) for name, own in names], found, dfm, out=out, progress=progress,
+            failures=failures, **settings,
         )  # fmt: skip
     for title, count in result.record["selected_on"].items():
         if count:
@@ -201,6 +210,22 @@ def _resize_as_begun(out, preset):
 
     begun = read_run(out).get("identity", {}) if (Path(out) / "run.json").is_file() else {}
     return None if preset != "default" else begun.get("resize")
+
+
+def _plan(models, sets, dfm, settings, as_json):
+    """Time a few seconds of each model; what they write is thrown away."""
+    from freqkit.measures import SelectedOnTestSet
+    from freqkit.measures import evaluate as measure
+
+    rows = []
+    settings = {**settings, "resume": False, "overwrite": False}
+    for name, load in models:
+        with TemporaryDirectory(prefix="freqkit-") as folder, warnings.catch_warnings(), Timed() as timed:
+            warnings.simplefilter("ignore", SelectedOnTestSet)
+            measure([(name, load)], sets, dfm, out=Path(folder) / "run", progress=timed, **settings)
+        rows.append({"work": name, "amount": timed.total, "unit": timed.unit, "seconds": timed.seconds})
+    classes = len({name for each in sets for name in each.classes})
+    show_work(rows, sum(len(each.labels) for each in sets), classes, as_json)
 
 
 def _doubts(result, model):

@@ -26,6 +26,7 @@ from freqkit.cli.options import (
     the_images,
     the_model,
 )
+from freqkit.cli.plans import DRY_RUN, Timed, show_work
 from freqkit.cli.progress import watcher
 from freqkit.cli.searchers import clean_facts, show_clean
 from freqkit.cli.tables import number, percent, show_table
@@ -79,8 +80,8 @@ def __getattr__(name):
     presets = getattr(module, "OF_IMAGES", {})
 
     @command(app, name, leaves_records=True, help=module.HELP)
-    @options(MODEL * asks, DATA, MAPS * filters, of_fields(own), out, (*RUN, *ENGINE) * asks, LOG, JSON)
-    def run(out, overwrite, log_json, as_json, resume=False, **flags):
+    @options(MODEL * asks, DATA, MAPS * filters, of_fields(own), out, DRY_RUN, (*RUN, *ENGINE) * asks, LOG, JSON)
+    def run(out, overwrite, dry_run, log_json, as_json, resume=False, **flags):
         from freqkit.engine.ranks import join
         from freqkit.results.released import dfm_of
 
@@ -95,11 +96,13 @@ def __getattr__(name):
             if flags["rest"] and (fraction is None or fraction >= 1):
                 raise UsageError("--rest needs --split-fraction below 1: the share on which the maps were selected.")
         settings = asked(flags, own)
-        if goes_on:
+        if dry_run:
+            out = None
+        elif goes_on:
             settings.update(out=out, resume=resume, overwrite=overwrite)
         else:
             out = None if out is None else _new(out, overwrite)
-        with join() as ranks, watcher(log=log_json) as progress:
+        with join() as ranks, Timed() if dry_run else watcher(log=log_json) as progress:
             given = [the_model(flags)] if asks else []
             given.append(_images(flags, *given))
             if asks:
@@ -109,6 +112,11 @@ def __getattr__(name):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", _selected())  # said below, in the command line's words
                 result = measure(*given, progress=progress, **settings)
+        if dry_run:
+            work = {"work": name, "amount": progress.total, "unit": progress.unit, "seconds": progress.seconds}
+            if ranks.first:
+                show_work([work], len(given[int(asks)]), len(given[int(asks)].classes), as_json)
+            return
         if ranks.first:
             if out is not None and goes_on:
                 out = file_of(out, name)

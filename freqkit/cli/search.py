@@ -26,10 +26,9 @@ from freqkit.cli.options import (
     take_published_order,
     the_model,
 )
-from freqkit.cli.progress import amount, duration, watcher
+from freqkit.cli.plans import show_plan
+from freqkit.cli.progress import watcher
 from freqkit.cli.searchers import found_by, images_of_search, kept_of, testing_of, write_and_show
-from freqkit.cli.tables import percent, show_table
-from freqkit.cli.voice import say_json, tell
 from freqkit.errors import UsageError
 from freqkit.options import rule_of
 from freqkit.registry import SEARCHERS, module_of
@@ -159,7 +158,7 @@ def search(out, resume, overwrite, dry_run, project, log_json, as_json, **flags)
             if dry_run:
                 plan = run(model, images, dry_run=True, progress=progress, **settings)
                 if ranks.first:
-                    _show_plan(plan, as_json, project)
+                    show_plan(plan, as_json, project)
                 return
             result = run(model, images, out=out, resume=resume, overwrite=overwrite, progress=progress, **settings)
         if ranks.first:
@@ -167,55 +166,3 @@ def search(out, resume, overwrite, dry_run, project, log_json, as_json, **flags)
             if share is not None:
                 words = f"{100 * share:g}% of the frequencies{kept_of(result, share)}"
             write_and_show(result, model, images, out, as_json, f"Each class seen only through {words}")
-
-
-def _show_plan(plan, as_json, ranks):
-    projected = plan.projected(ranks)
-    if as_json:
-        facts = {
-            "stages": plan.table(),
-            "images": plan.images,
-            "classes": plan.classes,
-            "batch_size": plan.batch_size,
-            "forwards": plan.forwards,
-            "backwards": plan.backwards,
-            "remark": plan.remark,
-            "seconds": plan.seconds,
-            "ranks": ranks,
-            "projected_seconds": projected["seconds"],
-            "efficiency": projected["efficiency"],
-            "memory": plan.memory,
-            "record": plan.record,
-        }
-        say_json(facts)
-        return
-    if "work" in plan.stages[0]:
-        columns = [("work", "left"), *((name, "right") for name in ("forwards", "backwards", "time"))]
-        rows = [
-            [part["work"], amount(part["forwards"]), amount(part["backwards"]), duration(part["seconds"])]
-            for part in plan.table()
-        ]
-    else:
-        columns = [(name, "right") for name in ("stage", "cell", "masks", "distinct", "forwards")]
-        rows = [
-            [
-                str(stage["stage"]),
-                f"{stage['cell']} bins",
-                str(stage["candidates"]),
-                str(stage["distinct"]),
-                amount(stage["forwards"]),
-            ]
-            for stage in plan.table()
-        ]
-    show_table(columns, rows, title="What the search would do", note=plan.remark)
-    memory = ", ".join(f"{name} {size / 2**20:.0f} MiB" for name, size in plan.memory.items())
-    tell(f"{plan.images} images of {plan.classes} classes, batches of {plan.batch_size}")
-    tell(f"memory: {memory}")
-    backwards = f", {amount(plan.backwards)} backwards" if plan.backwards else ""
-    about = f"about {duration(plan.seconds)} at the speed just measured"
-    tell(f"{amount(plan.forwards)} forwards{backwards}, {about}")
-    if ranks > 1:
-        tell(
-            f"{ranks} ranks as fast as this one: about {duration(projected['seconds'])}, "
-            f"{percent(projected['efficiency'], 0)} of them at work (most of the rest: {projected['lost_to']})"
-        )

@@ -6,6 +6,7 @@ import click
 
 from freqkit.cli.app import app, command
 from freqkit.cli.options import DATA, JSON, MODEL, RUN, asked, of_fields, options, the_images, the_model
+from freqkit.cli.plans import DRY_RUN, show_plan
 from freqkit.cli.progress import amount, duration, watcher
 from freqkit.cli.tables import number, percent, show_table
 from freqkit.cli.values import resolve_device
@@ -151,7 +152,8 @@ def show_classes(result, *, title, limit=30):
 @click.option(
     "--held-out-part", type=click.Choice(["train", "val", "test"]), help="Which, when that DIR holds several."
 )
-@click.option("--out", required=True, type=click.Path(file_okay=False), metavar="DIR", help="Where the results go.")
+@click.option("--out", type=click.Path(file_okay=False), metavar="DIR", help="Where the results go.")
+@options(DRY_RUN)
 @options(of_fields(Comparing, "searchers"))
 @click.option(
     "--effort", "efforts", multiple=True, metavar="NAME=N[,N...]",
@@ -160,7 +162,7 @@ def show_classes(result, *, title, limit=30):
 )  # fmt: skip
 @options(of_fields(Comparing, "per_class", "coverage", "seeds", "slow_seeds"))
 @options(RUN, JSON)
-def compare(out, held_out, held_out_part, efforts, as_json, **flags):
+def compare(out, held_out, held_out_part, efforts, dry_run, as_json, **flags):
     """Searchers on equal terms: same model, same images to select on, same other images to judge on.
 
     Writes comparison.csv (every run), comparison.json (means and spread), comparison.png (held-out TPR - FPR and class
@@ -175,6 +177,8 @@ def compare(out, held_out, held_out_part, efforts, as_json, **flags):
     from freqkit.report import plot_comparison, save_figure, write_report
     from freqkit.search import compare_searchers
 
+    if out is None and not dry_run:
+        raise UsageError("--out must be given, or --dry-run.")
     tried = {}
     for text in efforts:
         name, _, counts = text.partition("=")
@@ -196,8 +200,11 @@ def compare(out, held_out, held_out_part, efforts, as_json, **flags):
     with watcher() as progress:
         found = compare_searchers(
             model, pool, held, efforts=tried, batch_size=flags["batch_size"],
-            device=resolve_device(flags["device"]), out=out, progress=progress, **settings,
+            device=resolve_device(flags["device"]), out=out, progress=progress, dry_run=dry_run, **settings,
         )  # fmt: skip
+    if dry_run:
+        show_plan(found, as_json)
+        return
     save_figure(plot_comparison(found), Path(out) / "comparison.png")
     for row in found.rows:
         write_report(Path(out) / f"{row['searcher']}-{row['effort']}-seed{row['seed']}")

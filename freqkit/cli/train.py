@@ -136,6 +136,7 @@ def train(out, val, val_part, augment, dry_run, as_json, **flags):
     }  # fmt: skip
     if dry_run:
         plan = train_model(model, images, dry_run=True, **settings)
+        plan["seconds_per_class"] = plan["seconds"] / len(images.classes)
         if first:
             _show_plan(plan, as_json)
         return
@@ -206,5 +207,5 @@ def _show_plan(plan, as_json):
     )
     tell(
         f"{amount(plan['forwards'])} forwards and {amount(plan['backwards'])} backwards, about "
-        f"{duration(plan['seconds'])} at the speed just measured"
+        f"{duration(plan['seconds'])} at the speed just measured, {duration(plan['seconds_per_class'])} for each class"
     )

@@ -28,13 +28,14 @@ def compare_searchers(
     device: str | torch.device | None = None,
     out: str | pathlib.Path | None = None,
     progress: Progress | None = None,
+    dry_run: bool = False,
     searchers: Sequence[str] = ('hfss', 'removal', 'gradient', 'greedy', 'evolve', 'learned', 'learned-class-loss'),
     efforts: dict[str, Sequence[int]] | None = None,
     per_class: int = 30,
     coverage: float = 0.05,
     seeds: int = 5,
     slow_seeds: int | None = None,
-) -> Comparison: ...
+) -> Comparison | Plan: ...
 
 def estimate_removal(
     model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],

@@ -1,6 +1,7 @@
 """Searchers side by side: one model, the same images to select on, the same other images to judge on."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from freqkit.registry import SEARCHERS, module_of
 from freqkit.results import rows as tidy_rows
 from freqkit.results.clean import CleanRates
 from freqkit.results.result import Result, Told, about_record
-from freqkit.search.plan import efforts
+from freqkit.search.plan import Plan, efforts
 from freqkit.search.run import predict_whole
 
 COLUMNS = (
@@ -186,7 +187,8 @@ def compare_searchers(
     device: str | torch.device | None = None,
     out: str | Path | None = None,
     progress: Progress | None = None,
-) -> Comparison:
+    dry_run: bool = False,
+) -> Comparison | Plan:
     """Run searchers on equal terms, and judge their masks on images that none of them saw.
 
     For each seed `per_class` images of each class are drawn from the pool; every searcher selects on these, with that
@@ -200,9 +202,10 @@ def compare_searchers(
         out: directory for a run directory of every search (finished ones are read, so that a stopped comparison goes
             on), comparison.csv and comparison.json.
         progress: a `freqkit.engine.Progress`.
+        dry_run: return a `freqkit.search.Plan` and do nothing else.
 
     Returns:
-        `Comparison`.
+        `Comparison`, or a `Plan`.
 
     Raises:
         UsageError: an argument does not fit, or the held-out images are those of the pool.
@@ -236,6 +239,8 @@ def compare_searchers(
         for name in own.searchers if not EFFORTS[name][1].slow or own.slow_seeds is None or seed < own.slow_seeds
         for effort in (own.efforts or {}).get(name, EFFORTS[name][1].tried)
     ]  # fmt: skip
+    if dry_run:
+        return _plan(runs, model, _drawn(pool, own.per_class, 0), own.coverage, judge, progress)
     facts = {
         "model": dict(model.record),
         "pool": dict(pool.record),
@@ -262,6 +267,32 @@ def compare_searchers(
         if out is not None:
             found.save(out)
     return found
+
+
+def _plan(runs, model, images, coverage, judge, progress):
+    """The `Plan` of all runs: each searcher and effort is planned once, on the images of one seed."""
+    times, rows = Counter((name, effort) for _, name, effort in runs), []
+    size, last = tuple(images.images.shape[-2:]), None
+    for (name, effort), number in times.items():
+        searcher, tried = EFFORTS[name]
+        asked = tried.asks(effort, coverage, 0, size)
+        last = getattr(module_of(SEARCHERS, searcher), searcher)(
+            model, images, **asked, batch_size=judge.batch_size, device=judge.forward.device, progress=progress,
+            split_fraction=1, dry_run=True,
+        )  # fmt: skip
+        tiles = number * sum(stage["tiles"] for stage in last.stages)
+        rows.append({"work": f"{name} {effort}, {number} times", "forwards": number * last.forwards,
+                     "backwards": number * last.backwards, "tiles": tiles, "calls": [tiles],
+                     "seconds": number * last.seconds})  # fmt: skip
+    judged, each = judge.forwards(1 + len(runs) * len(images.classes)), last.record["seconds_per_forward"]
+    tiles = judge.tiles(1 + len(runs) * len(images.classes))
+    rows.append({"work": "held-out images", "forwards": judged, "backwards": 0, "tiles": tiles, "calls": [tiles],
+                 "seconds": each * judged})  # fmt: skip
+    total = {key: sum(row[key] for row in rows) for key in ("forwards", "backwards", "seconds")}
+    return Plan(
+        rows, len(images), len(images.classes), judge.batch_size, total["forwards"], total["seconds"], last.memory,
+        {"seconds_per_forward": each}, total["backwards"],
+    )  # fmt: skip
 
 
 def _whole(judge, progress):

@@ -258,12 +258,13 @@ class HfssRun(SearchRun):
         if self.differs and type(self.progress) is not Silent:
             self.progress.note(f"unlike the released code: {unlike_published(self.differs)}.")
 
-    def scorer_as_begun(self):
-        """The score service; a resumed run keeps the batch size and the form of the network it began with."""
+    def scorer_as_begun(self, expected=None):
+        """The score service; a resumed run keeps the batch size and the form of the network it began with. `expected`:
+        forwards to come; None: all that there are."""
         kept = self.record.get("form")
         if kept is not None:
             self.scoring = replace(self.scoring, form=kept)
-        scorer = super().scorer(expected=sum(self.numbers) * len(self.images))
+        scorer = super().scorer(expected=sum(self.numbers) * len(self.images) if expected is None else expected)
         if kept not in (None, scorer.form["form"]):
             raise CannotResume(f"hfss: cannot resume, for the run used the {kept} network, which cannot be had here.")
         return scorer
@@ -394,7 +395,7 @@ class HfssRun(SearchRun):
         """Count masks and forwards stage by stage, and time one batch."""
         import resource
 
-        scorer = self.scorer_as_begun()
+        scorer = self.scorer_as_begun(expected=0)  # compiling takes longer than a plan may
         self.tell_differences()
         stages, previous = [], self.given
         for place, number in enumerate(self.stages):
@@ -430,6 +431,7 @@ class HfssRun(SearchRun):
             for name, shown, _, tiles, seconds in self.test_parts(parts, each, groups=len(self.searched))
         ]  # fmt: skip
         remark = f"{whole:,} of the forwards show the whole images, before anything is filtered."
+        remark += " A long search compiles the network, which may make it faster." * (self.scoring.form == "auto")
         if tests:
             remark += "".join(f" {part['work'].capitalize()}: {part['forwards']:,}." for part in tests)
         forwards = sum(part["forwards"] for part in [*stages, *tests]) + whole
