@@ -3,7 +3,8 @@
 PYTHON      ?= python3
 VENV        ?= .venv
 TORCH       ?= 2.14.1
-TORCHVISION ?= 0.29.1
+# torchvision 0.29.1 belongs to torch 2.14.1, 0.25.0 to 2.10.0; a suffix such as +cpu is taken along
+TORCHVISION ?= $(shell echo $(TORCH) | awk -F. '{ printf "0.%d.%s", $$2 + 15, $$3 }')
 CUDA_ARCHS  ?= 7.5;8.0;8.6;8.9;9.0;10.0;12.0
 DEMO        ?= demo
 PYTEST_ARGS ?=
@@ -113,8 +114,8 @@ PIP_WHEEL = $(RUN) -m pip --disable-pip-version-check wheel --quiet --no-build-i
 # Refuses what asks for more than manylinux_2_28 has; torch itself is not put into the wheel.
 REPAIR = $(RUN) -m auditwheel repair --plat manylinux_2_28_$$(uname -m) --exclude 'libtorch*' --exclude 'libc10*'
 
-wheel: $(STAMPS)/install ## wheels in dist/: CPU, CUDA (when nvcc is there), and one without a native library
-	rm -rf $(WHEELS); mkdir -p $(WHEELS)/cpu $(WHEELS)/cuda
+wheel: $(STAMPS)/tools ## wheels in dist/: CPU, CUDA (when nvcc is there), and one without a native library
+	rm -rf $(WHEELS) build/lib*; mkdir -p $(WHEELS)/cpu $(WHEELS)/cuda
 	FREQKIT_NATIVE=off $(PIP_WHEEL) .
 	FREQKIT_CUDA=off FREQKIT_PORTABLE=ON $(PIP_WHEEL)/cpu .
 	if command -v nvcc >/dev/null; then FREQKIT_CUDA=on FREQKIT_PORTABLE=ON $(PIP_WHEEL)/cuda .; fi
@@ -171,9 +172,13 @@ $(STAMPS)/torch-$(TORCH)-$(TORCHVISION): $(STAMPS)/python
 	@$(PIP) install "torch==$(TORCH)" "torchvision==$(TORCHVISION)"
 	@rm -f $(STAMPS)/torch-* && touch $@
 
-$(STAMPS)/install: $(STAMPS)/torch-$(TORCH)-$(TORCHVISION) pyproject.toml setup.py Makefile
-	@echo "installing the build tools, then freqkit with its dependencies (compiles the native library: minutes)"
-	@$(PIP) install "setuptools>=77" wheel "cmake>=3.24" ninja "numpy>=1.26"
+$(STAMPS)/tools: $(STAMPS)/torch-$(TORCH)-$(TORCHVISION)
+	@echo "installing the build tools"
+	@$(PIP) install "setuptools>=77" wheel "cmake>=3.24" ninja
+	@touch $@
+
+$(STAMPS)/install: $(STAMPS)/tools pyproject.toml setup.py Makefile
+	@echo "installing freqkit with its dependencies (compiles the native library: minutes)"
 	@$(PIP) install --no-build-isolation --editable ".[test]"
 	@touch $@
 

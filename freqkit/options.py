@@ -35,7 +35,7 @@ class Rule:
         choices: the values there are.
         must: what it must be, in words, where those made of the bounds would not do.
         identity: whether a result depends on it; False for what only says where and how to work.
-        flag: whether commands have a flag for it.
+        flag: whether commands have a flag for it; a name: how it is spelled there.
         help: what --help says in place of `says`.
         metavar: how --help shows the value.
         kind: how the flag is written, a name in `freqkit.cli.values.KINDS`, where type and bounds do not say it.
@@ -51,7 +51,7 @@ class Rule:
     choices: tuple | None = None
     must: str | None = None
     identity: bool = True
-    flag: bool = True
+    flag: bool | str = True
     help: str | None = None
     metavar: str | None = None
     kind: str | None = None

@@ -19,7 +19,13 @@ SEARCHERS = {
 MEASURES = {
     "rates": ("freqkit.measures.rates", "How well each class is told apart through its frequency map."),
     "band-stop": ("freqkit.measures.band_stop", "What classes are taken for when bands are removed."),
+    "pass-curves": ("freqkit.measures.pass_curves", "What low, high and single bands of frequencies tell."),
+    "critical-band": ("freqkit.measures.critical_band", "In which band of frequencies noise hides objects."),
     "adcs": ("freqkit.measures.adcs", "Where each class has more energy than the others (ADCS)."),
+    "gradient-spectrum": (
+        "freqkit.measures.gradient_spectrum",
+        "At which frequencies the loss reacts to small changes.",
+    ),
 }
 # Modules whose functions, decorated by `freqkit.report.pages.part`, put their kind of result on a page.
 PAGES = (
@@ -28,6 +34,7 @@ PAGES = (
     *(module for module, _ in MEASURES.values()),
     "freqkit.training.page",
     "freqkit.measures.evaluation.page",
+    "freqkit.measures.correlation.page",
 )
 # Public names that stand with what they draw, and are offered under the name they had before as well.
 FIGURES = {
@@ -48,6 +55,8 @@ FIGURES = {
     "plot_groups": "freqkit.measures.evaluation.figures",
     "plot_scatter": "freqkit.measures.evaluation.figures",
     "write_evaluation": "freqkit.measures.evaluation.figures",
+    "plot_study": "freqkit.measures.correlation.figures",
+    "write_study": "freqkit.measures.correlation.figures",
 }
 DFM_FILES = {
     "DfmFile": "freqkit.results.dfm_files",
@@ -77,6 +86,8 @@ RESULTS = {
     "freqkit-estimate-1": "freqkit.search.gradient:GradientEstimate",
     "freqkit-learning-1": "freqkit.results.learning_curves:LearningCurves",
     "freqkit-stage-1": "freqkit.results.search_result:StageResult",
+    "freqkit-study-1": "freqkit.measures.correlation:StudyResult",
+    "freqkit-tested-1": "freqkit.results.tested:Tested",
     "results.csv": "freqkit.measures.evaluation.result:EvaluationResult",
     "comparison.json": "freqkit.search.compare:Comparison",
 }

@@ -1,9 +1,16 @@
 """Text of others (names of classes, models and files) on its way to a reader: shown as it is, never obeyed.
 
-One rule for pages, figures, tables, progress and sentences of errors; imports nothing of freqkit.
+One rule for pages, figures, tables, progress and sentences of errors; imports nothing of freqkit. The one exception:
+pages, figures and tables call ImageNet's classes, whose names are ids of WordNet, by their words (`called`).
 """
 
+import functools
+import re
 import unicodedata
+from pathlib import Path
+
+LISTS = Path(__file__).with_name("data") / "lists"
+WNID = re.compile(r"(?<![\w/.#-])n\d{8}(?![\w/-]|\.\w)")  # alone, or as a word of a sentence; no part of a file's name
 
 SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control, format (bidi, zero width), surrogates, separators of lines
@@ -40,9 +47,30 @@ def printable(text, *, keep=""):
     return "".join(shown)
 
 
+def called(text, *, keep=""):
+    """`printable` text in which ImageNet's classes are called by their words instead of their ids (wnids).
+
+    Example:
+        >>> called("n01440764"), called("n01443537: 3 of n99999999"), called("val/n01440764/n01440764_1.JPEG")
+        ('tench', 'goldfish: 3 of n99999999', 'val/n01440764/n01440764_1.JPEG')
+    """
+    text = printable(text, keep=keep)
+    if "n0" not in text and "n1" not in text:  # most text
+        return text
+    return WNID.sub(lambda found: _words().get(found[0], found[0]), text)
+
+
+@functools.cache
+def _words():
+    """wnid -> word, of ImageNet's 1000 classes."""
+    texts = [(LISTS / f"{name}.txt").read_text(encoding="utf-8") for name in ("imagenet", "imagenet-names")]
+    ids, names = ([line for line in text.splitlines() if not line.startswith("#")] for text in texts)
+    return dict(zip(ids, names, strict=True))
+
+
 def shorten(name, limit=22):
-    """`name` on one line, printable, cut in the middle when it is longer than `limit` characters."""
-    name = printable(name)
+    """`name` on one line, as it is `called`, cut in the middle when it is longer than `limit` characters."""
+    name = called(name)
     if len(name) <= limit:
         return name
     half = (limit - 1) // 2

@@ -1,11 +1,18 @@
 """What tests of several rooms share: data beside the repository, one thread."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 import torch
 
+# Decoded images of tests are no one's to keep.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="freqkit-cache-")
+os.environ.pop("FREQKIT_CACHE", None)
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 DATA = Path(
     os.environ.get("FREQKIT_SHARED_DATA")
     or os.environ.get("FREQKIT_DATA")

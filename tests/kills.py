@@ -43,7 +43,7 @@ import torch
 
 from freqkit.cli.app import app
 from freqkit.registry import MEASURES
-from tests.measures_at_hand import line_of
+from tests.measures_at_hand import line_of, place_of
 
 MEASURED = {
     "seconds", "seconds_in_model", "session_began", "sessions", "forwards_resumed", "forwards_before", "economies",
@@ -73,6 +73,10 @@ def searching(searcher, more, **how):
 
 def training(more, **how):
     return Case(f"train --model small_convnet --data {{images}} --batch-size 8 {more} --out {{out}}", **how)
+
+
+def measuring(name, **how):
+    return Case(f"{name} {line_of(name, f'{MODEL} {BATCH}')} --out {place_of(name)}", **how)
 
 
 CASES = {
@@ -116,7 +120,8 @@ CASES = {
         " --effort learned=2 --effort evolve=1 --effort hfss=6 --per-class 3 --seeds 2 --coverage 0.2 --out {out}",
         again=AGAIN,
     ),
-    **{name: Case(f"{name} {line_of(name, f'{MODEL} {BATCH}')} --out {{file}}", again=OVERWRITE) for name in MEASURES},
+    **{name: measuring(name, again=RESUME if place_of(name) == "{out}" else OVERWRITE) for name in MEASURES},
+    **{f"{name}-2-ranks": measuring(name, ranks=2) for name in ("pass-curves", "critical-band")},
     "adcs-2-ranks": Case("adcs --data {images} --image-size 32 --out {file}", again=OVERWRITE, ranks=2),
     "demo": Case(f"demo {BATCH} --out {{out}}", again=OVERWRITE),
     "synthetic": Case("data synthetic --images-per-class 12 --test-images-per-class 6 --out {out}", again=NEW),

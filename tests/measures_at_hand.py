@@ -2,6 +2,7 @@
 
 import inspect
 
+from freqkit.options import Directory
 from freqkit.registry import MEASURES, module_of, stem_of
 
 
@@ -25,3 +26,8 @@ def line_of(name, model):
     """The flags of a measure's command but --out, with the places {images} and {dfm}; `model`: those of a model."""
     asks = model if "model" in takes(name) else "--image-size 32"
     return f"{asks} --data {{images}}{' --dfm {dfm}' if 'dfm' in takes(name) else ''}"
+
+
+def place_of(name):
+    """Where its command writes, {out} (the directory of a run that can go on) or {file}."""
+    return "{out}" if Directory in measure_of(name).groups else "{file}"

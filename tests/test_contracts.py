@@ -9,6 +9,7 @@ import torch
 
 from freqkit import measures, options, search
 from freqkit.registry import MEASURES, PAGES, SEARCHERS, module_of, stem_of
+from freqkit.search.testing import Testing
 from tests.measures_at_hand import measure_of, small_result
 
 UNITS = r"percent|%|cycles|share|rate|classes|images|nats|TPR"
@@ -63,6 +64,14 @@ def test_a_result_is_drawn_with_units_and_printed(results, name):
 
 
 @pytest.mark.parametrize("name", MEASURES)
+def test_a_result_is_told_in_a_line_and_shown_in_a_notebook(results, name):
+    line, shown = repr(results[name]), results[name]._repr_html_()
+    assert "\n" not in line and len(line) < 160 and type(results[name]).__name__ in line
+    assert (results[name].MAIN[1] or results[name].columns[-1]) in line and str(len(results[name].classes)) in shown
+    assert shown.count("<div") == shown.count("</div>") and len(shown) < 60_000
+
+
+@pytest.mark.parametrize("name", MEASURES)
 def test_a_result_has_a_page(results, name, tmp_path):
     from freqkit.report import write_report
 
@@ -74,7 +83,7 @@ def test_a_result_has_a_page(results, name, tmp_path):
 @pytest.mark.parametrize("name", SEARCHERS)
 def test_a_searcher_is_offered_compared_and_shares_its_keywords(name):
     searcher = getattr(search, name)
-    assert name in search.__all__ and searcher.groups[-2:] == (options.Scoring, options.Running)
+    assert name in search.__all__ and searcher.groups[-3:] == (Testing, options.Scoring, options.Running)
     for effort in module_of(SEARCHERS, name).EFFORTS.values():
         asked = effort.asks(effort.tried[0], 0.05, 3, (32, 32))
         assert asked.keys() <= inspect.signature(searcher).parameters.keys()

@@ -1,7 +1,8 @@
 """What callers, command lines, resumed runs and run.yaml rest on stays: names, defaults, identities.
 
 `interfaces.json` was written by the code at b516818, before options were data (since then the flag --rescore of `dfm`
-knows the bounds that its value always had, --weights takes folders, too, and `evaluate` has one more preset):
+knows the bounds that its value always had, --weights takes folders, too, --dfm directories of runs, and `evaluate` has
+one more preset):
 `PYTHONPATH=THAT_CODE python tests/test_interfaces.py tests/interfaces.json`.
 """
 
@@ -154,7 +155,13 @@ def identity(name, settings, model, images):
 
     if "dtype" in settings:
         settings = {**settings, "dtype": getattr(torch, settings["dtype"])}
-    result = getattr(search, name)(model, images, **{"batch_size": 8, "device": "cpu", "form": "eager", **settings})
+    how = {
+        "batch_size": 8,
+        "device": "cpu",
+        "form": "eager",
+        "split_fraction": 1,
+    }  # of runs of before searches were tested
+    result = getattr(search, name)(model, images, **{**how, **settings})
     return _kept(result.record["identity"])
 
 

@@ -85,11 +85,18 @@ try:
     freqkit.load_model("resnet18")
 except freqkit.errors.UsageError as error:
     print(error)
+try:
+    freqkit.training.train(model, images, recipe="iccv2023")
+except freqkit.errors.UsageError as error:
+    print(error)
+print(len(freqkit.training.train(model, images, epochs=1)["epochs"]))
 """
-    shape, sentence = python(code, path=[broken]).stdout.splitlines()
+    shape, sentence, training, epochs = python(code, path=[broken]).stdout.splitlines()
     assert shape == "torch.Size([4, 32, 32])"
     assert "timm" in sentence
     assert "nms does not exist" in sentence
+    assert training.startswith("train: resized-crop of the recipe needs torchvision") and "nms" in training
+    assert epochs == "1"
 
 
 @built
@@ -229,6 +236,37 @@ def test_the_build_hands_on_its_environment(monkeypatch, tmp_path):
     configure, build = commands
     assert "-DFREQKIT_CUDA_ARCHS=8.0" in configure and "-DFREQKIT_CUDA=off" in configure
     assert build[-2:] == ["-j", "3"]
+
+
+@pytest.mark.parametrize("version", ["2.14.1+cu130", "2.9.1", None])
+def test_a_build_takes_the_torch_of_its_environment(monkeypatch, tmp_path, version):
+    """Also from within pip's isolation, which hides it; asked first of all, before files are fetched."""
+    import setuptools
+
+    if version is not None:
+        (tmp_path / "torch").mkdir()
+        (tmp_path / "torch" / "version.py").write_text(f"__all__ = []\n__version__ = '{version}'\n")
+    monkeypatch.setattr(setuptools, "setup", lambda **options: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["setup.py", "dist_info"])
+    if version == "2.14.1+cu130":
+        assert runpy.run_path(str(ROOT / "setup.py"))["torch_root"]() == tmp_path / "torch"
+        return
+    found = f"{tmp_path / 'torch'} is 2.9.1" if version else f"there is none in {sys.prefix}"
+    with pytest.raises(SystemExit, match=re.escape(found)) as refused:
+        runpy.run_path(str(ROOT / "setup.py"))
+    assert "pip install --no-build-isolation" in str(refused.value)
+    monkeypatch.setattr(sys, "argv", ["setup.py", "sdist"])  # an archive needs no torch
+    runpy.run_path(str(ROOT / "setup.py"))
+
+
+def test_setuptools_too_old_is_said(monkeypatch):
+    import setuptools
+
+    monkeypatch.setattr(setuptools, "__version__", "68.2.0")
+    with pytest.raises(SystemExit, match=r"needs setuptools >= 77, and this is 68\.2\.0"):
+        runpy.run_path(str(ROOT / "setup.py"))
 
 
 def make_list(name):

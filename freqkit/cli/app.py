@@ -29,6 +29,7 @@ COMMANDS = {
     "status": ("freqkit.cli.status", "status", "How far a run is, live or dead."),
     "demo": ("freqkit.cli.demo", "demo", "Plant a frequency shortcut, train on it, find it again."),
     "evaluate": ("freqkit.cli.evaluate", "evaluate", "Classes on every test set, whole, filtered and attacked."),
+    "study": ("freqkit.cli.study", "study", "Do biases of many models tell how well they generalise?"),
     "doctor": ("freqkit.cli.doctor", "doctor", "Check test sets on disk, and a model's preprocessing."),
     "table": ("freqkit.cli.table", "table", "Tables of evaluations; imports timm and RobustBench."),
     "report": ("freqkit.cli.report", "report", "Make a run's page anew, or compare several runs on one."),

@@ -2,10 +2,12 @@
 
 import fnmatch
 import os
+import time
 from pathlib import Path
 
 import click
 
+import freqkit.cli.derived  # noqa: F401  (more commands of `data`)
 from freqkit.cli.app import command
 from freqkit.cli.data import data
 from freqkit.cli.options import JSON, options
@@ -40,6 +42,49 @@ def list_(root, match, as_json):
     return 0 if found else 1
 
 
+@command(data, "cache")
+@click.option(
+    "--cache", type=click.Path(file_okay=False), metavar="DIR", help="Where it is.  [default: as of searches]"
+)
+@click.option("--clear", is_flag=True, help="Remove all that no process uses.")
+@options(JSON)
+def cache(cache, clear, as_json):
+    """List the decoded images that are kept for later runs, or remove them; what is gone is decoded again.
+
+    \b
+    freqkit data cache
+    freqkit data cache --clear
+    """
+    from freqkit.data.cache import cache_of
+
+    kept = cache_of(cache or "auto")
+    if kept is None:
+        say("Nothing is kept: FREQKIT_CACHE is none.")
+        return
+    if clear:
+        removed, used = kept.clear()
+        if as_json:
+            say_json({"folder": str(kept.folder), "removed": removed, "in_use": used})
+        else:
+            say(f"{removed} removed from {kept.folder}" + (f", {used} in use" if used else ""))
+        return
+    rows = kept.table()
+    if as_json:
+        say_json({"folder": str(kept.folder), "room": kept.room() if kept.folder.is_dir() else None, "kept": rows})
+    elif not rows:
+        say(f"Nothing is kept in {kept.folder}.")
+    else:
+        show_table(
+            [("images of", "left"), *((name, "right") for name in ("images", "size", "MiB", "last used"))],
+            [
+                [row["about"], f"{row['images']:,}", "x".join(map(str, row["size"])), f"{row['bytes'] / 2**20:.0f}",
+                 time.strftime("%Y-%m-%d %H:%M", time.localtime(row["used"]))]
+                for row in rows
+            ],
+            title=f"{kept.folder}: {kept.used() / 2**20:,.0f} of {kept.room() / 2**20:,.0f} MiB",
+        )  # fmt: skip
+
+
 @command(data, "check")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False))
 @click.option("--write-sums", type=click.Path(dir_okay=False), metavar="FILE", help="Write SHA-256 of every file.")
@@ -56,7 +101,7 @@ def check(folder, write_sums, sums, as_json):
     from freqkit.data.check import as_sums, checksums, read_sums
     from freqkit.files.whole import atomic_write
 
-    images = load_images(folder, image_size=32, on_bad_image="skip")
+    images = load_images(folder, image_size=32, resize="squash", on_bad_image="skip")
     record = images.record
     bad = record.get("bad_image_names", [])
     counts = images.counts.tolist()

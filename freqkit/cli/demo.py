@@ -91,7 +91,8 @@ def run(
     with steps(progress, "training") as advance:
         train(model, sets[0], epochs=epochs, batch_size=64, lr=0.05, seed=seed, progress=advance)
     result = hfss(
-        model, sets[1], candidates=list(candidates), seed=seed, out=out, overwrite=overwrite, progress=progress, **how,
+        model, sets[1], candidates=list(candidates), seed=seed, out=out, overwrite=overwrite, progress=progress,
+        split_fraction=1, **how,
     )  # fmt: skip
     save_weights(model, out / "weights.safetensors")
     truth = sets[0].truth

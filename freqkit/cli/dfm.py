@@ -4,7 +4,7 @@ import click
 
 from freqkit.cli.app import app, command
 from freqkit.cli.options import (
-    DATA,
+    DATA_OF_SEARCH,
     DTYPE,
     ENGINE,
     GOING_ON,
@@ -15,18 +15,17 @@ from freqkit.cli.options import (
     of_fields,
     options,
     scoring_of,
-    side_of,
-    the_images,
     the_model,
 )
 from freqkit.cli.progress import watcher
-from freqkit.cli.searchers import found_by, kept_of, write_and_show
+from freqkit.cli.searchers import found_by, images_of_search, kept_of, testing_of, write_and_show
 from freqkit.search.gradient import Promising
 from freqkit.search.removal import Levels, Removing
+from freqkit.search.testing import Testing
 
 
 @command(app, "dfm", leaves_records=True)
-@options(MODEL, DATA)
+@options(MODEL, DATA_OF_SEARCH, of_fields(Testing))
 @click.option("--out", required=True, type=click.Path(file_okay=False), metavar="DIR", help="Where the results go.")
 @click.option(
     "--method",
@@ -49,12 +48,12 @@ def dfm(out, method, resume, overwrite, log_json, as_json, **flags):
     """Remove one frequency after the other, and see which classes suffer.
 
     Writes run.json, removal.safetensors (every loss), dfm-1.safetensors, dfm-5.safetensors, ... (the dominant
-    frequency maps at each level, in percent), classes.csv, dfms.png, increase.png and report.html into DIR. Test
-    the maps on other images than these: select with --split-fraction, test with `freqkit rates --rest`.
+    frequency maps at each level, in percent), classes.csv, dfms.png, increase.png and report.html into DIR. A share
+    of the images (--split-fraction) ranks, the others test; under a published preset all rank.
 
     \b
     freqkit dfm --model cifar_resnet20 --weights resnet20.safetensors \\
-                --data cifar10/test --split-fraction 0.5 --out runs/dfm
+                --data cifar10/test --out runs/dfm
     """
     from click.core import ParameterSource
 
@@ -72,10 +71,11 @@ def dfm(out, method, resume, overwrite, log_json, as_json, **flags):
     own = {"removal": ("preset", "published_batch_size"), "gradient": ("rescore", "draws", "seed")}[method]
     with join() as ranks:
         model = the_model(flags)
-        images = the_images(flags, size=side_of(model), preset=preset)
+        images = images_of_search(flags, model=model, preset=preset)
         with watcher(log=log_json) as progress:
             result = found_by(method)(
                 model, images, out=out, resume=resume, overwrite=overwrite, progress=progress, **scoring_of(flags),
+                **testing_of(flags),
                 **{name: flags[name] for name in ("patch", "levels", "level", "ties", *own)},
             )  # fmt: skip
         if ranks.first:

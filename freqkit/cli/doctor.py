@@ -16,7 +16,7 @@ from freqkit.cli.voice import say, say_json
 @click.option("--model", metavar="NAME", help="Also check this model.")
 @options(MODEL[1:])
 @click.option("--image-size", type=click.IntRange(1), metavar="N", help="Side in pixels.  [default: the model's own]")
-@click.option("--resize", type=click.Choice(["squash", "center-crop", "own"]), default="squash", show_default=True)
+@click.option("--resize", type=click.Choice(["own", "squash", "center-crop"]), default="own", show_default=True)
 @click.option("--images", type=click.IntRange(1), default=500, show_default=True, help="Images for the accuracy.")
 @click.option(
     "--published", type=click.Path(exists=True, dir_okay=False), metavar="CSV", help="timm's results-imagenet.csv."

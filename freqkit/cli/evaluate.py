@@ -10,11 +10,12 @@ from freqkit.cli.options import JSON, MODEL, MODEL_KEYS, load_quietly, of_fields
 from freqkit.cli.progress import watcher
 from freqkit.cli.searchers import clean_facts, show_clean
 from freqkit.cli.tables import percent, show_table
-from freqkit.cli.values import Device, resolve_device
+from freqkit.cli.values import Classes, Device, resolve_device
 from freqkit.cli.voice import say, say_json, tell
 from freqkit.files.whole import slug
 from freqkit.measures.evaluation.protocol import Evaluating
 from freqkit.registry import TEST_SETS
+from freqkit.text import called
 
 NOTES = 6  # how many notes of sets are said
 SETS = (
@@ -58,7 +59,7 @@ SETS = (
 @options(SETS)
 @options(of_fields(Evaluating, "base", "preset", "image_size", "resize"))
 @click.option(
-    "--classes", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="Names of the logits, one a line."
+    "--classes", type=Classes(), metavar="LIST", help="Names of the logits: imagenet, ..., or a file, one a line."
 )
 @options(of_fields(Evaluating, "cross", "on_bad_image"))
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of noise and draws.")
@@ -85,7 +86,7 @@ def evaluate(models, on, out, store, pictures, as_json, **flags):
                      --on imagenet,v2/matched-frequency,c,c-bar,a,r,sketch,pgd --out runs/study
     """
     from freqkit.data import open_sets
-    from freqkit.data.class_lists import read_names
+    from freqkit.data.class_lists import class_names
     from freqkit.errors import UsageError
     from freqkit.measures import SelectedOnTestSet
     from freqkit.measures import evaluate as measure
@@ -138,7 +139,9 @@ def evaluate(models, on, out, store, pictures, as_json, **flags):
     if not found:
         raise UsageError(f"no set could be opened: {failures[0]['error'] if failures else 'none is given'}")
     _say_notes(found)
-    classes = None if flags["classes"] is None else read_names(flags["classes"])
+    classes = None if flags["classes"] is None else class_names(flags["classes"], "evaluate")
+    if flags["resume"] and flags["resize"] is None:
+        flags["resize"] = _resize_as_begun(out, flags["preset"])
     taken = ("base", "preset", "image_size", "resize", "on_bad_image", "cross", "batch_size", "resume", "overwrite")
     with watcher() as progress, warnings.catch_warnings():
         warnings.simplefilter("ignore", SelectedOnTestSet)  # said below, in the command line's words
@@ -185,11 +188,19 @@ def evaluate(models, on, out, store, pictures, as_json, **flags):
         for name, each in found.items():
             if each:
                 few = min(one.negatives for one in each)
-                say(f"{name}: {shortcuts_sentence(each)} FPR from {few} or more images of other classes each.")
+                say(f"{name}: {called(shortcuts_sentence(each))} FPR from {few} or more images of other classes each.")
         say(f"Everything is in {out}: results.csv, run.json{', figures' if pictures else ''}")
     if result.failures:
         say(f"{len(result.failures)} could not be evaluated, the first: {result.failures[0]['error']}")
         raise click.exceptions.Exit(1)
+
+
+def _resize_as_begun(out, preset):
+    """How images get their size in a run that is resumed; None: as usual."""
+    from freqkit.files.whole import read_run
+
+    begun = read_run(out).get("identity", {}) if (Path(out) / "run.json").is_file() else {}
+    return None if preset != "default" else begun.get("resize")
 
 
 def _doubts(result, model):

@@ -7,13 +7,14 @@ import click
 from freqkit.cli.app import app, command
 from freqkit.cli.options import JSON, options
 from freqkit.cli.tables import percent, show_table
-from freqkit.cli.values import ResultFile
+from freqkit.cli.values import ResultFile, Share
 from freqkit.cli.voice import say, say_json
+from freqkit.results.released import KINDS
 
 
 @app.group("masks")
 def masks():
-    """Import and look at frequency maps."""
+    """Import, export and look at frequency maps."""
 
 
 @command(masks, "import")
@@ -26,10 +27,16 @@ def masks():
     help="Names of the pickle's classes in its order, one a line.  [default: its own keys]",
 )
 @click.option("--rank", type=click.IntRange(0), default=0, show_default=True, help="Which mask of a list; 0: the best.")
+@click.option(
+    "--level",
+    type=Share(),
+    metavar="SHARE",
+    help="The pickle holds losses of removed frequencies: keep this share of the bins, those of largest loss.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace FILE.")
 @options(JSON)
-def import_(pickle, out, classes, rank, overwrite, as_json):
-    """Read published maps (a pickle: dict class -> array or list of arrays); nothing in it is run.
+def import_(pickle, out, classes, rank, level, overwrite, as_json):
+    """Read published maps (a pickle: dict class -> array or tensor, or list of them); nothing in it is run.
 
     \b
     freqkit masks import published.pkl --out dfm.safetensors
@@ -46,12 +53,75 @@ def import_(pickle, out, classes, rank, overwrite, as_json):
     names = None
     if classes:
         names = read_names(classes)
-    dfm = import_pickle(pickle, classes=names, rank=rank)
+    dfm = import_pickle(pickle, classes=names, rank=rank, level=level)
     save_dfm(out, dfm)
     if as_json:
         say_json({"out": str(out), **_facts(dfm)})
     else:
         say(f"{len(dfm)} maps of {dfm.masks.shape[1]}x{dfm.masks.shape[2]} written to {out}")
+
+
+@command(masks, "export")
+@click.argument("source", type=click.Path(exists=True))
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Pickle to write; of csv a new folder.",
+)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice([*KINDS, "csv"]),
+    default="hfss",
+    show_default=True,
+    help="hfss: masks of each class, best first, of a search; hfss-loss: its lowest losses; dfm: one map of each class;"
+    " dfm-loss: losses of `freqkit dfm`; csv: accuracies of `freqkit evaluate`.",
+)
+@click.option("--stage", type=click.IntRange(1), metavar="N", help="Of a search with stages.  [default: the last]")
+@click.option(
+    "--classes",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Names of the classes in the order of their numbers, one a line.  [default: that of SOURCE]",
+)
+@click.option("--overwrite", is_flag=True, help="Replace FILE.")
+@options(JSON)
+def export(source, out, kind, stage, classes, overwrite, as_json):
+    """Write what the code of the two papers reads, from a run's directory or a file of maps.
+
+    \b
+    freqkit masks export runs/mine --out DFM/stage4.pkl
+    freqkit masks export runs/dfm/dfm-5.safetensors --format dfm --out DFMs/resnet18_DFM_5.pkl
+    freqkit masks export runs/ood --format csv --out published
+    """
+    from freqkit.data.class_lists import read_names
+    from freqkit.errors import UsageError
+    from freqkit.results import load_result
+    from freqkit.results.released import export_evaluation, export_pickle
+
+    names, out = read_names(classes) if classes else None, Path(out)
+    if out.exists() and not overwrite:
+        raise UsageError(f"--out must be new, or give --overwrite; {out} is there.")
+    if kind == "csv":
+        result = load_result(source)
+        if not hasattr(result, "rates"):
+            raise UsageError(f"{source}: --format csv is of a run of freqkit evaluate.")
+        facts = {"files": [str(path) for path in export_evaluation(result, out, classes=names)]}
+        words = f"{len(facts['files'])} files"
+    else:
+        if out.suffix != ".pkl":
+            raise UsageError(f"--out must end in .pkl, as the published code has it; got {out.name}.")
+        if not out.parent.is_dir():
+            raise UsageError(f"--out must lie in a folder that is there; {out.parent} is not.")
+        facts = export_pickle(source, out, kind, stage=stage, classes=names)
+        what = "losses" if "loss" in kind else "masks"
+        words = f"{what} of {facts['classes']} classes, {facts['each']:,} each"
+    if as_json:
+        say_json({"out": str(out), **facts})
+    else:
+        say(f"{words}, written to {out}")
 
 
 @command(masks, "show")

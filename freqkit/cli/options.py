@@ -10,8 +10,10 @@ import click
 from freqkit.cli.values import (
     KINDS,
     BatchSize,
+    Classes,
     Device,
     Folder,
+    Memory,
     Risk,
     Share,
     Triple,
@@ -51,6 +53,14 @@ MODEL = (
     click.option("--num-classes", type=click.IntRange(1), metavar="N", help="Logits, when the name leaves it open."),
     click.option("--allow-missing", is_flag=True, help="Accept keys that the weights file lacks."),
     click.option("--allow-unexpected", is_flag=True, help="Accept keys that the network does not have."),
+    click.option(
+        "--smooth-kernels", type=click.FloatRange(0), metavar="RHO",
+        help="Add RHO times its eight neighbours to every weight of the first convolution.",
+    ),
+    click.option("--normalise-kernels", is_flag=True, help="Divide smoothed kernels by 1 + 8 RHO."),
+)  # fmt: skip
+SPLIT_FRACTION = click.option(
+    "--split-fraction", type=Share(), metavar="SHARE", help="A random share of each class, by --data-seed."
 )
 DATA = (
     click.option(
@@ -78,24 +88,19 @@ DATA = (
     ),
     click.option(
         "--resize",
-        type=click.Choice(["squash", "center-crop"]),
-        default="squash",
-        show_default=True,
-        help="How an image gets to that size.",
+        type=click.Choice(["own", "squash", "center-crop"]),
+        help="own: as the model was published; where it does not say, images of one size as they are, else as"
+        " center-crop.  [default: own; squash under published presets]",
     ),
     click.option(
         "--classes",
-        type=click.Path(exists=True, dir_okay=False),
-        metavar="FILE",
-        help="Names of all the model's classes in order, one a line, when DIR holds only some.",
+        type=Classes(),
+        metavar="LIST",
+        help="Names of all the model's classes in order, when DIR holds only some: imagenet, imagenet-a, imagenet-r,"
+        " cifar10, cifar100, or a file with one a line. Some of ImageNet's (wnids) are known unasked.",
     ),
     click.option("--limit-per-class", type=click.IntRange(1), metavar="N", help="At most N images of each class."),
-    click.option(
-        "--split-fraction",
-        type=Share(),
-        metavar="SHARE",
-        help="A random share of each class, by --data-seed.",
-    ),
+    SPLIT_FRACTION,
     click.option("--data-seed", type=click.IntRange(0), default=0, show_default=True, help="Draws the split."),
     click.option(
         "--npy-floats",
@@ -110,7 +115,22 @@ DATA = (
         show_default=True,
         help="What to do with a file that is no image.",
     ),
+    click.option(
+        "--cache",
+        type=click.Path(file_okay=False),
+        metavar="DIR",
+        help="Keep decoded images in DIR, for later runs and for all processes of this machine.  [default:"
+        " $FREQKIT_CACHE, else the user's cache folder]",
+    ),
+    click.option("--no-cache", is_flag=True, help="Decode images into the memory of every process, and keep nothing."),
+    click.option(
+        "--cache-budget",
+        type=Memory(),
+        metavar="SIZE",
+        help="What DIR may hold, at most half of what the disk has free; the oldest go first.  [default: 20GiB]",
+    ),
 )
+DATA_OF_SEARCH = tuple(one for one in DATA if one is not SPLIT_FRACTION)  # a search says itself what a share is for
 RUN = (
     click.option("--device", type=Device(), default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
     click.option("-b", "--batch-size", type=BatchSize(), default="auto", show_default=True, help="Images per forward."),
@@ -147,7 +167,7 @@ LOG = (
 JSON = (click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, nothing else."),)
 MODEL_KEYS = (
     "weights", "weights_dir", "weights_entry", "pretrained", "mean", "std", "num_classes", "allow_missing",
-    "allow_unexpected",
+    "allow_unexpected", "smooth_kernels", "normalise_kernels",
 )  # fmt: skip
 
 
@@ -185,8 +205,8 @@ def of_field(group, name, rule):
         shown["default"] = str(default)
     elif rule.kind == "shares":
         shown["default"] = ",".join(f"{one:g}" for one in default)
-    flag = f"--{field.name.replace('_', '-')}"
-    return click.option(flag, type=_type(rule, kinds_of(hint)), metavar=rule.metavar, help=text, **shown)
+    flag = f"--{rule.flag if isinstance(rule.flag, str) else field.name.replace('_', '-')}"
+    return click.option(flag, field.name, type=_type(rule, kinds_of(hint)), metavar=rule.metavar, help=text, **shown)
 
 
 def _type(rule, kinds):
@@ -232,6 +252,8 @@ def asked(flags, group):
         elif name in flags and rule.flag:
             flag = f"--{name.replace('_', '-')}"
             found[name] = numbers_of(flags[name], flag) if rule.kind == "numbers" else flags[name]
+            if rule.kind == "names":
+                found[name] = field.default if flags[name] is None else [one.strip() for one in flags[name].split(",")]
     return found
 
 
@@ -252,13 +274,19 @@ def the_model(flags, *, data=None, seed=0):
     return model
 
 
-def load_quietly(name, **how):
-    """`freqkit.models.load_model`; what it doubts is said by `remarks`, in the command line's words."""
+def load_quietly(name, *, smooth_kernels=None, normalise_kernels=False, **how):
+    """`freqkit.models.load_model`, and `smooth_kernels` where it is asked for; what it doubts is said by `remarks`, in
+    the command line's words."""
+    from freqkit.errors import UsageError
     from freqkit.models import ModelWarning, load_model
+    from freqkit.models import smooth_kernels as smoothed
 
+    if normalise_kernels and smooth_kernels is None:
+        raise UsageError("--normalise-kernels goes with --smooth-kernels RHO; it was given alone.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ModelWarning)
-        return load_model(name, **how)
+        model = load_model(name, **how)
+    return model if smooth_kernels is None else smoothed(model, smooth_kernels, normalise_kernels)
 
 
 def remarks(model, *, trains=False):
@@ -300,12 +328,6 @@ def scoring_of(flags):
     return {**{name: flags[name] for name in names}, "device": resolve_device(flags["device"])}
 
 
-def side_of(model):
-    """The model's own image side, None when it takes any or is not square."""
-    size = model.input_size
-    return size[0] if size is not None and size[0] == size[1] else None
-
-
 def take_published_order(context):
     """With --published-order, the share and seed of the released code where none are given."""
     from freqkit.data.image_set import PUBLISHED_SEED, PUBLISHED_SHARE
@@ -328,24 +350,61 @@ def npy_floats(flags, preset):
     return flags["npy_floats"] or ("published" if preset in ("iccv2023", "dfm_v2023") else "round")
 
 
-def the_images(flags, *, size=None, preset=None):
-    """Read the images that the flags name, at `--image-size` or else `size`, as the `preset` (or recipe) reads them."""
-    from freqkit.data import load_images
+def resize_of(flags, preset):
+    """How images get their size: as the flag says, else as the run that is resumed began, else as the preset or recipe
+    has it. What is chosen stands in run.yaml."""
+    usual = "squash" if preset in ("cvpr2025", "iccv2023", "dfm_v2023") else "own"
+    begun = None if flags["resize"] else _as_begun()
+    if begun not in (None, usual) and torchrun()[0] == 0:
+        say(f"Note: images are read with --resize {begun}, as when this run began.")
+    chosen = flags["resize"] or begun or usual
+    context = click.get_current_context(silent=True)
+    if context is not None and "resize" in context.params:
+        context.params["resize"] = chosen
+    return chosen
 
-    images = load_images(
-        flags["data"],
-        image_size=flags["image_size"] or size,
-        resize=flags["resize"],
-        layout=flags["layout"],
-        part=flags["part"],
-        classes=flags["classes"],
-        limit_per_class=flags["limit_per_class"],
-        split_fraction=flags["split_fraction"],
-        split_order="published" if flags.get("published_order") else "path",
-        seed=flags["data_seed"],
-        npy_floats=npy_floats(flags, preset),
-        on_bad_image=flags["on_bad_image"],
-    )
+
+def _as_begun():
+    """The `resize` in run.yaml of a run that is resumed, or None."""
+    from freqkit.cli.records import config_path
+    from freqkit.files.reading import fit, read_yaml
+
+    context = click.get_current_context(silent=True)
+    asked = {} if context is None else context.params
+    if not asked.get("resume") or asked.get("out") is None or not (file := config_path(asked["out"])).is_file():
+        return None
+    begun = fit(read_yaml(file), {"flags?": ({"resize?": (str, None)}, None)}, file)
+    return (begun.get("flags") or {}).get("resize")
+
+
+def the_images(flags, *, model=None, preset=None, **how):
+    """Read the images that the flags name, for a model if there is one, as the `preset` (or recipe) reads them; `how`:
+    what is asked otherwise."""
+    from freqkit.data import load_images
+    from freqkit.data.cache import CacheWarning
+
+    asked = {
+        "image_size": flags["image_size"],
+        "resize": resize_of(flags, preset),
+        "model": model,
+        "layout": flags["layout"],
+        "part": flags["part"],
+        "classes": flags["classes"],
+        "limit_per_class": flags["limit_per_class"],
+        "split_fraction": flags["split_fraction"],
+        "split_order": "published" if flags.get("published_order") else "path",
+        "seed": flags["data_seed"],
+        "npy_floats": npy_floats(flags, preset),
+        "on_bad_image": flags["on_bad_image"],
+        "cache": None if flags["no_cache"] else flags["cache"] or "auto",
+        "cache_budget": flags["cache_budget"],
+    }
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", CacheWarning)
+        images = load_images(flags["data"], **{**asked, **how})
+    for one in said:
+        if torchrun()[0] == 0:
+            say(f"Note: {one.message}")
     say_notes(images)
     return images
 

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from contextlib import contextmanager
 
-from freqkit.text import printable
+from freqkit.text import called
 
 
 class Pace:
@@ -126,7 +126,7 @@ class Lines:
         self._say(f"{self.title}: {share:.0f}%, {self.pace.words(self.unit)}{self.pace.extras()}")
 
     def _say(self, line):
-        print(printable(line), file=self.stream or sys.stderr, flush=True)
+        print(called(line), file=self.stream or sys.stderr, flush=True)
 
     def __enter__(self):
         return self
@@ -156,7 +156,7 @@ class Bar:
     def start(self, title, total, unit="forwards"):
         self.began()
         self.pace, self.unit = Pace(total), unit
-        self.task = self.progress.add_task(printable(title), total=total, words="")
+        self.task = self.progress.add_task(called(title), total=total, words="")
 
     def advance(self, amount, **facts):
         self.pace.advance(amount, **_facts(facts))
@@ -171,12 +171,12 @@ class Bar:
             self.task = None
 
     def _words(self, words):
-        return printable(words + self.pace.extras())
+        return called(words + self.pace.extras())
 
     def note(self, sentence):
         from rich.text import Text
 
-        self.progress.console.print(Text(printable(sentence)))
+        self.progress.console.print(Text(called(sentence)))
 
     def __enter__(self):
         self.progress.start()

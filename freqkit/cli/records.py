@@ -10,7 +10,9 @@ import click
 from freqkit.errors import UsageError, torchrun
 
 # Flags that say where and how to write, not what to compute.
-_NOT_KEPT = {"out", "overwrite", "resume", "dry_run", "as_json", "config", "debug"}
+_NOT_KEPT = {
+    "out", "overwrite", "resume", "dry_run", "as_json", "config", "debug", "cache", "no_cache", "cache_budget",
+}  # fmt: skip
 
 
 def config_option(function):
@@ -102,13 +104,17 @@ def flag_names(command):
 
 def flags_of(context):
     """What a command was called with, flag by flag, as plain values that YAML can hold."""
+    from freqkit.cli.values import Classes
+    from freqkit.data.class_lists import SHIPPED
+
     kept = {}
     for parameter in context.command.params:
         value = context.params.get(parameter.name)
         if not isinstance(parameter, click.Option) or parameter.name in _NOT_KEPT or value is None:
             continue
-        if isinstance(parameter.type, click.Path):
-            value = str(Path(value).resolve())
+        if isinstance(parameter.type, click.Path) and not (isinstance(parameter.type, Classes) and value in SHIPPED):
+            many = isinstance(value, (list, tuple))
+            value = [str(Path(one).resolve()) for one in value] if many else str(Path(value).resolve())
         flag = next(spelling for spelling in parameter.opts if spelling.startswith("--")).lstrip("-")
         kept[flag] = list(value) if isinstance(value, (list, tuple)) else value
     return kept

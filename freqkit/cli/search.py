@@ -8,7 +8,7 @@ from click.core import ParameterSource
 
 from freqkit.cli.app import app, command
 from freqkit.cli.options import (
-    DATA,
+    DATA_OF_SEARCH,
     DTYPE,
     ENGINE,
     GOING_ON,
@@ -19,16 +19,15 @@ from freqkit.cli.options import (
     RUN,
     asked,
     of_field,
+    of_fields,
     options,
     scoring_of,
     set_defaults,
-    side_of,
     take_published_order,
-    the_images,
     the_model,
 )
 from freqkit.cli.progress import amount, duration, watcher
-from freqkit.cli.searchers import found_by, kept_of, write_and_show
+from freqkit.cli.searchers import found_by, images_of_search, kept_of, testing_of, write_and_show
 from freqkit.cli.tables import percent, show_table
 from freqkit.cli.voice import say_json, tell
 from freqkit.errors import UsageError
@@ -36,6 +35,7 @@ from freqkit.options import rule_of
 from freqkit.registry import SEARCHERS, module_of
 from freqkit.search.plan import Budget
 from freqkit.search.removal import Levels
+from freqkit.search.testing import Testing
 
 DEFAULT, PUBLISHED_METHOD = "learned", "hfss"
 OF_IMAGES = {PUBLISHED_METHOD: {"published_order"}}  # flags of a searcher that say how its images are read
@@ -43,7 +43,7 @@ OF_IMAGES = {PUBLISHED_METHOD: {"published_order"}}  # flags of a searcher that 
 
 def _own(searcher):
     """The fields of a searcher that have a flag: name -> the group that holds it."""
-    groups = found_by(searcher).groups[:-2]  # behind its own stand `Scoring` and `Running`
+    groups = found_by(searcher).groups[:-3]  # behind its own stand `Testing`, `Scoring` and `Running`
     found = {name: group for group in groups for name, field in group.fields().items() if rule_of(field).flag}
     return {**found, "coverage": Budget} if Levels in groups else found  # what ranks all keeps a share at each level
 
@@ -109,7 +109,7 @@ def choose_searcher(context):
 
 
 @command(app, "search", leaves_records=True)
-@options(MODEL, DATA)
+@options(MODEL, DATA_OF_SEARCH, of_fields(Testing))
 @click.option("--out", type=click.Path(file_okay=False), metavar="DIR", help="Where the results shall stand.")
 @options(PUBLISHED_ORDER, SEARCHER, RUN, DTYPE, GOING_ON)
 @click.option("--dry-run", is_flag=True, help="Only say how much work it is, after a short calibration.")
@@ -141,13 +141,13 @@ def search(out, resume, overwrite, dry_run, project, log_json, as_json, **flags)
     flags = {name: context.params[name] for name in flags}  # a preset sets some that were not given
     with join() as ranks:
         model = the_model(flags)
-        images = the_images(flags, size=side_of(model))
+        images = images_of_search(flags, model=model, preset=flags["preset"])
         if len(images.classes) != model.num_classes:
             raise UsageError(
                 f"--data must hold the classes of the model: it has {len(images.classes)} folders, the model"
-                f" {model.num_classes} logits; give --classes FILE (the name of each logit) or --num-classes."
+                f" {model.num_classes} logits; give --classes LIST (the name of each logit) or --num-classes."
             )
-        settings, share = scoring_of(flags), None
+        settings, share = {**scoring_of(flags), **testing_of(flags)}, None
         for group in dict.fromkeys(OWN[searcher].values()):
             settings.update({name: value for name, value in asked(flags, group).items() if name in OWN[searcher]})
         if "coverage" in OWN[searcher]:

@@ -5,13 +5,14 @@ from pathlib import Path
 import click
 
 from freqkit.cli.app import app, command
-from freqkit.cli.options import DATA, JSON, MODEL, RUN, asked, of_fields, options, side_of, the_images, the_model
+from freqkit.cli.options import DATA, JSON, MODEL, RUN, asked, of_fields, options, the_images, the_model
 from freqkit.cli.progress import amount, duration, watcher
 from freqkit.cli.tables import number, percent, show_table
 from freqkit.cli.values import resolve_device
 from freqkit.cli.voice import say, say_json, tell
 from freqkit.registry import SEARCHERS, module_of
 from freqkit.search.compare import EFFORTS, Comparing
+from freqkit.text import called
 
 
 def found_by(searcher):
@@ -19,8 +20,24 @@ def found_by(searcher):
     return getattr(module_of(SEARCHERS, searcher), searcher)
 
 
+def testing_of(flags):
+    """How the flags of a search say that it is tested; in published order the share is what is searched, all of it."""
+    share = 1 if flags.get("published_order") else flags["split_fraction"]
+    return {"split_fraction": share, "split_seed": flags["data_seed"], "null": flags["null"],
+            "null_labels": flags["null_labels"]}  # fmt: skip
+
+
+def images_of_search(flags, **how):
+    """All images that the flags name, of which a search selects with a share; in published order that share alone."""
+    return the_images(flags if flags.get("published_order") else {**flags, "split_fraction": None}, **how)
+
+
 def write_and_show(result, model, images, out, as_json, title):
-    """Write the pictures of any search's result, and print it."""
+    """Write the pictures of any search's result, and print it. The pictures are of held-out images where each class has
+    some."""
+    held = result.record.get("identity", {}).get("test", {}).get("split_fraction")
+    if result.held_out is not None and int(result.held_out.counts.min()):
+        _, images = images.split(held, result.record["identity"]["test"]["seed"])
     from freqkit.report import examples_of, plot_removal, save_examples, save_figure, write_pictures
     from freqkit.results import RemovalResult
 
@@ -35,6 +52,8 @@ def write_and_show(result, model, images, out, as_json, title):
     if as_json:
         say_json({**facts_of(result, out), "pictures": [str(path) for path in pictures]})
         return
+    if result.held_out is not None:
+        title += f"; {int(result.held_out.counts.sum()):,} images that were held out"
     show_classes(result, title=title)
     say(f"{cost_of(result)}; everything is in {Path(out)}/")
 
@@ -88,33 +107,39 @@ def cost_of(result):
 
 def show_classes(result, *, title, limit=30):
     """Print the classes of any search's result, best TPR - FPR first."""
-    rows = sorted(result.table(), key=lambda row: -row["TPR-FPR"])
-    extra = "stage" if "stage" in rows[0] else "unfiltered loss"
     from freqkit.report.readings import shortcuts_sentence
-    from freqkit.report.words import same_maps
-    from freqkit.search.pages import readings_of_search
+    from freqkit.report.words import or_last, p_words, same_maps
+    from freqkit.search.pages import readings_of_search, where_of
 
+    rows = sorted(result.table(), key=lambda row: -or_last(row["TPR-FPR"]))
+    extra = "stage" if "stage" in rows[0] else "unfiltered loss"
     show_clean(result.clean)
     for caution in same_maps(result.classes, result.masks):
         tell(f"Caution: {caution}")
-    names = ("clean TPR", "loss", "TPR", "FPR", "TPR-FPR", "still", "kept", "power", extra)
+    compared = result.tested is not None and len(result.tested.null) > 0
+    columns = {
+        "clean TPR": ("clean TPR", percent), "loss": ("loss", number),
+        **{name: (name, percent) for name in ("TPR", "FPR", "TPR-FPR")},
+        **({"random": ("random masks", percent), "p": ("p", p_words)} if compared else {}),
+        **({"selected": ("selection TPR-FPR", percent)} if result.held_out is not None else {}),
+        "still": ("still recognised", percent), "kept": ("coverage", percent),
+    }  # fmt: skip
+    if result.tested is None:
+        columns |= {"power": ("power", percent), extra: (extra, str if extra == "stage" else number)}
+    notes = ["still: of the images that are recognised whole, those that are through the map, too"]
+    if compared:
+        notes.insert(0, f"random: the highest TPR-FPR of {len(result.tested.null)} random masks of as many frequencies")
+    if result.held_out is not None:
+        notes.insert(0, "selected: TPR-FPR on the images that selected the maps")
+    if len(rows) > limit:
+        notes.append(f"{len(rows) - limit} more classes in classes.csv")
     show_table(
-        [("class", "left"), *((name, "right") for name in names)],
-        [
-            [
-                row["class"],
-                percent(row["clean TPR"]),
-                number(row["loss"]),
-                *(percent(row[name]) for name in ("TPR", "FPR", "TPR-FPR", "still recognised", "coverage", "power")),
-                str(row[extra]) if extra == "stage" else number(row[extra]),
-            ]
-            for row in rows[:limit]
-        ],
+        [("class", "left"), *((name, "right") for name in columns)],
+        [[row["class"], *(say_it(row[key]) for key, say_it in columns.values())] for row in rows[:limit]],
         title=title,
-        note="still: of the images that are recognised whole, those that are through the map, too"
-        + (f"; {len(rows) - limit} more classes in classes.csv" if len(rows) > limit else ""),
+        note="; ".join(notes),
     )
-    say(shortcuts_sentence(readings_of_search(result), " on the images that were searched"))
+    say(called(shortcuts_sentence(readings_of_search(result), f" {where_of(result)[1]}")))
 
 
 @command(app, "compare-searchers", leaves_records=True)
@@ -158,8 +183,7 @@ def compare(out, held_out, held_out_part, efforts, as_json, **flags):
             raise UsageError(f"--effort must look like learned=40,120; got {text!r}.")
         tried[name.strip()] = tuple(int(part) for part in parts)
     model = the_model(flags)
-    side = side_of(model)
-    pool = the_images(flags, size=side)
+    pool = the_images(flags, model=model)
     of_held = {
         "data": held_out,
         "part": held_out_part,
@@ -167,10 +191,8 @@ def compare(out, held_out, held_out_part, efforts, as_json, **flags):
         "limit_per_class": None,
         "split_fraction": None,
     }
-    held = the_images({**flags, **of_held}, size=side)
+    held = the_images({**flags, **of_held}, model=model)
     settings = asked(flags, Comparing)
-    if (names := settings.pop("searchers")) is not None:
-        settings["searchers"] = [name.strip() for name in names.split(",")]
     with watcher() as progress:
         found = compare_searchers(
             model, pool, held, efforts=tried, batch_size=flags["batch_size"],

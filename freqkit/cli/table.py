@@ -1,7 +1,6 @@
 """`freqkit table`: results of several runs side by side."""
 
 import sys
-from pathlib import Path
 
 import click
 
@@ -58,7 +57,8 @@ from freqkit.text import printable
 @click.option("--store", type=click.Path(dir_okay=False), metavar="FILE", help="Add everything read to this store.")
 @options(JSON)
 def table(sources, how, as_json, **flags):
-    """Pivot SOURCES: run directories and results of any measure, results.csv, stores (SQLite).
+    """Pivot SOURCES: run directories and results of any measure, results.csv, stores (SQLite), published tables
+    and CSVs of the released evaluation scripts.
 
     \b
     freqkit table runs/results.sqlite --metric "top-1,filtered top-1" --format markdown
@@ -67,13 +67,14 @@ def table(sources, how, as_json, **flags):
     from freqkit.errors import UsageError
     from freqkit.files.whole import write_rows
     from freqkit.results.attack_logs import read_autoattack
+    from freqkit.results.load import rows_of
     from freqkit.results.rows import COLUMNS, NAMED, spell, unspell
     from freqkit.results.store import Store, markdown, pivot, read_robustbench, read_timm, timm_table
 
     how = "json" if as_json else how
     rows = []
     for source in sources:
-        rows += _read(Path(source))
+        rows += rows_of(source)
     for path in flags["timm_files"]:
         rows += read_timm(path)
     rows += read_robustbench(flags["robustbench"])
@@ -116,15 +117,3 @@ def table(sources, how, as_json, **flags):
             [number(v) if isinstance(v, float) or v is None else str(v) for v in map(row.get, names)] for row in found
         ]
         show_table([(name, "left" if i == 0 else "right") for i, name in enumerate(names)], texts)
-
-
-def _read(path):
-    from freqkit.results.load import results_of
-    from freqkit.results.rows import spell
-    from freqkit.results.store import Store, read_results
-
-    if path.suffix == ".csv" or (path / "results.csv").is_file():
-        return read_results(path if path.suffix == ".csv" else path / "results.csv")
-    if path.is_dir() or path.suffix == ".safetensors":
-        return [spell(row) for result in results_of(path) for row in result.rows()]
-    return Store(path).rows()

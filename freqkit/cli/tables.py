@@ -4,7 +4,7 @@ import io
 import math
 import sys
 
-from freqkit.text import printable
+from freqkit.text import called, printable
 
 
 def show_table(columns, rows, *, title=None, stream=None, note=None):
@@ -28,9 +28,9 @@ def show_table(columns, rows, *, title=None, stream=None, note=None):
         table.add_column(Text(printable(heading)), justify=side, no_wrap=side == "right")
     for row in rows:
         cells, style = row if isinstance(row, tuple) else (row, None)
-        table.add_row(*(Text(printable(cell)) for cell in cells), style=style)
-    lines = [Text(printable(title), style="italic")] if title else []
-    lines += [table, *([Text(printable(note) + "\n", style="dim")] if note else [])]
+        table.add_row(*(Text(called(cell)) for cell in cells), style=style)
+    lines = [Text(called(title), style="italic")] if title else []
+    lines += [table, *([Text(called(note) + "\n", style="dim")] if note else [])]
     if stream.isatty():
         console = Console(file=stream, highlight=False)
         for line in lines:

@@ -6,11 +6,11 @@ from pathlib import Path
 import click
 
 from freqkit.cli.app import app, command
-from freqkit.cli.options import DATA, JSON, MODEL, npy_floats, options, say_notes, the_images, the_model
+from freqkit.cli.options import DATA, JSON, MODEL, options, the_images, the_model
 from freqkit.cli.progress import amount, duration, steps, watcher
 from freqkit.cli.records import first_rank
 from freqkit.cli.tables import number, percent, show_table
-from freqkit.cli.values import Device, resolve_device
+from freqkit.cli.values import Device, numbers_of, resolve_device
 from freqkit.cli.voice import say, say_json, tell
 
 CHANGES = (
@@ -67,6 +67,9 @@ CHANGES = (
 @click.option("--noise-band", default="", metavar="BAND", help="Of that noise: low-R, high-R or A-B.  [default: white]")
 @click.option("--follow", type=click.IntRange(1), metavar="N", help="Learning-order curves: F1 every N iterations.")
 @click.option("--follow-until", type=click.IntRange(1), metavar="N", help="Only up to iteration N.")
+@click.option("--per-radius", metavar="R,R,...", help="After each epoch, accuracy on low and high frequencies alone.")
+@click.option("--component-encoding", type=click.Choice(["raw", "maxnorm", "minmax", "uint8wrap"]),
+              help="How these are shown; see `freqkit data components`.  [default: raw]")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Weights, order, augmentations.")
 @click.option("--device", type=Device(), default="auto", show_default=True)
 @click.option("--out", type=click.Path(file_okay=False), metavar="DIR", help="Where the run shall stand.")
@@ -87,7 +90,7 @@ def train(out, val, val_part, augment, dry_run, as_json, **flags):
     freqkit train --model cifar_resnet20 --data cifar-10-batches-py --recipe cifar --val-part test --out runs/r20
     torchrun --nproc-per-node 4 -m freqkit train ...
     """
-    from freqkit.data import load_images, parts_of
+    from freqkit.data import parts_of
     from freqkit.errors import UsageError
     from freqkit.training import BandPass, DiffusionNoise, OtherClassMaps, ShortcutRemoval
     from freqkit.training import train as train_model
@@ -106,16 +109,16 @@ def train(out, val, val_part, augment, dry_run, as_json, **flags):
     if flags["part"] is None and "train" in parts_of(flags["data"], flags["layout"]):
         flags["part"] = "train"
     # The model is made for the classes of the images, so its side has to be known before it is made.
-    images = the_images(flags, size=_own_side(flags["model"]), preset=recipe)
+    images = the_images({**flags, "image_size": flags["image_size"] or _own_side(flags["model"])}, preset=recipe)
     model = the_model(flags, data=images, seed=seed)
     held_out = None
     if val is not None or val_part is not None:
-        held_out = load_images(
-            val or flags["data"], image_size=images.images.shape[-1], resize=flags["resize"],
-            layout=flags["layout"] if val is None else "auto", part=val_part, classes=images.classes,
-            on_bad_image=flags["on_bad_image"], npy_floats=npy_floats(flags, recipe),
+        elsewhere = {"data": val or flags["data"], "layout": flags["layout"] if val is None else "auto"}
+        held_out = the_images(
+            {**flags, **elsewhere, "part": val_part, "classes": images.classes, "limit_per_class": None,
+             "split_fraction": None, "image_size": images.images.shape[-1], "data_seed": 0},
+            preset=recipe,
         )  # fmt: skip
-        say_notes(held_out)
     spectral = [OtherClassMaps(flags["dfm_augment"], flags["p"])] if flags["dfm_augment"] else []
     if flags["remove_shortcuts"]:
         spectral.append(ShortcutRemoval(flags["remove_shortcuts"], flags["remove_p"]))
@@ -127,7 +130,9 @@ def train(out, val, val_part, augment, dry_run, as_json, **flags):
         spectral.append(DiffusionNoise(flags["noise_augment"], band=flags["noise_band"]))
     settings = {
         "recipe": recipe, "val_set": held_out, "spectral": spectral, "follow": follow,
-        "follow_until": flags["follow_until"], "seed": seed, "device": resolve_device(flags["device"]), **changes,
+        "follow_until": flags["follow_until"], "per_radius": numbers_of(flags["per_radius"], "--per-radius"),
+        "component_encoding": flags["component_encoding"], "seed": seed, "device": resolve_device(flags["device"]),
+        **changes,
     }  # fmt: skip
     if dry_run:
         plan = train_model(model, images, dry_run=True, **settings)

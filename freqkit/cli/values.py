@@ -92,6 +92,20 @@ class Memory(click.ParamType):
         return int(size)
 
 
+class Classes(click.Path):
+    """A list of classes that comes with freqkit, or a text file."""
+
+    name = "list"
+
+    def __init__(self):
+        super().__init__(exists=True, dir_okay=False)
+
+    def convert(self, value, param, ctx):
+        from freqkit.data.class_lists import SHIPPED
+
+        return value if value in SHIPPED else super().convert(value, param, ctx)
+
+
 class Share(click.ParamType):
     """A number in (0, 1]."""
 
@@ -184,7 +198,7 @@ class Device(click.ParamType):
 # How a flag is written whose field's type and bounds do not say it (`freqkit.options.Rule.kind`).
 KINDS = {"stages": Stages, "counts": Counts, "triple": Triple, "shares": Shares, "numbers": lambda: click.STRING,
          "size": Memory, "names": lambda: click.STRING,
-         "whole": lambda: click.IntRange(1)}  # fmt: skip
+         "whole": lambda: click.IntRange(1), "folder": lambda: click.Path(exists=True, file_okay=False)}  # fmt: skip
 
 
 def numbers_of(text, flag):

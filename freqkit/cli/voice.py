@@ -5,7 +5,7 @@ import json
 import click
 
 from freqkit.files.whole import finite
-from freqkit.text import printable
+from freqkit.text import called, printable
 
 
 def say(sentence, *, keep=""):
@@ -14,8 +14,8 @@ def say(sentence, *, keep=""):
 
 
 def tell(line, *, keep=""):
-    """A line of a result, on stdout. `keep`: see `printable`."""
-    click.echo(printable(line, keep=keep))
+    """A line of a result, on stdout. `keep`: see `called`."""
+    click.echo(called(line, keep=keep))
 
 
 def say_json(value):

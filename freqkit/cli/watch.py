@@ -12,7 +12,7 @@ from freqkit.cli.progress import Pace, amount, duration
 from freqkit.cli.status import epochs, newest_run
 from freqkit.cli.tables import percent
 from freqkit.cli.voice import tell
-from freqkit.text import printable
+from freqkit.text import called, printable
 
 
 @command(app, "watch")
@@ -135,6 +135,6 @@ def _view(found):
             table.add_column(name, justify=side)
         for row in found["best"]:
             loss = "-" if row["loss"] is None else f"{row['loss']:.3f}"
-            table.add_row(Text(printable(row["class"])), loss, percent(row["TPR"]), percent(row["FPR"]))
+            table.add_row(Text(called(row["class"])), loss, percent(row["TPR"]), percent(row["FPR"]))
         parts += [Text(f"best masks of stage {found['stages_done'][-1]}", style="italic"), table]
     return Group(*parts)

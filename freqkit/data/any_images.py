@@ -15,13 +15,15 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, SequentialSampler, TensorDataset
 
 from freqkit.data.image_set import ImageSet
-from freqkit.data.layouts import find_layout, load_images
+from freqkit.data.layouts import read_images
 from freqkit.data.pictures import to_rgb
+from freqkit.data.reading import Asked
 from freqkit.errors import UsageError
 from freqkit.text import plain_line
 
 Images = ImageSet | str | os.PathLike | tuple[Any, Any] | Dataset | Iterable[Any]  # what `as_images` takes
-KEYS = ("image", "images", "img", "pixel_values"), ("label", "labels")  # of items that are mappings
+# Of items that are mappings: columns of Hugging Face, and endings of the files of webdataset.
+KEYS = ("image", "images", "img", "pixel_values", "jpg", "jpeg", "png", "webp"), ("label", "labels", "cls")
 BLOCK = 64  # images that are converted at once
 TRIED = 4  # images that are asked for twice, to see whether they are drawn at random
 
@@ -47,9 +49,10 @@ def as_images(
               integers [n];
             - a dataset of (image, label), as those of torchvision (with `classes`) or of Hugging Face (with a column
               `Image` and one `ClassLabel`), a `DataLoader`, or any other iterable that ends, of such pairs or of
-              batches of them. An image is one of Pillow, or an array as above. All is taken once, in its order; a
+              batches of them, or of dicts with one of `KEYS` each (webdataset after `.decode("pil")`). An image is one
+              of Pillow, or an array as above. All is taken once, in its order; a
               warning says when it comes in another order or form each time;
-            - a folder, as `load_images` reads it at the model's size.
+            - a folder, as `load_images` reads it for the model.
         owner, name: begin the sentence of what does not fit.
         model: a `Classifier`. Where the images have no names of classes, label i is its logit i, called by its
             `class_names`, else "0", "1", ...
@@ -71,7 +74,7 @@ def as_images(
             ...
         freqkit.errors.UsageError: as_images: images must be uint8, or floats in [0, 1]; those of image 0 are ...
     """
-    return named(gathered(source, owner, name, getattr(model, "input_size", None)), model, class_index)
+    return named(gathered(source, owner, name, model), model, class_index)
 
 
 @dataclass
@@ -86,13 +89,13 @@ class Gathered:
     facts: dict
 
 
-def gathered(source, owner, name="images", size=None):
-    """`Gathered` of what `as_images` takes, or the `ImageSet` that it is or reads; `size`: of the model's images."""
+def gathered(source, owner, name="images", model=None):
+    """`Gathered` of what `as_images` takes, or the `ImageSet` that it is or reads, for a `Classifier` or None."""
     if isinstance(getattr(source, "images", None), torch.Tensor):
         return source
     where = f"{owner}: {name}"
     if isinstance(source, (str, os.PathLike)):
-        return _of_folder(where, source, size)
+        return _of_folder(where, source, model)
     _check_kind(where, source)
     loader = isinstance(source, DataLoader)
     dataset = source.dataset if loader else source
@@ -125,7 +128,7 @@ def gathered(source, owner, name="images", size=None):
 def named(found, model=None, class_index=None):
     """The `ImageSet` of `Gathered` images, its classes called as `as_images` says."""
     if not isinstance(found, Gathered):
-        return found
+        return found.as_logits(model) if isinstance(found, ImageSet) and class_index is None else found
     least, most = int(found.labels.min()), int(found.labels.max())
     logits, classes, whose = getattr(model, "num_classes", None), found.of_data, "classes of the dataset"
     if classes is None:
@@ -150,18 +153,15 @@ def named(found, model=None, class_index=None):
             f"{found.where} must be of no more classes than the model has logits, {logits}; got {len(classes)}."
         )
     paths = _paths(found, classes)
-    return ImageSet(found.images, found.labels, classes, paths, record=found.facts)
+    made = ImageSet(found.images, found.labels, classes, paths, record=found.facts)
+    return made if class_index is not None else made.as_logits(model)
 
 
-def _of_folder(where, path, size):
+def _of_folder(where, path, model):
+    size = getattr(model, "input_size", None)
     if size is not None and size[0] != size[1]:
         raise UsageError(f"{where} in a folder become squares, and the model takes {tuple(size)}; give arrays.")
-    if size is None and find_layout(Path(path))[0] == "folder":
-        raise UsageError(
-            f"{where} in a folder may have any size, and no model names one; give freqkit.load_images(folder,"
-            " image_size=N)."
-        )
-    return load_images(path, image_size=None if size is None else int(size[0]))
+    return read_images(Path(path), Asked.of("load_images", model=model))
 
 
 def _distinct(names):
@@ -343,6 +343,8 @@ class _Pile:
         if hasattr(image, "convert") and hasattr(image, "mode"):  # Pillow's
             with _reading(f"{self.where}: image {self.count}"):
                 image = np.asarray(to_rgb(image)).transpose(2, 0, 1)
+        if isinstance(image, bytes):
+            self.refuse('be decoded, as by .decode("pil") of webdataset; got the bytes of a file')
         image = self.tensor(image, "be uint8, or floats in [0, 1]")
         if image.dtype != torch.uint8 and not image.is_floating_point():
             self.refuse(f"be uint8, or floats in [0, 1]; got {image.dtype}")

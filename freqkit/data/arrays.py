@@ -1,7 +1,7 @@
 """Image sets that lie in arrays: the published npy layout, and what all array readers share."""
 
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,6 @@ from freqkit.data.class_lists import MOST_CLASSES, check_names, class_names, rea
 from freqkit.data.image_set import ImageSet
 from freqkit.data.npy_files import read_array
 from freqkit.data.object_arrays import load_object_array
-from freqkit.data.pictures import fit
 from freqkit.data.reading import PARTS, Layout
 from freqkit.errors import UsageError
 from freqkit.files.reading import shown
@@ -45,7 +44,7 @@ def of_arrays(name, looks, find, read):
 def to_image_set(packed, asked):
     """An `ImageSet` of the chosen images of a `Packed`, brought to the size that is asked for."""
     given = None if asked.classes is None else class_names(asked.classes)
-    image_size, part = asked.image_size, asked.part
+    part = asked.part
     labels, who = np.asarray(packed.labels), f"load_images: {packed.label_file}: "
     if labels.ndim != 1 or len(labels) != len(packed.images) or labels.dtype.kind not in "iu":
         raise UsageError(
@@ -79,18 +78,21 @@ def to_image_set(packed, asked):
     paths = [f"{names[label].replace('/', '_')}/{stem}{i:06d}.png" for i, label in enumerate(labels.tolist())]
     chosen = asked.chosen(paths, labels.tolist(), len(names))
     height, width = packed.images.shape[1:3]
-    as_stored = image_size is None or (height, width) == (image_size, image_size)
-    size = (height, width) if as_stored else (image_size, image_size)
-    images = np.empty((len(chosen), 3, *size), np.uint8)
+    settled = asked.settled(lambda: {(height, width)})
+    if (height, width) == settled.size:
+        settled = replace(settled, how=None, words=f"as stored, {height}x{width}", note=None)
+    images = np.empty((len(chosen), 3, *settled.size), np.uint8)
     for row, i in enumerate(chosen):
         image = packed.images[i]
-        images[row] = _channels_first(image) if as_stored else _resized(image, image_size, asked.resize)
+        images[row] = _channels_first(image) if settled.how is None else _resized(image, settled.how)
         if asked.progress is not None:
             asked.progress(row + 1, len(chosen))
     facts = {**packed.facts, "source": asked.layout, "root": asked.root.resolve().name, "part": part}
     facts["stored_size"] = [height, width]
-    if not as_stored:
-        facts.update({"resize": asked.resize, "interpolation": "bilinear, antialiased"})
+    facts |= settled.facts
+    smaller = (len(chosen), (height, width)) if min(height, width) < min(settled.size) else None
+    if notes := settled.notes(smaller, len(chosen)):
+        facts["notes"] = notes
     return ImageSet(
         torch.from_numpy(images), torch.from_numpy(labels[chosen].astype(np.int64)), names,
         [paths[i] for i in chosen], record={**facts, **asked.choice, "classes_given": given is not None},
@@ -101,11 +103,11 @@ def _channels_first(image):
     return image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
 
 
-def _resized(image, size, resize):
+def _resized(image, how):
     from PIL import Image
 
     try:
-        return fit(Image.fromarray(np.ascontiguousarray(image)).convert("RGB"), size, resize)
+        return how.fit(Image.fromarray(np.ascontiguousarray(image)).convert("RGB"))
     except ValueError as error:
         raise UsageError(f"load_images: images cannot be resized: {error}.") from error
 
@@ -214,7 +216,7 @@ def write_npy(image_set, root, *, part="train", name=""):
         >>> bool((load_images(root).images == images.images).all())
         True
     """
-    root, names = Path(root), _lines(image_set.classes)
+    root, names = Path(root), names_for_lines(image_set.classes, "write_npy")
     if part not in PARTS:
         raise UsageError(f"write_npy: part must be one of {', '.join(PARTS)}; got {part!r}.")
     root.mkdir(parents=True, exist_ok=True)
@@ -226,7 +228,7 @@ def write_npy(image_set, root, *, part="train", name=""):
             f"write_npy: {str(known)!r} must hold the same names, for it is of all parts; it holds others."
         )
     with atomic_write(root / "classes.txt", "w") as target:
-        target.write("".join(f"{name}\n" for name in names))
+        target.write(lines_of(names))
     values = image_set.images.numpy().astype(np.float32) / np.float32(255)
     # The data last: their name is what refuses a second writing, and nothing may be missing then.
     for file, array in ((f"{part}_label{name}.npy", image_set.labels.numpy()), (f"{part}_data{name}.npy", values)):
@@ -236,10 +238,15 @@ def write_npy(image_set, root, *, part="train", name=""):
             target.write(buffer.getbuffer())
 
 
-def _lines(classes):
+def lines_of(names):
+    """The text of a classes.txt."""
+    return "".join(f"{name}\n" for name in names)
+
+
+def names_for_lines(classes, owner):
     """Names of classes, every one of which comes back from a line of its own."""
-    names = check_names(classes, "write_npy")
+    names = check_names(classes, owner)
     for name in names:
         if name != name.strip(" \t"):
-            raise UsageError(f"write_npy: names of classes must not begin or end with blanks; got {shown(name)}.")
+            raise UsageError(f"{owner}: names of classes must not begin or end with blanks; got {shown(name)}.")
     return names

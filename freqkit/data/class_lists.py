@@ -17,6 +17,9 @@ _LINE = 1 << 16  # characters of a line
 _ENDS = re.compile(r"\r\n|\n|\r")
 
 
+SHIPPED = ("imagenet", "imagenet-a", "imagenet-r", "cifar10", "cifar100")  # lists of classes that one may ask for
+
+
 def class_list(name):
     """Class names of a shipped list: "imagenet", "imagenet-r", "imagenet-a", "cifar10", "cifar100".
 
@@ -69,16 +72,34 @@ def read_names(path, expected="a list of class names, one a line (UTF-8)"):
 
 
 def class_names(classes, who="load_images"):
-    """The names that a caller gave as `classes`: a sequence of them, or a text file."""
+    """The names that a caller gave as `classes`: a sequence of them, the name of a shipped list, or a text file."""
+    if isinstance(classes, str) and classes in SHIPPED:
+        return class_list(classes)
     if isinstance(classes, (str, os.PathLike)):
         if not Path(classes).is_file():
             came = plain_line(str(classes), 200)
-            raise UsageError(f"{who}: classes must be a list of names or a text file; {came!r} is no file.")
+            raise UsageError(
+                f"{who}: classes must be a list of names, {', '.join(SHIPPED)}, or a text file; {came!r} is no file."
+            )
         return read_names(classes)
     classes = list(classes)
     if not classes or not all(isinstance(name, str) for name in classes):
         raise UsageError(f"{who}: classes must be distinct names; got {len(classes)} entries.")
     return check_names(classes, f"{who}: classes")
+
+
+def of_logits(names, model):
+    """Names of all of a model's logits when there are 1000 and `names` are some of ImageNet's (wnids), else None.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> model = SimpleNamespace(num_classes=1000)
+        >>> len(of_logits(["n01443537", "n01440764"], model)), of_logits(["cat", "dog"], model)
+        (1000, None)
+    """
+    known = class_list("imagenet")
+    fits = getattr(model, "num_classes", None) == len(known) > len(names) and set(names) <= set(known)
+    return known if fits else None
 
 
 def check_names(names, where, places=None):

@@ -4,11 +4,14 @@ import os
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import torch
 
+from freqkit.data.cache import cache_of, in_memory, key_of, of_root
 from freqkit.data.class_lists import check_files, class_names, order_note, sorted_folders, unfit
 from freqkit.data.image_set import ImageSet, pixel_digest
-from freqkit.data.pictures import crop_side, decoding_pool, fit, named_image, open_image, reason_of
+from freqkit.data.pictures import decoding_pool, named_image, open_image, reason_of, size_of
+from freqkit.data.preprocessing import side_of, transform_of
 from freqkit.data.reading import PARTS, Layout
 from freqkit.errors import BadImageError, UsageError
 from freqkit.files.reading import shown
@@ -36,28 +39,19 @@ def _only_folders(folder):
 
 def read(asked, root):
     """The `ImageSet` of the folders directly in `root`, which are classes."""
-    size = asked.image_size
-    if size is None:
-        raise UsageError("load_images: image_size must be given for a folder of images, which may have any size.")
     files, labels, names, listing, notes = _list(root, asked.classes)
 
     chosen = asked.chosen(files, labels, len(names))
     files = [files[i] for i in chosen]
     labels = torch.tensor([labels[i] for i in chosen], dtype=torch.int64)
 
-    images = torch.empty((len(files), 3, size, size), dtype=torch.uint8)
-    modes, bad, digests = _decode_all(root, files, images, asked)
-    if bad and asked.on_bad_image == "error":
-        raise BadImageError(
-            f"load_images: {len(bad)} of {len(files)} files under {str(root)!r} cannot be decoded: "
-            f"{_shown(bad)}. Mend or remove them, or leave them out with on_bad_image='skip'."
-        )
+    decoder = _Decoder(root, files, asked)
+    kept = decoder.kept()
+    settled, bad, modes = decoder.settled(kept.facts["sizes"]), kept.facts["bad"], kept.facts["modes"]
     if bad:
-        good = [i for i, digest in enumerate(digests) if digest is not None]
-        for place, i in enumerate(good):  # moved within the one buffer: a second one could double the memory
-            images[place] = images[i]
-        images, before, labels = images[: len(good)], labels, labels[good]
-        files, digests = [files[i] for i in good], [digests[i] for i in good]
+        missing = {name for name, _ in bad}
+        good = [i for i, name in enumerate(files) if name not in missing]
+        before, labels, files = labels, labels[good], [files[i] for i in good]
         emptied = sorted(set(before.tolist()) - set(labels.tolist()))
         if emptied:
             raise BadImageError(
@@ -68,9 +62,7 @@ def read(asked, root):
     record = {
         "source": "folder",
         "root": plain_line(root.resolve().name),
-        "resize": asked.resize,
-        "interpolation": "bilinear, antialiased",
-        **({"resized_side": crop_side(size)} if asked.resize == "center-crop" else {}),
+        **settled.facts,
         **asked.choice,
         **listing,
         "modes": dict(sorted(modes.items())),
@@ -80,9 +72,10 @@ def read(asked, root):
     }
     if bad:
         notes.append(f"{len(bad)} files cannot be decoded and are left out: {few([name for name, _ in bad])}")
+    notes += settled.notes(kept.facts["smaller"], len(files))
     if notes:
         record["notes"] = notes
-    return ImageSet(images, labels, names, files, record=record, digests=digests)
+    return ImageSet(kept.images, labels, names, files, record=record, digests=kept.digests, kept=kept)
 
 
 LAYOUT = Layout("folder", "class folders that hold images, or train/ and test/ with class folders", find, read)
@@ -154,34 +147,97 @@ def few(names):
     return ", ".join(plain_line(name, 200) for name in names[:NAMED]) + (", ..." if len(names) > NAMED else "")
 
 
-def _decode_all(root, files, images, asked):
-    modes, bad, digests = Counter(), [], []
-    array = images.numpy()
+class _Decoder:
+    """Decodes files below a folder, or finds them decoded: `kept`.
 
-    def decode(i):
+    Its facts: "sizes", (height, width) of the images, one of each, where it mattered, else None; "modes", images per
+    Pillow mode; "bad", [[file, reason]]; "smaller", [how many are smaller than the output, (height, width) of the
+    smallest] or None.
+    """
+
+    def __init__(self, root, files, asked):
+        self.root, self.files, self.asked, self.sizes = root, files, asked, None
+
+    def kept(self):
+        """`Kept` images and their facts."""
+        asked = self.asked
+        cache = cache_of(asked.cache, asked.cache_budget)
+        if cache is None:
+            return in_memory(*self.work())
+        how = [asked.resize, asked.image_size, side_of(asked.model), transform_of(asked.model)]
         try:
-            image, mode = open_image(os.path.join(root, files[i]))
-            array[i] = fit(image, array.shape[-1], asked.resize)
-        except MemoryError:
-            raise
-        except Exception as error:
-            # Pillow's decoders raise OSError, SyntaxError, ValueError, EOFError, struct.error and more for
-            # damaged files; every one ends on record or in the caller's error, by name.
-            return None, None, reason_of(error)
-        return mode, pixel_digest(array[i]), None
+            key = key_of([how, asked.on_bad_image], self.root, self.files)
+        except OSError:
+            return in_memory(*self.work())  # what is wrong with a file is said when it is decoded
+        found = cache.kept(key, of_root(self.root), self.work)
+        if asked.progress is not None and found.key is not None:
+            asked.progress(len(self.files), len(self.files))
+        return found
 
-    with decoding_pool(asked.workers) as pool:
-        for start in range(0, len(files), CHUNK):
-            chunk = range(start, min(start + CHUNK, len(files)))
-            for i, (mode, digest, reason) in zip(chunk, pool.map(decode, chunk), strict=True):
-                digests.append(digest)
-                if reason is None:
-                    modes[mode] += 1
-                else:
-                    bad.append((files[i], reason))
-                if asked.progress is not None:
-                    asked.progress(i + 1, len(files))
-    return modes, bad, digests
+    def settled(self, sizes=None):
+        """How images are brought to one size; `sizes`: as they were found before."""
+        return self.asked.settled(self.heads if sizes is None else lambda: {tuple(size) for size in sizes})
+
+    def heads(self):
+        """(height, width) of the images, one of each: the heads of files are read until two differ."""
+        found = set()
+        with decoding_pool(self.asked.workers) as pool:
+            for start in range(0, len(self.files), CHUNK):
+                paths = [os.path.join(self.root, file) for file in self.files[start : start + CHUNK]]
+                found |= set(pool.map(size_of, paths)) - {None}
+                if len(found) > 1:
+                    break
+        self.sizes = sorted(found)
+        return found
+
+    def work(self):
+        """(how many images, their size, what decodes them into a `Sink`)."""
+        settled = self.settled()
+        return len(self.files), settled.size, lambda sink: self.fill(sink, settled.how)
+
+    def fill(self, sink, how):
+        modes, bad, digests, smaller = Counter(), [], [], []
+        asked, shape = self.asked, (3, *sink.size)
+
+        def decode(i):
+            try:
+                image, mode = open_image(os.path.join(self.root, self.files[i]))
+                pixels = np.asarray(image).transpose(2, 0, 1) if how is None else how.fit(image)
+                if pixels.shape != shape:
+                    raise ValueError(f"{image.size[0]}x{image.size[1]} pixels, and others {shape[2]}x{shape[1]}")
+            except MemoryError:
+                raise
+            except Exception as error:
+                # Pillow's decoders raise OSError, SyntaxError, ValueError, EOFError, struct.error and more for
+                # damaged files; every one ends on record or in the caller's error, by name.
+                return None, None, reason_of(error)
+            pixels = np.ascontiguousarray(pixels)
+            sink.put(i, pixels)
+            if min(image.size) < min(shape[1:]):
+                smaller.append(image.size[::-1])
+            return mode, pixel_digest(pixels), None
+
+        with decoding_pool(asked.workers) as pool:
+            for start in range(0, len(self.files), CHUNK):
+                chunk = range(start, min(start + CHUNK, len(self.files)))
+                for i, (mode, digest, reason) in zip(chunk, pool.map(decode, chunk), strict=True):
+                    if reason is None:
+                        modes[mode] += 1
+                        digests.append(digest)
+                    else:
+                        bad.append([self.files[i], reason])
+                    if asked.progress is not None:
+                        asked.progress(i + 1, len(self.files))
+        if bad and asked.on_bad_image == "error":
+            raise BadImageError(
+                f"load_images: {len(bad)} of {len(self.files)} files under {str(self.root)!r} cannot be decoded: "
+                f"{_shown(bad)}. Mend or remove them, or leave them out with on_bad_image='skip'."
+            )
+        if bad:
+            missing = {name for name, _ in bad}
+            sink.keep([i for i, name in enumerate(self.files) if name not in missing])
+        facts = {"sizes": self.sizes, "modes": modes, "bad": bad}
+        return digests, {**facts, "smaller": [len(smaller), min(smaller, key=min)] if smaller else None}
 
 
 def _shown(bad):
@@ -202,11 +258,16 @@ def write_image_folder(image_set, root):
         UsageError: root is not empty, paths are not of the form `class/file`, or a name of these is none that
             `load_images` would read.
     """
+    with new_folder(root, "write_image_folder") as folder:
+        fill_image_folder(image_set, folder)
+
+
+def new_folder(root, owner):
+    """`freqkit.files.whole.atomic_folder` of a path where nothing is yet, or an empty folder."""
     root = Path(root)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise UsageError(f"write_image_folder: root must be a new or empty folder; {str(root)!r} is not.")
-    with atomic_folder(root) as folder:
-        fill_image_folder(image_set, folder)
+        raise UsageError(f"{owner}: root must be a new or empty folder; {str(root)!r} is not.")
+    return atomic_folder(root)
 
 
 def fill_image_folder(image_set, root):
@@ -227,7 +288,7 @@ def fill_image_folder(image_set, root):
     if len(set(targets)) != len(targets):
         raise UsageError("write_image_folder: paths must stay distinct with .png appended; they do not.")
     for name in sorted({target.split("/")[0] for target in targets}):
-        (root / name).mkdir(parents=True)
+        (root / name).mkdir(parents=True, exist_ok=True)
     for image, target in zip(image_set.images, targets, strict=True):
         with open(root / target, "xb") as file:
             Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(file, format="PNG")

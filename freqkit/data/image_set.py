@@ -7,6 +7,7 @@ import os
 import numpy as np
 import torch
 
+from freqkit.data.class_lists import of_logits
 from freqkit.errors import UsageError
 
 SPLIT_ORDERS = ("path", "published")
@@ -24,6 +25,7 @@ class ImageSet:
         record: JSON-ready facts of the origin; see `record`.
         truth: for synthetic sets, dict of class name -> bool [H, W], the planted bins, centred, partners
             included.
+        kept: `freqkit.data.cache.Kept`, of which `images` are, where they lie in a file; their parts do, too.
 
     Raises:
         TypeError, ValueError: for shapes, dtypes or labels that do not fit together.
@@ -37,7 +39,7 @@ class ImageSet:
         [0, 1]
     """
 
-    def __init__(self, images, labels, classes, paths, *, record=None, truth=None, digests=None):
+    def __init__(self, images, labels, classes, paths, *, record=None, truth=None, digests=None, kept=None):
         if not isinstance(images, torch.Tensor) or images.dtype != torch.uint8:
             raise TypeError(f"ImageSet: images must be a uint8 tensor; got {getattr(images, 'dtype', images)!r}.")
         if images.ndim != 4 or images.shape[1] != 3:
@@ -63,7 +65,7 @@ class ImageSet:
         self.paths = list(paths)
         self.truth = truth
         self._record = dict(record or {})
-        self._digests = digests
+        self._digests, self._kept = digests, kept
         self._fingerprint = None
 
     def __len__(self):
@@ -121,15 +123,31 @@ class ImageSet:
         positions = indices.tolist()
         if positions and not (0 <= min(positions) and max(positions) < len(self)):
             raise ValueError(f"subset: indices must lie in 0..{len(self) - 1}; got {min(positions)}..{max(positions)}.")
+        kept = None if self._kept is None else self._kept.take(positions)
         return ImageSet(
-            self.images[indices],
+            self.images[indices] if kept is None else kept.images,
             self.labels[indices],
             self.classes,
             [self.paths[i] for i in positions],
             record={**self._record, **({} if note is None else {"subset": note})},
             truth=self.truth,
             digests=None if self._digests is None else [self._digests[i] for i in positions],
+            kept=kept,
         )
+
+    def as_logits(self, model):
+        """The same images with all of ImageNet's classes (wnids), where theirs are some of them and the model has 1000
+        logits; else the set itself."""
+        names = of_logits(self.classes, model)
+        if names is None:
+            return self
+        index = torch.tensor([names.index(name) for name in self.classes])
+        note = f"its {len(index)} classes are some of ImageNet's {len(names)}, so a label is the logit of that name"
+        notes = [*self._record.get("notes", ()), note]
+        return ImageSet(
+            self.images, index[self.labels], names, self.paths, truth=self.truth, digests=self._digests,
+            kept=self._kept, record={**self._record, "notes": notes, "class_index": index.tolist()},
+        )  # fmt: skip
 
     def split(self, fraction, seed=0):
         """Two stratified parts: (selection, rest).
@@ -159,6 +177,36 @@ class ImageSet:
         return (
             self.subset(chosen, note={**note, "part": "selection"}),
             self.subset(~chosen, note={**note, "part": "rest"}),
+        )
+
+    def shuffled(self, seed=0, share=1.0):
+        """The same images with labels permuted among some of them: what can then be learned is learned by heart.
+
+        How many images each class has stays the same. Of n images of C even classes about n share (C - 1)/C get a
+        wrong label.
+
+        Args:
+            seed: integer of at least 0; who takes part, and the permutation, depend on it and on the number of images.
+            share: how many of the images take part, 0 <= share <= 1: `round(share n)`.
+
+        Example:
+            >>> from freqkit.data import synthetic
+            >>> images = synthetic(1, images_per_class=50)
+            >>> changed = images.shuffled(seed=1, share=0.4)
+            >>> torch.equal(changed.counts, images.counts), int((changed.labels != images.labels).sum()) <= 80
+            (True, True)
+        """
+        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
+            raise UsageError(f"shuffled: share must be a number in 0..1; got {share!r}.")
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise UsageError(f"shuffled: seed must be an integer of at least 0; got {seed!r}.")
+        chance = np.random.Generator(np.random.Philox(key=np.array([seed, 1], np.uint64)))
+        some = np.sort(chance.permutation(len(self))[: round(share * len(self))])
+        labels = self.labels.clone()
+        labels[some] = self.labels[chance.permutation(some)]
+        record = {**self._record, "shuffled": {"seed": seed, "share": share}}
+        return ImageSet(
+            self.images, labels, self.classes, self.paths, record=record, truth=self.truth, digests=self._digests
         )
 
     def published_split(self, share=PUBLISHED_SHARE, seed=PUBLISHED_SEED):

@@ -55,7 +55,12 @@ def load_images(root: str | os.PathLike, own: Asked) -> ImageSet:
         >>> load_images(root, image_size=32)
         ImageSet(8 images of 32x32, 4 classes)
     """
-    asked = Reading(root=Path(root), **vars(own))
+    return read_images(Path(root), own).as_logits(own.model)
+
+
+def read_images(root, own):
+    """The `ImageSet` of `load_images`, whose classes are those that were found or given."""
+    asked = Reading(root=root, **vars(own))
     layout, parts = find_layout(asked.root, own.layout)
     part, where = _the_part(asked.root, parts, own.part)
     return LAYOUTS[layout].read(replace(asked, layout=layout, part=part), where)

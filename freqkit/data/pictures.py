@@ -102,6 +102,22 @@ def open_image(source):
                 return to_rgb(opened), mode
 
 
+def size_of(source):
+    """(height, width) of an image file, or of the bytes of one, by its head; None where it has none that is read."""
+    from PIL import Image
+
+    try:
+        if not isinstance(source, bytes) and not stat.S_ISREG(os.stat(source).st_mode):
+            return None
+        with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
+            with Image.open(file, formats=_formats()) as opened:
+                return opened.size[::-1]
+    except MemoryError:
+        raise
+    except Exception:
+        return None  # what is wrong with it is said when it is decoded
+
+
 def check_size(width, height):
     """Refuse more pixels than are read."""
     if width * height > MOST_PIXELS:
@@ -131,7 +147,8 @@ def fit(image, size, resize, side=None, interpolation="bilinear"):
     """A Pillow image as uint8 [3, size, size].
 
     Args:
-        resize: "squash", or another to cut out the middle. side: the shorter side before that, if not `crop_side`.
+        resize: "squash", or another to cut out the middle. side: the shorter side before that, if not `crop_side`; of
+            "own-squash" both sides.
     """
     from PIL import Image
 
@@ -142,7 +159,7 @@ def fit(image, size, resize, side=None, interpolation="bilinear"):
         width, height = image.size
         side = side or crop_side(size)
         short = min(width, height)
-        width, height = side * width // short, side * height // short
+        width, height = (side * (each if resize != "own-squash" else short) // short for each in (width, height))
         check_size(width, height)  # a line of pixels would become a very long one
         image = image.resize((width, height), method)
         # Where a side is shorter than the crop, torchvision puts black around, the odd pixel last.

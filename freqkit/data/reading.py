@@ -4,12 +4,14 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from freqkit.data.image_set import SPLIT_ORDERS, ImageSet, first_by_hash, published_places, split_names
+from freqkit.data.preprocessing import settle
 from freqkit.errors import UsageError
 from freqkit.options import Options, option
 
-RESIZES = ("squash", "center-crop")
+RESIZES = ("own", "squash", "center-crop")
 PARTS = ("train", "val", "test")
 NPY_FLOATS = ("round", "published")
 
@@ -19,21 +21,26 @@ class Asked(Options):
     """What `load_images` is asked."""
 
     image_size: int | None = option(
-        None, "N, the side of the square output; None: as stored; a folder of files needs it", least=1,
-        must="a positive integer",
+        None, "N, the side of the square output; None: the model's own, else as stored, and images of several sizes "
+        "need it", least=1, must="a positive integer",
     )  # fmt: skip
     resize: str = option(
-        "squash", "squash: both sides to N whatever the shape; center-crop: shorter side to `N*256//224`, the longer "
-        "in proportion rounded down, then the middle N x N (torchvision's `Resize`, `CenterCrop`). Both bilinear with "
-        "antialiasing. Arrays that are N x N already stay as they are", choices=RESIZES,
+        "own", "own: as `model` was published (timm's and torchvision's names of it); where it does not say, images of "
+        "one size as they are, else as center-crop; squash: both sides to N whatever the shape; center-crop: shorter "
+        "side to `N*256//224`, the longer in proportion rounded down, then the middle N x N (torchvision's `Resize`, "
+        "`CenterCrop`). The latter two bilinear with antialiasing. Arrays that are N x N already stay as they are",
+        choices=RESIZES,
     )  # fmt: skip
+    model: Any = option(None, "the `Classifier` that the images are for, which names its size and its transform")
     layout: str = option("auto", "one of the above, or auto")
     part: str | None = option(None, "train, val or test, where root holds several", choices=PARTS)
     classes: Sequence[str] | str | os.PathLike | None = option(
-        None, "names in the order of the model's logits, or a text file with one on each line, for images of only "
-        "some of a model's classes. Every class found must be among them, and no name may stand twice; names are "
-        "compared in Unicode's composed form (NFC). Where the layout knows no names (npy, idx), the names of labels 0, "
-        "1, ... None: the folders, sorted; the published names",
+        None, "names in the order of the model's logits, a list that comes with freqkit (imagenet, imagenet-a, "
+        "imagenet-r, cifar10, cifar100), or a text file with one on each line, for images of only some of a model's "
+        "classes. Not needed where all folders are ImageNet's (wnids) and `model` has 1000 logits. Every class found "
+        "must be among them, and no name may stand twice; names are compared in Unicode's composed form (NFC). Where "
+        "the layout knows no names (npy, idx), the names of labels 0, 1, ... None: the folders, sorted; the published "
+        "names",
     )  # fmt: skip
     limit_per_class: int | None = option(
         None, "at most so many images of each class, chosen by a hash of (seed, path)", least=1,
@@ -54,6 +61,15 @@ class Asked(Options):
         "refused; published: as the loader of the ICCV 2023 code does, clipped to [0, 1], times 255 in their own "
         "precision and rounded down, half a step of 255 darker on average", choices=NPY_FLOATS,
     )  # fmt: skip
+    cache: str | os.PathLike | None = option(
+        "auto", "folder that keeps decoded images, for later runs and for other processes on this machine, which share "
+        "its memory. auto: the environment's FREQKIT_CACHE, else `freqkit/images` in the user's cache folder, for sets "
+        "that take 8 MiB and more when they are decoded; none: nowhere. Kept are images of files, not arrays"
+    )  # fmt: skip
+    cache_budget: int | None = option(
+        None, "bytes that it may hold, and never more than half of what the disk has free; what was used longest ago "
+        "goes first. None: 20 GiB", least=0, must="a number of bytes that is not negative",
+    )  # fmt: skip
     workers: int | None = option(
         None, "threads; None: the number of usable cores, at most 8. They do not change the result", least=1,
         must="a positive integer",
@@ -71,6 +87,10 @@ class Reading(Asked):
     """The same of the folder `root`; `layout` and `part` are those that were found."""
 
     root: Path
+
+    def settled(self, sizes):
+        """How images of `sizes()` are brought to one size: `freqkit.data.preprocessing.Settled`."""
+        return settle("load_images", self.resize, self.image_size, self.model, sizes)
 
     @property
     def choice(self):

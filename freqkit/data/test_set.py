@@ -11,11 +11,13 @@ import torch
 
 from freqkit.data.class_lists import class_list
 from freqkit.data.folder import few
-from freqkit.data.pictures import decoding_pool, reason_of
+from freqkit.data.pictures import decoding_pool, reason_of, size_of
 from freqkit.data.reading import choose
 from freqkit.data.sixteen import CATEGORIES
 from freqkit.errors import BadImageError, UsageError
 from freqkit.text import plain_line
+
+SAMPLED = 64  # images whose sizes are looked at
 
 
 @dataclass
@@ -152,6 +154,30 @@ class KnownSet:
         """A `TestSet` of it."""
         own = self.names if classes is None else classes
         return TestSet(self.title, condition, own, labels, source, own if self.subset else None, notes, real)
+
+
+class _Sizes:
+    """In place of a `Preprocessing`: (height, width) of an image."""
+
+    def decode(self, source):
+        return size_of(source)
+
+    def fit(self, image):
+        return image.size[::-1]
+
+
+def sizes_of(test_set):
+    """(height, width) of up to `SAMPLED` images of a set, spread over it; one of each."""
+    places = range(0, len(test_set), max(1, len(test_set) // SAMPLED))
+    found = set()
+    for i in places:
+        try:
+            found.add(test_set.source.read(i, _Sizes()))
+        except MemoryError:
+            raise
+        except Exception:
+            continue  # what cannot be read is said when it is decoded
+    return found - {None}
 
 
 RELAXABLE = "relaxed accepts that, and says so on record"

@@ -1,5 +1,6 @@
 """What is kept of the outputs of a model that `freqkit.engine.Scorer.show` shows versions of images."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,6 +56,33 @@ class Confusion(Accumulator):
         column = self.labels[images.start : images.stop].numpy() * logits + found
         counts = sums(column, None, self.sums.shape[1] * logits, np.int64)
         self.sums[versions] += counts.reshape(-1, *self.sums.shape[1:])
+
+
+class Answers(Accumulator):
+    """What each image is taken for under each version: int64 [K, n].
+
+    Args:
+        decide: None: the logit that won; or a function of logits, as a tensor [..., L], that gives the answers [...].
+    """
+
+    kind = np.int64
+
+    def __init__(self, decide: Callable[[torch.Tensor], torch.Tensor] | None = None):
+        self.decide, self.wants_logits = decide, decide is not None
+        self.name = "answers" if self.wants_logits else "predicted"
+
+    def shape(self, versions, classes, logits):
+        return versions, len(self.labels)
+
+    def layout(self, versions, images):
+        return "i", (versions, len(images))
+
+    def keep(self, outputs, images):
+        found = outputs.predicted if self.decide is None else self.decide(torch.from_numpy(outputs.logits)).numpy()
+        return found.astype(np.int32)
+
+    def add(self, found, versions, images):
+        self.sums[versions, images.start : images.stop] = found
 
 
 class ClassLoss(Accumulator):

@@ -8,7 +8,7 @@ import warnings
 import torch
 
 from freqkit.errors import UsageError
-from freqkit.models import as_classifier
+from freqkit.models import Classifier, as_classifier
 
 DOMAINS = ("normalised", "pixels")
 FORMS = ("auto", "eager", "folded", "compiled")
@@ -210,6 +210,13 @@ def model_device(model):
 
 def _fold(module):
     """A copy with each batch norm folded into the convolution before it; None when there is none."""
+    if isinstance(module, Classifier):  # whose own forward looks at its input, which cannot be traced
+        network = _fold(module.network)
+        if network is None:
+            return None
+        made = copy.copy(module)
+        made._modules = {**module._modules, "network": network}
+        return made
     kinds = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)
     if not any(isinstance(part, kinds) for part in module.modules()):
         return None

@@ -14,11 +14,12 @@ from freqkit.models.wrap import NOT_IDENTIFIED, UNIDENTIFIED
 
 # Every name that freqkit writes into a run directory; nothing else is ever removed.
 _WRITTEN = (
-    r"run\.json|stage-\d+\.safetensors|dfm(-[\d.]+)?\.safetensors|removal\.safetensors"
+    r"run\.json|stage-\d+\.safetensors|dfm(-[\d.]+)?\.safetensors|(removal|tested)\.safetensors"
     r"|classes\.csv|results\.csv|(dfms|filtered|curves|increase|summary)\.png|report\.html|run\.yaml"
     r"|examples\.safetensors"
     r"|(weights(-\d+)?|checkpoint|learning)\.safetensors|(history|learning)\.csv|(history|learning)\.png"
     r"|(groups|corruptions|scatter|gallery)-[\w.-]+\.png"
+    r"|(pass-curves|critical-band)\.(safetensors|csv|png)"
 )
 _JOURNAL = r"journal(-\d+)?\.bin"
 OWN_FILES = re.compile(rf"{_JOURNAL}|{_WRITTEN}|\.({_WRITTEN})\..*\.part")
@@ -222,7 +223,8 @@ def status(path):
     if record.get("format") != FORMAT:
         raise UsageError(f"{path}: run.json there was not written by freqkit.")
     names = ("status", "stage", "stages_done", "forwards_total", "forwards_saved", "seconds", "sessions", "best")
-    known = {"search": record.get("identity", {}).get("search"), **{name: record.get(name) for name in names}}
+    identity = record.get("identity", {})
+    known = {"search": identity.get("search", identity.get("measure")), **{name: record.get(name) for name in names}}
     if record.get("kind") == "training":
         recipe = record.get("identity", {}).get("recipe", {})
         known.update(search="training", epochs_done=record.get("epochs_done", 0), epochs_total=recipe.get("epochs"))

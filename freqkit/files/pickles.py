@@ -23,11 +23,12 @@ _LINE = 1 << 16  # bytes of a line of the oldest protocol that is no string
 _WHOLE = 16  # bytes of a whole number
 
 
-def load_plain(path):
+def load_plain(path, *, tensors=False):
     """What a pickle of arrays, numbers, strings, lists, tuples and dicts holds; arrays come as `PlainArray`.
 
     Args:
         path: a pickle file, any protocol, written by numpy 1 or 2, by Python 2 (strings read as latin1) or 3.
+        tensors: whether torch tensors that `pickle` wrote (not torch.save) may be among them; they come as arrays.
 
     Raises:
         UsageError: the file holds anything else. Nothing in it is executed.
@@ -47,7 +48,7 @@ def load_plain(path):
         if zipfile.is_zipfile(path):
             raise UsageError(f"{path} is a zip archive (such as torch.save writes), not a plain pickle of arrays.")
         data = Path(path).read_bytes()
-    return _run(_Machine(data, _plain_names), path)
+    return _run(_Machine(data, _names_with_tensors(path) if tensors else _plain_names), path)
 
 
 def read_stream(data, names, persistent=None):
@@ -444,6 +445,28 @@ def _plain_names(module, name):
     raise UsageError(f"{what}; only {_ALLOWED} are read.")
 
 
+def _names_with_tensors(path):
+    """The same with tensors, whose storages are streams of torch.save within the stream."""
+
+    def storage(raw):
+        stored = _Legacy(path, bytes(raw))
+        torch = _Torch(stored)
+        return stored.run(_Machine(stored.data, torch.name, torch.storage))
+
+    def tensor(*arguments):
+        import torch
+
+        result, value = PlainArray(), _Torch.tensor(*arguments).read()
+        result.array = (value.float() if value.dtype == torch.bfloat16 else value).numpy()  # numpy has none
+        return result
+
+    names = {
+        ("torch.storage", "_load_from_bytes"): Call(storage), ("torch._utils", "_rebuild_tensor_v2"): Call(tensor),
+        ("collections", "OrderedDict"): Call(lambda: {}),
+    }  # fmt: skip
+    return lambda module, name: names.get((module, name)) or _plain_names(module, name)
+
+
 def _dotted(module, name):
     return shown(f"{module}.{name}", 60)[1:-1]
 
@@ -553,8 +576,9 @@ class _Archive:
 class _Legacy:
     """A checkpoint of torch before 1.6: one stream after the other, then the storages."""
 
-    def __init__(self, path):
-        self.path, self.data, self.claimed, self.places = path, Path(path).read_bytes(), {}, {}
+    def __init__(self, path, data=None):
+        self.path, self.claimed, self.places = path, {}, {}
+        self.data = Path(path).read_bytes() if data is None else data
 
     def run(self, machine):
         if (magic := _run(machine, self.path)) != _MAGIC or type(magic) is not int:

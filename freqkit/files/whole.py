@@ -115,6 +115,13 @@ def _temporary(path, parent, make):
         os.close(handle)
 
 
+def remove_leftovers(folder, part):
+    """Remove what killed processes left of files in a folder whose names hold `part`."""
+    for entry in os.scandir(folder):
+        if entry.name.startswith(".") and entry.name.endswith(".part") and part in entry.name:
+            _remove_leftover(entry)
+
+
 def _new_folder(**where):
     folder = tempfile.mkdtemp(**where)
     return os.open(folder, os.O_RDONLY), folder
@@ -254,6 +261,7 @@ DATA = {
     "fingerprint?": _TEXT, "size?": ([range(1, 1 << 16)], None), "source?": _TEXT, "root?": _TEXT, "images?": COUNT,
     "variant?": range(1, 5), "limit_per_class?": _COUNTED, "split_fraction?": (Number(0, 1), None),
     "subset?": (dict, str, None), "seed?": _COUNTED, "resize?": _TEXT, "resized_side?": _COUNTED,
+    "preprocessing?": _TEXT,
 }  # fmt: skip
 _IDENTITY = {
     "search?": _TEXT, "preset?": _TEXT, "seed?": _COUNTED, "model?": MODEL, "data?": DATA, "stages?": ([COUNT], None),
@@ -281,7 +289,7 @@ _TRAINING = {
 _EVALUATION = {
     **_RUN,
     "model?": _TEXT,
-    "models?": {str: {"record?": (MODEL, None)}},
+    "models?": {str: {"record?": (MODEL, None), "preprocessing?": ([str], None)}},
     "of_all_sessions?": {str: COUNT},
     "failures?": [{str: str}],
     "coverage?": {str: Number(0, 1)},

@@ -21,6 +21,7 @@ _PUBLIC = {
     "families_of": "grids",
     "Candidates": "families",
     "candidates": "families",
+    "random_alike": "alike",
     "Coverage": "symmetry",
     "canonical": "symmetry",
     "centred": "symmetry",

@@ -1,6 +1,7 @@
 """One published quantity per file."""
 
 from freqkit.engine.attacks import Attack, Attacked, attack
+from freqkit.measures.correlation import StudyResult, study
 from freqkit.measures.evaluation import EvaluationResult, evaluate
 from freqkit.measures.evaluation.groups import curves, mean_corruption_error
 from freqkit.measures.recovery import Recovery, recovery
@@ -14,12 +15,14 @@ __all__ = [
     "EvaluationResult",
     "Recovery",
     "SelectedOnTestSet",
+    "StudyResult",
     "attack",
     "curves",
     "evaluate",
     "mean_corruption_error",
     "newcombe",
     "recovery",
+    "study",
     "wilson",
 ]
 for _measure in MEASURES:  # the function has the name of its module, and comes last

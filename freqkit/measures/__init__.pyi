@@ -1,6 +1,7 @@
 # Written by `make docs` from the code: signatures that are made from options (freqkit/options.py).
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from freqkit.data.image_set import ImageSet
 from freqkit.data.test_set import TestSet
@@ -20,14 +21,20 @@ from freqkit.engine.attacks import Attack as Attack
 from freqkit.engine.attacks import Attacked as Attacked
 from freqkit.measures.band_stop import BandStopResult as BandStopResult
 from freqkit.measures.adcs import ClassSpectra as ClassSpectra
+from freqkit.measures.critical_band import CriticalBandResult as CriticalBandResult
 from freqkit.measures.evaluation.result import EvaluationResult as EvaluationResult
+from freqkit.measures.gradient_spectrum import GradientSpectrumResult as GradientSpectrumResult
+from freqkit.measures.pass_curves import PassCurvesResult as PassCurvesResult
 from freqkit.measures.rates import RatesResult as RatesResult
 from freqkit.measures.recovery import Recovery as Recovery
 from freqkit.measures.selection import SelectedOnTestSet as SelectedOnTestSet
+from freqkit.measures.correlation import StudyResult as StudyResult
+from freqkit.measures.critical_band import critical_band_fit as critical_band_fit
 from freqkit.measures.evaluation.groups import curves as curves
 from freqkit.measures.evaluation.groups import mean_corruption_error as mean_corruption_error
 from freqkit.statistics import newcombe as newcombe
 from freqkit.measures.recovery import recovery as recovery
+from freqkit.measures.pass_curves import square_filter as square_filter
 from freqkit.statistics import wilson as wilson
 
 def adcs(
@@ -76,6 +83,30 @@ def band_stop(
     spectra: Literal['float32', 'float16'] = 'float32',
 ) -> BandStopResult: ...
 
+def critical_band(
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
+    images: ImageSet | str | os.PathLike | tuple[Any, Any] | torch.utils.data.dataset.Dataset | Iterable[Any],
+    *,
+    answers: Literal['classes', 'sixteen'] = 'classes',
+    reference: Literal['no-noise', 'clean'] = 'no-noise',
+    threshold: float = 0.5,
+    seed: int = 0,
+    confidence: float = 0.95,
+    resamples: int = 1000,
+    domain: Literal['normalised', 'pixels'] = 'normalised',
+    class_index: Sequence[int] | torch.Tensor | None = None,
+    batch_size: int | str = 'auto',
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    memory: int = 1073741824,
+    form: Literal['auto', 'eager', 'folded', 'compiled'] = 'auto',
+    spectra: Literal['float32', 'float16'] = 'float32',
+    out: str | os.PathLike | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Any = None,
+) -> CriticalBandResult: ...
+
 def evaluate(
     models: Sequence[tuple[str, torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor] | Callable[[], torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor]]]],
     sets: Sequence[TestSet],
@@ -89,7 +120,7 @@ def evaluate(
     base: str | None = None,
     preset: Literal['default', 'cvpr2025', 'cvpr2024'] = 'default',
     image_size: int | None = None,
-    resize: Literal['squash', 'center-crop', 'own'] | None = None,
+    resize: Literal['own', 'squash', 'center-crop'] | None = None,
     classes: Sequence[str] | None = None,
     cross: float | None = None,
     thresholds: Sequence[float] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
@@ -106,6 +137,52 @@ def evaluate(
     progress: Any = None,
 ) -> EvaluationResult: ...
 
+def gradient_spectrum(
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
+    images: ImageSet | str | os.PathLike | tuple[Any, Any] | torch.utils.data.dataset.Dataset | Iterable[Any],
+    *,
+    progress: Progress | None = None,
+    rings: Literal['centred', 'legacy'] = 'centred',
+    checkpoints: str | os.PathLike | None = None,
+    domain: Literal['normalised', 'pixels'] = 'normalised',
+    class_index: Sequence[int] | torch.Tensor | None = None,
+    batch_size: int | str = 'auto',
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    memory: int = 1073741824,
+    form: Literal['auto', 'eager', 'folded', 'compiled'] = 'auto',
+    spectra: Literal['float32', 'float16'] = 'float32',
+) -> GradientSpectrumResult: ...
+
+def pass_curves(
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
+    images: ImageSet | str | os.PathLike | tuple[Any, Any] | torch.utils.data.dataset.Dataset | Iterable[Any],
+    *,
+    preset: Literal['default', 'cvpr2024', 'cvpr2020'] = 'default',
+    filters: Sequence[str] | None = None,
+    cutoffs: Sequence[float] | None = None,
+    radii: Sequence[float] | None = None,
+    shape: Literal['disc', 'square'] | None = None,
+    boundary: Literal['strict', 'inclusive'] | None = None,
+    dc: Literal['keep', 'remove'] | None = None,
+    encoding: Literal['raw', 'clip', 'maxnorm', 'minmax', 'uint8wrap'] | None = None,
+    confidence: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+    domain: Literal['pixels', 'normalised'] = 'pixels',
+    class_index: Sequence[int] | torch.Tensor | None = None,
+    batch_size: int | str = 'auto',
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    memory: int = 1073741824,
+    form: Literal['auto', 'eager', 'folded', 'compiled'] = 'auto',
+    spectra: Literal['float32', 'float16'] = 'float32',
+    out: str | os.PathLike | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Any = None,
+) -> PassCurvesResult: ...
+
 def rates(
     model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
     images: ImageSet | str | os.PathLike | tuple[Any, Any] | torch.utils.data.dataset.Dataset | Iterable[Any],
@@ -116,6 +193,7 @@ def rates(
     confidence: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
+    null: int = 20,
     confusion: Literal['auto', True, False] = 'auto',
     domain: Literal['normalised', 'pixels'] = 'normalised',
     class_index: Sequence[int] | torch.Tensor | None = None,
@@ -126,4 +204,19 @@ def rates(
     form: Literal['auto', 'eager', 'folded', 'compiled'] = 'auto',
     spectra: Literal['float32', 'float16'] = 'float32',
 ) -> RatesResult: ...
+
+def study(
+    rows: Iterable[dict],
+    *,
+    groups: Mapping[str, Sequence[str]] | str | pathlib.Path | None = None,
+    apart: Mapping[str, str] | None = None,
+    families: Mapping[str, Sequence[str]] | str | pathlib.Path | None = None,
+    added: Iterable[dict] = (),
+    resamples: int = 10000,
+    confidence: float = 0.95,
+    alpha: float = 0.05,
+    leave_out: int = 3,
+    seed: int = 0,
+    mend: Sequence[str] = (),
+) -> StudyResult: ...
 

@@ -156,6 +156,7 @@ class AdcsResult(Result):
     COLUMNS = ("class", "images", "mean", "least", "most", *(f"band {b + 1}" for b in range(BANDS)))
     CSV = False
     FIGURE = "plot_adcs"
+    MAIN = ("highest", "mean")
 
     @property
     def share(self):

@@ -76,6 +76,7 @@ class BandStopResult(Result):
     )  # fmt: skip
     COLUMNS = COLUMNS
     FIGURE = "plot_band_stop"
+    MAIN = ("lowest", "change")
 
     @property
     def counts(self):

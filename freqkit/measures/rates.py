@@ -22,7 +22,7 @@ from freqkit.engine.entrance import enter
 from freqkit.errors import UsageError
 from freqkit.files.reading import Number, in_range
 from freqkit.files.whole import RECORD
-from freqkit.masks import DfmFile, uncentred
+from freqkit.masks import DfmFile, random_alike, uncentred
 from freqkit.measures.printed import Printed
 from freqkit.measures.selection import SelectedOnTestSet, selected_places
 from freqkit.models import Network
@@ -34,9 +34,9 @@ from freqkit.report.pages import files_of, part
 from freqkit.report.planes import matrix, side_of
 from freqkit.report.provenance import cost_rows, model_rows, provenance_rows
 from freqkit.report.rates import dots, rates_figure
-from freqkit.report.readings import CONFIDENCE, READINGS, readings, shortcuts_sentence
-from freqkit.report.sections import class_table
-from freqkit.report.words import clean_cautions, clean_rows, headline, verdict, weights_cautions
+from freqkit.report.readings import CONFIDENCE, READINGS, enough, readings, shortcuts_sentence
+from freqkit.report.sections import against_section, class_table
+from freqkit.report.words import clean_cautions, clean_rows, headline, random_cautions, verdict, weights_cautions
 from freqkit.results import RemovalResult, SearchResult, rows
 from freqkit.results.clean import CleanRates
 from freqkit.results.confusion import Confusion
@@ -51,7 +51,7 @@ FORMAT = "freqkit-rates-1"
 COLUMNS = (
     "class", "images", "others", "TPR", "TPR low", "TPR high", "FPR", "FPR low", "FPR high", "TPR-FPR",
     "TPR-FPR low", "TPR-FPR high", "clean TPR", "clean FPR", "coverage", "power",
-    "recognised whole", "still recognised",
+    "recognised whole", "still recognised", "random masks", "p",
 )  # fmt: skip
 
 
@@ -73,6 +73,8 @@ class RatesResult(Result):
         own_column: int64 [M, C], how many of every class are taken for the mask's.
         coverage, power: float64 [M] of the masks, see `freqkit.masks.coverage`.
         tpr_interval, fpr_interval, difference_interval: float64 [M, 2], see `rates`.
+        null_tp, null_fp: int64 [N, M], `tp` and `fp` through N random masks of each class
+            (`freqkit.masks.random_alike`), independent in every line; None where none were asked.
         definition, record: dicts: what was computed, and from what.
     """
 
@@ -96,6 +98,8 @@ class RatesResult(Result):
     class_index: torch.Tensor | None = None
     definition: dict = field(default_factory=dict)
     record: dict = field(default_factory=dict)
+    null_tp: torch.Tensor | None = None
+    null_fp: torch.Tensor | None = None
 
     FILE = TensorFile(
         FORMAT, "a rates file",
@@ -105,6 +109,7 @@ class RatesResult(Result):
             **dict.fromkeys(("coverage", "power"), "float64 M"),
             **dict.fromkeys(("tpr_interval", "fpr_interval", "difference_interval"), "float64 M 2"),
             "confusion?": "int64 M C L", "still?": "int64 M", "class_index?": "int64 C",
+            **dict.fromkeys(("null_tp?", "null_fp?"), "int64 N M"),
         },
         {
             "classes": [str], "record": RECORD,
@@ -114,6 +119,7 @@ class RatesResult(Result):
     )  # fmt: skip
     COLUMNS = COLUMNS
     FIGURE = "plot_rates"
+    MAIN = ("highest", "TPR-FPR")
 
     @property
     def tpr(self):
@@ -129,6 +135,13 @@ class RatesResult(Result):
     def tpr_minus_fpr(self):
         """float64 [M]."""
         return self.tpr - self.fpr
+
+    @property
+    def null(self):
+        """float64 [N, M], TPR - FPR through random masks; None where none were asked."""
+        if self.null_tp is None or self.null_fp is None:
+            return None
+        return self.null_tp.double() / self.positives - self.null_fp.double() / self.negatives
 
     @property
     def clean(self):
@@ -159,7 +172,9 @@ class RatesResult(Result):
 
     def cells(self):
         """One line per mask: class, images, others, TPR, FPR, TPR-FPR each with low and high, clean TPR and
-        FPR, coverage, power; of those recognised whole how many there are, and the share still recognised."""
+        FPR, coverage, power; of those recognised whole how many there are, and the share still recognised; the highest
+        TPR-FPR of the class's random masks, and p (None where none were asked)."""
+        found = readings_of(self)
         return [
             self.classes, self.positives, self.negatives,
             self.tpr, *self.tpr_interval.T, self.fpr, *self.fpr_interval.T,
@@ -167,6 +182,7 @@ class RatesResult(Result):
             self.clean_tp.double() / self.positives, self.clean_fp.double() / self.negatives,
             self.coverage, self.power, self.clean_tp,
             [None if value != value else value for value in self.still_recognised.tolist()],
+            [one.random for one in found], [one.p for one in found],
         ]  # fmt: skip
 
     def rows(self):
@@ -180,6 +196,12 @@ class RatesResult(Result):
             found += rows.shares(names, "TPR of recognised", self.still, self.clean_tp, confidence, **through)
         for metric, share in (("coverage", self.coverage), ("power", self.power)):
             found += rows.values(names, metric, share, **about)
+        if self.null is not None:
+            words = f"highest of {len(self.null)} random masks of as many bins as the map"
+            about_them, read = {**through, "definition": words}, readings_of(self)
+            highest, p = [one.random for one in read], [one.p for one in read]
+            found += rows.values(names, "TPR-FPR of random masks", highest, self.positives, **about_them)
+            found += rows.values(names, "p", p, self.positives, **about_them)
         if (clean := self.clean) is not None:
             return found + rows.rates(clean.classes, clean, confidence, **about)
         found += rows.shares(names, "TPR", self.clean_tp, self.positives, confidence, **about)
@@ -194,6 +216,11 @@ class RatesResult(Result):
                             ("clean_fp", "negatives"), ("still", "clean_tp")):  # fmt: skip
             if name in values:
                 in_range(values[whole] - values[name], 0, 2**53, path, name)
+        for name, whole in (("null_tp", "positives"), ("null_fp", "negatives")):
+            if name in values:
+                in_range(values[whole] - values[name], 0, 2**53, path, name)
+        if ("null_tp" in values) != ("null_fp" in values):
+            raise UsageError(f"{path}: null_tp and null_fp must be there both, or neither.")
         if "class_index" in values:
             in_range(values["class_index"], 0, values["clean_confusion"].shape[1] - 1, path, "class_index")
         for name in ("coverage", "power"):
@@ -210,11 +237,19 @@ class Rating(Options):
     interval: str = option("wilson", "which interval, see above", choices=INTERVALS, help="which")
     confidence: float = option(0.95, "how sure it is", above=0, below=1)
     resamples: int = option(2000, "redrawings of the bootstrap", least=100, help="of the bootstrap")
-    seed: int = option(0, "of the bootstrap", least=0)
+    seed: int = option(0, "of the bootstrap, and of the random masks", least=0)
+    null: int = option(
+        20, "random masks beside each class's map (`freqkit.masks.random_alike`), 19 at least, or 0", least=0,
+        help="random masks beside each class's map, 19 or more, or 0",
+    )  # fmt: skip
     confusion: bool | str = option(
         "auto", "whether the confusion matrix [C, L] of every mask is kept; auto: up to 64 classes",
         choices=("auto", True, False), must="'auto', True or False", flag=False,
     )  # fmt: skip
+
+    def check(self, owner):
+        enough(owner, self.null)
+        return self
 
 
 @flat
@@ -238,12 +273,13 @@ def rates(
 
     Args:
         model: a `Classifier`. images: those of the test, as `freqkit.data.as_images` takes them.
-        dfm: `DfmFile`, the path of one, or a search result with `.dfm()` or `.masks`; its classes must be
+        dfm: `DfmFile`, the path of one or of a run, or a search result with `.dfm()` or `.masks`; its classes must be
             among those of the images.
         progress: a `freqkit.engine.Progress`.
 
     Returns:
-        `RatesResult`; (M + 1) n forwards are on record.
+        `RatesResult`; (M + 1) n forwards are on record, and n for each random mask (`null` for all maps together that
+        keep as many bins).
 
     Raises:
         UsageError, TypeError, ValueError: an argument does not fit.
@@ -280,15 +316,24 @@ def rates(
     masks = torch.cat([torch.ones(1, *size), uncentred(dfm.masks).float()])
     place = torch.tensor([classes.index(name) for name in dfm.classes])
     matrices = _Matrices(scorer, place, keep)
+    alike = random_alike(dfm.masks, own.null, own.seed)
+    drawn = 0 if alike.masks is None else len(alike.masks.bits)
+    random = None
     if progress is not None:
-        progress.start("rates", scorer.forwards(len(masks)))
+        progress.start("rates", scorer.forwards(len(masks) + drawn))
     try:
         scorer.predictions(masks, matrices.add, progress=progress)
+        if alike.masks is not None:
+            random = scorer.score(alike.masks, progress=progress)
     finally:
         if progress is not None:
             progress.finish()
     about = {"model": dict(model.record), "data": dict(images.record)}
-    return _result(dfm, place, matrices, same, own, scorer, about)
+    result = _result(dfm, place, matrices, same, own, scorer, about, drawn)
+    if random is not None:
+        result.null_tp = random.correct[alike.index, place]
+        result.null_fp = random.predicted[alike.index, place] - result.null_tp
+    return result
 
 
 HELP = """Ask about every image through every class's map: TPR, FPR and their difference, with intervals.
@@ -307,7 +352,7 @@ def printed(result: RatesResult) -> Printed:
     words = {one.name: READINGS[one.word] for one in found}
     rows = [{**row, "reading": words[row["class"]]} for row in result.table()]
     rows.sort(key=lambda row: -row["TPR-FPR"] if row["TPR-FPR"] == row["TPR-FPR"] else 2.0)
-    shown = ("clean TPR", "clean FPR", "TPR", "FPR", "TPR-FPR")
+    shown, asked = ("clean TPR", "clean FPR", "TPR", "FPR", "TPR-FPR"), result.null is not None
     return Printed(
         {
             "classes": rows, "definition": result.definition, "selected_on_test_set": result.selected_on_test_set,
@@ -315,26 +360,30 @@ def printed(result: RatesResult) -> Printed:
         },
         [
             ("class", "text"), ("reading", "text"), *((name, "%") for name in shown),
-            (f"{100 * result.definition['confidence']:g}% interval", "%"), ("still", "%"), ("kept", "%"),
+            (f"{100 * result.definition['confidence']:g}% interval", "%"), *[("random", "%"), ("p", "p")] * asked,
+            ("still", "%"), ("kept", "%"),
         ],
         [
             [
                 row["class"], row["reading"], *(row[name] for name in shown),
-                (row["TPR-FPR low"], row["TPR-FPR high"]), row["still recognised"], row["coverage"],
+                (row["TPR-FPR low"], row["TPR-FPR high"]), *[row["random masks"], row["p"]] * asked,
+                row["still recognised"], row["coverage"],
             ]
             for row in rows
         ],
         f"{int(result.clean_confusion.sum())} images, each class seen only through its map",
-        "still: of the images that are recognised whole, those that are through the map, too",
+        "still: of the images that are recognised whole, those that are through the map, too"
+        + "; random: the highest TPR-FPR of random masks of as many frequencies" * asked,
         verdict=shortcuts_sentence(found),
     )  # fmt: skip
 
 
 def _dfm(dfm):
-    from freqkit.masks import dfm_of_run, load_dfm
+    from freqkit.masks import dfm_of_run
+    from freqkit.results.released import dfm_of
 
     if isinstance(dfm, (str, Path)):
-        return load_dfm(dfm)
+        return dfm_of(dfm)
     if isinstance(dfm, DfmFile):
         return dfm
     if callable(getattr(dfm, "dfm", None)):
@@ -373,7 +422,7 @@ class _Matrices:
                 self.whole[mask - 1] += Confusion.count(labels, won, *self.shape)
 
 
-def _result(dfm, own, matrices, same, asked, scorer, about):
+def _result(dfm, own, matrices, same, asked, scorer, about, drawn):
     from freqkit.masks import coverage
 
     counts = scorer.counts
@@ -396,12 +445,13 @@ def _result(dfm, own, matrices, same, asked, scorer, about):
         "interval": asked.interval,
         "confidence": asked.confidence,
         **({"resamples": asked.resamples, "seed": asked.seed} if asked.interval == "bootstrap" else {}),
+        **({"null": asked.null, "seed": asked.seed} if asked.null else {}),
         "domain": scorer.forward.domain,
     }
     record = {
         "selected_on_test_set": None if same is None else bool(same),
         "selected_images": None if same is None else len(same),
-        "forwards": scorer.forwards(len(own) + 1),
+        "forwards": scorer.forwards(len(own) + 1 + drawn),
         "batch_size": scorer.batch_size,
         "classes": list(scorer.classes),
         **about,
@@ -495,6 +545,8 @@ def rates_part(path, record):
         how = f" {words}: the interval of TPR − FPR that was asked for."
     sections = [class_table(found, more, key="tested-classes", title="Rates on the test images", maps="", clean=mapped)]
     sections[0].how += how
+    if result.null is not None:
+        sections.append(against_section(found, result.null))
     logits = result.clean_confusion.shape[1]
     if len(result.classes) == logits and logits <= 40:
         sections.append(
@@ -515,6 +567,7 @@ def rates_part(path, record):
         cautions.append(
             "It is not known on which images these maps were selected; if on these, the rates are too good."
         )
+    cautions += random_cautions(found)
     about = result.record
     return Part(
         "How well each class is told apart through its frequencies", verdict(found, tested=True, clean=clean),
@@ -528,4 +581,4 @@ def rates_part(path, record):
 
 def readings_of(rates):
     """`Reading`s of a `freqkit.measures.RatesResult`."""
-    return readings(rates.classes, rates.tpr, rates.fpr, rates.positives, rates.negatives, rates.coverage)
+    return readings(rates.classes, rates.tpr, rates.fpr, rates.positives, rates.negatives, rates.coverage, rates.null)

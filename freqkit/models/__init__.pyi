@@ -14,6 +14,7 @@ from freqkit.models.names import model_names as model_names
 from freqkit.models.of_timm import published_weights as published_weights
 from freqkit.models.weights import read_state_dict as read_state_dict
 from freqkit.models.weights import save_weights as save_weights
+from freqkit.models.smoothing import smooth_kernels as smooth_kernels
 from freqkit.models.weights import state_sha256 as state_sha256
 from freqkit.models.names import study_models as study_models
 from freqkit.models.wrap import wrap as wrap

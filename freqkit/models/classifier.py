@@ -32,8 +32,8 @@ class Classifier(nn.Module):
         input_size: (H, W) the network was made for, or None when it takes any size.
         name: what to call it in tables.
         class_names: what the logits are called, in order, or None.
-        transform: how images were made of files where it was published: `crop_pct` and `interpolation` as timm has
-            them, or None.
+        transform: how images were made of files where it was published: `crop_pct`, `interpolation` and, if it is not
+            "center", `crop_mode` as timm has them, or None.
         record: JSON-ready facts of its origin; see `record`.
 
     Attributes:

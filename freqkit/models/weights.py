@@ -2,6 +2,7 @@
 
 import hashlib
 import warnings
+import zipfile
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from freqkit.files.whole import atomic_write
 from freqkit.text import plain_line
 
 # Where training scripts put the weights inside a checkpoint.
-ENTRIES = ("state_dict", "model", "model_state_dict", "model_state", "net", "network", "weights")
+ENTRIES = ("state_dict", "model", "model_state_dict", "model_state", "net", "network", "weights", "module")
 # What wrappers and training modules put before each key.
 PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "net.", "backbone_model.", "backbone.", "_forward_module.")
 # Weights of a Hugging Face folder: one file, or an index of several.
@@ -59,7 +60,7 @@ def read_state_dict(path, *, entry=None):
     if not path.is_file():
         raise UsageError(f"weights: {str(path)!r} is not a file.")
     with reading(path, "weights: a safetensors file or a checkpoint of torch"), open(path, "rb") as file:
-        head = file.read(9)
+        head = file.read(265)
     facts = {"file": path.name, "sha256": file_sha256(path)}
     if head[8:9] == b"{":
         if entry is not None:
@@ -67,6 +68,8 @@ def read_state_dict(path, *, entry=None):
         state, _ = read_tensors(path, "weights: a safetensors file")
         return state, {**facts, "format": "safetensors", "entry": None, "other_entries": []}
 
+    if foreign := _foreign(path, head):
+        raise UsageError(f"weights: {path.name!r} was refused: it is {foreign}.")
     try:
         chosen, name, others = _choose_entry(read_checkpoint(path), entry, path.name)
         state = {key: value.read() for key, value in chosen.items()}
@@ -77,6 +80,34 @@ def read_state_dict(path, *, entry=None):
         advice = "" if "torch.save(" in reason else f"; {EXPORT}"
         raise UsageError(f"weights: {path.name!r} was refused: {reason}{advice}.") from error
     return state, {**facts, "format": "torch", "entry": name, "other_entries": others}
+
+
+def _foreign(path, head):
+    """What a file of another program is, and the line that makes one of it that can be read; None of others."""
+    name, saves = repr(path.name), "torch.save({k: torch.from_numpy(v) for k, v in %s}, 'weights.pth') writes %s"
+    if head[:2] == b"PK":
+        with reading(path, "weights: a checkpoint of torch", zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+        if names and all(each.endswith(".npy") for each in names):
+            return f"a file of numpy arrays; {saves % (f'numpy.load({name}).items()', 'it so that it can be read')}"
+        if any(each.endswith("archive_format") for each in names):
+            line = f"torch.save(torch.export.load({name}).state_dict, 'weights.pth')"
+            return f"an exported program; {line} writes its weights"
+    if path.suffix == ".onnx":
+        arrays = f"((t.name, onnx.numpy_helper.to_array(t).copy()) for t in onnx.load({name}).graph.initializer)"
+        return f"an ONNX model; {saves % (arrays, 'its tensors')}"
+    if head[:4] == b"\x89HDF":
+        return (
+            f"an HDF5 file, as Keras writes; load it there, and {saves % ('YOUR_ARRAYS.items()', 'what can be read')}"
+        )
+    if path.suffix == ".msgpack":
+        arrays = "flax.traverse_util.flatten_dict(flax.serialization.msgpack_restore(BYTES), sep='.').items()"
+        return f"a file of Flax; {saves % (arrays, 'what can be read')}"
+    if head[:4] == b"GGUF":
+        return "a GGUF file, of language models that are quantised; give the weights that it was made of"
+    if head.lstrip()[:1] == b"<":
+        return "a web page, not the file that it leads to; fetch that"
+    return "a tar archive; give a file that is in it" if head[257:262] == b"ustar" else None
 
 
 def _read_folder(folder, entry):

@@ -299,7 +299,10 @@ def published(owner, net, weights=None):
 def transform_of(config):
     """The transform that timm's configuration names, when it names one."""
     keys = "crop_pct", "interpolation"
-    return {key: config[key] for key in keys} if all(config.get(key) for key in keys) else None
+    if not all(config.get(key) for key in keys):
+        return None
+    mode = config.get("crop_mode")
+    return {key: config[key] for key in keys} | ({"crop_mode": mode} if mode not in (None, "center") else {})
 
 
 def _of_torchvision(owner, weights):

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from freqkit.text import printable, shorten
+from freqkit.text import called, printable, shorten
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -98,10 +98,12 @@ class Drawing:
 
 @dataclass
 class Panels:
-    """Small figures side by side, (heading, inline SVG) each; `wide`: pixels that each needs at least."""
+    """Small figures side by side, (heading, inline SVG) each; `wide`: pixels that each needs at least; `least`: and
+    that it gets, so that fewer may stand in a row."""
 
     drawings: list
     wide: int = 0
+    least: int = 310
     kind: str = "panels"
 
 
@@ -192,7 +194,7 @@ def render(parts, *, where, record=None, again=None):
             section.key = key
             sections.append(section)
     return (
-        _environment()
+        environment()
         .get_template("report.html")
         .render(
             parts=parts,
@@ -211,17 +213,17 @@ def render(parts, *, where, record=None, again=None):
     )
 
 
-def _environment():
+def environment():
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup, escape
 
     def shown(value):
         """What `{{ }}` puts on the page: text is made printable (and then escaped), our own markup is left alone."""
-        return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+        return called(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
     def data(value):
         """Lists of strings for the script."""
-        value = [[printable(one) for one in row] for row in value]
+        value = [[called(one) for one in row] for row in value]
         # inside <script> nothing may end the element
         return Markup(json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"))
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from freqkit.text import printable, shorten
+from freqkit.text import called, shorten
 
 # Okabe-Ito: distinct to readers with any common colour blindness.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW, BLACK = (
@@ -64,7 +64,7 @@ def _literal_figure():
 def literal(artist):
     """Have all text in an artist (a figure, an axis) drawn as it is: `$\\frac{$` is a name like any other; the artist.
 
-    Characters that are not seen are spelled out (`freqkit.text.printable`); lines stay lines. Numbers on an
+    Characters that are not seen are spelled out (`freqkit.text.called`); lines stay lines. Numbers on an
     axis whose formatter writes them in mathematics of its own (powers of ten) are left to it.
     """
     from matplotlib.axis import Axis
@@ -82,7 +82,7 @@ def literal(artist):
         text.set_usetex(False)
         if id(text) not in numbers:
             text.set_parse_math(False)
-            text.set_text(printable(text.get_text(), keep="\n"))
+            text.set_text(called(text.get_text(), keep="\n"))
     return artist
 
 

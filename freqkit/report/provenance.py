@@ -16,10 +16,15 @@ def model_rows(record):
             rows.append(("Weights", f"trained here, {model['trained'].get('epochs')} epochs"))
         elif model.get("pretrained"):
             rows.append(("Weights", "published by timm"))
+        if isinstance(smooth := model.get("smooth_kernels"), dict):
+            how = ", normalised" if smooth.get("normalise") else ""
+            rows.append(("First kernels", f"smoothed, rho {smooth.get('rho')}{how}"))
     if data:
         side = "×".join(str(n) for n in data.get("size", []))
         source = data.get("root") or data.get("source") or "–"
         rows.append(("Images", f"{data.get('images', 0):,} of {source}{', ' + side + ' px' if side else ''}"))
+        if data.get("preprocessing"):
+            rows.append(("Brought to size", data["preprocessing"]))
         subset = data.get("subset")
         if isinstance(subset, dict):
             rows.append(("Part of the set", ", ".join(f"{key} {value}" for key, value in subset.items())))

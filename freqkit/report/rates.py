@@ -5,11 +5,13 @@ from freqkit.report.inline import drawing
 from freqkit.report.readings import READINGS
 from freqkit.report.svg import percent
 from freqkit.report.words import known
+from freqkit.text import shorten
 
 NAMED = 60  # marks up to which some have names
 BARRED = 20  # classes up to which intervals are drawn
 LOOKS = {  # of a reading: its mark, colour and whether the mark is full
     "shortcut": ("o", figures.BLUE, True), "default": ("s", figures.VERMILION, False),
+    "random": ("P", figures.VERMILION, False), "untested": (".", figures.FAINT, False),
     "weak": ("^", figures.GREEN, False), "unsure": ("D", figures.PURPLE, False), "none": ("x", figures.FAINT, False),
 }  # fmt: skip
 ALWAYS = "same answer whatever the image: TPR = FPR"
@@ -99,6 +101,44 @@ def dots(axis, names: list, lines: list) -> None:
     axis.spines["left"].set_visible(False)
     axis.set_yticks(range(len(names)), names, fontsize=8)
     axis.set(xlim=(-0.02, 1.02), ylim=(len(names) - 0.5, -0.5))
+
+
+def beside_random(axis, found: list, random, permuted=None) -> None:
+    """TPR - FPR of classes through their maps, among those of random masks; the first class on top.
+
+    Args:
+        axis: a matplotlib axis.
+        found: list of C `Reading`s. random: float64 [N, C]. permuted: float64 [P, C] of searches with permuted labels.
+    """
+    rows = range(len(found))
+    for draws, shift, mark, colour, label in (
+        (random, 0.0, "|", figures.FAINT, f"{len(random)} random masks"),
+        (permuted, 0.22, "|", figures.VERMILION, "permuted labels"),
+    ):
+        if draws is None or not len(draws):
+            continue
+        x, y = draws.T.flatten().tolist(), [row + shift for row in rows for _ in range(len(draws))]
+        axis.plot(x, y, mark, color=colour, markersize=7, markeredgewidth=1.1, label=label, zorder=2)
+    axis.hlines(rows, *zip(*(one.difference_interval for one in found), strict=True), color=figures.BLUE, linewidth=1.5)
+    (marks,) = axis.plot(
+        [one.difference for one in found],
+        rows,
+        "o",
+        color=figures.BLUE,
+        markersize=4.5,
+        label="the class's map",
+        zorder=4,
+    )
+    figures.note(marks, [f"{one.name}: TPR − FPR {percent(one.difference)}" for one in found], ["" for _ in found])
+    highest = float(random.nan_to_num(-1).max())
+    axis.axvline(highest, color=figures.FAINT, linewidth=0.9, linestyle="--", zorder=1)
+    figures.plain_axes(axis, grid="x")
+    axis.spines["left"].set_visible(False)
+    axis.set_yticks(rows, [shorten(one.name) for one in found], fontsize=8)
+    axis.set(ylim=(len(found) - 0.5, -0.5))
+    axis.set_xlabel("TPR − FPR; lines: 95% intervals", fontsize=8.5)
+    figures.percents(axis.xaxis)
+    figures.legend(axis)
 
 
 def rates_figure(found: list, *, maps: str = "map") -> dict:

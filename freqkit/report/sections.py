@@ -3,9 +3,11 @@
 from freqkit.report.blocks import Cell, Gallery, Map, Section, Table
 from freqkit.report.readings import READINGS, RULE
 from freqkit.report.svg import data_uri, number, percent, plane, plane_png, rate_bars
-from freqkit.report.words import or_last
+from freqkit.report.words import or_last, p_words
 
 GALLERY = 40  # maps drawn at once; the others when they are asked for
+TERMS = {"loss": "classwise loss", "selection TPR − FPR": "selection TPR-FPR"}  # of further columns
+COMPARED = 40  # classes shown beside random masks
 HELD = 3 << 19  # bytes of maps of a gallery that wait in the page
 
 
@@ -18,7 +20,9 @@ def class_table(found, more, *, key="classes", title="Classes", maps="map", clea
                ("TPR and FPR", "left", "TPR-FPR"),
                ("TPR", "right", "TPR"), ("FPR", "right", "FPR"),
                ("TPR − FPR, 95% interval", "right", "TPR-FPR"), ("kept", "right", "coverage")]  # fmt: skip
-    columns += [(name, "right", {"loss": "classwise loss"}.get(name)) for name in more]
+    compared = any(one.p is not None for one in found)
+    columns += [("random masks", "right", "random masks"), ("p", "right", "p")] * compared
+    columns += [(name, "right", TERMS.get(name)) for name in more]
     columns += [("still recognised", "right", "still recognised"), ("images", "right", None)]
     whole, still = ([None] * len(found),) * 2
     if clean is not None:
@@ -38,6 +42,11 @@ def class_table(found, more, *, key="classes", title="Classes", maps="map", clea
                 Cell.of(one.fpr, percent(one.fpr, digits)),
                 Cell.of(one.difference, f"{percent(one.difference, digits)}, {_span(low, high, digits)}"),
                 Cell.of(one.kept, percent(one.kept, 1)),
+                *(
+                    [Cell.of(one.random, percent(one.random, digits)), Cell.of(one.p, p_words(one.p))]
+                    if compared
+                    else []
+                ),
                 *(Cell.of(values[i], _show(name, values[i])) for name, values in more.items()),
                 Cell.of(still[i], percent(still[i], digits)),
                 Cell.of(one.positives, f"{one.positives:,}"),
@@ -52,11 +61,40 @@ def class_table(found, more, *, key="classes", title="Classes", maps="map", clea
         f"{'' if clean is not None else ' (not known of this run)'}. Then every class is seen only through its own map."
         " TPR (blue): the class's images recognised; FPR (orange): other classes' images given its name; lines are 95%"
         " intervals. "
+        + "Random masks: the highest TPR − FPR of so many random masks of as many frequencies, p: how often the best of"
+        " all classes comes up to this class's map, by counting. "
+        * compared
         + "Still recognised: of the images that are recognised whole, those that are through the map, too. " * remain
         + RULE[0].upper()
         + RULE[1:]
     )
     return Section(title, [Table(columns, rows, search=True)], how, key=key)
+
+
+def against_section(found, random, permuted=None):
+    """Where each class's map lies among random masks: `random` float64 [N, C], `permuted` [P, C] or None."""
+    from freqkit.report.inline import drawing
+    from freqkit.report.rates import beside_random
+
+    order = sorted((i for i, one in enumerate(found) if one.positives), key=lambda i: -or_last(found[i].difference))
+    order = order[:COMPARED]
+    if not order:
+        return None
+    chosen = [found[i] for i in order]
+    best = chosen[0]
+    alt = (
+        f"TPR − FPR of {len(chosen)} classes through their maps, beside {len(random)} random masks each; {best.name}:"
+        f" {percent(best.difference)}, random masks up to {percent(best.random)}."
+    )
+    draws = [random[:, order], None if permuted is None else permuted[:, order]]
+    drawn = drawing(lambda axis: beside_random(axis, chosen, *draws), 7.2, 1.0 + 0.28 * len(chosen), alt, narrow=4.2)
+    how = (
+        f"Blue: the class's map, on the images of the table above. Grey: {len(random)} random masks of as many"
+        " frequencies, of the same cells, on the same images. The dashed line is the highest grey mark of any class."
+        + (" Orange: the maps that searches with permuted labels found." if permuted is not None else "")
+        + (f" The first {COMPARED} of {len(found)} classes." if len(found) > COMPARED else "")
+    )
+    return Section("Beside random masks", [drawn], how, key="random-masks")
 
 
 def _span(low, high, digits):

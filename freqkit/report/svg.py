@@ -7,7 +7,7 @@ import io
 import math
 from html import escape as escape_html
 
-from freqkit.text import printable
+from freqkit.text import called
 
 SIDE = 192  # pixels of a frequency plane
 LETTER = 7.2  # pixels, the width of a letter
@@ -15,7 +15,7 @@ LETTER = 7.2  # pixels, the width of a letter
 
 def escape(text):
     """Text for an attribute or an element of SVG, printable."""
-    return escape_html(printable(text))
+    return escape_html(called(text))
 
 
 def number(value, digits=3):
@@ -32,13 +32,13 @@ def number(value, digits=3):
 
 
 def signed(value, digits=2):
-    """-1.5 -> '−1.50', 1.5 -> '+1.50'.
+    """-1.5 -> '−1.50', 1.5 -> '+1.50'; what is rounded to nought has no minus.
 
     Example:
-        >>> signed(1.5), signed(-0.25)
-        ('+1.50', '−0.25')
+        >>> signed(1.5), signed(-0.25), signed(-0.001)
+        ('+1.50', '−0.25', '+0.00')
     """
-    return f"{value:+.{digits}f}".replace("-", "−")
+    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")
 
 
 def percent(value, digits=0):

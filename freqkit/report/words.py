@@ -42,11 +42,13 @@ def headline(found, clean=None):
     ]
 
 
-def verdict(found, *, tested=False, clean=None):
-    """What rates say, in sentences with numbers and intervals; `clean`: `CleanRates` of the classes, or None."""
+def verdict(found, *, tested=False, clean=None, where="on the images that were searched"):
+    """What rates say, in sentences with numbers and intervals; `clean`: `CleanRates` of the classes, or None; `tested`:
+    on test images, else on those of `where`."""
     groups = {word: sorted((one for one in found if one.word == word), key=lambda one: -one.difference)
               for word in READINGS}  # fmt: skip
-    where = "on the test images" if tested else "on the images that were searched"
+    where = "on the test images" if tested else where
+    tested = tested or "held out" in where
     kept = sorted({percent(one.kept, 1): one.kept for one in found if one.kept == one.kept}.items(), key=lambda k: k[1])
     share = f" ({kept[0][0]}{f' to {kept[-1][0]}' if len(kept) > 1 else ''} of all)" if kept else ""
     sentences = ["" if clean is None else clean.sentence()]
@@ -68,6 +70,7 @@ def verdict(found, *, tested=False, clean=None):
             f"No class has a clear shortcut {where}: nowhere does the interval of TPR − FPR lie above 50%. The nearest"
             f" is {best.name}: {rates_words(best)}."
         )
+    sentences += random_sentences(found)
     if groups["weak"]:
         chance = " (Fisher's exact test, 2.5%"
         chance += ")" if tested else ", as if the maps had not been chosen on these very images)"
@@ -106,6 +109,12 @@ def verdict(found, *, tested=False, clean=None):
             f" {'its map' if count == 1 else 'their maps'}: {'it needs' if count == 1 else 'they need'} more of the"
             " spectrum, or a longer search."
         )
+    if untested := groups["untested"]:
+        count = len(untested)
+        sentences.append(
+            f"{listed([one.name for one in untested])} {'is' if count == 1 else 'are'} not tested: of so few images"
+            " none could be held out."
+        )
     if clean is not None and clean.still is not None and int(clean.correct.sum()):
         hits, trials = int(clean.still.sum()), int(clean.correct.sum())
         sentences.append(
@@ -113,6 +122,67 @@ def verdict(found, *, tested=False, clean=None):
             " recognised through the map of their class."
         )
     return [sentence for sentence in sentences if sentence]
+
+
+def random_sentences(found):
+    """Where the maps lie against random masks, and searches with permuted labels."""
+    rated = [one for one in found if one.p is not None]
+    if not rated:
+        return []
+    draws, classes = rated[0].draws, len(rated)
+    among = f"corrected for {classes} classes" if classes > 1 else "one class"
+    own = sorted((one for one in rated if one.word == "shortcut"), key=lambda one: -one.difference)
+    highest = max(rated, key=lambda one: one.random)
+    reach = f"{percent(highest.random)} at most ({highest.name})"
+    if own:
+        worst = max(one.p for one in own)
+        sentences = [
+            f"Random masks of as many frequencies do not reach {'that' if len(own) == 1 else 'those'}: of {draws} for"
+            f" each class, TPR − FPR comes to {reach} (p {'=' if len(own) == 1 else '≤'} {p_words(worst)}, {among})."
+        ]
+    else:
+        best = max(rated, key=lambda one: or_last(one.difference))
+        sentences = [
+            f"Of {draws} random masks of as many frequencies for each class, TPR − FPR comes to {reach}; {best.name}'s"
+            f" map to {percent(best.difference)} (p = {p_words(best.p)}, {among})."
+        ]
+    if random := [one for one in rated if one.word == "random"]:
+        one = max(random, key=lambda one: one.random)
+        sentences.append(
+            f"{listed([each.name for each in random])}: recognised by few frequencies, but random masks, or searches"
+            f" with permuted labels, do as well ({one.name}: {percent(one.random)} through one of its own {draws}), so"
+            " nothing is said for these frequencies."
+        )
+    if permuted := [one.permuted for one in rated if one.permuted is not None]:
+        best = max(rated, key=lambda one: or_last(one.difference))
+        sentences.append(
+            f"The same search with permuted labels came to a TPR − FPR of {percent(max(permuted))} at most on held-out"
+            f" images; {best.name}'s map to {percent(best.difference)} (p = {p_words(best.p_permuted)}, {among})."
+        )
+    return sentences
+
+
+def p_words(value):
+    """A p in two digits, a dash of none.
+
+    Example:
+        >>> p_words(1 / 21), p_words(1.0), p_words(0.0004), p_words(None)
+        ('.048', '1', '.0004', '–')
+    """
+    return "–" if value is None else f"{value:.2g}".removeprefix("0")
+
+
+def random_cautions(found):
+    """That nothing says how far random masks come, where a class is said to have a shortcut."""
+    if not any(one.word == "shortcut" and one.p is None for one in found):
+        return []
+    return ["No random masks were asked (--null), so it is not known whether any mask of as many frequencies would do."]
+
+
+def few_cautions(found):
+    """What few images do to rates, as a sentence of its own."""
+    fewest = min((one.positives for one in found if one.positives), default=0)
+    return [sentence] if (sentence := steps_of(fewest).strip()) else []
 
 
 def rates_words(one):

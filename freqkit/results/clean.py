@@ -48,15 +48,16 @@ class CleanRates(Tally):
     still: torch.Tensor | None = None
 
     @classmethod
-    def of_confusion(cls, classes, confusion, class_index, still=None):
+    def of_confusion(cls, classes, confusion, class_index, still=None, *, kept=None):
         """From counts int64 [C, L], true class by logit; classes without images are left out.
 
         Args:
             class_index: int64 [C], the logit of each class.
+            kept: int64, the classes that it shall be of; None: those that have images.
         """
         found = Confusion(confusion, torch.as_tensor(class_index).cpu())
         name = {int(logit): label for label, logit in zip(classes, found.class_index.tolist(), strict=True)}
-        there = found.counts.nonzero().flatten()
+        there = found.counts.nonzero().flatten() if kept is None else kept
         most, at = confusion[there].max(1)
         return cls(
             [classes[c] for c in there.tolist()], found.counts[there], found.correct[there], found.called[there],
@@ -141,7 +142,7 @@ class CleanRates(Tally):
         """Whether accuracy, or the mean over the classes, is not surely above chance: whether the lower end of the
         interval, or the mean itself, lies within an eighth of the way from chance to all right."""
         limit = self.chance + ABOVE_CHANCE * (1 - self.chance)
-        return self.logits > 1 and (self.interval[0] <= limit or float(self.tpr.mean()) <= limit)
+        return self.logits > 1 and (self.interval[0] <= limit or float(self.tpr.nanmean()) <= limit)
 
     def sentence(self):
         """How many whole images are recognised."""
@@ -174,7 +175,8 @@ class CleanRates(Tally):
             more = [f"and so on for {len(rest) - NAMED} more"] if len(rest) > NAMED else []
             words = ", ".join([*words[: 1 + NAMED], *more])
             found.append(f"{words}: the order of the classes may not be the network's.")
-        none = [name for name, hits in zip(self.classes, self.correct.tolist(), strict=True) if hits == 0]
+        seen = zip(self.classes, self.correct.tolist(), self.counts.tolist(), strict=True)
+        none = [name for name, hits, count in seen if hits == 0 < count]
         if none and len(none) < len(self.classes):
             words = ", ".join(none[:NAMED]) + (f" and {len(none) - NAMED} more" if len(none) > NAMED else "")
             found.append(f"Not one whole image is recognised of {words} (clean TPR 0): nothing can be said of"

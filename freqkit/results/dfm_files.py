@@ -57,6 +57,7 @@ class DfmFile(Result):
 
     COLUMNS = ("class", "coverage", "full", "power", "DC")
     FIGURE = "plot_dfm"
+    MAIN = ("highest", "coverage")
 
     def __len__(self):
         return len(self.classes)
@@ -73,6 +74,9 @@ class DfmFile(Result):
                 raise KeyError(f"class {name!r} is not in the file; it holds {self.classes[:10]}")
             name = self.classes.index(name)
         return self.masks[name]
+
+    def about(self):
+        return [self.preset, f"{len(self)} maps of {self.masks.shape[1]}x{self.masks.shape[2]}"]
 
     def cells(self):
         """One line per class: class, share of bins touched and at full weight, mean of m², weight of DC."""
@@ -221,7 +225,7 @@ def load_dfm(path):
     return dfm
 
 
-def import_pickle(path, *, classes=None, rank=0):
+def import_pickle(path, *, classes=None, rank=0, level=None):
     """A `DfmFile` from a published pickle: dict class -> centred mask, or list of them, best first.
 
     Published masks are not symmetric; what is kept is their effective mask, which filters real images alike.
@@ -232,6 +236,8 @@ def import_pickle(path, *, classes=None, rank=0):
         classes: names in the order of the file's classes, or a dict from its keys to names; default: its keys
             as strings.
         rank: which mask of a list, 0 for the best.
+        level: of a pickle of losses without each frequency: the share of the bins to keep, those of largest loss, ties
+            included, as the released code does. None: the pickle holds masks.
 
     Returns:
         `DfmFile` with preset "imported"; `extra` records the file name, the rank, the keys, and whether
@@ -269,7 +275,17 @@ def import_pickle(path, *, classes=None, rank=0):
     if short:
         raise UsageError(f"import_pickle: rank {rank} must exist for every class of {path}; missing for {short[:5]}.")
     stored = torch.stack([torch.from_numpy(masks[rank]) for masks in content.values()])
-    extra = {"source": Path(path).name, "rank": rank, "keys": list(content)}
+    if level is None and not ((stored >= 0) & (stored <= 1)).all():
+        raise UsageError(
+            f"import_pickle of {path}: masks must have weights in [0, 1]; if these are losses, give a level (--level"
+            " 0.05), the share of the bins to keep."
+        )
+    if level is not None:
+        from freqkit.results.removal_result import bins_of
+
+        flat = stored.flatten(1)
+        stored = (flat >= flat.topk(bins_of(level, stored.shape[1:])).values[:, -1:]).view(stored.shape).float()
+    extra = {"source": Path(path).name, "rank": rank, "keys": list(content)} | ({"share": level} if level else {})
     extra["symmetric_as_stored"] = bool((stored == partner(stored)).all())
     dfm = DfmFile(effective(stored), names, preset="imported", extra=extra)
     _check(dfm, f"import_pickle of {path}")

@@ -38,6 +38,7 @@ class LearningCurves(Result):
         {"classes": [str], "definition": dict, "record": dict},
     )  # fmt: skip
     FIGURE = "learning_curves"
+    MAIN = ("highest", "accuracy")
 
     @property
     def f1(self):

@@ -4,12 +4,21 @@ from pathlib import Path
 
 from freqkit.errors import UsageError
 from freqkit.files.whole import read_run
-from freqkit.registry import RESULTS, measured, result_class
+from freqkit.registry import MEASURES, RESULTS, measured, result_class
 from freqkit.report.pages import file_format
+from freqkit.results.published import head_of, known_columns, read_benchmark
+from freqkit.results.released import is_evaluation, read_evaluation
 from freqkit.results.removal_result import RemovalResult
+from freqkit.results.rows import spell
 from freqkit.results.search_result import SearchResult
+from freqkit.results.store import Store, read_results, read_robustbench, read_timm
 
-OF_RUNS = ("freqkit-dfm-1", "freqkit-stage-1", "freqkit-learning-1")  # files that are parts of a run's result
+OF_RUNS = (
+    "freqkit-dfm-1",
+    "freqkit-stage-1",
+    "freqkit-learning-1",
+    "freqkit-tested-1",
+)  # files that are parts of a run's result
 
 
 def load_result(path):
@@ -46,6 +55,8 @@ def load_result(path):
     identity = record.get("identity", {})
     if "evaluation" in identity:
         return result_class("results.csv").load(path)
+    if identity.get("measure") in MEASURES:
+        return load_result(path / f"{identity['measure']}.safetensors")
     if record.get("kind") == "training":
         return result_class("freqkit-learning-1").load(path / "learning.safetensors")
     return (RemovalResult if identity.get("search") in ("removal", "gradient") else SearchResult).load(path)
@@ -61,5 +72,32 @@ def results_of(path):
     files = sorted(path.glob("*.safetensors")) if path.is_dir() else []
     others = [file for file in files if (kind := file_format(file)) not in OF_RUNS and result_class(kind)]
     run = any((path / name).is_file() for name in ("run.json", "comparison.json"))
+    if others and (path / "run.json").is_file():  # of a measure's run the result is one of these files
+        run = "measure" not in read_run(path).get("identity", {})
     found = [load_result(path)] if run or not others else []
     return found + [load_result(file) for file in others]
+
+
+def rows_of(path):
+    """Rows, as files spell them, of whatever holds some: a run directory or a result of any measure, results.csv, a
+    store, a table of models as published (`read_benchmark`), a CSV of the released evaluation scripts, a results CSV of
+    timm, a model_info JSON of RobustBench.
+
+    Raises:
+        UsageError: it is none of these, or damaged.
+    """
+    path = Path(path)
+    if path.suffix == ".json":
+        return read_robustbench([path])
+    if path.suffix == ".csv":
+        head = {*head_of(path)}
+        if is_evaluation(path):
+            return read_evaluation(path)
+        if {"model", "top1", "top5"} <= head:
+            return read_timm(path)
+        return read_benchmark(path) if "model" in head and known_columns(head) else read_results(path)
+    if (path / "results.csv").is_file():
+        return read_results(path / "results.csv")
+    if path.is_dir() or path.suffix == ".safetensors":
+        return [spell(row) for result in results_of(path) for row in result.rows()]
+    return Store(path).rows()

@@ -19,7 +19,7 @@ def read_pickle(path):
 
     Args:
         path: a pickle file, any protocol, written by numpy 1 or 2. Keys: ints, numpy ints or strings. Values:
-            real arrays `[H, W]` or `[n, H, W]`, or lists of `[H, W]` arrays, all of one H and W.
+            real arrays or torch tensors `[H, W]` or `[n, H, W]`, or lists of `[H, W]` ones, all of one H and W.
 
     Returns:
         dict from class (int or str; ints ascending, strings in file order) to float32 array `[n, H, W]`, as
@@ -37,7 +37,7 @@ def read_pickle(path):
         >>> {k: v.shape for k, v in read_pickle(file).items()}
         {0: (2, 4, 4), 1: (1, 4, 4)}
     """
-    content = load_plain(path)
+    content = load_plain(path, tensors=True)
     if not isinstance(content, dict) or not content:
         kind = "an empty dict" if isinstance(content, dict) else _describe([content])
         raise UsageError(f"{path} must hold a dict from class to mask or list of masks; got {kind}.")

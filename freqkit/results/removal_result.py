@@ -14,6 +14,7 @@ from freqkit.files.whole import read_run, write_csv, write_json
 from freqkit.results.clean import CLEAN_COLUMNS, clean_columns
 from freqkit.results.result import TensorFile
 from freqkit.results.searched import Searched
+from freqkit.results.tested import Tested
 
 TIES = ("include", "exclude")
 COLUMNS = (
@@ -40,6 +41,7 @@ class RemovalResult(Searched):
         ties: "include" or "exclude", see `selected`.
         mask_loss, tpr, fpr: float64 [C], of each class's mask at `level` on the search images; the loss as in
             `loss`.
+        tested: `freqkit.results.tested.Tested`, what held-out images say, and random masks; None without a test.
         record: what run.json holds: configuration, versions, fingerprints, and the cost.
         forwards, backwards: images that went through the model, and back.
         forward_equivalents: forwards + 2 backwards.
@@ -59,6 +61,7 @@ class RemovalResult(Searched):
     tpr: torch.Tensor | None = None
     fpr: torch.Tensor | None = None
     record: dict = field(default_factory=dict)
+    tested: Tested | None = None
 
     FILE = TensorFile(
         FORMAT, "a file of a removal search",
@@ -71,6 +74,10 @@ class RemovalResult(Searched):
     )  # fmt: skip
     COLUMNS = COLUMNS
     FIGURE = "plot_removal"
+
+    @property
+    def selection_loss(self):
+        return self.mask_loss
 
     @property
     def masks(self):
@@ -163,11 +170,13 @@ class RemovalResult(Searched):
     def cells(self):
         """One line per class, of its mask at `level`: class, loss, TPR, FPR, TPR-FPR, coverage, full, power,
         DC, images, unfiltered loss; of whole images clean TPR, clean FPR, and of those recognised whole how many there
-        are and the share still recognised."""
+        are and the share still recognised. Rates and loss are of held-out images where there are such, the unfiltered
+        loss is not; with a test also TPR-FPR where the map was selected, the highest of the class's random masks, p."""
         share = self.dfm(self.level).coverage
+        *rates, counts = self.rated(self.mask_loss)
         return [
-            self.classes, self.mask_loss, self.tpr, self.fpr, self.tpr_minus_fpr, share.touched, share.full,
-            share.power, share.dc, self.counts, self.baseline, *clean_columns(self.clean, len(self.classes)),
+            self.classes, *rates, share.touched, share.full, share.power, share.dc, counts, self.baseline,
+            *clean_columns(self.clean, len(self.classes)), *self.of_test(),
         ]  # fmt: skip
 
     def save(self, directory):
@@ -175,6 +184,7 @@ class RemovalResult(Searched):
         atomically."""
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
+        self.save_test(directory)
         self.save_summary(directory)
         write_json(directory / "run.json", {"format": "freqkit-run-1", **self.record})
 
@@ -186,7 +196,7 @@ class RemovalResult(Searched):
         self.FILE.write(directory / "removal.safetensors", vars(self))
         for level in self.levels:
             save_dfm(directory / dfm_name(level), self.dfm(level))
-        write_csv(directory / "classes.csv", COLUMNS, self.table())
+        write_csv(directory / "classes.csv", self.columns, self.table())
 
     @classmethod
     def load(cls, directory):
@@ -200,7 +210,8 @@ class RemovalResult(Searched):
         path = directory / "removal.safetensors"
         if record.get("status") != "finished" or not path.is_file():
             raise UsageError(f"{directory}: holds no finished removal or gradient search.")
-        return cls(**cls.checked(cls.FILE.read(path), path), record=record)
+        values = cls.checked(cls.FILE.read(path), path)
+        return cls(**values, record=record, tested=cls.load_test(directory, record, values["classes"]))
 
     @classmethod
     def checked(cls, values, path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,9 @@ import torch
 from torch import Tensor
 
 from freqkit.files.reading import read_tensors
-from freqkit.files.whole import write_csv, write_safetensors
+from freqkit.files.whole import write_csv, write_json, write_safetensors
+from freqkit.results.rows import of_record as rows_of_record
+from freqkit.text import printable, shorten
 
 
 def versions(**more) -> dict:
@@ -20,6 +23,20 @@ def versions(**more) -> dict:
     import freqkit
 
     return {"freqkit": freqkit.__version__, "torch": torch.__version__, **more}
+
+
+def about_record(record: dict) -> list[str]:
+    """Model and images of a record, in words.
+
+    Example:
+        >>> about_record({"model": {"name": "net"}, "data": {"images": 20, "root": "/data/pets"}})
+        ['net', '20 images of pets']
+    """
+    known = rows_of_record(record)
+    data = record.get("data")
+    number = data.get("images") if isinstance(data, dict) else None
+    name = Path(known["set"]).name
+    return [known["model"], " of ".join(each for each in (f"{number:,} images" if number else "", name) if each)]
 
 
 @dataclass(frozen=True)
@@ -75,13 +92,51 @@ class TensorFile:
 class Result:
     """Base of what measures, searches and trainings find: a dataclass of tensors and JSON.
 
-    A class declares `FILE` (and `checked`), `COLUMNS` (and `cells`), `FIGURE`, and has `rows`.
+    A class declares `FILE` (and `checked`), `COLUMNS` (and `cells`), `FIGURE`, `MAIN`, and has `rows`.
     """
 
     FILE: ClassVar[TensorFile]
     COLUMNS: ClassVar[tuple] = ()  # of the table
     CSV: ClassVar[bool] = True  # whether the table is written beside the file
     FIGURE: ClassVar[str]  # of `freqkit.report`
+    MAIN: ClassVar[tuple] = ("highest", None)  # the number of `repr`: "highest" or "lowest" of a column; None: the last
+    FOLDER: ClassVar[bool] = False  # whether `save` writes a directory
+
+    def __init_subclass__(cls):
+        super().__init_subclass__()
+        cls.__repr__ = Result.__repr__  # in the class itself: a dataclass would write out its tensors
+
+    def __repr__(self):
+        """One line: class, model, images, and the main number."""
+        known = [*self.about(), self.main()]
+        return f"{type(self).__name__}({', '.join(printable(each) for each in known if each)})"
+
+    def about(self) -> list[str]:
+        """What was asked, in words: model and images, as far as they are on record."""
+        return about_record(getattr(self, "record", {}))
+
+    def main(self) -> str:
+        """The main number in words, with what its line is of; empty when there is none."""
+        word, column = self.MAIN[0], self.MAIN[1] or self.columns[-1]
+        lines = [line for line in self.table() if line[column] is not None and line[column] == line[column]]
+        if not lines:
+            return ""
+        best = (max if word == "highest" else min)(lines, key=lambda line: line[column])
+        return f"{word} {column} {best[column]:.3g} ({self.columns[0]} {shorten(best[self.columns[0]])})"
+
+    def _repr_html_(self):
+        """For notebooks: the head of its page. Verdict, figure and main table, in one piece of HTML that needs no
+        network and changes nothing around it."""
+        from freqkit.report.head import head
+        from freqkit.report.pages import parts_of
+
+        with tempfile.TemporaryDirectory(prefix="freqkit-") as folder:
+            path = Path(folder) if self.FOLDER else Path(folder) / "result.safetensors"
+            self.save(path)
+            if self.FOLDER and not (path / "run.json").is_file():
+                write_json(path / "run.json", {"format": "freqkit-run-1", **getattr(self, "record", {})})
+            parts, _ = parts_of(path)
+        return head(parts, repr(self), self.columns, self.table(), self.plot)
 
     @property
     def columns(self) -> tuple:

@@ -17,18 +17,20 @@ from freqkit.statistics import wilson
 
 COLUMNS = ("model", "set", "condition", "class", "metric", "value", "ci_low", "ci_high", "n", "definition")
 TEXTS = ("model", "set", "condition", "class", "metric", "definition")  # "" where they do not apply
-# Fields that most rows have not, None there. filter: "map" where images are seen through their class's map; domain:
-# "pixels" where they are filtered before they are normalised; logits, part: how many logits are compared, and whose
-# ("": those of the set's classes) when not all; group, threshold: of classes; radius: cycles/image; step: iterations
-# of a training, the stage of a search.
+# Fields that most rows have not, None there. filter: "map" where images are seen through their class's map, "low",
+# "high" or "band" where through that pass; domain: "pixels" where they are filtered before they are normalised; logits,
+# part: how many logits are compared, and whose ("": those of the set's classes) when not all; group, threshold: of
+# classes; radius: cycles/image; cutoff: a share of half the side, as its measure counts it; step: iterations of a
+# training, the stage of a search.
 SPELLED = ("filter", "domain", "logits", "part", "group", "threshold", "severity")
-NAMED = ("radius", "searcher", "effort", "seed", "step")
+NAMED = ("radius", "cutoff", "searcher", "effort", "seed", "step")
 FIELDS = (*TEXTS[:-1], *SPELLED, *NAMED, "value", "low", "high", "n", "definition")
-_KINDS = {"radius": float, "threshold": float, "searcher": str, "group": str}  # of fields; the others are whole numbers
+# Of fields; the others are whole numbers.
+_KINDS = {"radius": float, "cutoff": float, "threshold": float, "searcher": str, "group": str, "filter": str}
 _PIXELS = ", filtered before normalised"
 _NUMBER = r"\d{1,15}(?:\.\d+)?(?:e[+-]?\d{1,2})?"
 _METRIC = re.compile(rf"(?P<filter>filtered )?(?P<metric>.+?)(?: (?P<group>\w+)@(?P<threshold>{_NUMBER}))?", re.S)
-_FIELD = rf"(?:effort|seed|step)=\d{{1,15}}|(?:radius|threshold)={_NUMBER}|(?:searcher|group)=[^;]*"
+_FIELD = rf"(?:effort|seed|step)=\d{{1,15}}|(?:radius|cutoff|threshold)={_NUMBER}|(?:searcher|group|filter)=[^;]*"
 _CONDITION = re.compile(
     r"(?:(?P<corruption>\w+)/(?P<severity>[1-5])|(?P<condition>.*?))"
     rf"(?P<domain>{_PIXELS})?(?:, (?P<logits>\d{{1,15}}) logits(?: of (?P<part>[^;]+))?)?"
@@ -113,12 +115,14 @@ def spell(row, without=()) -> dict:
     both = row["group"] is not None and row["threshold"] is not None
     group = f" {row['group']}@{row['threshold']:g}" if both else ""
     named = NAMED if both else (*NAMED, "group", "threshold")
+    through_map = row["filter"] == "map"
+    named = named if through_map else (*named, "filter")
     condition = row["condition"] + ("" if row["severity"] is None else f"/{row['severity']}")
     condition += _PIXELS if row["domain"] == "pixels" else ""
     if row["part"] is not None and row["logits"] is not None:
         condition += f", {row['logits']} logits" + (f" of {row['part']}" if row["part"] else "")
     condition += "".join(f"; {name}={row[name]}" for name in named if row[name] is not None)
-    metric = f"{'filtered ' if row['filter'] else ''}{row['metric']}{group}"
+    metric = f"{'filtered ' if through_map else ''}{row['metric']}{group}"
     more = {"condition": condition, "metric": metric, "ci_low": row["low"], "ci_high": row["high"]}
     return {name: more.get(name, row.get(name)) for name in COLUMNS}
 

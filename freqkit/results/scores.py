@@ -40,6 +40,12 @@ class Scores:
         if self.images is None:
             self.images = int(self.counts.sum())
 
+    def __repr__(self):
+        masks, classes = self.loss.shape
+        least = self.loss[self.loss.isfinite()]
+        found = f", lowest loss {least.min():.3g}" if len(least) else ""
+        return f"Scores({masks:,} masks, {classes:,} classes, {self.images:,} images{found})"
+
     @property
     def tpr(self):
         """float64 [K, C]: correct / counts; NaN for a class without images, or a mask that was stopped."""

@@ -14,6 +14,7 @@ from freqkit.results.clean import CLEAN_COLUMNS, clean_columns
 from freqkit.results.result import Result, TensorFile
 from freqkit.results.scores import Scores
 from freqkit.results.searched import Searched
+from freqkit.results.tested import Tested
 
 STAGE = "freqkit-stage-1"
 COLUMNS = (
@@ -65,6 +66,10 @@ class StageResult(Result):
     )  # fmt: skip
     CSV = False
     COLUMNS = ("class", "candidate", "loss", "TPR", "FPR", "TPR-FPR", "images")
+    MAIN = ("highest", "TPR-FPR")
+
+    def about(self):
+        return [f"stage {self.number}", f"{len(self.ranks)} classes", f"{self.scores.images:,} images"]
 
     @property
     def curve(self):
@@ -137,7 +142,8 @@ class SearchResult(Searched):
         classes: C names, those that have images.
         masks: float32 [C, H, W], centred effective masks, values 0, 1/2, 1 (the dominant frequency maps).
         bits: `BitMasks` of the C masks as drawn.
-        loss, tpr, fpr: float64 [C] of each class's mask on the search images.
+        loss, tpr, fpr: float64 [C] of each class's mask on the search images, those that selected.
+        tested: `freqkit.results.tested.Tested`, what held-out images say, and random masks; None without a test.
         coverage, full, power, dc: float64 [C]; share of bins touched (m_eff > 0), share at full weight, mean
             of m_eff², weight of DC.
         stage: int64 [C], the stage in which the mask was drawn.
@@ -163,9 +169,14 @@ class SearchResult(Searched):
     counts: torch.Tensor
     stages: list
     record: dict = field(default_factory=dict)
+    tested: Tested | None = None
 
     COLUMNS = COLUMNS
     FIGURE = "plot_search"
+
+    @property
+    def selection_loss(self):
+        return self.loss
 
     @property
     def curves(self):
@@ -173,7 +184,7 @@ class SearchResult(Searched):
         return [stage.curve for stage in self.stages]
 
     @classmethod
-    def from_stages(cls, stages, record):
+    def from_stages(cls, stages, record, tested=None):
         """The result of a finished search: rank 0 of the last stage for each class."""
         from freqkit.masks import coverage, effective, select
 
@@ -186,22 +197,27 @@ class SearchResult(Searched):
             list(scores.classes), effective(bits).cpu(), bits,
             scores.loss[best, classes], scores.tpr[best, classes], scores.fpr[best, classes],
             share.touched, share.full, share.power, share.dc, last.born[best], scores.counts, list(stages), record,
+            tested,
         )  # fmt: skip
 
     def cells(self):
         """One line per class: class, loss, TPR, FPR, TPR-FPR, coverage, full, power, DC, stage, images; of whole images
-        clean TPR, clean FPR, and of those recognised whole how many there are and the share still recognised."""
+        clean TPR, clean FPR, and of those recognised whole how many there are and the share still recognised. All of
+        held-out images where there are such; with a test also TPR-FPR where the map was selected, the highest of the
+        class's random masks, and p."""
+        *rates, counts = self.rated(self.loss)
         return [
-            self.classes, self.loss, self.tpr, self.fpr, self.tpr_minus_fpr, self.coverage, self.full, self.power,
-            self.dc, self.stage, self.counts, *clean_columns(self.clean, len(self.classes)),
+            self.classes, *rates, self.coverage, self.full, self.power, self.dc, self.stage, counts,
+            *clean_columns(self.clean, len(self.classes)), *self.of_test(),
         ]  # fmt: skip
 
     def save(self, directory):
-        """Write run.json, stage-*.safetensors, dfm.safetensors and classes.csv, each atomically."""
+        """Write run.json, stage-*.safetensors, tested.safetensors, dfm.safetensors and classes.csv, each atomically."""
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         for stage in self.stages:
             stage.save(directory / f"stage-{stage.number}.safetensors")
+        self.save_test(directory)
         self.save_summary(directory)
         write_json(directory / "run.json", self.record)
 
@@ -217,7 +233,7 @@ class SearchResult(Searched):
 
         directory = Path(directory)
         save_dfm(directory / "dfm.safetensors", self.dfm())
-        write_csv(directory / "classes.csv", COLUMNS, self.table())
+        write_csv(directory / "classes.csv", self.columns, self.table())
 
     @classmethod
     def load(cls, directory):
@@ -231,7 +247,8 @@ class SearchResult(Searched):
         numbers = record.get("stages_done", [])
         if record.get("status") != "finished" or not numbers:
             raise UsageError(f"{directory}: the search there has not finished; continue it with resume.")
-        return cls.from_stages(load_stages(directory, numbers), record)
+        stages = load_stages(directory, numbers)
+        return cls.from_stages(stages, record, cls.load_test(directory, record, stages[-1].scores.classes))
 
 
 def load_stages(directory, numbers):

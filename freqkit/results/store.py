@@ -248,7 +248,7 @@ def read_timm(path, set_name=None):
                 metric = f"ReaL {metric}"
             value = number_in(row[column], path, f"line {line}, {column},")
             about = f"published by timm ({path.name}{size})"
-            rows.append(_published(row["model"], name, condition, metric, value / 100, about))
+            rows.append(published(row["model"], name, condition, metric, value / 100, about))
     return rows
 
 
@@ -280,11 +280,11 @@ def read_robustbench(paths):
         ):
             if found.get(key) not in (None, "", "-"):
                 value = number_in(found[key], path, key) / scale
-                rows.append(_published(name, data, condition, metric, value, about))
+                rows.append(published(name, data, condition, metric, value, about))
     return rows
 
 
-def _published(*values):
+def published(*values):
     """A row of a whole set, of which nothing is known but the value."""
     names = ("model", "set", "condition", "metric", "value", "definition")
     return {**dict.fromkeys(COLUMNS), "class": "", **dict(zip(names, values, strict=True))}

@@ -20,7 +20,7 @@ from freqkit.options import Options, flat, option
 from freqkit.registry import SEARCHERS, module_of
 from freqkit.results import rows as tidy_rows
 from freqkit.results.clean import CleanRates
-from freqkit.results.result import Result, Told
+from freqkit.results.result import Result, Told, about_record
 from freqkit.search.plan import efforts
 from freqkit.search.run import predict_whole
 
@@ -75,6 +75,8 @@ class Comparison(Result):
     facts: dict = field(default_factory=dict)
 
     FIGURE = "plot_comparison"
+    FOLDER = True
+    MAIN = ("highest", "TPR-FPR")
 
     def __post_init__(self):
         self.rows = Told(self.rows, self._told)
@@ -129,6 +131,9 @@ class Comparison(Result):
                 }
             )
         return table
+
+    def about(self):
+        return about_record({"model": self.facts.get("model"), "data": self.facts.get("held out")})
 
     @property
     def columns(self):
@@ -252,7 +257,7 @@ def compare_searchers(
         searcher, tried = EFFORTS[name]
         search = getattr(module_of(SEARCHERS, searcher), searcher)
         asked = tried.asks(effort, own.coverage, seed, tuple(pool.images.shape[-2:]))
-        result = search(model, drawn[1], **asked, **how, **where)
+        result = search(model, drawn[1], **asked, **how, **where, split_fraction=1)  # held-out images judge
         found.rows.append(_judged(name, effort, seed, result, judge, progress))
         if out is not None:
             found.save(out)

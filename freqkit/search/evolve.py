@@ -29,6 +29,7 @@ from freqkit.search.cells import cells_of_pairs, removal_cells
 from freqkit.search.gradient import ranking, ranking_parts
 from freqkit.search.plan import Budget, Effort, Plan
 from freqkit.search.run import SearchRun, budget, fill
+from freqkit.search.testing import Testing, again
 
 OBJECTIVES = ("tpr-fpr", "class-loss")
 TIE = 0.01  # of the class loss in "tpr-fpr": rates come in steps of an image
@@ -65,7 +66,9 @@ class Evolving(Budget):
 
 
 @flat
-def evolve(model: Network, images: Images, own: Evolving, scoring: Scoring, running: Running) -> SearchResult | Plan:
+def evolve(
+    model: Network, images: Images, own: Evolving, testing: Testing, scoring: Scoring, running: Running
+) -> SearchResult | Plan:
     """Find, for every class, the frequencies by which it is still told apart, by evolution; see the module.
 
     Args:
@@ -87,7 +90,7 @@ def evolve(model: Network, images: Images, own: Evolving, scoring: Scoring, runn
         >>> bool((result.power <= 0.05).all()), result.forwards   # whole; gradients; 4 + 2, and 4 + 2 + 2; 4 masks
         (True, 240)
     """
-    run = SearchRun("evolve", model, images, scoring, own.identity())
+    run = SearchRun("evolve", model, images, scoring, own.identity(), testing, running)
     images, bins = run.images, budget("evolve", own.coverage, run.size)
     by_loss = own.objective == "class-loss"
     if len(run.searched) < 2 and not by_loss:
@@ -129,7 +132,7 @@ def evolve(model: Network, images: Images, own: Evolving, scoring: Scoring, runn
         if own.guided:
             parts.insert(0, ("ranking by gradients", len(images), 3 * len(images), len(ranking_parts(images)), None))
         return run.plan(scorer, [run.whole_part(scorer), *parts])
-    return run.execute(work, running.out, running.resume, running.overwrite, running.progress)
+    return run.execute(work, running, again(evolve, own, scoring))
 
 
 class _Lineages:

@@ -41,6 +41,7 @@ from freqkit.results.result import Result, TensorFile
 from freqkit.search.cells import removal_cells, removal_masks
 from freqkit.search.plan import Effort, Plan
 from freqkit.search.removal import MASKS_AT_ONCE, Levels, RemovalRun
+from freqkit.search.testing import Testing, again
 
 CURVATURES = ("odds", "sampled", "signs")
 
@@ -89,6 +90,7 @@ class GradientEstimate(Result):
     )  # fmt: skip
     COLUMNS = ("class", "images", "unfiltered loss", "largest increase")
     FIGURE = "plot_estimate"
+    MAIN = ("highest", "largest increase")
 
     def cells(self):
         """One line per class: class, images, unfiltered loss, and the largest increase by any candidate."""
@@ -333,7 +335,13 @@ class Promising(Estimating):
 
 @flat
 def gradient(
-    model: Network, images: Images, own: Promising, ordered: Levels, scoring: Scoring, running: Running
+    model: Network,
+    images: Images,
+    own: Promising,
+    ordered: Levels,
+    testing: Testing,
+    scoring: Scoring,
+    running: Running,
 ) -> RemovalResult | Plan:
     """Dominant frequencies from gradients: rank all by an estimate, measure only the most promising exactly.
 
@@ -360,7 +368,8 @@ def gradient(
         (26, 24)
     """
     patch, draws = own.patch, own.draws
-    run = RemovalRun("gradient", model, images, ordered, scoring, {"preset": "default", **own.identity()})
+    identity = {"preset": "default", **own.identity()}
+    run = RemovalRun("gradient", model, images, ordered, scoring, identity, testing, running)
     images = run.images
 
     def work(run, progress):
@@ -410,7 +419,7 @@ def gradient(
             tiles = classes * -(-number // MASKS_AT_ONCE)
             parts.insert(1, ("removal of the most promising", number * len(images), 0, tiles, None))
         return run.plan(scorer, [run.whole_part(scorer), *parts])
-    return run.execute(work, running.out, running.resume, running.overwrite, running.progress)
+    return run.execute(work, running, again(gradient, own, ordered, scoring))
 
 
 def ranking(run, progress):

@@ -24,6 +24,7 @@ from freqkit.results import SearchResult
 from freqkit.search.cells import removal_cells
 from freqkit.search.plan import Effort, Plan
 from freqkit.search.run import SearchRun, budget
+from freqkit.search.testing import Testing, again
 
 ORDERS = ("inner-first", "outer-first")
 TOLERATED = 0.006  # 6 of 1,000 images, as published
@@ -61,7 +62,9 @@ class Culling(Options):
 
 
 @flat
-def greedy(model: Network, images: Images, own: Culling, scoring: Scoring, running: Running) -> SearchResult | Plan:
+def greedy(
+    model: Network, images: Images, own: Culling, testing: Testing, scoring: Scoring, running: Running
+) -> SearchResult | Plan:
     """Remove every frequency that a class can do without, in a fixed order; see the module.
 
     Args:
@@ -84,7 +87,7 @@ def greedy(model: Network, images: Images, own: Culling, scoring: Scoring, runni
         >>> len(result.masks), result.forwards <= 8 * (130 + 1 + 4)    # 130 pairs, the whole plane, 4 masks at the end
         (4, True)
     """
-    run = SearchRun("greedy", model, images, scoring, own.identity())
+    run = SearchRun("greedy", model, images, scoring, own.identity(), testing, running)
     images, bins = run.images, None if own.coverage is None else budget("greedy", own.coverage, run.size)
 
     def work(run, progress):
@@ -135,7 +138,7 @@ def greedy(model: Network, images: Images, own: Culling, scoring: Scoring, runni
             ],
             remark,
         )
-    return run.execute(work, running.out, running.resume, running.overwrite, running.progress)
+    return run.execute(work, running, again(greedy, own, scoring))
 
 
 class _Culling:

@@ -1,5 +1,6 @@
 """Hierarchical frequency shortcut search: random cell masks, refined stage by stage."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -17,8 +18,10 @@ from freqkit.models import Network
 from freqkit.options import Options, Running, Scoring, flat, option
 from freqkit.results import SearchResult, StageResult
 from freqkit.results.search_result import unlike_published
+from freqkit.search.parents import parents_of
 from freqkit.search.plan import Effort, Plan
 from freqkit.search.run import COST, SearchRun
+from freqkit.search.testing import Testing, again
 
 PRESETS = ("default", "cvpr2025")
 STOPPING = ("never", "certain")
@@ -52,6 +55,12 @@ class Hfss(Options):
     candidates: int | Sequence[int] = option(
         500, "masks per stage, one number or one for each stage", kind="counts", metavar="N[,N...]",
         must="a positive integer, or one for each stage", least=1,
+    )  # fmt: skip
+    parents_from: str | os.PathLike | None = option(
+        None, "masks inside which the first of later `stages` is drawn: the directory of a search, a stage file, a "
+        "file of maps, or a published pickle. On record by a fingerprint", flag="parents", identity=False,
+        metavar="FILE", help="begin at a later stage, inside these masks: a run's directory, stage-2.safetensors, "
+        "maps, a published pickle",
     )  # fmt: skip
     keep: float | None = option(
         None, "share of the cells kept by a mask; None: 0.6, as in the paper, but with cvpr2025 0.8, as the released "
@@ -103,6 +112,8 @@ class Hfss(Options):
     def check(self, owner):
         if self.parents == "per_class" and self.published:
             raise UsageError(f"{owner}: the published preset draws parents of any class; got parents='per_class'.")
+        if self.elitism and self.parents_from is not None:
+            raise UsageError(f"{owner}: elitism needs the scores of the parents; those of parents_from have none here.")
         if self.risk and self.published:
             raise UsageError(
                 f"{owner}: the published loss weighs images unequally, so its candidates cannot race; "
@@ -116,7 +127,9 @@ class Hfss(Options):
 
 
 @flat
-def hfss(model: Network, images: Images, own: Hfss, scoring: Scoring, running: Running) -> SearchResult | Plan:
+def hfss(
+    model: Network, images: Images, own: Hfss, testing: Testing, scoring: Scoring, running: Running
+) -> SearchResult | Plan:
     """Find, for every class, the few frequencies by which a classifier still recognises it.
 
     Stage s splits the frequency plane into cells (`freqkit.masks.stage_cells`), draws random masks of them,
@@ -167,22 +180,27 @@ def hfss(model: Network, images: Images, own: Hfss, scoring: Scoring, running: R
     if own.published_order not in (None, False):
         share = own.published_order
         images, _ = images.published_split(PUBLISHED_SHARE if share is True else share)
-    run = HfssRun(model, images, own, scoring, running.progress or Silent())
+    run = HfssRun(model, images, own, scoring, testing, running)
     if running.dry_run:
         return run.plan_of_stages()
-    return run.execute(HfssRun.search, running.out, running.resume, running.overwrite, running.progress)
+    return run.execute(HfssRun.search, running, again(hfss, own, scoring, published_order=None))
 
 
 class HfssRun(SearchRun):
     """One search stage by stage."""
 
-    def __init__(self, model, images, options: Hfss, scoring: Scoring, progress):
+    def __init__(self, model, images, options: Hfss, scoring: Scoring, testing: Testing, running: Running):
         self.options, self.stops = options, bool(options.risk) or options.stopping != "never"
         try:
             self.cells = stage_cells(tuple(images.images.shape[-2:]))
         except ValueError as error:
             raise UsageError(f"hfss: {error}") from error
-        self.stages = _stages(options.stages, len(self.cells))
+        self.stages = _stages(options.stages, len(self.cells), options.parents_from)
+        symmetry = "average" if options.published else "hermitian"
+        self.given, given = None, {}
+        if options.parents_from is not None:
+            self.given, digest = parents_of(options.parents_from, images, self.stages[0], symmetry)
+            given = {"parents_from": digest}
         self.numbers = _numbers(options.candidates, len(self.stages))
         self.reduction = {"reduction": "class-mean"}
         if options.published:
@@ -193,12 +211,16 @@ class HfssRun(SearchRun):
             "stages": self.stages,
             "candidates": self.numbers,
             "risk": float(options.risk),
+            **given,
         }
         # In the order in which run.json has always had them; scoring fills the first two.
         order = {"domain": None, "class_index": None, "reduction": None, "published_batch_size": None}
         del identity["published_batch_size"]
-        super().__init__("hfss", model, images, scoring, {**identity, **order, **self.reduction})
-        self.progress = progress
+        published = options.published or options.published_order not in (None, False)
+        super().__init__(
+            "hfss", model, images, scoring, {**identity, **order, **self.reduction}, testing, running, published
+        )
+        self.progress = running.progress or Silent()
         self.differs = self._differs_from_published() if options.published else {}
 
     def _differs_from_published(self):
@@ -335,7 +357,7 @@ class HfssRun(SearchRun):
         self.whole(scorer, progress)
         done = []
         for place, number in enumerate(self.stages):
-            previous = done[-1] if done else None
+            previous = done[-1] if done else self.given
             self.note_down(stage=number)
             again = len(self.elite(previous)) if self.stops else 0
             progress.start(f"stage {number}", scorer.forwards(self.numbers[place] + again))
@@ -374,7 +396,7 @@ class HfssRun(SearchRun):
 
         scorer = self.scorer_as_begun()
         self.tell_differences()
-        stages, previous = [], None
+        stages, previous = [], self.given
         for place, number in enumerate(self.stages):
             masks, _ = self.draw(place, previous)
             drawn = len(masks.bits)
@@ -429,8 +451,10 @@ def best_class(stage):
     }  # fmt: skip
 
 
-def _stages(stages, available):
-    """1, 2, ..., n as a list."""
+def _stages(stages, available, parents):
+    """1, 2, ..., n as a list; with parents, the stages after one."""
+    if parents is not None:
+        return _later_stages(stages, available)
     if stages is None:
         return list(range(1, available + 1))
     if isinstance(stages, int) and not isinstance(stages, bool):
@@ -444,6 +468,18 @@ def _stages(stages, available):
             f"hfss: stages must begin at 1, follow one another and not exceed {available} at this size; got {stages!r}."
         )
     return numbers
+
+
+def _later_stages(stages, available):
+    numbers = [stages] if isinstance(stages, int) and not isinstance(stages, bool) else stages
+    whole = isinstance(numbers, Sequence) and bool(numbers) and all(type(number) is int for number in numbers)
+    if not whole or list(numbers) != list(range(numbers[0], numbers[0] + len(numbers))):
+        raise UsageError(
+            f"hfss: with parents_from, stages must be named, one after the other, as [2, 3]; got {stages!r}."
+        )
+    if numbers[0] < 2 or numbers[-1] > available:
+        raise UsageError(f"hfss: stages that have parents are 2 to {available} at this size; got {list(numbers)}.")
+    return list(numbers)
 
 
 def _numbers(candidates, stages):

@@ -46,6 +46,7 @@ from freqkit.search.cells import cells_of_pairs, removal_cells
 from freqkit.search.gradient import ranking, ranking_parts
 from freqkit.search.plan import Budget, Effort, Plan
 from freqkit.search.run import SearchRun, budget, fill
+from freqkit.search.testing import Testing, again
 
 OBJECTIVES = ("tpr-fpr", "contrast", "class-loss")
 WARM, COLD = 4.0, 1.0  # T of the first and the last step
@@ -108,7 +109,9 @@ class Learning(Budget):
 
 
 @flat
-def learned(model: Network, images: Images, own: Learning, scoring: Scoring, running: Running) -> SearchResult | Plan:
+def learned(
+    model: Network, images: Images, own: Learning, testing: Testing, scoring: Scoring, running: Running
+) -> SearchResult | Plan:
     """Find, for every class, the frequencies by which it is still told apart, by gradients; see the module.
 
     Each class is learned by itself, from its own images and a sample of the others. A step costs three
@@ -135,7 +138,7 @@ def learned(model: Network, images: Images, own: Learning, scoring: Scoring, run
         >>> bool((result.power <= 0.05).all()), result.backwards     # 4 classes, 2 starts of 2 steps; ranking
         (True, 228)
     """
-    run = SearchRun("learned", model, images, scoring, own.identity())
+    run = SearchRun("learned", model, images, scoring, own.identity(), testing, running)
     images, bins = run.images, budget("learned", own.coverage, run.size)
     by_loss, starts = own.objective == "class-loss", own.starts
     if len(run.searched) < 2 and not by_loss:
@@ -190,7 +193,7 @@ def learned(model: Network, images: Images, own: Learning, scoring: Scoring, run
                 ),
             ],
         )
-    return run.execute(work, running.out, running.resume, running.overwrite, running.progress)
+    return run.execute(work, running, again(learned, own, scoring))
 
 
 class _Learner:

@@ -12,14 +12,16 @@ from freqkit.report.pages import named, part
 from freqkit.report.provenance import cost_rows, model_rows, provenance_rows
 from freqkit.report.rates import rates_figure
 from freqkit.report.readings import readings
-from freqkit.report.sections import class_table, gallery, kept_maps
+from freqkit.report.sections import against_section, class_table, gallery, kept_maps
 from freqkit.report.svg import data_uri, number, percent, plane, plane_png
 from freqkit.report.words import (
     clean_cautions,
     clean_rows,
+    few_cautions,
     headline,
     listed,
     more_than_asked,
+    random_cautions,
     same_maps,
     selection_cautions,
     verdict,
@@ -30,7 +32,7 @@ from freqkit.results.figures import search_curves
 from freqkit.search.plan import method_of
 
 
-@part(named("stage-1.safetensors"))
+@part(lambda path: [path] if path.is_dir() and any(path.glob("stage-*.safetensors")) else [])
 def search_part(path, record):
     """The hierarchical search: maps, rates, examples and the course of the losses."""
     from freqkit.results import SearchResult, StageResult
@@ -40,35 +42,39 @@ def search_part(path, record):
     done = record.get("stages_done", [])
     if not done:
         return None
-    result = SearchResult.from_stages([StageResult.load(path / f"stage-{n}.safetensors") for n in done], record)
-    found = readings_of_search(result)
+    stages = [StageResult.load(path / f"stage-{n}.safetensors") for n in done]
+    finished = record.get("status") == "finished"
+    tested = SearchResult.load_test(path, record, stages[-1].scores.classes) if finished else None
+    result = SearchResult.from_stages(stages, record, tested)
+    found, (subtitle, where) = readings_of_search(result), where_of(result)
     planted = planted_bins(record.get("data", {}))
-    columns = {"loss": result.loss.tolist()}
+    columns = {"loss": result.rated(result.loss)[0].tolist(), **selected(result)}
     if len(set(result.stage.tolist())) > 1:
         columns["stage"] = result.stage.tolist()
     sections = [
         class_table(found, columns, clean=result.clean),
+        random_section(found, result.tested),
         kept_maps(found, result.masks, planted),
         *examples_section(path),
         # The other searchers try masks that are a single class's: there is no pool to draw a curve over.
         losses_section(result) if record.get("identity", {}).get("search", "hfss") == "hfss" else None,
     ]
-    cautions = weights_cautions(record) + clean_cautions(result.clean) + selection_cautions(found)
+    cautions = weights_cautions(record) + clean_cautions(result.clean) + test_cautions(result, found)
     cautions += same_maps(result.classes, result.masks)
     if record.get("status") != "finished":
         cautions.insert(0, f"The search has not finished ({record.get('status')}): this is stage {done[-1]} of"
                         f" {len(record.get('identity', {}).get('stages', done))}.")  # fmt: skip
     identity = record.get("identity", {})
-    asked = [*model_rows(record), *clean_rows(result.clean), *settings_rows(identity)]
+    asked = [*model_rows(record), *clean_rows(result.clean), *test_rows(result), *settings_rows(identity)]
     if (differs := record.get("differs_from_published")) is not None:
         asked.append(("Unlike the released code", unlike_published(differs) or "nothing that is on record"))
     name = record.get("model", {}).get("name", "the model")
-    advice = test_of(path, "dfm.safetensors") if (path / "dfm.safetensors").is_file() else []
+    advice = advice_of(path, result, "dfm.safetensors")
     return Part(
-        f"Frequency shortcuts of {name}", verdict(found, clean=result.clean),
+        f"Frequency shortcuts of {name}", verdict(found, clean=result.clean, where=where),
         headline(found, result.clean), asked, [s for s in sections if s],
         cost_rows(record), provenance_rows(record), cautions, order=20,
-        subtitle="On the images that were searched", found=found, masks=result.masks, clean=result.clean,
+        subtitle=subtitle, found=found, masks=result.masks, clean=result.clean,
         advice=advice, **rates_figure(found),
     )  # fmt: skip
 
@@ -84,7 +90,8 @@ def removal_part(path, record):
     if (record or {}).get("status") != "finished":
         return None
     result = RemovalResult.load(path)
-    found = readings_of_search(result)
+    found, (subtitle, where) = readings_of_search(result), where_of(result)
+    columns = {"loss": result.rated(result.mask_loss)[0].tolist(), "unfiltered loss": result.baseline.tolist()}
     increase = result.maps("increase").numpy()
     scale = np.array([np.nanpercentile(np.abs(one), 99) if np.isfinite(one).any() else 1.0 for one in increase])
     scale = np.where(scale > 0, scale, 1.0)
@@ -97,10 +104,8 @@ def removal_part(path, record):
     identity = record.get("identity", {})
     estimated = identity.get("search") == "gradient"
     sections = [
-        class_table(
-            found, {"loss": result.mask_loss.tolist(), "unfiltered loss": result.baseline.tolist()}, key="dfm-classes",
-            clean=result.clean,
-        ),
+        class_table(found, {**columns, **selected(result)}, key="dfm-classes", clean=result.clean),
+        random_section(found, result.tested),
         kept_maps(found, result.masks, planted_bins(record.get("data", {})), key="dfm",
                   title=f"Dominant frequency maps at {100 * result.level:g}% of the bins"),
         *examples_section(path),
@@ -116,20 +121,21 @@ def removal_part(path, record):
     asked = [
         *model_rows(record),
         *clean_rows(result.clean),
+        *test_rows(result),
         ("Method", "removal of one frequency after the other" if not estimated else "ranking by gradients"),
         ("Preset", str(identity.get("preset", "–"))),
         ("Maps at", ", ".join(f"{100 * level:g}%" for level in result.levels)),
         ("Shown", f"{100 * result.level:g}%"),
     ]
     name = record.get("model", {}).get("name", "the model")
-    cautions = weights_cautions(record) + clean_cautions(result.clean) + selection_cautions(found)
+    cautions = weights_cautions(record) + clean_cautions(result.clean) + test_cautions(result, found)
     cautions += same_maps(result.classes, result.masks) + more_than_asked(result.level, found)
     return Part(
-        f"Dominant frequencies of {name}", verdict(found, clean=result.clean),
+        f"Dominant frequencies of {name}", verdict(found, clean=result.clean, where=where),
         headline(found, result.clean), asked, [s for s in sections if s],
         cost_rows(record), provenance_rows(record), cautions, order=21,
-        subtitle="On the images that were ranked", found=found, masks=result.masks, clean=result.clean,
-        advice=test_of(path, dfm_name(result.level)), **rates_figure(found),
+        subtitle=subtitle.replace("searched", "ranked"), found=found, masks=result.masks, clean=result.clean,
+        advice=advice_of(path, result, dfm_name(result.level)), **rates_figure(found),
     )  # fmt: skip
 
 
@@ -278,7 +284,57 @@ def planted_bins(data):
 
 
 def readings_of_search(result):
-    """`Reading`s of a `SearchResult` or `RemovalResult`, on the images that it searched."""
-    others = int(result.counts.sum()) - result.counts
+    """`Reading`s of a `SearchResult` or `RemovalResult`, on held-out images where there are such, else on those that it
+    searched."""
     kept = [row["coverage"] for row in result.table()]
-    return readings(result.classes, result.tpr, result.fpr, result.counts, others, kept)
+    tested, rated = result.tested, result.held_out or result
+    others = int(rated.counts.sum()) - rated.counts
+    beside = (None, None) if tested is None else (tested.null, tested.permuted)
+    return readings(result.classes, rated.tpr, rated.fpr, rated.counts, others, kept, *beside)
+
+
+def selected(result):
+    """The column of the table that says what the maps came to where they were selected; {} without held-out images."""
+    return {} if result.held_out is None else {"selection TPR − FPR": result.tpr_minus_fpr.tolist()}
+
+
+def advice_of(path, result, maps):
+    """What to do next with the maps of a search, in a file of that name."""
+    return test_of(path, maps) if result.held_out is None and (path / maps).is_file() else []
+
+
+def random_section(found, tested):
+    """Where the maps lie against random masks, and against searches with permuted labels; None where none were."""
+    if tested is None or not len(tested.null):
+        return None
+    permuted = tested.permuted if len(tested.permuted) else None
+    return against_section(found, tested.null, permuted)
+
+
+def where_of(result):
+    """On which images the readings of a search stand: (subtitle, the same in a sentence)."""
+    if result.held_out is not None:
+        return "On images that were held out", "on the images that were held out"
+    return "On the images that were searched", "on the images that were searched"
+
+
+def test_rows(result):
+    """How the search was tested: rows of `Facts`."""
+    asked = result.record.get("identity", {}).get("test") or {}
+    rows = []
+    if (held := result.held_out) is not None:
+        parts = f"{int(result.counts.sum()):,} images, and the {int(held.counts.sum()):,} others"
+        how = f"share {asked.get('split_fraction', 0):g}, seed {asked.get('seed')}"
+        rows.append(("Selected on, tested on", f"{parts} ({how})"))
+    if result.tested is not None and len(result.tested.null):
+        rows.append(("Random masks", f"{len(result.tested.null)} beside each class's map"))
+    if result.tested is not None and len(result.tested.permuted):
+        rows.append(("Searches with permuted labels", f"{len(result.tested.permuted)}"))
+    return rows
+
+
+def test_cautions(result, found):
+    """What a reader of the rates must know of the images that they are of."""
+    if result.held_out is None:
+        return selection_cautions(found)
+    return [*few_cautions(found), *random_cautions(found)]

@@ -14,6 +14,7 @@ from freqkit.results.removal_result import TIES, RemovalResult, bins_of
 from freqkit.search.cells import PRESETS, distinct, masks_without, removal_cells
 from freqkit.search.plan import Effort, Plan
 from freqkit.search.run import SearchRun
+from freqkit.search.testing import Testing, again
 
 LEVELS = (0.01, 0.05, 0.1, 0.2)
 MASKS_AT_ONCE = 4096  # bounds the bits in memory: 25 MB at 224
@@ -76,7 +77,7 @@ class Removing(Options):
 
 @flat
 def removal(
-    model: Network, images: Images, own: Removing, ordered: Levels, scoring: Scoring, running: Running
+    model: Network, images: Images, own: Removing, ordered: Levels, testing: Testing, scoring: Scoring, running: Running
 ) -> RemovalResult | Plan:
     """Score the removal of every frequency (or cell of frequencies) for every class at once.
 
@@ -129,6 +130,7 @@ def removal(
             "reduction": reduction["reduction"],
             "published_batch_size": reduction.get("published_batch_size"),
         },
+        testing, running, preset != "default",
     )  # fmt: skip
     size = run.size
     cells, owner = removal_cells(size, patch, preset)
@@ -163,15 +165,17 @@ def removal(
                 ("exact scores", scorer.forwards(len(run.searched)), 0, scorer.tiles(len(run.searched)), None),
             ],
         )
-    return run.execute(work, running.out, running.resume, running.overwrite, running.progress)
+    return run.execute(work, running, again(removal, own, ordered, scoring))
 
 
 class RemovalRun(SearchRun):
     """What the searchers `removal` and `gradient` share: levels and the result."""
 
-    def __init__(self, name: str, model: Network, images: Images, kept: Levels, scoring: Scoring, identity: dict):
+    def __init__(
+        self, name: str, model: Network, images: Images, kept: Levels, scoring: Scoring, identity: dict, *test
+    ):
         self.kept = kept
-        super().__init__(name, model, images, scoring, {**identity, **kept.identity()})
+        super().__init__(name, model, images, scoring, {**identity, **kept.identity()}, *test)
         for share in (*kept.levels, kept.level):
             bins_of(share, self.size)
 

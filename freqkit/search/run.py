@@ -7,19 +7,20 @@ import torch
 
 from freqkit.data import Images
 from freqkit.engine import Scorer, Silent, ranks
-from freqkit.engine.entrance import enter
-from freqkit.engine.forward import model_device
+from freqkit.engine.entrance import asked_of, enter
 from freqkit.engine.session import session
 from freqkit.errors import UsageError
-from freqkit.masks import pack
+from freqkit.masks import pack, random_alike, uncentred
 from freqkit.models import Network
-from freqkit.options import Scoring
-from freqkit.results import SearchResult, StageResult
+from freqkit.options import Running, Scoring
+from freqkit.results import RemovalResult, SearchResult, StageResult
 from freqkit.results.clean import CleanRates
 from freqkit.results.confusion import Confusion
 from freqkit.results.result import versions
+from freqkit.results.tested import Tested
 from freqkit.search.cells import removal_cells
 from freqkit.search.plan import Plan
+from freqkit.search.testing import Parts, Testing, permuted
 
 CLEAN = "clean"  # key of the whole images in the journal
 # What scores tell of their cost.
@@ -28,12 +29,18 @@ COST = {"forwards", "forwards_saved", "forwards_saved_twins", "forwards_saved_ra
 CARRIED = ("batch_size", "batch_size_timings", "form", "seconds_in_model", "seconds_of_all_sessions")
 
 
-def predict_whole(score, scorer):
+def masks_of(result):
+    """The masks of a result as a scorer takes them, in the form in which the search scored them."""
+    return uncentred(result.masks) if isinstance(result, RemovalResult) else result.bits
+
+
+def predict_whole(score, scorer, classes=None):
     """What the model makes of whole images.
 
     Args:
         score: called with the mask of everything and `per_sample=True`; gives `Scores` of all classes of the set.
         scorer: the `Scorer` that it asks.
+        classes: int64, those that the rates shall be of; None: those that have images.
 
     Returns:
         (scores, bool [n] which images are recognised, `CleanRates` of the classes that have images).
@@ -42,7 +49,7 @@ def predict_whole(score, scorer):
     scores = score(everything, per_sample=True)
     predictions = scores.samples["answer"][0].long()
     confusion = Confusion.count(scorer.labels, predictions, len(scorer.classes), scorer.logits)
-    clean = CleanRates.of_confusion(scorer.classes, confusion, scorer.class_index)
+    clean = CleanRates.of_confusion(scorer.classes, confusion, scorer.class_index, kept=classes)
     return scores, predictions == scorer.class_index[scorer.labels], clean
 
 
@@ -52,8 +59,11 @@ class SearchRun:
     Args:
         name: of the searcher. scoring: how the model is asked.
         identity: what beside the arguments here the result depends on, JSON-ready.
+        testing, running: which of the images select, and which test (`Parts`); None: all select.
+        published: whether a published preset is searched by, which takes all images.
 
     Attributes:
+        images: those that select. parts: `Parts`.
         searched: numbers of the classes that have images; classes, counts: their names, int64 numbers of images.
         label: int64 [n], of each image the place of its class in `searched`.
         record: becomes run.json. journal: of the run directory, or None.
@@ -61,8 +71,14 @@ class SearchRun:
         recognised: bool [n], the images that are recognised whole; None before `whole` asked.
     """
 
-    def __init__(self, name: str, model: Network, images: Images, scoring: Scoring, identity: dict):
+    def __init__(
+        self, name: str, model: Network, images: Images, scoring: Scoring, identity: dict,
+        testing: Testing | None = None, running: Running | None = None, published: bool = False,
+    ):  # fmt: skip
         model, images = enter(name, model, images, scoring.class_index)
+        testing = testing or Testing(split_fraction=1)
+        self.parts = Parts(images, testing, running or Running(), published)
+        images = self.parts.selection
         self.name, self.model, self.images, self.scoring = name, model, images, scoring
         self.size = tuple(images.images.shape[-2:])
         self.progress = Silent()
@@ -76,18 +92,8 @@ class SearchRun:
         self.identity = {
             "search": name,
             **identity,
-            "domain": scoring.domain,
-            "class_index": None if scoring.class_index is None else [int(i) for i in scoring.class_index],
-            "batch_size": scoring.batch_size,
-            "dtype": None if scoring.dtype is None else str(scoring.dtype).removeprefix("torch."),
-            "device": (model_device(model) if scoring.device is None else torch.device(scoring.device)).type,
-            "memory": scoring.memory,
-            "form": scoring.form,
-            "spectra": scoring.spectra,
-            # What the answer depends on, and not where the files lay.
-            "model": {key: model.record.get(key) for key in ("name", "state_sha256", "mean", "std", "num_classes")},
-            "data": {"fingerprint": images.fingerprint, "images": len(images)},
-            "versions": versions(),
+            **asked_of(model, images, scoring),
+            **self.parts.identity(),
         }
         self.record = {
             "model": dict(model.record), "data": dict(images.record),
@@ -228,20 +234,93 @@ class SearchRun:
             backwards, remark,
         )  # fmt: skip
 
-    def execute(self, work, out, resume, overwrite, progress):
-        """Run `work(self, progress)`, in the directory `out` if there is one."""
-        self.progress = progress = progress or Silent()
-        identity, how = self.identity, {"resume": resume, "overwrite": overwrite, "note": progress.note}
-        with session(self.name, identity, out, **how) as run:
+    def execute(self, work, running: Running, again=None):
+        """Run `work(self, progress)`, in the directory `running.out` if there is one, and test what it finds.
+
+        Args:
+            again: the same search of other images, without a test (`freqkit.search.testing.again`).
+        """
+        self.progress = progress = running.progress or Silent()
+        how = {"resume": running.resume, "overwrite": running.overwrite, "note": progress.note}
+        with session(self.name, self.identity, running.out, **how) as run:
             carried = {key: run.earlier[key] for key in CARRIED if run.earlier.get(key) is not None}
             run.record.update({**self.record, **carried})
             self.session, self.record, self.journal, self.path = run, run.record, run.journal, run.path
             self.check = run.check
             self.note_down()
+            if untested := self.untested():
+                progress.note(untested)
             result = work(self, progress)
+            if self.parts.identity():
+                result.tested = self.test(result, running, again)
             if self.path is not None:
+                result.save_test(self.path)
                 result.save_summary(self.path)
         return result
+
+    def untested(self):
+        """A sentence about classes without an image that could be held out; "" when there are none."""
+        if self.parts.fraction == 1:
+            return ""
+        there = torch.zeros_like(self.counts)
+        if self.parts.held_out is not None:
+            there = self.parts.held_out.counts[self.searched]
+        names = [name for name, count in zip(self.classes, there.tolist(), strict=True) if count == 0]
+        if not names:
+            return ""
+        words = f"{', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}"
+        return f"Not tested, for of so few images none can be held out: {words}."
+
+    def test(self, result, running, again):
+        """`Tested` of a result: its maps, random masks beside them, and searches with permuted labels."""
+        parts, progress, form = self.parts, self.progress, self.record.get("form")
+        held = parts.measured
+        scorer, keep = self.scorer(held), torch.tensor(self.searched)
+        progress.start("whole held-out images", len(held), "forwards")
+        try:
+            _, recognised, clean = predict_whole(
+                lambda masks, **more: self.score(scorer, masks, "tested/whole", progress, **more), scorer, keep
+            )
+        finally:
+            progress.finish()
+        own = torch.arange(len(keep))
+
+        def rates(scorer, masks, key, title, **how):
+            progress.start(title, scorer.forwards(len(getattr(masks, "bits", masks))))
+            try:
+                return self.score(scorer, masks, key, progress, **how).take_classes(keep)
+            finally:
+                progress.finish()
+
+        found = rates(scorer, masks_of(result), "tested/maps", "held-out images", among=recognised)
+        alike = random_alike(result.masks, parts.null, parts.seed)
+        null = {name: torch.zeros(parts.null, len(keep), dtype=torch.int64) for name in ("correct", "predicted")}
+        if alike.masks is not None:
+            scores = rates(scorer, alike.masks, "tested/random", "random masks")
+            null = {name: getattr(scores, name)[alike.index, own] for name in null}
+        others = {name: torch.zeros(parts.permuted, len(keep), dtype=torch.int64) for name in null}
+        for number in range(parts.permuted):
+            where = {"progress": progress}
+            if running.out is not None:
+                fresh = running.overwrite and not self.session.earlier
+                where |= {"out": f"{running.out}/permuted-{number + 1}", "overwrite": fresh, "resume": not fresh}
+            searched = again(self.model, permuted(self.images, parts.seed, number + 1), **where)
+            self.record["forwards"] += searched.forwards
+            self.record["backwards"] += searched.backwards
+            scorer_of_it = self.scorer(permuted(held, parts.seed, number + 1))
+            scores = rates(scorer_of_it, masks_of(searched), f"tested/permuted-{number + 1}", "permuted labels")
+            for name, values in others.items():
+                values[number] = getattr(scores, name)[own, own]
+        self.record["form"] = form  # the search's: a resumed one keeps it
+        return Tested(
+            list(self.classes), found.counts, *(getattr(found, name)[own, own] for name in (
+                "loss", "correct", "predicted")), clean.correct, clean.called,
+            torch.zeros_like(found.counts) if found.still is None else found.still[own, own],
+            null["correct"], null["predicted"], others["correct"], others["predicted"],
+            [list(pair) for pair in clean.mostly], clean.logits,
+            {"model": dict(self.model.record), "data": dict(held.record), "images": len(held),
+             "held_out": parts.held_out is not None, "versions": versions()},
+        )  # fmt: skip
 
     def lineages(self, scorer, kept, owner, progress, value=None):
         """The `SearchResult` of the masks that each searched class has come to, of which it takes the best.

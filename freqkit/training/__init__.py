@@ -2,7 +2,7 @@
 
 from freqkit.models.weights import save_weights
 from freqkit.training.evaluate import evaluate
-from freqkit.training.observers import Follow, KeepWeights, Observer, TensorBoard
+from freqkit.training.observers import Follow, KeepWeights, Observer, PerRadius, TensorBoard
 from freqkit.training.pixels import BandPass, DiffusionNoise
 from freqkit.training.recipes import RECIPES, Recipe, recipe
 from freqkit.training.spectral import OtherClassMaps, ShortcutRemoval
@@ -16,6 +16,7 @@ __all__ = [
     "KeepWeights",
     "Observer",
     "OtherClassMaps",
+    "PerRadius",
     "Recipe",
     "ShortcutRemoval",
     "TensorBoard",

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 from freqkit.data.image_set import ImageSet
 from typing import Any
+from typing import Literal
 import os
 import torch
 import torch.nn.modules.module
@@ -14,6 +15,7 @@ from freqkit.training.observers import Follow as Follow
 from freqkit.training.observers import KeepWeights as KeepWeights
 from freqkit.training.observers import Observer as Observer
 from freqkit.training.spectral import OtherClassMaps as OtherClassMaps
+from freqkit.training.observers import PerRadius as PerRadius
 RECIPES: Any
 from freqkit.training.recipes import Recipe as Recipe
 from freqkit.training.spectral import ShortcutRemoval as ShortcutRemoval
@@ -40,6 +42,8 @@ def train(
     follow: int | None = None,
     follow_until: int | None = None,
     keep_every: int | None = None,
+    per_radius: Sequence[float] | None = None,
+    component_encoding: Literal['raw', 'maxnorm', 'minmax', 'uint8wrap'] | None = None,
     tensorboard: bool = False,
     **changes: Any,
 ) -> dict: ...

@@ -1,13 +1,16 @@
-"""What looks on while a network trains: the order in which classes are learned, weights that are kept, TensorBoard."""
+"""What looks on while a network trains: the order in which classes are learned, what it tells from low and from high
+frequencies, weights that are kept, TensorBoard."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from freqkit.data.components import ENCODINGS, SIDES, component_blocks, side_mask
 from freqkit.errors import UsageError
 from freqkit.files.reading import COUNT
+from freqkit.models.normalisation import evaluating
 from freqkit.models.weights import save_weights
 from freqkit.options import Options, option
 from freqkit.results.learning_curves import LearningCurves
@@ -15,6 +18,8 @@ from freqkit.training.checkpoint import require
 from freqkit.training.evaluate import count
 from freqkit.training.run import FACTS, GROUPS, RESULT, Run
 from freqkit.training.schedules import HISTORY
+
+BATCH = 256  # images that an observer asks the network about at once
 
 
 class Observer:
@@ -164,6 +169,83 @@ class Follow(Observer):
             "f1": [[None if value != value else value for value in row] for row in curves.f1.tolist()],
             "learned_at": curves.learned_at(),
         }
+
+
+class PerRadius(Observer):
+    """Accuracy on the low and on the high frequencies of the images, at several radii, after each epoch.
+
+    Columns are `train_low_4`, `val_high_8` and so on: shares of the training images and of the validation images that
+    get their label when the network sees that component alone (`freqkit.data.components`). Every image is transformed
+    once in an epoch.
+
+    Args:
+        radii: of the splits, cycles/image.
+        encoding, boundary: see `freqkit.data.components`; published curves have "maxnorm".
+        every: epochs between two looks.
+
+    Raises:
+        UsageError: an argument does not fit; when the training starts, a side without frequencies.
+
+    Source: Wang, Wu, Huang, Xing, CVPR 2020 (arXiv 1905.13545), figures 3 to 6.
+    """
+
+    name = "per_radius"
+
+    def __init__(
+        self,
+        radii: Sequence[float] = (4, 8, 12, 16),
+        *,
+        encoding: str = "raw",
+        boundary: str = "strict",
+        every: int = 1,
+    ):
+        _Moments.of("PerRadius", every=every)
+        if encoding not in ENCODINGS:
+            raise UsageError(f"PerRadius: encoding must be one of {', '.join(ENCODINGS)}; got {encoding!r}.")
+        self.radii, self.encoding, self.boundary, self.every = [*radii], encoding, boundary, every
+        if not self.radii or len({f"{r:g}" for r in self.radii}) < len(self.radii):
+            raise UsageError(f"PerRadius: radii must be distinct numbers, one at least; got {list(radii)}.")
+        self.columns = tuple(
+            f"{part}_{side}_{r:g}" for part in ("train", "val") for side in SIDES for r in self.radii
+        )  # fmt: skip
+
+    def identity(self):
+        return {"per_radius": [self.radii, self.encoding, self.boundary, self.every]}
+
+    def forwards(self, run):
+        images = len(run.train_set) + (0 if run.val_set is None else len(run.val_set))
+        return run.recipe.epochs // self.every * images * len(SIDES) * len(self.radii)
+
+    def started(self, run):
+        for r in self.radii:
+            for side in SIDES:
+                side_mask(tuple(run.train_set.images.shape[-2:]), r, side, self.boundary)
+
+    def after_epoch(self, run):
+        found = dict.fromkeys(self.columns)
+        for part, images in (("train", run.train_set), ("val", run.val_set)):
+            if images is not None and run.epoch % self.every == 0:
+                right = self.recognised(run, images)
+                found.update({f"{part}_{key}": value / len(images) for key, value in right.items()})
+        return found
+
+    @torch.inference_mode()
+    def recognised(self, run: Run, images) -> dict:
+        """How many images get their label by each component: `low_4` and so on."""
+        mine, model = run.ranks.share(range(len(images))), run.evaluated
+        pixels, labels = (values[mine.start : mine.stop] for values in (images.images, images.labels))
+        right = {f"{side}_{r:g}": 0 for side in SIDES for r in self.radii}
+        with evaluating(model):
+            how = {"encoding": self.encoding, "boundary": self.boundary}
+            for r, side, some, made in component_blocks(pixels, self.radii, **how) if len(mine) else ():
+                made = made.float() / 255 if made.dtype == torch.uint8 else made
+                for block, own in zip(made.split(BATCH), labels[some].split(BATCH), strict=True):
+                    x = block.to(run.device, memory_format=torch.channels_last)
+                    right[f"{side}_{r:g}"] += int((model(x).argmax(1).cpu() == own).sum())
+        if run.ranks.world > 1:
+            counts = run.ranks.add_(torch.tensor(list(right.values()), dtype=torch.float64, device=run.device))
+            right = dict(zip(right, counts.round().long().tolist(), strict=True))
+        return right
 
 
 class KeepWeights(Observer):

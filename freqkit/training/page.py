@@ -12,7 +12,7 @@ from freqkit.report.svg import number, percent
 from freqkit.report.words import listed
 from freqkit.results.figures import learning_lines
 from freqkit.text import plain_line
-from freqkit.training.figures import WORDS, plot_course
+from freqkit.training.figures import WORDS, components_of, plot_components, plot_course
 from freqkit.training.schedules import HISTORY
 
 LEARNED = 0.8  # F1 from which a class counts as learned
@@ -44,6 +44,11 @@ def training_part(path, record):
             f" points {'more' if gap >= 0 else 'less'}."
         )
     sections = [_course(rows, "loss"), _course(rows, "accuracy")]
+    components = components_of(rows[0])
+    for images in ("val", "train"):
+        names = components.get((images, "low"), {}).values()
+        if any(row[name] is not None for row in rows for name in names):
+            sections.append(_components(rows, images))
     learning = path / "learning.csv"
     if learning.exists():
         section, sentence = _learned(_rows(learning))
@@ -111,6 +116,20 @@ def _course(rows, name):
         "accuracy": "Share of the images that get the right name. Where the two lines part, the network memorises.",
     }[name]
     return Section(f"{name.capitalize()} by epoch", [drawn], how, key=name)
+
+
+def _components(rows, images):
+    """What the network tells from components alone, by epoch."""
+    where = {"train": "training", "val": "validation"}[images]
+    drawn = drawing(
+        lambda axis: plot_components(axis, rows, images), 8.2, 3.4,
+        f"Accuracy on components of the {where} images by epoch.", narrow=4.2,
+    )  # fmt: skip
+    how = (
+        "Share of the images that get their name when the network sees only their frequencies below a radius (low,"
+        " solid) or from it on (high, dashed), in cycles/image."
+    )
+    return Section(f"Accuracy by radius, {where} images", [drawn], how, key=f"components-{images}")
 
 
 def _learned(rows):

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 
 from freqkit.data import Images, as_images
-from freqkit.data.augment import Augment
+from freqkit.data.augment import OWN, Augment, torchvision_transforms
+from freqkit.data.components import ENCODINGS
 from freqkit.engine.entrance import enter
 from freqkit.errors import UsageError
 from freqkit.models import Network
 from freqkit.options import Running, flat, option
 from freqkit.training.evaluate import check_fit, evaluate
-from freqkit.training.observers import Follow, KeepWeights, Observer, TensorBoard, checked
+from freqkit.training.observers import Follow, KeepWeights, Observer, PerRadius, TensorBoard, checked
 from freqkit.training.ranks import own_device
 from freqkit.training.ranks import ranks as process_group
 from freqkit.training.recipes import Recipe
@@ -32,6 +33,8 @@ class TrainingRun(Running):
     follow: int | None = option(None, "the observer `Follow`, which looks after every so many iterations", least=1)
     follow_until: int | None = option(None, "its last iteration", least=1)
     keep_every: int | None = option(None, "the observer `KeepWeights`, of every so many epochs", least=1)
+    per_radius: Sequence[float] | None = option(None, "radii of the observer `PerRadius`, cycles/image")
+    component_encoding: str | None = option(None, "its encoding", choices=ENCODINGS)
     tensorboard: bool = option(False, "the observer `TensorBoard`, in `out`/tensorboard; needs that package")
 
     def observers(self) -> list[Observer]:
@@ -42,12 +45,19 @@ class TrainingRun(Running):
         """
         if self.follow_until is not None and self.follow is None:
             raise UsageError("train: follow_until needs follow, the number of iterations between two looks.")
+        if self.component_encoding is not None and self.per_radius is None:
+            raise UsageError("train: component_encoding needs per_radius, the radii at which components are shown.")
         for name in ("keep_every", "tensorboard"):
             if getattr(self, name) and self.out is None:
                 raise UsageError(f"train: {name} needs out, the folder of the run.")
         return [
             *([] if self.keep_every is None else [KeepWeights(self.keep_every)]),
             *([] if self.follow is None else [Follow(self.follow, self.follow_until)]),
+            *(
+                []
+                if self.per_radius is None
+                else [PerRadius(self.per_radius, encoding=self.component_encoding or "raw")]
+            ),
             *([TensorBoard()] if self.tensorboard else []),
         ]
 
@@ -116,6 +126,9 @@ def train(
         [1, 2]
     """
     chosen = make_recipe(recipe, **changes)
+    mixed = [name for name in ("mixup", "cutmix") if getattr(chosen, name)]
+    if theirs := [name for name in chosen.augment if name not in OWN] + mixed:
+        torchvision_transforms(f"train: {', '.join(theirs)} of the recipe needs")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise UsageError(f"train: seed must be an integer >= 0; got {seed!r}.")
     observers = checked([*where.observers(), *observers])

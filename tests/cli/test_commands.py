@@ -98,6 +98,26 @@ def test_import_with_names_and_rank(run, published, tmp_path):
     assert "rank 7" in sentence(result)
 
 
+def test_maps_are_exported_for_the_published_code(run, published, tmp_path):
+    path, _ = published
+    assert run("masks", "import", path, "--out", tmp_path / "a.safetensors").exit_code == 0
+    source = ("masks", "export", tmp_path / "a.safetensors", "--format", "dfm")
+    facts = json.loads(run(*source, "--out", tmp_path / "b.pkl", "--json").stdout)
+    assert facts["classes"] == 3 and list(pickle.loads((tmp_path / "b.pkl").read_bytes())) == [0, 1, 2]
+    for more, words in (
+        (["--out", tmp_path / "b.npy"], "--out must end in .pkl"),
+        (["--out", tmp_path / "b.pkl"], "or give --overwrite"),
+        (["--out", tmp_path / "c.pkl", "--format", "hfss-loss"], "those of a search with stages"),
+        (["--out", tmp_path / "c", "--format", "csv"], "--format csv is of a run of freqkit evaluate"),
+    ):
+        refused = run(*source, *more)
+        assert refused.exit_code == 2 and words in sentence(refused)
+    path.write_bytes(pickle.dumps({0: 5 * np.arange(16.0).reshape(4, 4)}))
+    assert "give a level (--level 0.05)" in sentence(run("masks", "import", path, "--out", tmp_path / "d"))
+    kept = run("masks", "import", path, "--out", tmp_path / "d", "--level", "0.25", "--json")
+    assert json.loads(kept.stdout)["extra"]["share"] == 0.25
+
+
 def test_a_pickle_with_code_is_refused_and_not_run(run, tmp_path):
     marker = tmp_path / "ran"
 

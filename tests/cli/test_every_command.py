@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from freqkit.cli.app import app
 from freqkit.registry import MEASURES
-from tests.measures_at_hand import line_of
+from tests.measures_at_hand import line_of, place_of
 
 
 def commands(group=app, path=()):
@@ -72,10 +72,11 @@ SMALL = {
     ): f"{MODEL} --data {{images}} --held-out {{held}} --searchers learned,evolve --effort learned=1"
     " --effort evolve=1 --per-class 2 --seeds 2 --out {out}",
     ("dfm",): f"{MODEL} --data {{images}} --patch 16 --levels 0.5 --level 0.5 --out {{out}}",
-    **{(name,): line_of(name, MODEL) + " --out {file}" for name in MEASURES},
+    **{(name,): line_of(name, MODEL) + f" --out {place_of(name)}" for name in MEASURES},
     ("evaluate",): f"{MODEL} --dfm {{dfm}} --on planted={{images}} --num-classes 4 --no-pictures --out {{out}}",
     ("train",): "--model small_convnet --data {images} --epochs 1 --follow 1 --batch-size 8 --out {out}",
     ("demo",): "--out {out}",
+    ("study",): "--data {table} --resamples 10 --out {out}",
 }
 
 
@@ -93,8 +94,10 @@ def test_every_command_that_writes_results_leaves_a_page(
         tiny = {"training": 8, "search": 2, "fresh": 2, "epochs": 1, "candidates": (4, 4, 4, 4)}
         monkeypatch.setattr(demo, "run", functools.partial(demo.run, **tiny))
     save_dfm(tmp_path / "dfm.safetensors", DfmFile(torch.stack([low_pass(32, 6)] * 4), ["C0", "C1", "C2", "C3"]))
+    (tmp_path / "table.csv").write_text("model,shape-bias,top1_acc/imagenet\na,0.1,70\nb,0.2,75\nc,0.4,72\nd,0.5,80\n")
     places = {"images": images_folder, "weights": weights, "held": held, "out": tmp_path / "run",
-              "dfm": tmp_path / "dfm.safetensors", "file": tmp_path / "found.safetensors"}  # fmt: skip
+              "dfm": tmp_path / "dfm.safetensors", "file": tmp_path / "found.safetensors",
+              "table": tmp_path / "table.csv"}  # fmt: skip
     result = run(*name, *SMALL[name].format(**places).split(), "--json")
     assert result.exit_code == 0, result.stderr
     json.loads(result.stdout)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 
 from tests.cli.conftest import sentence
 
@@ -68,8 +69,12 @@ def test_adcs(run, images_folder, tmp_path):
 def test_errors(run, net, images_folder, tmp_path):
     data = ("--data", images_folder, "--image-size", 32)
     dfm = ("dfm", *net, *data, "--out", tmp_path / "run")
+    several = tmp_path / "several"
+    for name in ("a", "b"):
+        (several / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8) if name == "a" else (16, 8)).save(several / name / "0.png")
     cases = [
-        (("adcs", "--data", images_folder), "--image-size must be given"),
+        (("adcs", "--data", several), "--image-size must be given for images of several sizes, such as 8x8 and 8x16"),
         (("adcs", *data, "--mean", "1,2"), "three numbers"),
         ((*dfm, "--levels", "0.1,2"), "must lie in (0, 1]"),
         ((*dfm, "--patch", 5), "must be a multiple of 5"),

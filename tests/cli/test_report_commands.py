@@ -120,8 +120,8 @@ def test_random_weights_are_said(run, images_folder, tmp_path):
         "import torch\ndef make():\n    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 4))\n"
     )
     result = run("search", "--model", f"{tmp_path}/net.py:make", *flags[:-1], tmp_path / "other")
-    assert result.exit_code == 2
-    assert "\nfreqkit: --image-size must be given" in result.stderr
+    assert result.exit_code == 0
+    assert "as stored, 32x32" in (tmp_path / "other" / "report.html").read_text()
 
 
 @pytest.mark.parametrize("text", ["flags: [\n", "- 1\n", "flags: 3\ncommand: search\n", "command: &a [*a]\n", ""])

@@ -79,7 +79,7 @@ def test_the_command_does_what_the_function_does(finished, images_folder, weight
 
     _, printed = finished
     model, images = load_model("small_convnet", weights=weights), load_images(images_folder, image_size=32)
-    result = hfss(model, images, candidates=[5, 7], stages=2, top=2, batch_size=50, keep=0.7, seed=11)
+    result = hfss(model, images, candidates=[5, 7], stages=2, top=2, batch_size=50, keep=0.7, seed=11, split_fraction=1)
     assert [row["loss"] for row in result.table()] == [row["loss"] for row in printed["classes"]]
 
 
@@ -258,7 +258,9 @@ def test_the_preset_sets_what_the_released_code_takes(run, flags, tmp_path):
     model = load_model("small_convnet", weights=flags[4])
     pool = load_images(flags[6], image_size=32)
     how = {"preset": "cvpr2025", "stages": 2, "top": 2, "batch_size": 50, "keep": 0.8, "seed": 42}
-    same = hfss(model, pool, candidates=9, published_batch_size=4, published_order=0.5, dtype="float32", **how)
+    same = hfss(
+        model, pool, candidates=9, published_batch_size=4, published_order=0.5, dtype="float32", **how, split_fraction=1
+    )
     assert [row["loss"] for row in same.table()] == [row["loss"] for row in json.loads(result.stdout)["classes"]]
     assert identity["data"]["fingerprint"] == pool.published_split(0.5)[0].fingerprint
 

@@ -15,6 +15,7 @@ SMALL = {
     ("masks", "show"): "{dfm}",
     ("data", "synthetic"): "--out {out}",
     ("data", "list"): "{root}",
+    ("data", "cache"): "--cache {kept}",
     ("doctor",): "--on planted={images} --model small_convnet",
     ("models", "list"): "",
     ("models", "show"): "small_convnet",
@@ -31,6 +32,7 @@ NO_ROWS = {("completion",), ("rerun",), ("masks", "import"), ("data", "check")}
 PLAIN = {
     "name", "class", "classes", "images", "file", "model", "device", "seconds", "size", "set", "sets", "source",
     "short", "status", "stage", "path", "planted", "planted all", "C0", "C1", "C2", "C3", "kind", "what", "step",
+    "images of", "last used", "used", "about", "MiB",
     "bytes", "page", "host", "pid", "threads", "",
 }  # fmt: skip
 
@@ -42,10 +44,13 @@ def finished(tmp_path_factory, images_folder, weights):
     from click.testing import CliRunner
 
     from freqkit.cli.app import app
+    from freqkit.data import load_images
     from freqkit.masks import DfmFile, low_pass, save_dfm
 
     folder = tmp_path_factory.mktemp("finished")
     places = {"root": images_folder.parent, "images": images_folder, "weights": weights}
+    places["kept"] = folder / "kept"
+    load_images(images_folder, cache=places["kept"])
     places["dfm"] = folder / "dfm.safetensors"
     save_dfm(places["dfm"], DfmFile(torch.stack([low_pass(32, 6)] * 4), ["C0", "C1", "C2", "C3"]))
     for name, word in (("search", "searched"), ("evaluate", "evaluated")):

@@ -97,6 +97,10 @@ HELD = {
     "batches": lambda x, y: ((x[i : i + 5], y[i : i + 5]) for i in range(0, len(x), 5)),
     "dicts": lambda x, y: [{"pixel_values": image, "label": label} for image, label in zip(x, y, strict=True)],
     "columns": lambda x, y: columns(Pictures(x, y)),
+    "shards": lambda x, y: Streamed([
+        {"__key__": f"{i:04d}", "__url__": "shard-000.tar", "png": picture, "cls": label}
+        for i, (picture, label) in enumerate(Pictures(x, y))
+    ]),
     "loader": lambda x, y: DataLoader(TensorDataset(x, y), 5),
     "loader of floats": lambda x, y: DataLoader(Pictures(x, y, transform=to_tensor), 5, num_workers=1),
     "loader of pictures": lambda x, y: DataLoader(Pictures(x, y), 5, collate_fn=stacked),
@@ -199,8 +203,7 @@ def test_a_folder_at_the_size_of_the_model(net, folder, tmp_path):
     assert as_images(str(folder), model=sized).fingerprint == load_images(folder, image_size=8).fingerprint
     write_npy(load_images(folder, image_size=8), tmp_path)
     assert len(as_images(tmp_path)) == 12  # arrays have a size
-    with pytest.raises(UsageError, match="in a folder may have any size, and no model names one"):
-        as_images(folder)
+    assert as_images(folder).images.shape[2:] == (SIDE, SIDE)  # all have that
     sized.input_size = (8, 6)
     with pytest.raises(UsageError, match="become squares, and the model takes"):
         as_images(folder, model=sized)
@@ -306,7 +309,8 @@ FAULTS = {
     "splits": ({"train": 1, "test": 2}, "got a dict of train, test: give one"),
     "triples": ([(X[0], 0, "a.png")], r"item 0 must be \(image, label\); got 3 parts"),
     "no pairs": ([X[0]], r"item 0 must be \(image, label\); got a Tensor"),
-    "dicts of others": ([{"png": X[0], "cls": 0}], "item 0 must hold one image and one label, .*; got png, cls"),
+    "dicts of others": ([{"tif": X[0], "cls": 0}], "item 0 must hold one image and one label, .*; got tif, cls"),
+    "files of a shard": ([{"__key__": "0", "png": b"\x89PNG", "cls": b"0"}], "be decoded, .*; got the bytes of a file"),
     "unreadable": (Pictures(BYTES, Y, transform=broken), r"item 0 cannot be read \(OSError: truncated file\)"),
     "unreadable batch": (DataLoader(Pictures(BYTES, Y), 2), r"batch 0 cannot be read \(TypeError: default_collate"),
     "picture without white": ([(Image.new("F", (4, 4)), 0)], r"image 0 cannot be read \(ValueError: mode F has no"),

@@ -58,7 +58,7 @@ def test_resizing_is_torchvisions(tmp_path, shape, size):
     image = Image.fromarray(noise)
     image.save(tmp_path / "a" / "x.png")
     squash = np.asarray(transforms.Resize((size, size))(image)).transpose(2, 0, 1)
-    got = load_images(tmp_path, image_size=size).images[0].numpy()
+    got = load_images(tmp_path, image_size=size, resize="squash").images[0].numpy()
     assert np.array_equal(got, squash)
     side = size * 256 // 224
     crop = transforms.Compose([transforms.Resize(side), transforms.CenterCrop(size)])(image)
@@ -208,7 +208,7 @@ def test_wrong_folders(tmp_path):
     [
         ({"image_size": 0}, "image_size must be a positive integer; got 0"),
         ({"image_size": 8.5}, "image_size must be a positive integer; got 8.5"),
-        ({"resize": "stretch"}, "resize must be one of squash, center-crop; got 'stretch'"),
+        ({"resize": "stretch"}, "resize must be one of own, squash, center-crop; got 'stretch'"),
         ({"on_bad_image": "ignore"}, "on_bad_image must be"),
         ({"limit_per_class": 0}, "limit_per_class must be a positive integer"),
         ({"split_fraction": 1.0}, "fraction must be a number with 0 < fraction < 1; got 1.0"),

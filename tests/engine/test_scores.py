@@ -328,13 +328,14 @@ def test_out_of_memory_halves_the_batch_and_says_so(n):
         score(model, images, masks, batch_size=24, form="eager", progress=heard)
 
 
-def test_folding_changes_only_rounding_and_is_recorded():
+@pytest.mark.parametrize("domain", ["normalised", "pixels"])
+def test_folding_changes_only_rounding_and_is_recorded(domain):
     model, images, masks = Small(), Images(20), random_masks(5).float()
     for part in model.network:
         if isinstance(part, nn.BatchNorm2d):
             nn.init.uniform_(part.running_mean, -1, 1)
             nn.init.uniform_(part.running_var, 0.5, 2)
-    eager, folded = (Scorer(model, images, batch_size=16, form=form) for form in ("eager", "folded"))
+    eager, folded = (Scorer(model, images, batch_size=16, domain=domain, form=form) for form in ("eager", "folded"))
     assert folded.form["form"] == "folded" and folded.form["difference after folding batch norms"] < 1e-5
     assert not any(isinstance(part, nn.BatchNorm2d) for part in folded.forward.module.modules())
     torch.testing.assert_close(folded.score(masks).loss, eager.score(masks).loss, atol=1e-5, rtol=1e-5)

@@ -99,6 +99,10 @@ def make_samples(root):
         "model,top1,top1_err,top5,top5_err,param_count,img_size\n"
         + "".join(f"net{i},{50 + i},{50 - i},{80 + i},{20 - i},5.0,224\n" for i in range(5))
     )
+    (root / "rn18_s6test1severity3fog.csv").write_text(
+        ",Class_id,Org_acc,Org_DFM_acc,Corrupt_acc,Corrupt_DFM_acc\n"
+        + "".join(f"{i},{i},0.5,0.25,{i / 8},0.125\n" for i in range(5))
+    )
     (root / "bench").mkdir()
     (root / "bench" / "net.log").write_text("initial accuracy: 80.00%\nrobust accuracy: 30.50%\n")
     (root / "bench" / "Some2020.json").write_text(
@@ -160,6 +164,7 @@ def formats(root):
     from freqkit.models import read_state_dict
     from freqkit.results import LearningCurves, load_result
     from freqkit.results.attack_logs import read_autoattack
+    from freqkit.results.released import read_evaluation, read_losses
     from freqkit.results.store import Store, read_results, read_robustbench, read_timm
     from freqkit.search import Comparison
 
@@ -281,6 +286,12 @@ def formats(root):
     found["results"] = Format(
         root / "evaluation", "results.csv", "csv", (call(read_results), report, cli("table", "{run}"))
     )
+    found["published evaluation"] = Format(
+        root / "rn18_s6test1severity3fog.csv",
+        "",
+        "csv",
+        (call(read_evaluation), cli("table", "{file}", "--metric", "mean TPR")),
+    )
     found["timm"] = Format(
         root / "results-imagenet-a.csv",
         "",
@@ -320,6 +331,7 @@ def formats(root):
         readers = (
             call(import_pickle),
             call(load_plain),
+            call(read_losses),
             cli("masks", "import", "{file}", "--out", "{run}.safetensors"),
         )
         found[f"pickle {protocol}"] = Format(root / f"maps-{protocol}.pkl", "", "pickle", readers)

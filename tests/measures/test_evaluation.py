@@ -361,7 +361,8 @@ def test_images_are_read_as_the_search_read_them(tmp_path):
     told.images = {"resize": "center-crop", "image_size": [SIDE, SIDE]}
     assert settings(told).preprocessing(sets[0], oracle()).resize == "center-crop"
     assert settings(told).notes == settings(silent).notes == settings(told, preset="cvpr2025").notes == []
-    assert (settings(silent).resize, settings(silent, "center-crop").notes) == ("squash", [])
+    assert settings(silent, preset="cvpr2025").resize == "squash"
+    assert (settings(silent).resize, settings(silent, "center-crop").notes) == ("own", [])
     [note] = settings(told, "squash").notes
     assert "searched on images read with resize=center-crop" in note
     progress = Notes()

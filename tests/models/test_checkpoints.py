@@ -18,6 +18,8 @@
 | 14 | folder of a distributed checkpoint, folder of other things | refused, with what makes a file of it |
 | 15 | file that would run something | refused; what it would run is named, and nothing runs |
 | 16 | file that is cut off, or claims what it has not | refused |
+| 17 | ONNX, numpy, HDF5, Flax, GGUF, exported program, tar, web page | refused by its kind, with a line to make one |
+| 18 | checkpoint of DeepSpeed (`module`) | loaded |
 """
 
 import argparse
@@ -29,6 +31,7 @@ import os
 import pathlib
 import pickle
 import sys
+import tarfile
 import types
 import zipfile
 
@@ -302,6 +305,33 @@ def test_nothing_is_run(tmp_path, trained, place):
         torch.save({"state_dict": trained[1], "args": Runs(harmless, str(sprung))}, path)
         assert isinstance(repr(read_checkpoint(path)["args"]), str)
     assert not sprung.exists()
+
+
+def test_files_of_other_programs_are_told_by_their_name(tmp_path, trained):
+    state = trained[1]
+    np.savez(tmp_path / "net.npz", **{key: value.numpy() for key, value in state.items()})
+    torch.export.save(torch.export.export(nn.Linear(2, 2), (torch.ones(1, 2),)), tmp_path / "net.pt2")
+    with tarfile.open(tmp_path / "old.tar", "w") as archive:
+        archive.add(tmp_path / "net.npz", "net.npz")
+    for name, raw in (("net.onnx", b"\x08\x07\x12\x07pytorch"), ("net.h5", b"\x89HDF\r\n\x1a\n"),
+                      ("net.gguf", b"GGUF\3"),
+                      ("net.msgpack", b"\x81\xa6params"), ("net.pth", b"\n<!DOCTYPE html>")):  # fmt: skip
+        (tmp_path / name).write_bytes(raw + bytes(300))
+    for name, words in (
+        ("net.npz", r"numpy arrays; torch.save\(\{.*numpy.load\('net.npz'\).items\(\)\}, 'weights.pth'\) writes"),
+        ("net.pt2", r"an exported program; torch.save\(torch.export.load\('net.pt2'\).state_dict, 'weights.pth'\)"),
+        ("net.onnx", r"an ONNX model; torch.save\(.*onnx.load\('net.onnx'\).graph.initializer"),
+        ("net.h5", "an HDF5 file, as Keras writes; load it there"), ("net.msgpack", "a file of Flax; torch.save"),
+        ("net.gguf", "a GGUF file"), ("old.tar", "a tar archive; give a file that is in it"),
+        ("net.pth", "a web page, not the file that it leads to"),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match=f"^weights: '{name}' was refused: it is .*{words}"):
+            read_state_dict(tmp_path / name)
+    torch.save({"module": state, "ds_version": "0.14"}, tmp_path / "mp_rank_00_model_states.pt")
+    assert loaded(trained, tmp_path / "mp_rank_00_model_states.pt")["entry"] == "module"
+    made = {key: torch.from_numpy(value) for key, value in np.load(tmp_path / "net.npz").items()}  # that line
+    torch.save(made, tmp_path / "weights.pth")
+    loaded(trained, tmp_path / "weights.pth")
 
 
 def test_claims_are_checked(tmp_path, trained):

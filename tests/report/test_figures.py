@@ -179,14 +179,14 @@ def results():
     """One small result of every kind, by the name of its class."""
     from freqkit.data import synthetic
     from freqkit.masks import DfmFile
-    from freqkit.measures import EvaluationResult
+    from freqkit.measures import EvaluationResult, study
     from freqkit.models import load_model
     from freqkit.results import LearningCurves
     from freqkit.search import Comparison, estimate_removal, hfss, removal
     from freqkit.search.compare import COLUMNS
 
     model, images = load_model("small_convnet"), synthetic(1, images_per_class=2)
-    searched = hfss(model, images, candidates=4, stages=1, top=1, batch_size=8)
+    searched = hfss(model, images, candidates=4, stages=1, top=1, batch_size=8, split_fraction=1)
     dfm = DfmFile(searched.masks, searched.classes)
     groups = [{"model": "net", "set": "v2", "condition": "all", "class": "", "metric": f"AvgTPR {group}@{t}",
                "value": 0.5, "n": 2} for group in ("shortcut", "other") for t in (0.3, 0.5)]  # fmt: skip
@@ -194,8 +194,10 @@ def results():
     found = [
         searched, searched.stages[0], searched.stages[0].scores, dfm,
         *(small_result(name, model, images, dfm) for name in MEASURES),
-        removal(model, images, patch=16, batch_size=8), estimate_removal(model, images, patch=16, batch_size=8),
+        removal(model, images, patch=16, batch_size=8, split_fraction=1),
+        estimate_removal(model, images, patch=16, batch_size=8),
         EvaluationResult(groups, []), Comparison([row, {**row, "seed": 1}]),
+        study([{**groups[0], "model": f"m{k}", "metric": "LPP", "value": k / 4, "definition": ""} for k in range(4)]),
         LearningCurves(images.classes, torch.tensor([0, 5]), torch.ones(2, 4, 4, dtype=torch.int64), {}),
     ]  # fmt: skip
     return {type(result).__name__: result for result in found}
@@ -230,7 +232,9 @@ def test_every_result_draws_itself_and_on_an_axis(results, kind, tmp_path):
     assert result.plot(axis) is axis
     # every axis that holds data says what it measures, and in what: on itself or on its colour bar
     words = " ".join(f"{one.get_xlabel()} {one.get_ylabel()}" for one in axis.figure.axes)
-    assert any(unit in words for unit in ("cycles/image", "nats", "of the images", "percent", "F1 (0 to 1)")), words
+    assert any(
+        unit in words for unit in ("cycles/image", "nats", "of the images", "percent", "F1 (0 to 1)", "(−1 to 1)")
+    ), words
 
 
 def test_colours_are_told_apart_without_red_and_green():

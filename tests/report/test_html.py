@@ -168,7 +168,9 @@ def test_removal_has_a_page(tmp_path):
     from freqkit.models import load_model
     from freqkit.search import removal
 
-    removal(load_model("small_convnet"), synthetic(1, images_per_class=2), patch=8, out=tmp_path / "run")
+    removal(
+        load_model("small_convnet"), synthetic(1, images_per_class=2), patch=8, out=tmp_path / "run", split_fraction=1
+    )
     page = Page(write_report(tmp_path / "run"))
     assert {"dfm", "cost", "map-0", "cost-3"} <= set(page.ids)
     assert "unfiltered loss" in page.tables[0][0]

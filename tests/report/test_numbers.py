@@ -51,9 +51,9 @@ def test_seconds_in_the_model_are_those_of_all_sessions(tmp_path):
     model, images = load_model("cifar_resnet20", num_classes=4), synthetic(images_per_class=6)
     how = {"stages": 1, "candidates": 30, "top": 2, "batch_size": 24, "out": tmp_path / "run"}
     with pytest.raises(Interrupted):
-        hfss(model, images, progress=StopAfter(28), **how)
+        hfss(model, images, progress=StopAfter(28), **how, split_fraction=1)
     first = json.loads((tmp_path / "run" / "run.json").read_text())
-    record = hfss(model, images, resume=True, **how).record
+    record = hfss(model, images, resume=True, **how, split_fraction=1).record
     assert first["seconds_in_model"] <= record["seconds_in_model"] <= record["seconds"]
     assert record["seconds_in_model"] > 0.5 * first["seconds_in_model"] and record["sessions"] == 2
     assert dict(cost_rows(record))["In the model"]
@@ -63,7 +63,7 @@ def test_seconds_in_the_model_are_those_of_all_sessions(tmp_path):
 
 def test_speed_counts_backwards(tmp_path):
     model, images = load_model("small_convnet", num_classes=4), synthetic(images_per_class=3)
-    result = learned(model, images, steps=2, batch_size=16, out=tmp_path / "run")
+    result = learned(model, images, steps=2, batch_size=16, out=tmp_path / "run", split_fraction=1)
     rows = dict(cost_rows({**result.record, "seconds": 2.0}))
     assert rows["Forward-equivalents"].startswith(f"{result.forward_equivalents:,}")
     assert rows["Speed"] == f"{result.forward_equivalents / 2:,.0f} forward-equivalents/s"
@@ -72,7 +72,7 @@ def test_speed_counts_backwards(tmp_path):
 
 def test_patches_say_what_they_keep(tmp_path):
     model, images = load_model("small_convnet", num_classes=4), synthetic(images_per_class=3)
-    result = removal(model, images, patch=8, batch_size=16, out=tmp_path / "run")
+    result = removal(model, images, patch=8, batch_size=16, out=tmp_path / "run", split_fraction=1)
     kept = [row["coverage"] for row in result.table()]
     assert min(kept) > 0.055
     assert (
@@ -114,9 +114,19 @@ def test_advice_reads_the_images_as_the_search_did(tmp_path):
 
 def test_a_published_search_says_how_it_differs(tmp_path):
     model, images = load_model("small_convnet", num_classes=4), synthetic(images_per_class=3)
-    hfss(model, images, preset="cvpr2025", stages=1, candidates=6, top=2, batch_size=12, out=tmp_path / "run")
+    hfss(
+        model,
+        images,
+        preset="cvpr2025",
+        stages=1,
+        candidates=6,
+        top=2,
+        batch_size=12,
+        out=tmp_path / "run",
+        split_fraction=1,
+    )
     page = write_report(tmp_path / "run").read_text()
     assert "Unlike the released code" in page and "candidates 6 (there: 500)" in page
     assert "keep 0" not in page.partition("Unlike the released code")[2].partition("</d")[0]
-    hfss(model, images, stages=1, candidates=6, top=2, batch_size=12, out=tmp_path / "ours")
+    hfss(model, images, stages=1, candidates=6, top=2, batch_size=12, out=tmp_path / "ours", split_fraction=1)
     assert "Unlike the released code" not in write_report(tmp_path / "ours").read_text()

@@ -59,7 +59,7 @@ def answers(model, images, masks=None):
 @pytest.mark.parametrize("name", SEARCHES)
 def test_every_search_asks_whole_images_and_counts_what_is_still_recognised(model, images, tmp_path, name):
     search, how = SEARCHES[name]
-    how = {**how, "batch_size": 8}
+    how = {**how, "batch_size": 8, "split_fraction": 1}
     result = search(model, images, out=tmp_path / "run", **how)
     whole = answers(model, images) == images.labels
     through = answers(model, images, torch.cat([result.masks, torch.zeros(1, 32, 32)])) == images.labels
@@ -94,9 +94,11 @@ def test_every_search_asks_whole_images_and_counts_what_is_still_recognised(mode
 
 def test_a_plan_counts_the_whole_images(model, images):
     how = {"stages": 1, "candidates": 6, "batch_size": 8}
-    plan = hfss(model, images, dry_run=True, **how)
-    assert plan.forwards == hfss(model, images, **how).forwards == 17 * (1 + plan.stages[0]["distinct"])
-    assert greedy(model, images, dry_run=True, batch_size=8).stages[0]["forwards"] == 17
+    plan = hfss(model, images, dry_run=True, **how, split_fraction=1)
+    assert (
+        plan.forwards == hfss(model, images, **how, split_fraction=1).forwards == 17 * (1 + plan.stages[0]["distinct"])
+    )
+    assert greedy(model, images, dry_run=True, batch_size=8, split_fraction=1).stages[0]["forwards"] == 17
 
 
 def clean(confusion, index=None):
@@ -190,6 +192,7 @@ def run_cli(tmp_path):
     out = tmp_path / "run"
     arguments = ["dfm", "--model", f"{tmp_path}/blind_network.py:Blind", "--data", tmp_path / "images"]
     arguments += ["--image-size", 32, "--patch", 8, "-b", 8, "--out", out, "--level", 0.1, "--levels", 0.1]
+    arguments += ["--split-fraction", 1]
     result = CliRunner().invoke(app, [str(each) for each in arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.stderr
     return result, out
@@ -199,7 +202,7 @@ def test_labels_fewer_than_logits(images):
     """Some classes of a network that knows more: chance is among all its names."""
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 50))
     model = Classifier(network, mean=(0.5,) * 3, std=(0.25,) * 3, num_classes=50)
-    result = removal(model, images, patch=16, batch_size=8, class_index=[3, 30, 7, 9])
+    result = removal(model, images, patch=16, batch_size=8, class_index=[3, 30, 7, 9], split_fraction=1)
     assert result.clean.chance == 1 / 50 and result.clean.logits == 50
 
 

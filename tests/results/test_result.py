@@ -3,6 +3,9 @@
 import hashlib
 import json
 import math
+import re
+from collections import Counter
+from html.parser import HTMLParser
 
 import pytest
 import torch
@@ -144,6 +147,56 @@ def test_every_result_draws_itself(kind, result):
     from matplotlib.figure import Figure
 
     assert isinstance(result, Result) and isinstance(result.plot(), Figure)
+
+
+def test_every_result_shows_the_head_of_its_page(kind, result):
+    line, shown = repr(result), Head.of(result._repr_html_())
+    assert line.startswith(f"{type(result).__name__}(") and len(line) < 160 and "\n" not in line
+    assert len(shown.text) < 60_000 and shown.tags["div"] and shown.tags["h3"] and shown.tags["tr"] > 1
+    assert shown.tags["svg"] + shown.tags["img"] >= 1, "no figure"
+    assert not shown.tags.keys() & {"script", "link", "iframe", "html", "body"} and "http" not in shown.text
+    assert not shown.names & {"id", "onerror", "onclick"} and "a" not in shown.tags, (
+        "it leads nowhere, and runs nothing"
+    )
+    style = re.search("<style>(.*?)</style>", shown.text, re.S)[1]
+    assert style.count("{") == style.count("}") and not re.search(r"(?m)^(body|html)\b|:root", style)
+
+
+def test_names_of_many_hostile_classes_stay_text_in_a_notebook():
+    from tests.report.conftest import made_up as search_of
+    from tests.report.gallery import names_of
+
+    result = search_of(300, names=names_of(300, "hostile"))
+    shown = Head.of(result._repr_html_())
+    assert not shown.tags.keys() & {"script", "b"} and len(shown.text) < 150_000
+    assert "288 more lines" in shown.text and repr(result).isprintable()
+
+
+class Head(HTMLParser):
+    """Counts what stands in a piece of HTML, and asks that it is closed."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.names, self.open = Counter(), set(), []
+
+    @classmethod
+    def of(cls, text):
+        found = cls()
+        found.text = text
+        found.feed(text)
+        found.close()
+        assert found.open == []
+        return found
+
+    def handle_starttag(self, tag, attrs):
+        self.tags[tag] += 1
+        self.names |= {name for name, _ in attrs}
+        if tag not in ("img", "input", "br", "circle", "path", "rect", "line"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if self.open and self.open[-1] == tag:
+            self.open.pop()
 
 
 def test_every_class_is_registered():

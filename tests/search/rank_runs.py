@@ -24,7 +24,7 @@ from freqkit.data import synthetic
 from freqkit.engine import Scorer, ranks, status
 from freqkit.engine.accumulators import ClassLoss, Confusion, Logits
 from freqkit.engine.stimuli import BandNoise, Corruption, Perturbation
-from freqkit.measures import adcs
+from freqkit.measures import adcs, critical_band, pass_curves
 from freqkit.search import evolve, gradient, greedy, hfss, learned, removal
 from tests.tiny import tiny_model
 
@@ -54,39 +54,71 @@ def model(**slow):
 
 def searching(out, *, risk=0.0, stopping="never", resume=False, **slow):
     how = {"stages": 2, "candidates": 24, "top": 3, "batch_size": 8, "form": "eager"}
-    hfss(model(**slow), synthetic(images_per_class=30), risk=risk, stopping=stopping, out=out, resume=resume, **how)
+    hfss(
+        model(**slow),
+        synthetic(images_per_class=30),
+        risk=risk,
+        stopping=stopping,
+        out=out,
+        resume=resume,
+        **how,
+        split_fraction=1,
+    )
 
 
 def published(out):
     how = {"preset": "cvpr2025", "published_order": 0.5, "published_batch_size": 7, "seed": 42, "top": 3}
-    hfss(model(), synthetic(images_per_class=12), stages=2, candidates=12, batch_size=8, form="eager", out=out, **how)
+    hfss(
+        model(),
+        synthetic(images_per_class=12),
+        stages=2,
+        candidates=12,
+        batch_size=8,
+        form="eager",
+        out=out,
+        **how,
+        split_fraction=1,
+    )
 
 
 def published_removal(out):
     how = {"preset": "dfm_v2023", "patch": 5, "published_batch_size": 7}
-    removal(model(), synthetic(images_per_class=4), batch_size=16, out=out, **how)
+    removal(model(), synthetic(images_per_class=4), batch_size=16, out=out, **how, split_fraction=1)
 
 
 def evolving(out, *, resume=False, **slow):
     how = {"generations": 2, "candidates": 5, "elite": 2, "batch_size": 8, "form": "eager"}
-    evolve(model(**slow), synthetic(images_per_class=20), out=out, resume=resume, **how)
+    evolve(model(**slow), synthetic(images_per_class=20), out=out, resume=resume, **how, split_fraction=1)
 
 
 def learning(out, *, resume=False, **slow):
     """Masks of three entries of the journal each."""
     images = synthetic(images_per_class=4)
-    learned(model(**slow), images, steps=25, own=2, others=2, batch_size=16, form="eager", out=out, resume=resume)
+    learned(
+        model(**slow),
+        images,
+        steps=25,
+        own=2,
+        others=2,
+        batch_size=16,
+        form="eager",
+        out=out,
+        resume=resume,
+        split_fraction=1,
+    )
 
 
 def culling(out, *, resume=False, **slow):
     """Groups of one, one and two classes; then a second pass for some of them."""
     images = synthetic(images_per_class=8).subset([*range(20), *range(24, 28)])
-    greedy(model(**slow), images, coverage=0.02, batch_size=8, form="eager", out=out, resume=resume)
+    greedy(model(**slow), images, coverage=0.02, batch_size=8, form="eager", out=out, resume=resume, split_fraction=1)
 
 
 def without_directory(out):
     """The result of a search that keeps no journal, on every rank."""
-    result = hfss(model(), synthetic(images_per_class=6), stages=1, candidates=9, top=2, batch_size="auto")
+    result = hfss(
+        model(), synthetic(images_per_class=6), stages=1, candidates=9, top=2, batch_size="auto", split_fraction=1
+    )
     out.mkdir(exist_ok=True)
     (out / f"rank-{os.environ.get('RANK', 0)}.json").write_text(json.dumps(result.table()))
 
@@ -158,18 +190,29 @@ def compare(folder):
         "race": (lambda out: searching(out, risk=0.05), HFSS),
         "certain": (lambda out: searching(out, stopping="certain"), HFSS),
         "removal": (
-            lambda out: removal(model(), synthetic(images_per_class=6), patch=4, batch_size=16, out=out),
+            lambda out: removal(
+                model(), synthetic(images_per_class=6), patch=4, batch_size=16, out=out, split_fraction=1
+            ),
             REMOVAL,
         ),
         "published": (published, HFSS[:3]),
         "published removal": (published_removal, REMOVAL),
         "gradient": (
-            lambda out: gradient(model(), synthetic(images_per_class=4), patch=4, batch_size=16, out=out),
+            lambda out: gradient(
+                model(), synthetic(images_per_class=4), patch=4, batch_size=16, out=out, split_fraction=1
+            ),
             REMOVAL,
         ),
         "learned": (learning, LINEAGES),
         "evolve": (evolving, LINEAGES),
         "greedy": (culling, LINEAGES),
+        **{
+            measure.__name__.replace("_", "-"): (
+                lambda out, measure=measure: measure(model(), synthetic(images_per_class=6), batch_size=7, out=out),
+                [f"{measure.__name__.replace('_', '-')}.{kind}" for kind in ("safetensors", "csv")],
+            )
+            for measure in (pass_curves, critical_band)
+        },
     }
     found = {}
     for kind, (work, names) in kinds.items():

@@ -101,8 +101,8 @@ def test_batches_do_not_matter(model, images):
 
 def test_rescoring_everything_is_removal(model, images, tmp_path):
     how = {"patch": 2, "batch_size": 32}
-    exact = removal(model, images, **how)
-    result = gradient(model, images, rescore=1.0, draws=1, out=tmp_path / "run", **how)
+    exact = removal(model, images, **how, split_fraction=1)
+    result = gradient(model, images, rescore=1.0, draws=1, out=tmp_path / "run", **how, split_fraction=1)
     assert torch.allclose(result.loss, exact.loss, atol=1e-5) and torch.allclose(
         result.baseline, exact.baseline, atol=1e-5
     )
@@ -114,12 +114,12 @@ def test_rescoring_everything_is_removal(model, images, tmp_path):
 
 def test_rescored_share_is_that_of_the_highest_estimates(model, images, tmp_path):
     how = {"patch": 2, "rescore": 0.25, "draws": 2, "batch_size": 16}
-    result = gradient(model, images, **how)
+    result = gradient(model, images, **how, split_fraction=1)
     number = round(0.25 * len(result.loss))
     for c in range(4):
         chosen = set(result.loss[:, c].isfinite().nonzero().flatten().tolist())
         assert chosen == set(result.estimate[:, c].argsort(descending=True)[:number].tolist())
-    exact = removal(model, images, patch=2, batch_size=16)
+    exact = removal(model, images, patch=2, batch_size=16, split_fraction=1)
     known = result.loss.isfinite()
     assert torch.allclose(result.loss[known], exact.loss[known], atol=1e-5)
     # Everything that a DFM of 5 % can need is among them, and ranked by exact losses.
@@ -147,8 +147,8 @@ def test_rescored_share_is_that_of_the_highest_estimates(model, images, tmp_path
             pass
 
     with pytest.raises(Stop):
-        gradient(model, images, out=tmp_path / "run", progress=StopLate(), **how)
-    resumed = gradient(model, images, out=tmp_path / "run", resume=True, **how)
+        gradient(model, images, out=tmp_path / "run", progress=StopLate(), **how, split_fraction=1)
+    resumed = gradient(model, images, out=tmp_path / "run", resume=True, **how, split_fraction=1)
     assert resumed.record["forwards_resumed"] > 0 and resumed.forwards == result.forwards
     for name in ("estimate", "baseline", "mask_loss", "tpr"):
         assert torch.equal(getattr(resumed, name), getattr(result, name))
@@ -176,4 +176,4 @@ def test_the_ranking_in_tiles_is_the_order_of_the_estimate(model):
 )
 def test_errors(model, images, change, message):
     with pytest.raises(UsageError, match=message):
-        gradient(model, images, **change)
+        gradient(model, images, **change, split_fraction=1)

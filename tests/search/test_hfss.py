@@ -91,6 +91,7 @@ def test_published_preset_equals_a_slow_search_with_its_own_generator(cifar, res
         seed=42,
         published_batch_size=12,
         batch_size=64,
+        split_fraction=1,
     )
     parents, lasting = None, None
     for stage in (1, 2, 3, 4):
@@ -115,7 +116,7 @@ def test_published_preset_equals_a_slow_search_with_its_own_generator(cifar, res
 
 
 def test_default_preset_equals_a_slow_search_over_the_same_draws(cifar, resnet):
-    result = hfss(resnet, cifar, candidates=9, top=2, seed=5, batch_size=64)
+    result = hfss(resnet, cifar, candidates=9, top=2, seed=5, batch_size=64, split_fraction=1)
     previous = None
     for stage in (1, 2, 3, 4):
         drawn = mask_room.candidates(stage, 9, size=SIDE, seed=5, parents=previous).masks
@@ -166,7 +167,7 @@ class StopAfter(Silent):
 
 
 def test_every_file_is_written_and_loads_back(model, images, tmp_path):
-    result = hfss(model, images, out=tmp_path / "run", **SMALL)
+    result = hfss(model, images, out=tmp_path / "run", **SMALL, split_fraction=1)
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == sorted([*FILES, "journal.bin", "run.json"])
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["status"] == "finished" and record["stages_done"] == [1, 2, 3, 4]
@@ -184,9 +185,9 @@ def test_every_file_is_written_and_loads_back(model, images, tmp_path):
 
 
 def test_a_search_is_the_same_with_and_without_files_and_in_any_directory(model, images, tmp_path):
-    plain = hfss(model, images, **SMALL)
-    hfss(model, images, out=tmp_path / "a", **SMALL)
-    hfss(model, images, out=tmp_path / "b", **SMALL)
+    plain = hfss(model, images, **SMALL, split_fraction=1)
+    hfss(model, images, out=tmp_path / "a", **SMALL, split_fraction=1)
+    hfss(model, images, out=tmp_path / "b", **SMALL, split_fraction=1)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     assert plain.table() == SearchResult.load(tmp_path / "a").table()
 
@@ -194,7 +195,7 @@ def test_a_search_is_the_same_with_and_without_files_and_in_any_directory(model,
 @pytest.mark.parametrize("tiles", [1, 11, 12, 13, 30, 47])
 def test_resume_ends_with_the_same_bytes(model, images, tmp_path, tiles):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    hfss(model, images, out=whole, **SMALL)
+    hfss(model, images, out=whole, **SMALL, split_fraction=1)
     with pytest.raises(Interrupted):
         hfss(
             model,
@@ -202,6 +203,7 @@ def test_resume_ends_with_the_same_bytes(model, images, tmp_path, tiles):
             out=cut,
             progress=StopAfter(tiles, lambda: os.kill(os.getpid(), signal.SIGTERM)),
             **SMALL,
+            split_fraction=1,
         )
     seen = status(cut)
     assert seen["status"] == "interrupted" and seen["forwards_done"] == tiles * 24
@@ -211,7 +213,7 @@ def test_resume_ends_with_the_same_bytes(model, images, tmp_path, tiles):
     with pytest.raises(UsageError, match="has not finished"):
         SearchResult.load(cut)
     watcher = StopAfter(-1, None)
-    hfss(model, images, out=cut, resume=True, progress=watcher, **SMALL)
+    hfss(model, images, out=cut, resume=True, progress=watcher, **SMALL, split_fraction=1)
     assert contents(cut) == contents(whole)
     record = json.loads((cut / "run.json").read_text())
     assert record["sessions"] == 2 and record["forwards_resumed"] == watcher.resumed > 0
@@ -222,29 +224,29 @@ def test_a_failing_model_loses_nothing(model, images, tmp_path):
         raise OSError("the cable")
 
     with pytest.raises(OSError, match="the cable"):
-        hfss(model, images, out=tmp_path / "a", progress=StopAfter(40, fail), **SMALL)
+        hfss(model, images, out=tmp_path / "a", progress=StopAfter(40, fail), **SMALL, split_fraction=1)
     assert json.loads((tmp_path / "a" / "run.json").read_text())["status"] == "failed"
-    hfss(model, images, out=tmp_path / "a", resume=True, **SMALL)
-    hfss(model, images, out=tmp_path / "b", **SMALL)
+    hfss(model, images, out=tmp_path / "a", resume=True, **SMALL, split_fraction=1)
+    hfss(model, images, out=tmp_path / "b", **SMALL, split_fraction=1)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
 def test_resume_of_a_calibrated_run_keeps_its_batch_size(model, images, tmp_path):
     arguments = {**SMALL, "batch_size": "auto"}
-    first = hfss(model, images, out=tmp_path, **arguments)
-    again = hfss(model, images, out=tmp_path, resume=True, **arguments)
+    first = hfss(model, images, out=tmp_path, **arguments, split_fraction=1)
+    again = hfss(model, images, out=tmp_path, resume=True, **arguments, split_fraction=1)
     assert again.record["batch_size"] == first.record["batch_size"]
     assert again.record["forwards_resumed"] == again.forwards
 
 
 def test_resume_is_refused_when_the_answer_would_differ(model, images, tmp_path):
-    hfss(model, images, out=tmp_path, **SMALL)
+    hfss(model, images, out=tmp_path, **SMALL, split_fraction=1)
     with pytest.raises(UsageError, match="not empty"):
-        hfss(model, images, out=tmp_path, **SMALL)
+        hfss(model, images, out=tmp_path, **SMALL, split_fraction=1)
     with pytest.raises(UsageError, match=r"differs in seed \(there 0, now 1\)"):
-        hfss(model, images, out=tmp_path, resume=True, seed=1, **SMALL)
+        hfss(model, images, out=tmp_path, resume=True, seed=1, **SMALL, split_fraction=1)
     with pytest.raises(UsageError, match="differs in data"):
-        hfss(model, synthetic(images_per_class=6, seed=1), out=tmp_path, resume=True, **SMALL)
+        hfss(model, synthetic(images_per_class=6, seed=1), out=tmp_path, resume=True, **SMALL, split_fraction=1)
     other = Classifier(
         torch.nn.Sequential(*model.network[:3], torch.nn.Linear(600, 4)),
         mean=(0.5,) * 3,
@@ -252,12 +254,15 @@ def test_resume_is_refused_when_the_answer_would_differ(model, images, tmp_path)
         num_classes=4,
     )
     with pytest.raises(UsageError, match="differs in model"):
-        hfss(other, images, out=tmp_path, resume=True, **SMALL)
-    assert hfss(model, images, out=tmp_path, overwrite=True, seed=1, **SMALL).record["identity"]["seed"] == 1
+        hfss(other, images, out=tmp_path, resume=True, **SMALL, split_fraction=1)
+    assert (
+        hfss(model, images, out=tmp_path, overwrite=True, seed=1, **SMALL, split_fraction=1).record["identity"]["seed"]
+        == 1
+    )
 
 
 def test_more_candidates_never_do_worse_within_a_stage(model, images):
-    few, more = (hfss(model, images, stages=1, candidates=n, top=3, batch_size=16) for n in (15, 45))
+    few, more = (hfss(model, images, stages=1, candidates=n, top=3, batch_size=16, split_fraction=1) for n in (15, 45))
     assert torch.equal(few.stages[0].candidates.bits, more.stages[0].candidates.bits[:15])
     torch.testing.assert_close(few.stages[0].scores.loss, more.stages[0].scores.loss[:15], atol=1e-6, rtol=1e-6)
     assert (more.loss <= few.loss + 1e-6).all()
@@ -265,12 +270,12 @@ def test_more_candidates_never_do_worse_within_a_stage(model, images):
 
 
 def test_masks_nest_and_elites_never_get_worse(model, images):
-    plain = hfss(model, images, **SMALL)
+    plain = hfss(model, images, **SMALL, split_fraction=1)
     for before, after in zip(plain.stages, plain.stages[1:], strict=False):
         parents = mask_room.effective(mask_room.select(before.candidates, before.ranks.unique()))
         inside = [(parents >= child).all((1, 2)).any() for child in mask_room.effective(after.candidates)]
         assert all(inside)
-    elite = hfss(model, images, elitism=True, **SMALL)
+    elite = hfss(model, images, elitism=True, **SMALL, split_fraction=1)
     best = torch.stack([stage.curve[-1] for stage in elite.stages])
     assert (best.diff(dim=0) <= 0).all()
     assert len(elite.stages[1].scores) > 12 and set(elite.stage.tolist()) <= {1, 2, 3, 4}
@@ -278,13 +283,15 @@ def test_masks_nest_and_elites_never_get_worse(model, images):
 
 @pytest.mark.parametrize("keep", [True, False])
 def test_dc_can_be_forced(model, images, keep):
-    result = hfss(model, images, keep_dc=keep, stages=2, **SMALL)
+    result = hfss(model, images, keep_dc=keep, stages=2, **SMALL, split_fraction=1)
     assert all((mask_room.dc_weight(stage.candidates) == float(keep)).all() for stage in result.stages)
     assert result.dc.tolist() == [float(keep)] * 4
 
 
 def test_published_duplicates_stay_but_are_scored_once(model, images):
-    result = hfss(model, images, preset="cvpr2025", candidates=120, stages=1, top=3, seed=42, batch_size=64)
+    result = hfss(
+        model, images, preset="cvpr2025", candidates=120, stages=1, top=3, seed=42, batch_size=64, split_fraction=1
+    )
     stage = result.stages[0]
     first, inverse = mask_room.unique(stage.candidates)
     assert len(first) < 120 == len(stage.scores)
@@ -300,7 +307,7 @@ def test_classes_without_images_are_left_out(images):
         num_classes=6,
     )
     some = type(images)(images.images, images.labels + 1, ["none", *images.classes, "nobody"], images.paths)
-    result = hfss(wide, some, parents="per_class", **SMALL)
+    result = hfss(wide, some, parents="per_class", **SMALL, split_fraction=1)
     assert result.classes == images.classes and result.masks.shape == (4, 32, 32)
     assert result.record["classes_without_images"] == 2
 
@@ -309,8 +316,8 @@ def test_classes_without_images_are_left_out(images):
 def test_racing_finds_the_same_masks_with_fewer_forwards(tmp_path, model):
     images = synthetic(images_per_class=100)
     arguments = {"candidates": 40, "top": 2, "stages": 2, "batch_size": 64}
-    whole = hfss(model, images, **arguments)
-    raced = hfss(model, images, risk=0.01, out=tmp_path / "a", **arguments)
+    whole = hfss(model, images, **arguments, split_fraction=1)
+    raced = hfss(model, images, risk=0.01, out=tmp_path / "a", **arguments, split_fraction=1)
     assert torch.equal(raced.masks, whole.masks)
     for a, b in zip(raced.stages, whole.stages, strict=True):
         assert torch.equal(a.ranks, b.ranks)
@@ -321,8 +328,8 @@ def test_racing_finds_the_same_masks_with_fewer_forwards(tmp_path, model):
     assert raced.record["forwards_saved"] > 0 and raced.record["identity"]["risk"] == 0.01
     stop = StopAfter(50, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(Interrupted):
-        hfss(model, images, risk=0.01, out=tmp_path / "b", progress=stop, **arguments)
-    hfss(model, images, risk=0.01, out=tmp_path / "b", resume=True, **arguments)
+        hfss(model, images, risk=0.01, out=tmp_path / "b", progress=stop, **arguments, split_fraction=1)
+    hfss(model, images, risk=0.01, out=tmp_path / "b", resume=True, **arguments, split_fraction=1)
     names = ["classes.csv", "dfm.safetensors", "stage-1.safetensors", "stage-2.safetensors"]
     assert all((tmp_path / "a" / n).read_bytes() == (tmp_path / "b" / n).read_bytes() for n in names)
 
@@ -337,8 +344,8 @@ def test_certain_stopping_changes_nothing_but_the_forwards(tmp_path, model, imag
     model = copy.deepcopy(model)
     with torch.no_grad():  # an untrained network has nearly the same loss under all masks
         model.network[-1].weight *= 30
-    whole = hfss(model, images, out=tmp_path / "whole", **arguments)
-    found = hfss(model, images, stopping="certain", out=tmp_path / "found", **arguments)
+    whole = hfss(model, images, out=tmp_path / "whole", **arguments, split_fraction=1)
+    found = hfss(model, images, stopping="certain", out=tmp_path / "found", **arguments, split_fraction=1)
     assert found.forwards < 0.9 * whole.forwards
     for a, b in zip(found.stages, whole.stages, strict=True):
         assert torch.equal(a.candidates.bits, b.candidates.bits) and torch.equal(a.ranks, b.ranks)
@@ -351,17 +358,17 @@ def test_certain_stopping_changes_nothing_but_the_forwards(tmp_path, model, imag
     assert record["identity"]["stopping"] == "certain"
     stop = StopAfter(6, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(Interrupted):
-        hfss(model, images, stopping="certain", out=tmp_path / "cut", progress=stop, **arguments)
-    again = hfss(model, images, stopping="certain", out=tmp_path / "cut", resume=True, **arguments)
+        hfss(model, images, stopping="certain", out=tmp_path / "cut", progress=stop, **arguments, split_fraction=1)
+    again = hfss(model, images, stopping="certain", out=tmp_path / "cut", resume=True, **arguments, split_fraction=1)
     assert 0 < again.record["forwards_resumed"] < again.forwards
     for name in ("classes.csv", "dfm.safetensors", "stage-1.safetensors", "stage-2.safetensors"):
         assert (tmp_path / "found" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes(), name
 
 
 def test_dry_run_counts_what_the_run_does(model, images, tmp_path):
-    plan = hfss(model, images, out=tmp_path / "none", dry_run=True, **SMALL)
+    plan = hfss(model, images, out=tmp_path / "none", dry_run=True, **SMALL, split_fraction=1)
     assert not (tmp_path / "none").exists()
-    assert plan.forwards == hfss(model, images, **SMALL).forwards == 24 + 1152
+    assert plan.forwards == hfss(model, images, **SMALL, split_fraction=1).forwards == 24 + 1152
     assert [row["cells"] for row in plan.table()] == [4, 8, 16, 32]
     assert plan.seconds > 0 and plan.memory["process"] > plan.memory["images"] == 24 * 3 * 32 * 32
 
@@ -392,10 +399,10 @@ def test_dry_run_counts_what_the_run_does(model, images, tmp_path):
 )
 def test_bad_arguments(model, images, change, message):
     with pytest.raises(UsageError, match=message):
-        hfss(model, images, **{**SMALL, **change})
+        hfss(model, images, **{**SMALL, **change}, split_fraction=1)
 
 
 def test_odd_sizes_are_refused(model, images):
     odd = type(images)(images.images[..., :31, :31], images.labels, images.classes, images.paths)
     with pytest.raises(UsageError, match="even"):
-        hfss(model, odd, **SMALL)
+        hfss(model, odd, **SMALL, split_fraction=1)

@@ -73,7 +73,7 @@ SEARCHES = {
 @pytest.mark.parametrize("name", SEARCHES)
 def test_results_keep_the_budget_and_resume_to_the_same_bits(name, model, images, tmp_path):
     search, how, stop = SEARCHES[name]
-    how = {**how, "batch_size": 16}
+    how = {**how, "batch_size": 16, "split_fraction": 1}
     whole = search(model, images, **how)
     limit = how.get("coverage", 0.05)
     share = coverage(whole.masks)
@@ -102,7 +102,7 @@ def test_the_models_own_device_is_on_record_and_runs_begun_without_it_go_on(name
         "gradient": (gradient, {"patch": 4, "rescore": 0.1}),
     }  # fmt: skip
     search, how = searches[name]
-    how = {**how, "batch_size": 16, "out": tmp_path / "run"}
+    how = {**how, "batch_size": 16, "out": tmp_path / "run", "split_fraction": 1}
     whole = search(model, images, **how)
     run = json.loads((tmp_path / "run" / "run.json").read_text())
     assert run["identity"]["device"] == "cpu"
@@ -115,7 +115,7 @@ def test_the_models_own_device_is_on_record_and_runs_begun_without_it_go_on(name
 
 
 def test_load_result_knows_both_kinds(model, images, tmp_path):
-    removal(model, images, patch=8, batch_size=32, out=tmp_path / "run")
+    removal(model, images, patch=8, batch_size=32, out=tmp_path / "run", split_fraction=1)
     assert isinstance(load_result(tmp_path / "run"), RemovalResult)
     with pytest.raises(UsageError, match=r"run\.json of a run of freqkit was expected; there is no such file"):
         load_result(tmp_path)
@@ -195,7 +195,7 @@ def plain_greedy(model, images, tolerance):
 def test_greedy_is_the_plain_loop(model, images):
     some = images.subset(images.labels < 2)
     for tolerance in (0, 1):
-        result = greedy(model, some, tolerance=tolerance, batch_size=16)
+        result = greedy(model, some, tolerance=tolerance, batch_size=16, split_fraction=1)
         assert torch.equal(result.masks, plain_greedy(model, some, tolerance))
 
 
@@ -219,7 +219,7 @@ def planted():
 @pytest.mark.measured
 def test_planted_frequencies_are_found(planted):
     model, images, fresh = planted
-    result = learned(model, images, steps=40, own=12, others=12, batch_size=64)
+    result = learned(model, images, steps=40, own=12, others=12, batch_size=64, split_fraction=1)
     found = recovery(result.masks[0], images.truth["C0"])
     # All 16, or all but one pair: which, depends on the network's seed and rounding (benchmarks/README.md).
     assert found.found >= 14 and found.planted == 16 and found.kept <= 51, found
@@ -235,7 +235,7 @@ def test_of_two_starts_the_mask_that_is_needed_too_is_taken(planted, monkeypatch
     _, owner = removal_cells((32, 32), 1)
     kept = torch.rand(8, int(owner.max()) + 1, generator=torch.Generator().manual_seed(0)) < 0.3
     monkeypatch.setattr(_Learner, "learn", lambda *_: kept)
-    taken = learned(model, images, steps=1, batch_size=64).masks
+    taken = learned(model, images, steps=1, batch_size=64, split_fraction=1).masks
     own = images.labels == torch.arange(4).repeat_interleave(2)[:, None]
 
     def called(masks, who):
@@ -258,13 +258,16 @@ def test_of_two_starts_the_mask_that_is_needed_too_is_taken(planted, monkeypatch
 def test_evolution_gets_better_and_class_loss_is_another_aim(planted):
     model, images, _ = planted
     how = {"candidates": 6, "elite": 2, "batch_size": 64, "objective": "class-loss"}
-    few, many = (evolve(model, images, generations=n, **how) for n in (1, 6))
+    few, many = (evolve(model, images, generations=n, **how, split_fraction=1) for n in (1, 6))
     assert (many.loss <= few.loss + 1e-6).all() and many.loss.mean() < few.loss.mean()  # elites stay
     n = len(images)
     assert few.forwards == n * (1 + 1 + 6 + 4) and few.backwards == 3 * n
-    assert evolve(model, images, generations=1, guided=False, **how).backwards == 0
+    assert evolve(model, images, generations=1, guided=False, **how, split_fraction=1).backwards == 0
     how = {"candidates": 4, "elite": 3, "generations": 3, "batch_size": 64}  # more may stay than go on
-    assert evolve(model, images, dry_run=True, **how).forwards == evolve(model, images, **how).forwards
+    assert (
+        evolve(model, images, dry_run=True, **how, split_fraction=1).forwards
+        == evolve(model, images, **how, split_fraction=1).forwards
+    )
 
 
 def test_comparison_is_on_equal_terms_and_goes_on(planted, tmp_path):

@@ -115,7 +115,7 @@ def test_published_masks(patch, strip):
 
 
 def test_losses_equal_a_plain_loop(model, images):
-    result = removal(model, images, patch=2, batch_size=32)
+    result = removal(model, images, patch=2, batch_size=32, split_fraction=1)
     expected = class_means(losses(model, images, effective(removal_masks((16, 16), 2))), images)
     assert torch.allclose(result.loss, expected, atol=2e-5, rtol=0)
     clean = class_means(losses(model, images, torch.ones(1, 16, 16)), images)[0]
@@ -133,7 +133,9 @@ def test_losses_equal_a_plain_loop(model, images):
 @pytest.mark.parametrize("patch", [1, 4])
 def test_published_losses_and_selection(model, images, patch):
     """Losses of batches of 5 and a rest of 2, those without the class left out, ranked and thresholded as published."""
-    result = removal(model, images, patch=patch, preset="dfm_v2023", published_batch_size=5, batch_size=64)
+    result = removal(
+        model, images, patch=patch, preset="dfm_v2023", published_batch_size=5, batch_size=64, split_fraction=1
+    )
     masks, scored = published_grid(16, patch, True)
     each = losses(model, images, masks)
     expected = np.zeros((4, 16, 16))
@@ -218,12 +220,12 @@ class StopAfter:
 
 def test_run_directory_resumes_to_the_same_bits(model, images, tmp_path):
     how = {"patch": 2, "batch_size": 24, "levels": (0.05, 0.2)}
-    whole = removal(model, images, **how)
+    whole = removal(model, images, **how, split_fraction=1)
     with pytest.raises(Stop):
-        removal(model, images, **how, out=tmp_path / "run", progress=StopAfter(7))
+        removal(model, images, **how, out=tmp_path / "run", progress=StopAfter(7), split_fraction=1)
     with pytest.raises(UsageError, match="no finished"):
         RemovalResult.load(tmp_path / "run")
-    resumed = removal(model, images, **how, out=tmp_path / "run", resume=True)
+    resumed = removal(model, images, **how, out=tmp_path / "run", resume=True, split_fraction=1)
     assert resumed.record["forwards_resumed"] > 0
     loaded = RemovalResult.load(tmp_path / "run")
     for one in (resumed, loaded):
@@ -233,13 +235,13 @@ def test_run_directory_resumes_to_the_same_bits(model, images, tmp_path):
     dfm = load_dfm(tmp_path / "run" / "dfm-20.safetensors")
     assert torch.equal(dfm.masks, whole.dfm(0.2).masks) and dfm.data_hash == images.fingerprint
     with pytest.raises(UsageError, match="differs in patch"):
-        removal(model, images, **{**how, "patch": 1}, out=tmp_path / "run", resume=True)
-    removal(model, images, **how, out=tmp_path / "run", overwrite=True)
+        removal(model, images, **{**how, "patch": 1}, out=tmp_path / "run", resume=True, split_fraction=1)
+    removal(model, images, **how, out=tmp_path / "run", overwrite=True, split_fraction=1)
 
 
 def test_classes_without_images_are_left_out(model, images):
     some = images.subset(images.labels != 1)
-    result = removal(model, some, patch=4, batch_size=64)
+    result = removal(model, some, patch=4, batch_size=64, split_fraction=1)
     assert result.classes == ["C0", "C2", "C3"] and result.loss.shape[1] == 3
     assert not result.loss.isnan().any() and len(result.table()) == 3
 
@@ -259,7 +261,7 @@ def test_classes_without_images_are_left_out(model, images):
 )
 def test_errors(model, images, change, message):
     with pytest.raises(UsageError, match=message):
-        removal(model, images, **change)
+        removal(model, images, **change, split_fraction=1)
 
 
 @pytest.mark.measured
@@ -269,12 +271,12 @@ def test_planted_diagonal_is_found():
     net = load_model("small_convnet", num_classes=4, seed=0)
     train(net, synthetic(1, images_per_class=150, seed=0), epochs=10, batch_size=64, lr=0.05, seed=0)
     selection, held_out = (synthetic(1, images_per_class=n, seed=seed) for n, seed in ((8, 1), (25, 2)))
-    result = removal(net, selection, batch_size=256)
+    result = removal(net, selection, batch_size=256, split_fraction=1)
     found = result.selected(0.05)[0]
     planted = selection.truth["C0"]
     assert found.sum() in (51, 52)
     assert (found & planted).sum() == 16
-    estimated = gradient(net, selection, rescore=0.2, batch_size=256)
+    estimated = gradient(net, selection, rescore=0.2, batch_size=256, split_fraction=1)
     assert (estimated.selected(0.05)[0] & planted).sum() == 16
     assert estimated.forward_equivalents < result.forward_equivalents / 4
     answers = net.network(_filtered(net, held_out, result.masks[0])).argmax(1)

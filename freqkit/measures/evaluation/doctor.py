@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 
 from freqkit.data.folder import few
-from freqkit.data.preprocessing import Preprocessing, of_model
-from freqkit.data.test_set import RELAXABLE, Reader
+from freqkit.data.preprocessing import Preprocessing, of_model, settle
+from freqkit.data.test_set import RELAXABLE, Reader, sizes_of
 from freqkit.data.test_sets.known import known_set, open_sets, place_of
 from freqkit.engine.forward import Forward
 from freqkit.errors import UsageError
@@ -95,7 +95,7 @@ def _undecodable(sets):
     return looked, bad
 
 
-def check_model(model, sets, *, image_size=None, resize="squash", images=500, published=None):
+def check_model(model, sets, *, image_size=None, resize="own", images=500, published=None):
     """The model's transform, normalisation and, on the first plain set, its accuracy.
 
     Normalisation is checked by asking, not by reading: the accuracy must be higher than for images that were normalised
@@ -122,18 +122,16 @@ def check_model(model, sets, *, image_size=None, resize="squash", images=500, pu
     doubtful = kind in ("none", None) or model.doubts
     findings.append(Finding("note" if doubtful else "good", "normalisation", words))
     findings += [Finding("note", "normalisation, doubt", f"{doubt}.") for doubt in model.doubts]
-    used, own = Preprocessing(size) if resize == "own" else Preprocessing(size, resize), of_model(model, size)
-    if own is None:
-        findings.append(
-            Finding("note", "transform", f"{resize}; the model does not say which one it was published with.")
-        )
-    else:
-        same = resize == "own" or (used.side, used.interpolation) == (own.side, own.interpolation)
-        words = f"published: shorter side {own.side}, {own.interpolation}, crop {size}; used: {resize}"
-        findings.append(Finding("good" if same else "note", "transform", words))
-        if resize == "own":
-            used = own
     plain = next((each for each in sets if each.condition == ""), None)
+    settled = settle("doctor", resize, size, model, lambda: set() if plain is None else sizes_of(plain))
+    used, own = settled.how or Preprocessing(size, "own", size), of_model(model, size)
+    if own is None:
+        words = f"{settled.words}; the model does not say which one it was published with."
+        findings.append(Finding("note", "transform", words))
+    else:
+        same = (used.side, used.method) == (own.side, own.method)
+        words = f"published: {own.words}; used: {'the same' if used == own else used.words}"
+        findings.append(Finding("good" if same else "note", "transform", words))
     if plain is None:
         return findings
     logit = {name: i for i, name in enumerate(_names(model, plain))}

@@ -170,6 +170,7 @@ def _asked(record):
     for name, about in (record.get("models") or {}).items():
         rows += [(f"{words} of {_brief(name)}" if words != "Model" else _brief(name), value)
                  for words, value in model_rows({"model": about.get("record") or {}})]  # fmt: skip
+        rows += [(f"Images for {_brief(name)}", "; ".join(about["preprocessing"]))] * bool(about.get("preprocessing"))
     for one in identity.get("sets", []):
         where = " ".join(filter(None, (one["set"], one["condition"])))
         rows.append((where, f"{one['images']:,} images of {one['classes']} classes" + "".join(

@@ -191,7 +191,8 @@ class OneModel:
             known, logits = self.known(test_set)
             if self.journal is not None:
                 known = replace(known, source=Fingerprinted(known.source))
-            reader = Reader(settings.preprocessing(known, self.classifier), pool=run.pool)
+            how = settings.preprocessing(known, self.classifier)
+            reader = Reader(how, pool=run.pool)
         except FAULTS as error:
             run.fault(self.name, test_set.name, test_set.condition, error)
             return None
@@ -203,6 +204,8 @@ class OneModel:
                 works.append(Work(self, known, logits, condition, test_set is settings.base))
             except FAULTS as error:
                 run.fault(self.name, known.name, condition.title or known.condition, error)
+        words = self.facts.setdefault("preprocessing", [])
+        words += [how.words] * (how.words not in words)
         pixels_first = settings.pixels_first(known)
         return OneSet(known, reader, pixels_first, works) if works else None
 

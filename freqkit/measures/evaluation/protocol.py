@@ -10,8 +10,8 @@ import torch
 
 from freqkit.data.class_lists import class_list
 from freqkit.data.corruptions import check as check_corruption
-from freqkit.data.preprocessing import Preprocessing, of_model
-from freqkit.data.test_set import TestSet
+from freqkit.data.preprocessing import Preprocessing, settle
+from freqkit.data.test_set import TestSet, sizes_of
 from freqkit.engine.attacks import Attack
 from freqkit.errors import UsageError
 from freqkit.masks import DfmFile, load_dfm
@@ -87,22 +87,18 @@ def preprocessing_for(test_set, model, image_size, resize, preset, asked=False):
     asked for."""
     size = image_size or (model.input_size or (None,))[0]
     if size is None:
-        raise UsageError("evaluate: image_size must be given, for neither the maps nor the model have one.")
+        found = sorted(sizes_of(test_set))
+        if len(found) != 1 or found[0][0] != found[0][1]:
+            raise UsageError("evaluate: image_size must be given, for neither the maps nor the model have one.")
+        size = found[0][0]
     if preset == "cvpr2025" and not asked:
         squash = test_set.name in ("imagenet-c", "imagenet-c-bar", "imagenet-v2", "imagenet-sketch")
         return Preprocessing(size) if squash else Preprocessing(size, "center-crop", 256)  # whatever the size is
     if preset == "cvpr2024" and not asked:
-        whole = test_set.sixteen or test_set.name in (
-            "imagenet-c",
-            "imagenet-c-bar",
-        )  # these have 224 pixels as they are
+        whole = test_set.sixteen or test_set.name in ("imagenet-c", "imagenet-c-bar")  # of 224 pixels as they are
         return Preprocessing(size) if whole else Preprocessing(size, "center-crop", 256)
-    if resize == "own":
-        own = of_model(model, size)
-        if own is None:
-            raise UsageError(f"evaluate: {model.name!r} does not say which transform it was published with.")
-        return own
-    return Preprocessing(size, resize)
+    settled = settle("evaluate", resize, size, model, lambda: sizes_of(test_set))
+    return settled.how or Preprocessing(size, "own", size)  # as stored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,9 +119,9 @@ class Evaluating(Options):
     )  # fmt: skip
     resize: str | None = option(
         None, "squash, center-crop or own, see `Preprocessing`; one for all sets. None: the preset's, or that of the "
-        "search, as the maps' file records it, else squash; another one than the search's is noted on record",
-        choices=("squash", "center-crop", "own"),
-        help="own: as the (timm) model was published.  [default: as in the search, else squash]",
+        "search, as the maps' file records it, else own; another one than the search's is noted on record",
+        choices=("own", "squash", "center-crop"),
+        help="own: as the model was published, see `freqkit search`.  [default: as in the search, else own]",
     )  # fmt: skip
     classes: Sequence[str] | None = option(
         None, "names in the order of the model's logits; None: ImageNet's for 1000 logits, else the maps' or the base "
@@ -208,9 +204,9 @@ class Settings:
                 " filtered TPR of in-distribution images whose pixels are filtered before they are normalised, as those"
                 " of ImageNet-R are; the classes of all other sets by that of normalised images"
             )
-        self.resize = resize or read.get("resize") or "squash"
         published = (self.published or self.study) and "resize" not in self.asked
-        if self.resize != read.get("resize", self.resize) and not published:
+        self.resize = resize or _of_search(read) or ("squash" if published else "own")
+        if self.resize != (_of_search(read) or self.resize) and not published:
             self.notes.append(
                 f"the maps were searched on images read with resize={read['resize']}, and are evaluated on images read "
                 f"with resize={self.resize}"
@@ -330,6 +326,11 @@ class Settings:
         width = self.dfm.masks.shape[2]
         # Of a map made by hand that is not symmetric half a plane would tell another story than the whole does.
         return uncentred(effective(self.dfm.masks))[..., : width // 2 + 1].contiguous().float(), of_logit
+
+
+def _of_search(read):
+    """How the images of a search were brought to their size, as one may ask for it again; None: as they were stored."""
+    return {"own-squash": "own"}.get(read.get("resize"), read.get("resize"))
 
 
 def _dfm_hash(dfm):

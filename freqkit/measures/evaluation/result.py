@@ -33,9 +33,17 @@ class EvaluationResult(Result):
 
     COLUMNS = COLUMNS
     FIGURE = "plot_groups"
+    FOLDER = True
 
     def __post_init__(self):
         self.rows = Told(map(spell, self.rows), lambda rows: [unspell(row) for row in rows])
+
+    def about(self):
+        return [", ".join(dict.fromkeys(row[name] for row in self.rows)) for name in ("model", "set")]
+
+    def main(self):
+        whole = [row for row in self.table() if row["metric"] == "top-1" and row["value"] is not None]
+        return f"top-1 {whole[0]['value']:.3g} ({whole[0]['set']} {whole[0]['condition']})" if whole else ""
 
     @property
     def base(self):

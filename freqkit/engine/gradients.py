@@ -1,0 +1,48 @@
+"""Gradients of a model's loss with respect to its images."""
+
+from collections.abc import Iterator
+
+import torch
+from torch.nn import functional as F
+
+from freqkit.data.image_set import ImageSet
+from freqkit.engine.forward import Forward
+from freqkit.engine.progress import Progress
+from freqkit.models import Classifier
+from freqkit.options import Scoring
+
+BATCH = 64  # images at once, where that is left open
+
+
+def input_gradients(
+    owner: str, model: Classifier, images: ImageSet, scoring: Scoring, progress: Progress | None = None
+) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
+    """The gradient of every image's cross-entropy with respect to its pixels in [0, 1], before normalisation.
+
+    Args:
+        owner: begins the sentence of an error. scoring: class_index, batch_size, device and dtype count.
+        progress: advanced by the images of each batch.
+
+    Yields:
+        (images, gradient [b, 3, H, W], loss float64 [b]): of a slice of the set, on the model's device; the model in
+        evaluation mode.
+
+    Raises:
+        FloatingPointError: a gradient is NaN or infinite; the images are named.
+    """
+    forward = Forward(model, device=scoring.device, dtype=scoring.dtype, domain="pixels")
+    index = torch.arange(len(images.classes)) if scoring.class_index is None else torch.as_tensor(scoring.class_index)
+    step = BATCH if scoring.batch_size == "auto" else int(scoring.batch_size)
+    for start in range(0, len(images), step):
+        part = slice(start, min(start + step, len(images)))
+        x = images.images[part].to(forward.device).to(forward.compute).div_(255)
+        x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+        label = index[images.labels[part]].to(forward.device)
+        loss = F.cross_entropy(forward.module(x).double(), label, reduction="none")
+        (gradient,) = torch.autograd.grad(loss.sum(), x)
+        if not torch.isfinite(gradient).all():
+            at = int((~torch.isfinite(gradient)).flatten(1).any(1).nonzero()[0]) + start
+            raise FloatingPointError(f"{owner}: the gradient of image {images.paths[at]} is NaN or infinite.")
+        if progress is not None:
+            progress.advance(part.stop - part.start)
+        yield part, gradient, loss.detach()

@@ -1,0 +1,64 @@
+"""What measures share that ask a network for long: a run that may stand in a directory, and goes on from there."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from freqkit.data import ImageSet
+from freqkit.engine import Scorer, Silent, ranks
+from freqkit.engine.entrance import asked_of
+from freqkit.engine.session import Session, session
+from freqkit.engine.stimuli import Stimulus
+from freqkit.models import Classifier
+from freqkit.options import Directory, Options, Scoring
+from freqkit.results.result import Result, versions
+
+Found = TypeVar("Found", bound=Result)
+
+
+def run(
+    name: str, model: Classifier, images: ImageSet, stimulus: Stimulus, own: Options, scoring: Scoring,
+    running: Directory, work: Callable[[Scorer, dict, dict], Found],
+) -> Found:  # fmt: skip
+    """One run of a measure that shows one stimulus.
+
+    Args:
+        name: of the measure, and of its file in the directory.
+        stimulus: what will be shown.
+        work: called with the scorer, the keywords of its `show` beside stimulus and accumulators, and the record of the
+            result: what depends on no clock; gives the result.
+    """
+    progress = running.progress or Silent()
+    identity = {"measure": name, **own.identity(), **asked_of(model, images, scoring)}
+    how = {"resume": running.resume, "overwrite": running.overwrite, "note": progress.note}
+    with session(name, identity, running.out, **how) as one:
+        scorer = _scorer(one, model, images, len(images) * len(stimulus), scoring, progress)
+        record = {
+            "model": dict(model.record), "data": dict(images.record), "forwards": scorer.forwards(len(stimulus)),
+            "versions": versions(),
+        }  # fmt: skip
+        one.note_down(
+            model=record["model"], data=record["data"], forwards_total=record["forwards"],
+            device=str(scorer.forward.device), form=scorer.form["form"], batch_size=scorer.batch_size,
+            ranks=ranks.current().facts(ranks.about_this_rank(scorer.forward.device)),
+        )  # fmt: skip
+        progress.start(name, record["forwards"])
+        try:
+            result = work(scorer, {"progress": progress, "journal": one.journal, "check": one.check}, record)
+        finally:
+            progress.finish()
+        one.note_down(forwards=record["forwards"], economies=scorer.economies())
+        if one.path is not None:
+            result.save(file_of(one.path, name))
+    return result
+
+
+def file_of(folder: str | Path, name: str) -> Path:
+    """The result of a measure in the directory of its run."""
+    return Path(folder) / f"{name}.safetensors"
+
+
+def _scorer(one: Session, model, images, expected, scoring, progress):
+    """Goes on as it began: a batch size that was measured is not measured again."""
+    begun = {key: one.earlier[key] for key in ("batch_size", "form") if one.earlier.get(key) is not None}
+    return Scorer(model, images, expected=expected, progress=progress, **{**vars(scoring), **begun})
