@@ -15,6 +15,7 @@ from freqkit.data.test_sets.corrupted import BAR, BENCHMARK, EXTRA, alexnet_erro
 from freqkit.engine import Silent
 from freqkit.errors import UsageError
 from freqkit.measures import Attack, attack, evaluate
+from freqkit.measures.evaluation import parse_on
 from freqkit.measures.evaluation.page import as_published
 from freqkit.models import Classifier
 from freqkit.results.published import columns_of
@@ -209,6 +210,8 @@ def test_what_the_preset_asks_of_attacks():
         == "pgd linf 0.5/255, 40 steps of 0.1, restarts 1"
     )
     assert Attack.parse("fgsm").under("cvpr2024").eps == Attack.parse("autoattack").under("cvpr2024").eps == 0.5
+    both = parse_on("pgd,pgd:step=0.03:judged=worst", "cvpr2024")[1]  # the right one beside it
+    assert [each.under("cvpr2024").judged for each in both] == ["last", "worst"]
     assert Attack("pgd").title == "pgd linf 4/255, 20 steps, restarts 1" and "judged" not in Attack("pgd").options
     with pytest.raises(UsageError, match="judged must be one of worst, last; got 'first'"):
         Attack.parse("pgd:judged=first")
