@@ -1,8 +1,8 @@
 """Decoded images in files: python -m benchmarks.kept_images --counts 2000,40000 --side 64 --memory 64
 
 Makes folders of so many images, and for each of them runs a search twice in processes of their own: seconds until the
-images are there, images that were decoded, and the most private memory (`Private_Dirty` of /proc/self/smaps_rollup: what
-is mapped from files is the system's, and shared) until the search ends. With --without the same without the cache.
+images are there, images that were decoded, and the most private memory (`Private_Clean` and `Private_Dirty` of
+/proc/self/smaps_rollup) while the search runs. With --without the same without the cache.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def watch():
     global peak
     while not over.wait(0.1):
         with open("/proc/self/smaps_rollup") as file:
-            peak = max(peak, sum(int(line.split()[1]) for line in file if line.startswith("Private_Dirty")))
+            peak = max(peak, sum(int(line.split()[1]) for line in file if line.startswith("Private_")))
 
 model = load_model("small_convnet", num_classes=2)
 threading.Thread(target=watch, daemon=True).start()

@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from freqkit.data.cache import has_read
 from freqkit.ops import Spectrum, spectrum
 
 
@@ -49,6 +50,7 @@ class Spectra:
         """Spectra of images int64 [n], in their order; an image may come more than once."""
         distinct, back = images.unique(return_inverse=True)
         if not self.keep:
+            has_read(self.images, len(distinct))
             return self.transform(self.images[distinct])[back.to(self.forward.device)]
         parts = []
         for first, last in self.blocks:
@@ -77,7 +79,9 @@ class Spectra:
 
     def pixels(self, images):
         """uint8 images as numbers in [0, 1], on the device."""
-        return images.to(self.forward.device).to(self.forward.compute).div_(255)
+        made = images.to(self.forward.device).to(self.forward.compute).div_(255)
+        has_read(images)
+        return made
 
     def inputs(self, pixels):
         """Pixels in [0, 1] as the network takes them."""

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 
+from freqkit.data.components import encode
 from freqkit.data.corruptions import check, corrupt
 from freqkit.engine.spectra import Spectra
 from freqkit.errors import UsageError
@@ -97,37 +98,19 @@ class Filter:
 
         def make(some, part):
             made = shown.make(some, part)
-            for each, encode in zip(made.unflatten(0, (-1, part.stop - part.start)), encoders[some], strict=True):
-                if encode is not None:
-                    each.copy_(encode(each))
+            for each, change in zip(made.unflatten(0, (-1, part.stop - part.start)), encoders[some], strict=True):
+                if change is not None:
+                    each.copy_(change(each))
             return made
 
         return replace(shown, make=make)
 
 
-def _over_largest(x):
-    """Each image over its largest value; what has none above 0 stays."""
-    most = x.amax((1, 2, 3), keepdim=True)
-    return x / torch.where(most > 0, most, 1)
-
-
-def _from_0_to_1(x):
-    """Each channel of each image from 0 to 1; a constant one is 0."""
-    least, most = x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
-    return (x - least) / torch.where(most > least, most - least, 1)
-
-
-def _wrapped(x):
-    """Grey levels cut to whole numbers and taken modulo 256; rounding of the transform is none of them."""
-    levels = 255 * x
-    whole = levels.round()
-    return torch.where((levels - whole).abs() < 2**-10, whole, levels.trunc()).remainder(256) / 255
-
-
 # What becomes of filtered pixels, whose range is no longer [0, 1], before the network sees them.
 ENCODINGS: dict[str, Callable[[torch.Tensor], torch.Tensor] | None] = {
-    "raw": None, "clip": lambda x: x.clamp(0, 1), "maxnorm": _over_largest, "minmax": _from_0_to_1,
-    "uint8wrap": _wrapped,
+    "raw": None, "clip": lambda x: x.clamp(0, 1),
+    **{name: functools.partial(encode, encoding=name) for name in ("maxnorm", "minmax")},
+    "uint8wrap": lambda x: encode(x, "uint8wrap").to(x.dtype) / 255,
 }  # fmt: skip
 
 

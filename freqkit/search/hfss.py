@@ -418,7 +418,21 @@ class HfssRun(SearchRun):
             ranks = torch.arange(min(self.options.top, drawn)).repeat(len(self.searched), 1)
             previous = StageResult(number, masks, None, ranks, None)
         whole = scorer.forwards(1)
-        forwards = sum(stage["forwards"] for stage in stages) + whole
+        parts = [
+            (f"stage {stage['stage']}", stage["forwards"], 0, stage["tiles"], each * stage["forwards"])
+            for stage in stages
+        ]
+        parts.insert(0, ("whole images", whole, 0, scorer.tiles(1), each * whole))
+        tests = [
+            {"work": name, "forwards": shown, "backwards": 0, "seconds": seconds,
+             "tiles": tiles if isinstance(tiles, int) else sum(tiles),
+             "calls": [tiles] if isinstance(tiles, int) else tiles}
+            for name, shown, _, tiles, seconds in self.test_parts(parts, each, groups=len(self.searched))
+        ]  # fmt: skip
+        remark = f"{whole:,} of the forwards show the whole images, before anything is filtered."
+        if tests:
+            remark += "".join(f" {part['work'].capitalize()}: {part['forwards']:,}." for part in tests)
+        forwards = sum(part["forwards"] for part in [*stages, *tests]) + whole
         process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         return Plan(
             stages,
@@ -433,7 +447,8 @@ class HfssRun(SearchRun):
                 "batch_size_timings": scorer.calibration,
                 **({"differs_from_published": self.differs} if self.options.published else {}),
             },
-            remark=f"{whole:,} of the forwards show the whole images, before anything is filtered.",
+            remark=remark,
+            tests=tests,
             whole={"forwards": whole, "tiles": scorer.tiles(1)},
         )
 

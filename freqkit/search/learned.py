@@ -34,6 +34,7 @@ import torch
 import torch.nn.functional as F
 
 from freqkit.data import Images
+from freqkit.data.cache import has_read
 from freqkit.engine import Silent, ranks
 from freqkit.engine.forward import Forward
 from freqkit.errors import UsageError
@@ -347,6 +348,7 @@ class _Learner:
 
     def _logits(self, chosen, mask):
         x = self.run.images.images[chosen].to(self.forward.device).float().div_(255)
+        has_read(self.run.images.images, len(chosen))
         forward = self.forward
         if not self.optimised:
             sample = x
