@@ -236,6 +236,7 @@ def study(
         *said.absent(absent, "groups"), *said.absent(unknown, "families"), *said.left_out(known.models, counted),
         *said.twice(known.twice + others.twice), *said.missing(quantities, places, lacking, counted),
         *said.missing_of_added(of_added, others, marked, lacking_added), *said.one_family(split, owners),
+        *said.fewer_left_out(split, own.leave_out),
         *said.degenerate_fits(values, models, own.mend), *said.unlike_published(others, marked, own.mend),
     ]  # fmt: skip
     return StudyResult(

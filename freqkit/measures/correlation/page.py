@@ -1,7 +1,7 @@
 """What a study puts on the page: which biases go with which scores, how sure that is, and every model."""
 
 from freqkit.measures.correlation.figures import AMONG, SCATTER, curves, heat_map, keys, scatter
-from freqkit.measures.correlation.quantities import BIASES, CORRECTIONS, SCORES
+from freqkit.measures.correlation.quantities import BIASES, CLEAN, CORRECTIONS, SCORES
 from freqkit.report import figures
 from freqkit.report.blocks import Cell, Panels, Part, Section, Table
 from freqkit.report.inline import DPI, chart, drawing
@@ -158,12 +158,14 @@ def _scatters(result):
     for bias in SCATTER:
         drawings = []
         for score in SCORES:
+            if (result.values_of(bias) + result.values_of(score)).isnan().all():
+                continue
             value = rho[bias, score, group]
             words = f"{bias}, {score}" + ("" if value is None else f": {signed(value)}")
             alt = f"Models by {bias} and {score}; rank correlation {'undefined' if value is None else signed(value)}."
             drawn = chart(lambda axis, pair=(bias, score): scatter(axis, result, *pair), *PANEL, alt)
             drawings.append((words, drawn))
-        blocks.append(Panels(drawings, wide=270, least=270))
+        blocks += [Panels(drawings, wide=270, least=270)] * bool(drawings)
     how = (
         "A mark is a model, its colour the category, its name shown when it is pointed at; of adversarially trained"
         " ones circles are L2, squares L-infinity, larger the wider they were attacked."
@@ -192,53 +194,55 @@ def _curves(result):
 
 
 def _relations(result):
-    columns = [("relation", "left", None), ("group", "left", None), ("rho", "right", "rank correlation"),
-               ("p", "right", "p-value"), ("models", "right", None), ("interval", "right", "interval"),
+    columns = [("relation", "left", "rank correlation"), ("group, models", "left", "apart"),
+               ("rho", "right", "rank correlation"), ("p", "right", "p-value"), ("interval", "right", "interval"),
                ("over families", "right", "families"), ("partial", "right", "partial correlation"),
-               ("partial p", "right", "partial correlation"), ("B-H", "right", "corrected p"),
-               ("Holm", "right", "corrected p"), ("without one", "right", "hangs on"),
+               ("B-H", "right", "corrected p"), ("Holm", "right", "corrected p"), ("without one", "right", "hangs on"),
                ("hangs on", "left", "hangs on")]  # fmt: skip
+    alpha, most = result.definition["alpha"], result.definition["leave_out"]
     rows = []
     for one in (*result.correlations, *result.biases):
-        hanging = one["hangs_on"]
+        hanging, partial = one["hangs_on"], one["partial"]
         on = "" if hanging is None else listed([shorten(name, LETTERS) for name in hanging]) if hanging else "none"
+        fixed = "–" if partial is None else signed(partial)
+        fixed = f"({fixed})" if one["partial_p"] is not None and one["partial_p"] >= alpha else fixed
         rows.append([
-            Cell(f"{one['bias']}, {one['score']}"), Cell(one["group"]), _signed(one["rho"]), _p(one["p"]),
-            Cell.of(one["n"], str(one["n"])),
-            _span(one["low"], one["high"]), _span(one["family_low"], one["family_high"]),
-            _signed(one["partial"]), _p(one["partial_p"]), _p(one["bh"]), _p(one["holm"]),
-            _span(one["without_low"], one["without_high"]),
+            Cell(f"{one['bias']}, {one['score']}"), Cell(f"{one['group']}, {one['n']}"), _signed(one["rho"]),
+            _p(one["p"]), _span(one["low"], one["high"]), _span(one["family_low"], one["family_high"]),
+            Cell.of(partial, fixed), _p(one["bh"]), _p(one["holm"]), _span(one["without_low"], one["without_high"]),
             Cell.of(None if hanging is None else len(hanging) or 99, on),
         ])  # fmt: skip
     how = (
         f"Spearman's rho and its two-sided p; {result.definition['confidence']:.0%} intervals over resampled models,"
-        " and over resampled families; partial: clean accuracy held fixed; B-H, Holm: p corrected for all relations"
-        " that were asked together; without one: rho with any one model left out; hangs on: the fewest models without"
-        f" which the relation is not significant, none: no {result.definition['leave_out']} of them."
+        " and over resampled families; partial: clean accuracy held fixed, in brackets where that is not significant;"
+        " B-H, Holm: p corrected for all relations that were asked together; without one: rho with any one model left"
+        " out; hangs on: the fewest models without which the relation is not significant"
+        + (f", none: no {most} of them." if most else " (not asked).")
     )
     return Section("Relations", [Table(columns, rows, search=True)], how, key="relations")
 
 
 def _models(result):
-    columns = [("model", "left", None), ("category", "left", None)]
-    columns += [(name if name != "imagenet" else "clean", "right", "clean accuracy" if name == "imagenet" else name)
-                for name in result.names]  # fmt: skip
-    rows = []
+    names = [name for name in result.names if name != "mCE"]
+    columns = [("model", "left", None), ("category", "left", "study")]
+    brief = {CLEAN: "clean", "Robustness": "Robust.", "Adversarial": "Adv."}
+    columns += [(brief.get(name, name), "right", "clean accuracy" if name == CLEAN else "study") for name in names]
+    rows, composites = [], result.composites
     for model, kind in zip(result.models, result.categories, strict=True):
-        cells = [Cell(model), Cell(kind.replace("_", " "))]
-        for name, value in result.composites[model].items():
-            digits = 3 if name in BIASES else 2
-            cells.append(Cell.of(value, "–" if value is None else f"{value:.{digits}f}"))
-        rows.append(cells)
-    how = "Composites and clean accuracy in percent, mCE in percent of AlexNet's errors; biases as they were measured."
-    return Section("Models", [Table(columns, rows, search=True)], how, key="models")
+        known = composites[model]
+        numbers = [Cell.of(known[name], number(known[name])) for name in names]
+        rows.append([Cell(model), Cell(kind.replace("_", " ")), *numbers])
+    how = (
+        "Scores and clean accuracy in percent; biases as they were measured; all to three digits, study-models.csv has"
+    )
+    return Section("Models", [Table(columns, rows, search=True)], f"{how} the others.", key="models")
 
 
 def _checks(result):
     if not result.checks:
         return None
     rows = [[Cell(one["what"]), Cell(one["verdict"]), Cell(one["found"])] for one in result.checks]
-    columns = [("column", "left", None), ("verdict", "left", None), ("found", "left", None)]
+    columns = [("column", "left", "check"), ("verdict", "left", None), ("found", "left", None)]
     return Section("Is the table what it says?", [Table(columns, rows)],
                    "Rates of so many images are whole numbers of them; good: all are. Notes tell what is to be known.",
                    key="checks")  # fmt: skip
