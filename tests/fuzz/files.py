@@ -99,6 +99,11 @@ def make_samples(root):
         "model,top1,top1_err,top5,top5_err,param_count,img_size\n"
         + "".join(f"net{i},{50 + i},{50 - i},{80 + i},{20 - i},5.0,224\n" for i in range(5))
     )
+    (root / "benchmark.csv").write_text(
+        "model,top1_acc/imagenet,shape-bias,metric/bandpass/LFC/0.30000000000000004\n"
+        + "".join(f"net{i},{50 + i},0.{i + 1},0.{9 - i}\n" for i in range(5))
+    )
+    (root / "groups.json").write_text(json.dumps({"one": ["net0", "net1"], "two": ["net2", "net3", "net4"]}))
     (root / "bench").mkdir()
     (root / "bench" / "Some2020.json").write_text(
         json.dumps({"dataset": "cifar10", "name": "Robust", "eps": "8/255", "clean_acc": "84.9", "autoattack_acc": 53})
@@ -158,6 +163,7 @@ def formats(root):
     from freqkit.measures.evaluation import EvaluationResult
     from freqkit.models import read_state_dict
     from freqkit.results import LearningCurves, load_result
+    from freqkit.results.published import read_benchmark
     from freqkit.results.store import Store, read_results, read_robustbench, read_timm
     from freqkit.search import Comparison
 
@@ -285,6 +291,14 @@ def formats(root):
         "csv",
         (call(read_timm), cli("table", "{root}/evaluation", "--timm", "{file}")),
     )
+    study = ("study", "--data", "{root}/benchmark.csv", "--resamples", "5")
+    found["benchmark"] = Format(
+        root / "benchmark.csv", "", "csv",
+        (call(read_benchmark), cli("table", "{file}"), cli("study", "--data", "{file}", "--resamples", "5")),
+    )  # fmt: skip
+    found["groups"] = Format(
+        root / "groups.json", "", "json", (cli(*study, "--groups", "{file}"), cli(*study, "--families", "{file}"))
+    )  # fmt: skip
     found["robustbench"] = Format(
         root / "bench" / "Some2020.json",
         "",

@@ -128,6 +128,11 @@ class StudyResult(Result):
         return self.models[len(self.models) - self.record["added"] :]
 
     @property
+    def published(self) -> list[dict]:
+        """Those of `correlations` that count none of the added models."""
+        return [one for one in self.correlations if one["group"] != WITH_ADDED]
+
+    @property
     def composites(self) -> dict[str, dict[str, float | None]]:
         """Model -> name -> value, None where unknown."""
         return {

@@ -146,7 +146,8 @@ def scatter(axis, result, bias, score):
     axis.set_xlabel(AXES[bias], fontsize=8.5)
     axis.set_ylabel("average accuracy (%)", fontsize=8.5)
     if named:
-        figures.name_points(axis, named)
+        others = [(x, y) for marks in alike.values() for x, y, _ in marks]
+        figures.name_points(axis, named, blocked=others)
 
 
 def curves(axis, result, side):

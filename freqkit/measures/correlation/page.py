@@ -1,5 +1,6 @@
 """What a study puts on the page: which biases go with which scores, how sure that is, and every model."""
 
+from freqkit.measures.correlation import TOTAL, WITH_ADDED, StudyResult
 from freqkit.measures.correlation.figures import AMONG, SCATTER, curves, heat_map, keys, scatter
 from freqkit.measures.correlation.quantities import BIASES, CLEAN, CORRECTIONS, SCORES
 from freqkit.report import figures
@@ -13,17 +14,15 @@ from freqkit.text import shorten
 
 NAMED = 4  # relations that a sentence names
 LETTERS = 40  # of a model's name
-HEIGHT = 1.75  # inches of a heat map
+COLUMN, HEIGHT = 0.5, 1.75  # inches of a column of a heat map, and of a map
 PANEL = (2.45, 2.3)  # of a scatter plot, four in a row
 
 
 @part(files_of("freqkit-study-1"))
 def study_part(path, record):
     """A finished `freqkit study`."""
-    from freqkit.measures.correlation import StudyResult
-
     result = StudyResult.load(path)
-    known = [one for one in result.correlations if one["p"] is not None]
+    known = [one for one in result.published if one["p"] is not None]
     sure = [one for one in known if one["p"] < result.definition["alpha"]]
     held = [one for one in known if one["holm"] < result.definition["alpha"]]
     wrong = [one for one in result.checks if one["verdict"] == "wrong"]
@@ -47,7 +46,7 @@ def study_part(path, record):
 
 def verdict(result) -> list[str]:
     """What is found: what survives correction, what hangs on few models, what clean accuracy tells already."""
-    level, found = result.definition["alpha"], [one for one in result.correlations if one["p"] is not None]
+    level, found = result.definition["alpha"], [one for one in result.published if one["p"] is not None]
     sure = [one for one in found if one["p"] < level]
     false, family = ([one for one in sure if one[name] < level] for name in ("bh", "holm"))
     sentences = [
@@ -75,13 +74,30 @@ def verdict(result) -> list[str]:
             f"When families of models are drawn in place of models, the interval of {len(clear)} of the {len(drawn)}"
             " that have one leaves out 0: variants of one recipe are no independent witnesses."
         )
-    return sentences
+    return sentences + _with_added(result, level)
+
+
+def _with_added(result, level):
+    """What changes when the added models count, too."""
+    if not result.added:
+        return []
+    before = {(one["bias"], one["score"]): one for one in result.published if one["group"] == TOTAL}
+    changed = [
+        f"{_pair(before[one['bias'], one['score']])} becomes {signed(one['rho'])}"
+        for one in result.correlations
+        if one["group"] == WITH_ADDED and one["p"] is not None
+        and (was := before[one["bias"], one["score"]])["p"] is not None and (one["p"] < level) != (was["p"] < level)
+    ]  # fmt: skip
+    names = listed([shorten(name, LETTERS) for name in result.added], NAMED)
+    words = f"these become significant or cease to be so: {listed(changed, NAMED)}"
+    words = words if changed else "none becomes significant or ceases to be so"
+    return [f"None of this counts {names}. With them, of the {len(before)} relations over all models {words}."]
 
 
 def _across(result, sure):
     """Whether a bias goes the same way with every score in every group."""
     steady = []
-    cells = len(SCORES) * len({one["group"] for one in result.correlations})
+    cells = len(SCORES) * len({one["group"] for one in result.published})
     for bias in BIASES:
         own = [one["rho"] > 0 for one in sure if one["bias"] == bias]
         if len(own) == cells and len(set(own)) == 1:
@@ -121,7 +137,7 @@ def _named(some):
 
 
 def _heat_maps(result):
-    width, height = 1.15 + 0.62 * len(result.groups), HEIGHT
+    width, height = 1.15 + COLUMN * len(result.groups), HEIGHT
     drawings = []
     for bias in BIASES:
         alt = f"Rank correlations of {bias} with four scores in {len(result.groups)} groups of models."
@@ -143,7 +159,7 @@ def _map(axis, result, name):
 
 
 def _bias_by_bias(result):
-    side = 1.15 + 0.62 * len(BIASES)
+    side = 1.15 + COLUMN * len(BIASES)
     alt = "Rank correlations of the biases with each other, over all models."
     grid = chart(lambda axis: _map(axis, result, AMONG), side, 0.5 + 0.36 * len(BIASES), alt, "chart whole")
     return Section("Bias by bias", [Panels([("all models", grid)], wide=round(side * DPI))],
@@ -269,4 +285,4 @@ def _p(value):
 
 def _span(low, high):
     known = low is not None and high is not None
-    return Cell.of(high - low if known else None, f"{signed(low)} … {signed(high)}" if known else "–")
+    return Cell.of(high - low if known else None, f"{signed(low)}…{signed(high)}" if known else "–")
