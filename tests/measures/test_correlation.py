@@ -429,7 +429,7 @@ def test_the_page_says_what_survives_and_fits(found, tmp_path):
     held = sum(one["holm"] < 0.05 for one in found.correlations)
     few = sum(bool(one["hangs_on"]) for one in found.correlations)
     assert f"{sure} are significant one by one" in text and f", {held} when a single" in text
-    assert f"{few} hang on 3 models or fewer" in text and "<title>tv_resnet50 (baseline): HPP" in text
+    assert f"{few} hang on 3 models or fewer" in text and "<title>tv_resnet50 (baseline)<" in text
     axis = found.plot().axes[0].figure.subplots()
     assert found.plot(axis, of="LPP") is axis and "LPP" in axis.get_title(loc="left")
     with pytest.raises(UsageError, match="of must be one of shape-bias"):

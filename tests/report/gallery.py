@@ -331,6 +331,26 @@ def evaluation(case):
 
 
 @kind
+def study(case):
+    from freqkit.measures import study
+
+    values = case.random(8, case.classes)
+    columns = [("", "all", metric) for metric in ("shape-bias", "LPP", "HPP", "bw_norm", "cf_norm", "pns_norm")]
+    columns += [("imagenet", "all", "top-1"), ("imagenet-a", "all, 200 logits", "top-1")]
+    rows = [
+        {"model": name, "set": place, "condition": condition, "class": "", "metric": metric, "value": value,
+         "definition": ""}
+        for (place, condition, metric), line in zip(columns, values.tolist(), strict=True)
+        for name, value in zip(case.names, line, strict=True)
+    ]  # fmt: skip
+    groups = {case.model: case.names[::2], "others": case.names[1::2]}
+    added = [{**row, "model": f"mine, {row['model']}", "value": 0.5} for row in rows if row["model"] == case.names[0]]
+    found = study(rows, groups=groups, apart={"Apart": case.model}, added=added, resamples=50)
+    found.save(case.folder / "study.safetensors")
+    return case.page()
+
+
+@kind
 def train(case):
     steps = [10 * i for i in range(20)]
     case.write_record(kind="training", model={"name": case.model, "trained": {"epochs": 3, "recipe": "plain"}},
