@@ -21,6 +21,7 @@ MEASURES = {
     "band-stop": ("freqkit.measures.band_stop", "What classes are taken for when bands are removed."),
     "pass-curves": ("freqkit.measures.pass_curves", "What low, high and single bands of frequencies tell."),
     "critical-band": ("freqkit.measures.critical_band", "In which band of frequencies noise hides objects."),
+    "shape-bias": ("freqkit.measures.shape_bias", "Whether shape or texture decides what images are called."),
     "adcs": ("freqkit.measures.adcs", "Where each class has more energy than the others (ADCS)."),
 }
 # Modules whose functions, decorated by `freqkit.report.pages.part`, put their kind of result on a page.
@@ -72,6 +73,28 @@ TEST_SETS = {
     "sct": "freqkit.data.test_sets.counterparts",
     "cifar10-c": "freqkit.data.test_sets.corrupted",
     "cifar100-c": "freqkit.data.test_sets.corrupted",
+    **dict.fromkeys(
+        (
+            "human-edge",
+            "human-silhouette",
+            "human-cue-conflict",
+            "human-colour",
+            "human-contrast",
+            "human-high-pass",
+            "human-low-pass",
+            "human-phase-scrambling",
+            "human-power-equalisation",
+            "human-false-colour",
+            "human-rotation",
+            "human-eidolonI",
+            "human-eidolonII",
+            "human-eidolonIII",
+            "human-uniform-noise",
+            "human-sketch",
+            "human-stylized",
+        ),
+        "freqkit.data.test_sets.model_vs_human",
+    ),
 }
 # Results, by the format that their file names, or the file of a folder that tells of them; see `result_class`.
 RESULTS = {

@@ -18,7 +18,7 @@ _ENDS = re.compile(r"\r\n|\n|\r")
 
 
 def class_list(name):
-    """Class names of a shipped list: "imagenet", "imagenet-r", "imagenet-a", "cifar10", "cifar100".
+    """Class names of a shipped list: "imagenet", "imagenet-r", "imagenet-a", "sixteen", "cifar10", "cifar100".
 
     Example:
         >>> len(class_list("imagenet")), class_list("imagenet-r")[0]

@@ -26,6 +26,7 @@ from freqkit.measures.pass_curves import PassCurvesResult as PassCurvesResult
 from freqkit.measures.rates import RatesResult as RatesResult
 from freqkit.measures.recovery import Recovery as Recovery
 from freqkit.measures.selection import SelectedOnTestSet as SelectedOnTestSet
+from freqkit.measures.shape_bias import ShapeBiasResult as ShapeBiasResult
 from freqkit.measures.critical_band import critical_band_fit as critical_band_fit
 from freqkit.measures.evaluation.groups import curves as curves
 from freqkit.measures.evaluation.groups import mean_corruption_error as mean_corruption_error
@@ -183,4 +184,26 @@ def rates(
     form: Literal['auto', 'eager', 'folded', 'compiled'] = 'auto',
     spectra: Literal['float32', 'float16'] = 'float32',
 ) -> RatesResult: ...
+
+def shape_bias(
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
+    cues: ImageSet | str | os.PathLike | tuple[Any, Any] | torch.utils.data.dataset.Dataset | Iterable[Any],
+    *,
+    ordinary: Any = None,
+    suppress: Sequence[str] = ('patches:4', 'patches:8', 'gaussian:2', 'bilateral:2:0.2', 'grey'),
+    confidence: float = 0.95,
+    seed: int = 0,
+    domain: Literal['normalised', 'pixels'] = 'normalised',
+    class_index: Sequence[int] | torch.Tensor | None = None,
+    batch_size: int | str = 'auto',
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    memory: int = 1073741824,
+    form: Literal['auto', 'eager', 'folded', 'compiled'] = 'auto',
+    spectra: Literal['float32', 'float16'] = 'float32',
+    out: str | os.PathLike | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Any = None,
+) -> ShapeBiasResult: ...
 
