@@ -31,6 +31,7 @@ PAGES = (
     *(module for module, _ in MEASURES.values()),
     "freqkit.training.page",
     "freqkit.measures.evaluation.page",
+    "freqkit.measures.human_comparison.page",
 )
 # Public names that stand with what they draw, and are offered under the name they had before as well.
 FIGURES = {
@@ -42,6 +43,7 @@ FIGURES = {
     "plot_dfm": "freqkit.results.dfm_files",
     "plot_estimate": "freqkit.search.figures",
     **{f"plot_{module.rpartition('.')[2]}": module for module, _ in MEASURES.values()},
+    "plot_human_comparison": "freqkit.measures.human_comparison.page",
     "plot_removal": "freqkit.results.figures",
     "plot_scores": "freqkit.results.figures",
     "plot_search": "freqkit.results.figures",
@@ -100,6 +102,7 @@ TEST_SETS = {
 RESULTS = {
     "freqkit-dfm-1": "freqkit.results.dfm_files:DfmFile",
     "freqkit-estimate-1": "freqkit.search.gradient:GradientEstimate",
+    "freqkit-human-comparison-1": "freqkit.measures.human_comparison:HumanComparisonResult",
     "freqkit-learning-1": "freqkit.results.learning_curves:LearningCurves",
     "freqkit-stage-1": "freqkit.results.search_result:StageResult",
     "results.csv": "freqkit.measures.evaluation.result:EvaluationResult",

@@ -3,6 +3,12 @@
 from freqkit.engine.attacks import Attack, Attacked, attack
 from freqkit.measures.evaluation import EvaluationResult, evaluate
 from freqkit.measures.evaluation.groups import curves, mean_corruption_error
+from freqkit.measures.human_comparison import (
+    HumanComparisonResult,
+    error_consistency,
+    human_comparison,
+    read_raw,
+)
 from freqkit.measures.recovery import Recovery, recovery
 from freqkit.measures.selection import SelectedOnTestSet
 from freqkit.registry import MEASURES, module_of
@@ -12,13 +18,17 @@ __all__ = [
     "Attack",
     "Attacked",
     "EvaluationResult",
+    "HumanComparisonResult",
     "Recovery",
     "SelectedOnTestSet",
     "attack",
     "curves",
+    "error_consistency",
     "evaluate",
+    "human_comparison",
     "mean_corruption_error",
     "newcombe",
+    "read_raw",
     "recovery",
     "wilson",
 ]

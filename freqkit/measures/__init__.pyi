@@ -22,6 +22,7 @@ from freqkit.measures.band_stop import BandStopResult as BandStopResult
 from freqkit.measures.adcs import ClassSpectra as ClassSpectra
 from freqkit.measures.critical_band import CriticalBandResult as CriticalBandResult
 from freqkit.measures.evaluation.result import EvaluationResult as EvaluationResult
+from freqkit.measures.human_comparison.result import HumanComparisonResult as HumanComparisonResult
 from freqkit.measures.pass_curves import PassCurvesResult as PassCurvesResult
 from freqkit.measures.rates import RatesResult as RatesResult
 from freqkit.measures.recovery import Recovery as Recovery
@@ -29,8 +30,10 @@ from freqkit.measures.selection import SelectedOnTestSet as SelectedOnTestSet
 from freqkit.measures.shape_bias import ShapeBiasResult as ShapeBiasResult
 from freqkit.measures.critical_band import critical_band_fit as critical_band_fit
 from freqkit.measures.evaluation.groups import curves as curves
+from freqkit.measures.human_comparison.kappa import error_consistency as error_consistency
 from freqkit.measures.evaluation.groups import mean_corruption_error as mean_corruption_error
 from freqkit.statistics import newcombe as newcombe
+from freqkit.measures.human_comparison import read_raw as read_raw
 from freqkit.measures.recovery import recovery as recovery
 from freqkit.measures.pass_curves import square_filter as square_filter
 from freqkit.statistics import wilson as wilson
@@ -134,6 +137,29 @@ def evaluate(
     overwrite: bool = False,
     progress: Any = None,
 ) -> EvaluationResult: ...
+
+def human_comparison(
+    models: Sequence[tuple[str, torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor] | Callable[[], torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor]]]],
+    sets: Sequence[TestSet],
+    observers: Sequence[str | pathlib.Path] = (),
+    *,
+    image_size: int | None = None,
+    confidence: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+    domain: Literal['normalised', 'pixels'] = 'normalised',
+    class_index: Sequence[int] | torch.Tensor | None = None,
+    batch_size: int | str = 'auto',
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    memory: int = 1073741824,
+    form: Literal['auto', 'eager', 'folded', 'compiled'] = 'auto',
+    spectra: Literal['float32', 'float16'] = 'float32',
+    out: str | os.PathLike | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Any = None,
+) -> HumanComparisonResult: ...
 
 def pass_curves(
     model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],

@@ -48,7 +48,7 @@ from freqkit.statistics import wilson
 __all__ = ["ShapeBiasResult", "shape_bias"]
 FORMAT = "freqkit-shape-bias-1"
 COLUMNS = (
-    "category", "images", "called shape", "called texture", "called neither", "shape bias", "shape bias low",
+    "class", "images", "called shape", "called texture", "called neither", "shape bias", "shape bias low",
     "shape bias high", "images of the texture", "texture recognised",
 )  # fmt: skip
 SUPPRESS = ("patches:4", "patches:8", "gaussian:2", "bilateral:2:0.2", "grey")
@@ -341,7 +341,7 @@ TERMS = {
     },
     "called shape": {
         "short": "Conflicting images that get the name of their shape, of their texture, or of neither.",
-        "aliases": ["called texture", "called neither", "shape accuracy", "texture accuracy", "category",
+        "aliases": ["called texture", "called neither", "shape accuracy", "texture accuracy",
                     "images of the texture", "texture recognised", "shape share", "texture share"],
     },
     "suppress": {
@@ -365,7 +365,7 @@ freqkit shape-bias --model resnet50.a1_in1k --pretrained --data model-vs-human/c
 def printed(result: ShapeBiasResult) -> Printed:
     """What `freqkit shape-bias` prints: the categories, and what the ratio hides."""
     table = result.table()
-    keys = ("category", "images", "called shape", "called texture", "shape bias", "texture recognised")
+    keys = ("class", "images", "called shape", "called texture", "shape bias", "texture recognised")
     forms = ("text", "count", "count", "count", "%", "%")
     (s, t), (ws, wt), conflicts = result.called(), result.called(result.winner), int(result.conflict.sum())
     facts = {
@@ -487,9 +487,9 @@ def shape_bias_part(path, record):
         counts = [Cell.of(row[name], str(row[name])) for name in COLUMNS[1:5]]
         words = percent(row["shape bias"])
         words += "" if row["shape bias"] is None else f" ({span((row['shape bias low'], row['shape bias high']))})"
-        table.append([Cell(row["category"]), *counts, Cell.of(row["shape bias"], words),
+        table.append([Cell(row["class"]), *counts, Cell.of(row["shape bias"], words),
                       Cell.of(row["texture recognised"], percent(row["texture recognised"]))])  # fmt: skip
-    columns = [("category", "left", None), ("images", "right", None), ("called shape", "right", "called shape"),
+    columns = [("class", "left", None), ("images", "right", None), ("called shape", "right", "called shape"),
                ("called texture", "right", "called shape"), ("called neither", "right", "called shape"),
                ("shape bias", "right", "shape-bias"), ("texture recognised", "right", "called shape")]  # fmt: skip
     how = (

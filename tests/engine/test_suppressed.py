@@ -103,7 +103,7 @@ def test_an_image_is_changed_alike_in_any_company_and_by_its_seed():
 @pytest.mark.parametrize("kind", ["", "blur:2", "patches", "patches:1", "patches:2.5", "gaussian:0", "gaussian:nan",
                                   "bilateral:2", "grey:1", 3])  # fmt: skip
 def test_what_is_no_kind_is_refused(kind):
-    with pytest.raises(UsageError, match="^Suppressed: a kind must be whole, patches:G"):
+    with pytest.raises(UsageError, match=r"^Suppressed: a kind must be whole, patches:G"):
         suppression(kind)
 
 

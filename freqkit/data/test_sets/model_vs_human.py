@@ -60,9 +60,9 @@ def cues_of(path: str) -> tuple[int, int]:
     """
     folder, name = composed(path).split("/")[-2:] if "/" in path else ("", path)
     stem = name.rpartition(".")[0]
-    texture = re.sub("[0-9]", "", stem.rpartition("-")[2])
+    texture = re.sub("[0-9]", "", stem.rpartition("-")[2]) if "-" in stem else ""
     for what, word in (("a shape in the name of its folder", folder), ("a texture after the last dash", texture)):
-        if word not in CATEGORIES or "-" not in stem:
+        if word not in CATEGORIES:
             raise UsageError(
                 f"cue-conflict: every image must be SHAPE/SHAPE1-TEXTURE1.png of the sixteen categories; {shown(path)}"
                 f" has no category as {what}."
@@ -157,7 +157,7 @@ def _known(title):
         images=IMAGES.get(title, 1280), read=in_folders if flat else in_sessions,
         places=tuple(f"{root}{title}" for root in ("model-vs-human/", "model-vs-human/datasets/", "datasets/", "")),
         holds=_has_categories if flat else has_sessions,
-        tree=f"`model-vs-human/{below}`, scored in 16 categories",
+        tree=f"`model-vs-human/{below}`, scored in 16 categories by `freqkit human-comparison`",
         source="Geirhos et al., NeurIPS 2021: github.com/bethgelab/model-vs-human",
     )  # fmt: skip
 
