@@ -452,7 +452,7 @@ def plot_shape_bias(result, ax=None, *, title=None):
     figures.plain_axes(axis, grid="x")
     axis.set_yticks(range(len(names)), names, fontsize=8)
     axis.set(xlim=(0, 1), ylim=(len(names) - 0.4, -0.6))
-    axis.set_xlabel("share of the conflicting images of the category's shape", fontsize=8.5)
+    axis.set_xlabel("share of the images of the category's shape, another's texture", fontsize=8.5)
     figures.percents(axis.xaxis)
     figures.legend(axis)
     if ax is not None:
@@ -475,7 +475,7 @@ def plot_suppressed(result, axis):
     figures.plain_axes(axis, grid="x")
     axis.set_yticks(range(len(found)), [_taken(kind) for kind, *_ in found], fontsize=8)
     axis.set(xlim=(-0.02, 1.02), ylim=(len(found) - 0.5, -0.5))
-    axis.set_xlabel("share of the images recognised", fontsize=8.5)
+    axis.set_xlabel("share of the images recognised; lines: intervals", fontsize=8.5)
     figures.percents(axis.xaxis)
 
 
