@@ -132,6 +132,27 @@ def redrawn(values, resamples, seed=0, block=1 << 22):
     return torch.from_numpy(np.concatenate(sums))
 
 
+def percentiles(values, confidence=0.95, estimate=None):
+    """The middle of redrawn numbers, as [low, high], those that are no numbers left out; [None, None] of none.
+
+    Args:
+        values: real [B]. confidence: the share inside. estimate: the number that is redrawn, which they are to hold.
+
+    Example:
+        >>> percentiles(torch.arange(101.0), 0.9), percentiles(torch.tensor([math.nan]))
+        ([5.0, 95.0], [None, None])
+    """
+    values = torch.as_tensor(values, dtype=torch.float64)
+    values = values[values.isfinite()]
+    if not len(values):
+        return [None, None]
+    tails = torch.tensor([(1 - confidence) / 2, (1 + confidence) / 2], dtype=torch.float64)
+    low, high = values.quantile(tails).tolist()
+    if estimate is None or not math.isfinite(estimate):
+        return [low, high]
+    return [min(low, estimate), max(high, estimate)]
+
+
 def _bootstrap(column, own, counts, confidence, resamples, seed):
     """Percentile intervals [M, 2] of TPR, FPR and TPR - FPR, images redrawn within each true class.
 

@@ -88,6 +88,16 @@ class Spectra:
         )
         return (pixels - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
 
+    def grey_inputs(self, planes):
+        """The same of grey images [b, H, W]: [b, 3, H, W], in channels-last memory."""
+        made = planes.new_empty(*planes.shape, 3)
+        for channel in range(3):
+            if self.forward.mean is None:
+                made[..., channel] = planes
+            else:
+                torch.sub(planes, self.forward.mean[channel], out=made[..., channel]).div_(self.forward.std[channel])
+        return made.permute(0, 3, 1, 2)
+
     def transform(self, images):
         self.transforms += len(images)
         return spectrum(self.pixels(images), mean=self.forward.mean, std=self.forward.std)

@@ -225,8 +225,9 @@ class BandNoise:
                     seen.append(source.inputs(source.pixels(source.images[images][part])))
                 else:
                     made = self._noisy(self._plain(source, images)[part], at, band, deviation)
-                    seen.append(source.inputs(made[:, None].to(device)).expand(-1, 3, -1, -1))
-            return torch.cat(seen).contiguous(memory_format=torch.channels_last)
+                    seen.append(source.grey_inputs(made.to(device)))
+            seen = seen[0] if len(seen) == 1 else torch.cat(seen)
+            return seen.contiguous(memory_format=torch.channels_last)
 
         return Shown(make, len(levels), images.stop - images.start)
 
@@ -249,15 +250,11 @@ class BandNoise:
             np.array([0, 0, band, np.float64(deviation).view(np.uint64)], np.uint64),
         )
         for number, y, still in zip(images, made, plain, strict=True):
-            chance = np.random.Generator(
-                np.random.Philox(key=np.array([self.seed, number], np.uint64), counter=counter)
-            )
-            white = torch.empty(y.shape)
-            chance.standard_normal(dtype=np.float32, out=white.numpy())
-            noise = band_of(white.mul_(deviation), band).to(y.dtype)
-            torch.add(still, noise, out=y)
-            if y.amin() < 0 or y.amax() > 1:
-                self._mend(y, still, noise, chance, deviation)
+            counted = np.random.Philox(key=np.array([self.seed, number], np.uint64), counter=counter)
+            noise = band_of(torch.from_numpy(white_noise(counted, y.shape)).mul_(deviation), band).to(y.dtype)
+            least, most = torch.add(still, noise, out=y).aminmax()
+            if least < 0 or most > 1:
+                self._mend(y, still, noise, np.random.Generator(counted), deviation)
         return made
 
     def _mend(self, y, plain, noise, chance, deviation):
@@ -326,6 +323,29 @@ def pyramid_height(size: tuple[int, int]) -> int:
     return height
 
 
+def white_noise(counted: np.random.Philox, shape: tuple[int, ...]) -> np.ndarray:
+    """Normal numbers of a variance of 1, float32: the sum of two quantiles that 16 bits each choose, over sqrt(2).
+
+    Three times as fast as a ziggurat, and nothing in it is rounded otherwise on another machine. The fourth moment is
+    2.9996, the largest number 5.9.
+    """
+    count = math.prod(shape)
+    chosen = counted.random_raw(-(-count // 2)).view(np.uint16)
+    table = _quantiles()
+    made = table.take(chosen[:count], mode="wrap")
+    made += table.take(chosen[count : 2 * count], mode="wrap")
+    return made.reshape(shape)
+
+
+@functools.cache
+def _quantiles():
+    """65,536 quantiles of the normal distribution, of a variance of 1/2: float32."""
+    from scipy.special import ndtri
+
+    values = ndtri((np.arange(1 << 16) + 0.5) / (1 << 16))
+    return (values / np.sqrt(2 * np.square(values).mean())).astype(np.float32)
+
+
 def band_of(plane: torch.Tensor, band: int) -> torch.Tensor:
     """What level `band` of the Laplacian pyramid (0: the coarsest) leaves of a plane [H, W], at the root mean square of
     the finest level."""
@@ -371,7 +391,7 @@ def _of_level(steps, level, size):
 
 def _strength(plane):
     """Root mean square."""
-    return math.sqrt(float(plane.square().sum(1).double().sum()) / plane.numel())
+    return math.sqrt(float(plane.flatten().dot(plane.flatten())) / plane.numel())
 
 
 def _through(pair, plane):
