@@ -184,7 +184,7 @@ def results():
     from freqkit.results import LearningCurves
     from freqkit.search import Comparison, estimate_removal, hfss, removal
     from freqkit.search.compare import COLUMNS
-    from tests.results.made_up import human_result
+    from tests.results.made_up import human_comparison
 
     model, images = load_model("small_convnet"), synthetic(1, images_per_class=2)
     searched = hfss(model, images, candidates=4, stages=1, top=1, batch_size=8)
@@ -196,7 +196,7 @@ def results():
         searched, searched.stages[0], searched.stages[0].scores, dfm,
         *(small_result(name, model, images, dfm) for name in MEASURES),
         removal(model, images, patch=16, batch_size=8), estimate_removal(model, images, patch=16, batch_size=8),
-        EvaluationResult(groups, []), human_result(), Comparison([row, {**row, "seed": 1}]),
+        EvaluationResult(groups, []), human_comparison(), Comparison([row, {**row, "seed": 1}]),
         LearningCurves(images.classes, torch.tensor([0, 5]), torch.ones(2, 4, 4, dtype=torch.int64), {}),
     ]  # fmt: skip
     return {type(result).__name__: result for result in found}

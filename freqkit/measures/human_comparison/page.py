@@ -10,7 +10,7 @@ from freqkit.report.blocks import Cell, Part, Section, Table
 from freqkit.report.inline import drawing
 from freqkit.report.pages import files_of, part
 from freqkit.report.provenance import cost_rows, provenance_rows
-from freqkit.report.svg import number, percent
+from freqkit.report.svg import percent
 from freqkit.report.words import listed, span
 from freqkit.statistics import wilson
 
@@ -31,18 +31,22 @@ def sentences(result: HumanComparisonResult) -> list[str]:
                 f"; ood_mean needs all 17 sets, of which {len(result.sets)} are there"
             )  # fmt: skip
             found.append(f"{result.makers[r]} names {percent(hits / n, 1)} of {count} rightly{mean}.")
-    kappas = _with_people(result)
+    kappas, among = _with_people(result), _among_people(result)
     for r, values in list(kappas.items())[:3]:
         known = {name: value for name, (value, *_) in values.items() if value is not None}
         if known:
             mean = sum(known.values()) / len(known)
             found.append(
-                f"Its errors and people's: {result.makers[r]} has a kappa of {number(mean)} on the mean over"
-                f" {len(known)} sets, people among each other {number(_among_people(result))}."
+                f"{result.makers[r]} and people err on the same images with a kappa of {_kappa(mean)}, the mean over"
+                f" {len(known)} set{'s' * (len(known) != 1)}; people among each other with {_kappa(among)}."
             )
     if not people:
         found.append("No answers of people were given, so networks are compared with each other alone.")
     return found
+
+
+def _kappa(value):
+    return "–" if value is None or value != value else f"{value:.2f}".replace("-", "−")
 
 
 def _with_people(result):
@@ -101,7 +105,7 @@ def plot_human_comparison(result, ax=None, *, title=None, kind="accuracy"):
             [y[k] for k in known], [low[k] for k in known], [high[k] for k in known], color=colour, linewidth=1.3
         )
         (marks,) = axis.plot(x, y, "o", color=colour, markersize=4, label=result.makers[r])
-        words = [number(v) if kind == "consistency" else percent(v, 1) for v in x]
+        words = [_kappa(v) if kind == "consistency" else percent(v, 1) for v in x]
         figures.note(marks, [f"{result.makers[r]}, {name}: {word}" for name, word in zip(own, words, strict=True)])
     figures.plain_axes(axis, grid="x")
     axis.set_yticks(range(len(names)), names, fontsize=8)
@@ -198,7 +202,7 @@ def _kappa_table(result, kappas):
         cells = []
         for own in kappas.values():
             value, low, high, _ = own.get(name, (None, None, None, 0))
-            words = number(value) if low is None else f"{number(value)} ({number(low)} to {number(high)})"
+            words = _kappa(value) if low is None else f"{_kappa(value)} ({_kappa(low)} to {_kappa(high)})"
             cells.append(Cell.of(value, words))
         lines.append([Cell(name), *cells])
     return Table(columns, lines, search=True)
@@ -212,7 +216,7 @@ def _between(result):
         values = [
             value if own != one else None for (row, own), value in zip(pairs, mean.tolist(), strict=True) if row == one
         ]
-        lines.append([Cell(result.makers[one]), *(Cell.of(value, number(value)) for value in values)])
+        lines.append([Cell(result.makers[one]), *(Cell.of(value, _kappa(value)) for value in values)])
     columns = [("with", "left", None), *((result.makers[r], "right", "error consistency") for r in result.networks)]
     return Section("Networks among each other", [Table(columns, lines, search=True)],
                    "Error consistency of every two, the mean over sets.", key="between")  # fmt: skip
