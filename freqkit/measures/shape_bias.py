@@ -473,9 +473,9 @@ def plot_suppressed(result, axis):
     figures.note(marks, [f"{_taken(kind)}: {right} of {n} recognised" for kind, right, n in found])
     axis.axvline(share[0], color=figures.FAINT, linewidth=0.8, linestyle="--")
     figures.plain_axes(axis, grid="x")
-    axis.set_yticks(range(len(found)), [_taken(kind) for kind, *_ in found], fontsize=8)
+    axis.set_yticks(range(len(found)), [kind for kind, *_ in found], fontsize=8)
     axis.set(xlim=(-0.02, 1.02), ylim=(len(found) - 0.5, -0.5))
-    axis.set_xlabel("share of the images recognised; lines: intervals", fontsize=8.5)
+    axis.set_xlabel("share of the images recognised", fontsize=8.5)
     figures.percents(axis.xaxis)
 
 
@@ -511,7 +511,8 @@ def shape_bias_part(path, record):
             Section("Without shape, texture or colour",
                     [drawing(lambda axis: plot_suppressed(result, axis), 6.6, height, alt, narrow=height + 0.4)],
                     "Ordinary images: the further a mark lies left of the dashed line (whole images), the more the"
-                    " answers rest on what was taken away. Lines are intervals. Cue conflict puts two cues against each"
+                    " answers rest on what was taken away: shape by patches, texture by smoothing, colour by grey."
+                    " Lines are intervals. Cue conflict puts two cues against each"
                     " other; this asks after each alone.", key="suppressed")
         )  # fmt: skip
     (s, t), conflicts = result.called(), int(result.conflict.sum())

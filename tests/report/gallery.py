@@ -297,14 +297,14 @@ def human_comparison(case):
     conditions = [[name, one] for name in SETS for one in CONDITIONS.get(name, (("",), ()))[0]]
     place = torch.arange(len(conditions)).repeat_interleave(16)
     labels = torch.arange(len(place)) % 16
-    makers = [*case.names[:4], "subject-01", "subject-02", "subject-03"]
+    makers = [*case.names[:20], "subject-01", "subject-02", "subject-03"]
     hard = case.random(len(place))
     skill = torch.linspace(0.4, 0.9, len(makers), dtype=torch.float64)[:, None]
     right = (hard + 0.3 * case.random(len(makers), len(place))) < skill
     responses = torch.where(right, labels, (labels + 3) % 16)
     paths = [f"{conditions[k][0]}/cat/cat{i}-dog1.png" for i, k in enumerate(place.tolist())]
     result = HumanComparisonResult(
-        makers, len(case.names[:4]), paths, labels, place, conditions, responses,
+        makers, len(case.names[:20]), paths, labels, place, conditions, responses,
         {"confidence": 0.95, "resamples": 100, "seed": 0},
         {**case.record(), "models": {}, "failures": [], "notes": ["colour cr: 16 images instead of 1280"]},
     )  # fmt: skip

@@ -13,6 +13,7 @@ from freqkit.report.provenance import cost_rows, provenance_rows
 from freqkit.report.svg import percent
 from freqkit.report.words import listed, span
 from freqkit.statistics import wilson
+from freqkit.text import shorten
 
 MOST = 7  # networks that have a colour of their own
 
@@ -104,7 +105,7 @@ def plot_human_comparison(result, ax=None, *, title=None, kind="accuracy"):
         axis.hlines(
             [y[k] for k in known], [low[k] for k in known], [high[k] for k in known], color=colour, linewidth=1.3
         )
-        (marks,) = axis.plot(x, y, "o", color=colour, markersize=4, label=result.makers[r])
+        (marks,) = axis.plot(x, y, "o", color=colour, markersize=4, label=shorten(result.makers[r]))
         words = [_kappa(v) if kind == "consistency" else percent(v, 1) for v in x]
         figures.note(marks, [f"{result.makers[r]}, {name}: {word}" for name, word in zip(own, words, strict=True)])
     figures.plain_axes(axis, grid="x")
@@ -112,11 +113,11 @@ def plot_human_comparison(result, ax=None, *, title=None, kind="accuracy"):
     axis.set_ylim(len(names) - 0.4, -0.6)
     if kind == "accuracy":
         axis.set_xlim(-0.02, 1.02)
-        axis.set_xlabel("share of the images named rightly, without control and hardest conditions", fontsize=8.5)
+        axis.set_xlabel("share of the images named rightly", fontsize=8.5)
         figures.percents(axis.xaxis)
     else:
         axis.axvline(0, color=figures.FAINT, linewidth=0.8)
-        axis.set_xlabel("error consistency with people (kappa; 0: as chance has it, 1: the same images)", fontsize=8.5)
+        axis.set_xlabel("error consistency with people", fontsize=8.5)
     figures.legend(axis)
     if ax is not None:
         return figures.literal(axis)
@@ -142,23 +143,14 @@ def _people(axis, result, names):
 def human_comparison_part(path, record):
     """Networks and people on the same images."""
     result, record = HumanComparisonResult.load(path), record or {}
-    shown = result.networks + result.people
-    columns = [("set", "left", None), *((result.makers[r], "right", "ood_mean") for r in shown)]
-    table = []
-    for name in result.sets:
-        found = [result.counts(r, result.among(name, kept=True)) for r in shown]
-        table.append([Cell(name), *(_accuracy(*one, result.confidence) for one in found)])
-    means = [result.ood_mean(r) for r in shown]
-    if any(value is not None for value in means):
-        table.append([Cell("ood_mean"), *(Cell.of(value, percent(value, 1)) for value in means)])
     height = 1.4 + 0.32 * len(result.sets)
     alt = "Accuracy of each network on each set, without control and hardest conditions; people as a band."
     sections = [
         Section("Accuracy",
-                [drawing(lambda axis: plot_human_comparison(result, axis), 6.8, height, alt, narrow=height + 0.8),
-                 Table(columns, table, search=True)],
-                "Images named rightly among the sixteen categories, without the control condition and the hardest ones,"
-                " in brackets the interval.", key="accuracy"),
+                [drawing(lambda axis: plot_human_comparison(result, axis), 6.8, height, alt, narrow=height + 0.8)],
+                "Images named rightly among the sixteen categories, without the control condition and the hardest ones;"
+                " lines are intervals.", key="accuracy"),
+        _everyone(result),
     ]  # fmt: skip
     kappas = _with_people(result)
     if any(kappas.values()):
@@ -166,7 +158,7 @@ def human_comparison_part(path, record):
         sections.append(
             Section("Errors on the same images as people",
                     [drawing(lambda axis: plot_human_comparison(result, axis, kind="consistency"), 6.8, height, alt,
-                             narrow=height + 0.8), _kappa_table(result, kappas)],
+                             narrow=height + 0.8)],
                     "Cohen's kappa within each condition, the mean over conditions and people. 0: the errors of both"
                     " meet as often as chance has it; 1: both err on the same images. Intervals: images and people"
                     " redrawn.",
@@ -174,8 +166,8 @@ def human_comparison_part(path, record):
         )  # fmt: skip
     if len(result.networks) > 1:
         sections.append(_between(result))
-    large = [(percent(value, 1), f"ood_mean of {result.makers[r]}") for r, value in zip(shown, means, strict=True)
-             if value is not None][:3]  # fmt: skip
+    means = [(r, value) for r in result.networks if (value := result.ood_mean(r)) is not None]
+    large = [(percent(value, 1), f"ood_mean of {result.makers[r]}") for r, value in means[:3]]
     asked = [("Networks", listed([result.makers[r] for r in result.networks]) if result.networks else "none"),
              ("People", f"{len(result.people)}"), ("Sets", listed(result.sets, 17)),
              ("Images", f"{len(result.names):,}")]  # fmt: skip
@@ -188,35 +180,41 @@ def human_comparison_part(path, record):
     )  # fmt: skip
 
 
-def _accuracy(hits, n, confidence):
-    if not n:
-        return Cell.of(None, "–")
-    low, high = wilson(torch.tensor([hits]), torch.tensor([n]), confidence)[0].tolist()
-    return Cell.of(hits / n, f"{percent(hits / n, 1)} ({span((low, high))})")
-
-
-def _kappa_table(result, kappas):
-    columns = [("set", "left", None), *((result.makers[r], "right", "error consistency") for r in kappas)]
+def _everyone(result):
+    """Each that answered on each set, and its ood_mean."""
+    columns = [("model", "left", None), ("set", "left", None), ("images", "right", None),
+               ("accuracy", "right", "accuracy"), ("OOD accuracy", "right", "ood_mean"),
+               ("kappa with people", "right", "error consistency")]  # fmt: skip
     lines = []
-    for name in result.sets:
-        cells = []
-        for own in kappas.values():
-            value, low, high, _ = own.get(name, (None, None, None, 0))
-            words = _kappa(value) if low is None else f"{_kappa(value)} ({_kappa(low)} to {_kappa(high)})"
-            cells.append(Cell.of(value, words))
-        lines.append([Cell(name), *cells])
-    return Table(columns, lines, search=True)
+    for r, maker in enumerate(result.makers):
+        if (value := result.ood_mean(r)) is not None:
+            words = f"{percent(value, 1)} ({span(result.ood_interval(r))})"
+            lines.append([Cell(maker), Cell("all 17 (ood_mean)"), *(Cell.of(None, "") for _ in range(2)),
+                          Cell.of(value, words), Cell.of(None, "")])  # fmt: skip
+    for row in result.table():
+        value, low, high = (row[f"error consistency{end}"] for end in ("", " low", " high"))
+        words = _kappa(value) if low is None else f"{_kappa(value)} ({_kappa(low)} to {_kappa(high)})"
+        share = f"{percent(row['accuracy'], 1)} ({span((row['accuracy low'], row['accuracy high']))})"
+        lines.append([Cell(row["model"]), Cell(row["set"]), Cell.of(row["images"], f"{row['images']:,}"),
+                      Cell.of(row["accuracy"], share), Cell.of(row["OOD accuracy"], percent(row["OOD accuracy"], 1)),
+                      Cell.of(value, words)])  # fmt: skip
+    return Section("Sets", [Table(columns, lines, search=True)],
+                   "Everyone on every set, in brackets the interval. OOD: without control and hardest conditions.",
+                   key="sets")  # fmt: skip
 
 
 def _between(result):
     """Error consistency of every two networks, the mean over sets."""
-    pairs, lines = [(one, other) for one in result.networks for other in result.networks], []
+    some = result.networks[:MOST]
+    pairs, lines = [(one, other) for one in some for other in some], []
     mean = mean_of(np.stack([result.pairs(name, pairs, draws=False)[0] for name in result.sets]), 0)
-    for one in result.networks:
+    for one in some:
         values = [
             value if own != one else None for (row, own), value in zip(pairs, mean.tolist(), strict=True) if row == one
         ]
         lines.append([Cell(result.makers[one]), *(Cell.of(value, _kappa(value)) for value in values)])
-    columns = [("with", "left", None), *((result.makers[r], "right", "error consistency") for r in result.networks)]
+    columns = [("model", "left", None), *((shorten(result.makers[r], 14), "right", "error consistency") for r in some)]
     return Section("Networks among each other", [Table(columns, lines, search=True)],
-                   "Error consistency of every two, the mean over sets.", key="between")  # fmt: skip
+                   "Error consistency of every two"
+                   f"{f' of the first {MOST}' if len(result.networks) > MOST else ''}, the mean over sets.",
+                   key="between")  # fmt: skip
