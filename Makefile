@@ -125,12 +125,12 @@ wheel: $(STAMPS)/tools ## wheels in dist/: CPU, CUDA (when nvcc is there), and o
 	ls -l $(WHEELS) $(WHEELS)/*
 
 # For sm_90 alone, with code that the drivers of later ones compile; pytest comes along, torch and numpy must be there.
-gpu-bundle: $(STAMPS)/install ## one file gpu_check.py (at most 40 MiB) that checks freqkit on a GPU machine without network
-	rm -rf build/bundle; mkdir -p build/bundle
+gpu-bundle: $(STAMPS)/tools ## one file gpu_check.py (at most 40 MiB) that checks freqkit on a GPU machine without network
+	rm -rf build/bundle build/lib*; mkdir -p build/bundle
 	FREQKIT_CUDA=on FREQKIT_PORTABLE=ON TORCH_CUDA_ARCH_LIST=9.0+PTX \
 	$(RUN) -m pip --disable-pip-version-check wheel --quiet --no-build-isolation --no-deps --wheel-dir build/bundle .
 	$(PIP) download --quiet --no-deps --dest build/bundle pytest pluggy iniconfig packaging pygments
-	$(RUN) benchmarks/gpu_bundle.py build/bundle/*.whl --out gpu_check.py
+	PYTHONPATH=$(CURDIR) $(RUN) benchmarks/gpu_bundle.py build/bundle/*.whl --out gpu_check.py
 
 bench: $(STAMPS)/build ## time spectral_filter against torch
 	$(RUN) benchmarks/run.py spectral_filter

@@ -30,6 +30,8 @@ try:
     import torch
 except ImportError as error:
     raise SystemExit(f"gpu_check: torch and numpy must be there for {sys.executable}; {error}.")
+if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 10):
+    raise SystemExit(f"gpu_check: torch must be 2.10 or newer; {sys.executable} has {torch.__version__}.")
 with tempfile.TemporaryDirectory() as folder:
     with zipfile.ZipFile(sys.argv[0]) as archive:
         archive.extractall(folder)

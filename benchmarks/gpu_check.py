@@ -25,11 +25,15 @@ STEMS = ("spectral_filter", "band_bank")
 
 
 def obstacle():
-    """Why the check cannot run, in one sentence; None when it can."""
+    """Why the check cannot run, and what it would do where it can; None when it can."""
     from freqkit.ops.extension import build_info
 
     if not torch.cuda.is_available():
-        return "gpu-check: torch finds no GPU on this machine, so nothing was run."
+        return (
+            "gpu-check: torch finds no GPU on this machine, so nothing was run. Where there is one, it runs "
+            f"{TESTS[-1]}, the small ones of it under compute-sanitizer ({', '.join(TOOLS)}), then the benchmarks of "
+            f"{' and '.join(STEMS)}, and writes all of it to one JSON file."
+        )
     if not build_info()["cuda"]:
         return "gpu-check: freqkit was built without CUDA kernels; rebuild with FREQKIT_CUDA=on and nvcc on PATH."
     return None

@@ -32,7 +32,7 @@ def photographs(data):
 
     wnids, names = class_list("imagenet"), sorted(GROUPS)
     group = {wnids[place]: names.index(name) for name, places in GROUPS.items() for place in places}
-    images = load_images(data / "val", image_size=256)
+    images = load_images(data / "val", image_size=256, resize="squash")
     labels = torch.tensor([group[images.classes[label]] for label in images.labels.tolist()])
     paths = [f"{names[g]}/{path.replace('/', '-')}.png" for g, path in zip(labels.tolist(), images.paths, strict=True)]
     order = labels.argsort(stable=True)

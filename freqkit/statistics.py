@@ -132,8 +132,29 @@ def redrawn_sums(values, resamples, seed=0, block=1 << 22):
     return torch.from_numpy(np.concatenate(sums))
 
 
+def percentiles(values, confidence=0.95, estimate=None):
+    """The middle of redrawn numbers, as [low, high], those that are no numbers left out; [None, None] of none.
+
+    Args:
+        values: real [B]. confidence: the share inside. estimate: the number that is redrawn, which they are to hold.
+
+    Example:
+        >>> percentiles(torch.arange(101.0), 0.9), percentiles(torch.tensor([math.nan]))
+        ([5.0, 95.0], [None, None])
+    """
+    values = torch.as_tensor(values, dtype=torch.float64)
+    values = values[values.isfinite()]
+    if not len(values):
+        return [None, None]
+    tails = torch.tensor([(1 - confidence) / 2, (1 + confidence) / 2], dtype=torch.float64)
+    low, high = values.quantile(tails).tolist()
+    if estimate is None or not math.isfinite(estimate):
+        return [low, high]
+    return [min(low, estimate), max(high, estimate)]
+
+
 def _bootstrap(column, own, counts, confidence, resamples, seed):
-    """Percentile intervals [M, 2] of TPR, FPR and TPR - FPR, images redrawn within each true class.
+    """Percentile intervals [M, 2] of TPR, FPR and TPR - FPR, images drawn_anew within each true class.
 
     Redrawing n images of which k were taken for the class gives a binomial number: no image is needed again.
     """
@@ -264,7 +285,7 @@ def _stepwise(p, rule):
     return found
 
 
-def redrawn(owners, draws, seed, stream=0):
+def drawn_anew(owners, draws, seed, stream=0):
     """How often each model is in resamples that draw its owners (families) with replacement, as many as there are.
 
     Args:
@@ -275,7 +296,7 @@ def redrawn(owners, draws, seed, stream=0):
         int64 [D, n].
 
     Example:
-        >>> redrawn([0, 0, 1], 3, seed=0)[:, 0].tolist() == redrawn([0, 0, 1], 3, seed=0)[:, 1].tolist()
+        >>> drawn_anew([0, 0, 1], 3, seed=0)[:, 0].tolist() == drawn_anew([0, 0, 1], 3, seed=0)[:, 1].tolist()
         True
     """
     owners = np.asarray(owners)

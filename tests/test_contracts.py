@@ -9,6 +9,7 @@ import torch
 
 from freqkit import measures, options, search
 from freqkit.registry import MEASURES, PAGES, SEARCHERS, module_of, stem_of
+from freqkit.search.testing import Testing
 from tests.measures_at_hand import measure_of, small_result
 
 UNITS = r"percent|%|cycles|share|rate|classes|images|nats|TPR"
@@ -82,7 +83,7 @@ def test_a_result_has_a_page(results, name, tmp_path):
 @pytest.mark.parametrize("name", SEARCHERS)
 def test_a_searcher_is_offered_compared_and_shares_its_keywords(name):
     searcher = getattr(search, name)
-    assert name in search.__all__ and searcher.groups[-2:] == (options.Scoring, options.Running)
+    assert name in search.__all__ and searcher.groups[-3:] == (Testing, options.Scoring, options.Running)
     for effort in module_of(SEARCHERS, name).EFFORTS.values():
         asked = effort.asks(effort.tried[0], 0.05, 3, (32, 32))
         assert asked.keys() <= inspect.signature(searcher).parameters.keys()

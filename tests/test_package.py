@@ -85,11 +85,18 @@ try:
     freqkit.load_model("resnet18")
 except freqkit.errors.UsageError as error:
     print(error)
+try:
+    freqkit.training.train(model, images, recipe="iccv2023")
+except freqkit.errors.UsageError as error:
+    print(error)
+print(len(freqkit.training.train(model, images, epochs=1)["epochs"]))
 """
-    shape, sentence = python(code, path=[broken]).stdout.splitlines()
+    shape, sentence, training, epochs = python(code, path=[broken]).stdout.splitlines()
     assert shape == "torch.Size([4, 32, 32])"
     assert "timm" in sentence
     assert "nms does not exist" in sentence
+    assert training.startswith("train: resized-crop of the recipe needs torchvision") and "nms" in training
+    assert epochs == "1"
 
 
 @built

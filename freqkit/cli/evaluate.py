@@ -56,7 +56,7 @@ SETS = (
     required=True,
     metavar="LIST",
     help=f"{', '.join(TEST_SETS)}, NAME=PATH; fgsm, pgd, pgd-l2 (pgd:eps=4:steps=20:band=low-16), "
-    "fgsm-cvpr2025; generated, generated/fog/3.",
+    "fgsm-cvpr2025, pgd-cvpr2024; generated, generated/fog/3.",
 )
 @options(SETS)
 @options(of_fields(Evaluating, "base", "preset", "image_size", "resize"))
@@ -85,6 +85,8 @@ def evaluate(models, on, out, dry_run, store, pictures, as_json, **flags):
     \b
     freqkit evaluate --model resnet50.a1_in1k --pretrained --dfm runs/hfss/dfm.safetensors \\
                      --on imagenet,v2,c,r,sketch,fgsm --data-dir /data --out runs/ood
+    freqkit evaluate --preset cvpr2024 --model study:resnet50_prime --weights-dir weights --data-dir /data \\
+                     --on imagenet,v2/matched-frequency,c,c-bar,a,r,sketch,pgd --out runs/study
     """
     from freqkit.data import open_sets
     from freqkit.data.class_lists import class_names

@@ -99,7 +99,8 @@ def export(source, out, kind, stage, classes, overwrite, as_json):
     from freqkit.data.class_lists import read_names
     from freqkit.errors import UsageError
     from freqkit.results import load_result
-    from freqkit.results.released import export_evaluation, export_pickle
+    from freqkit.results.released import export_pickle
+    from freqkit.results.released_tables import export_evaluation
 
     names, out = read_names(classes) if classes else None, Path(out)
     if out.exists() and not overwrite:

@@ -42,7 +42,7 @@ OF_IMAGES = {PUBLISHED_METHOD: {"published_order"}}  # flags of a searcher that 
 
 def _own(searcher):
     """The fields of a searcher that have a flag: name -> the group that holds it."""
-    groups = found_by(searcher).groups[:-3]  # behind its own stand `Scoring`, `Testing` and `Running`
+    groups = found_by(searcher).groups[:-3]  # behind its own stand `Testing`, `Scoring` and `Running`
     found = {name: group for group in groups for name, field in group.fields().items() if rule_of(field).flag}
     return {**found, "coverage": Budget} if Levels in groups else found  # what ranks all keeps a share at each level
 

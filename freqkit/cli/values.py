@@ -95,7 +95,7 @@ class Memory(click.ParamType):
 class Classes(click.Path):
     """A list of classes that comes with freqkit, or a text file."""
 
-    name = "list"
+    name = "file"
 
     def __init__(self):
         super().__init__(exists=True, dir_okay=False)

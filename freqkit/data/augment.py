@@ -9,6 +9,7 @@ from freqkit.errors import UsageError
 # Those of torchvision draw from torch's generator, which is seeded for each image; crop and flip are drawn for
 # the whole epoch at once, which is some ten times as fast.
 POLICIES = ("crop", "pad", "flip", "resized-crop", "augmix", "autoaugment", "randaugment", "trivialaugment")
+OWN = ("crop", "pad", "flip")
 PADDING = 4
 
 
@@ -81,8 +82,7 @@ class Augment:
 
     def _policy(self, name, size):
         if name not in self._made:
-            from torchvision.transforms import v2
-
+            v2 = torchvision_transforms(f"augment: {name} needs")
             if name == "resized-crop":
                 made = v2.RandomResizedCrop(tuple(size), antialias=True)
             elif name == "autoaugment":
@@ -94,6 +94,18 @@ class Augment:
                 ]()
             self._made[name] = made
         return self._made[name]
+
+
+def torchvision_transforms(who):
+    """torchvision's transforms; `who` begins the sentence when they cannot be imported."""
+    try:
+        from torchvision.transforms import v2
+    except Exception as error:  # one that was made for another torch fails with RuntimeError or OSError
+        raise UsageError(
+            f"{who} torchvision, which could not be imported ({type(error).__name__}: "
+            f"{str(error).partition(chr(10))[0]}); install the one that matches torch {torch.__version__}."
+        ) from error
+    return v2
 
 
 def mix(images, labels, classes, *, mixup, cutmix):
@@ -114,8 +126,7 @@ def mix(images, labels, classes, *, mixup, cutmix):
     """
     if len(images) < 2 or not (mixup or cutmix):
         return images, labels
-    from torchvision.transforms import v2
-
+    v2 = torchvision_transforms("mixup and cutmix need")
     ways = [v2.MixUp(alpha=mixup, num_classes=classes)] if mixup else []
     ways += [v2.CutMix(alpha=cutmix, num_classes=classes)] if cutmix else []
     way = ways[int(torch.randint(len(ways), (1,)))]

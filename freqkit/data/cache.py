@@ -16,8 +16,10 @@ import os
 import re
 import shutil
 import struct
+import sys
 import time
 import warnings
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +38,7 @@ NAME = re.compile(r"[0-9a-f]{40}\.images")
 DIGEST = 32
 BUDGET = 20 << 30
 LEAST = 8 << 20  # a smaller set is decoded in seconds, and kept only where a folder is named
+RESIDENT = 32 << 20  # bytes that are read of a file before its pages are let go
 FRESH = 2.0  # seconds for which the times of a file may hide that it was written again
 _HEAD = {"about": str, "count": COUNT, "size": [COUNT], "facts": dict}
 
@@ -70,6 +73,7 @@ class Kept:
         def copy(sink):
             for place, i in enumerate(positions):
                 sink.put(place, self.images[i].numpy())
+                has_read(self.images, 1)
             return [self.digests[i] for i in positions], self.facts
 
         size, about = tuple(self.images.shape[2:]), f"{len(positions)} of {len(self.images)} images"
@@ -183,7 +187,8 @@ class Cache:
                     return None
                 with contextlib.suppress(OSError):  # another user's, which may be read alone
                     os.utime(path)
-                mapped = _mapped(file.fileno(), pixels + head["count"] * DIGEST)
+                length = pixels + head["count"] * DIGEST
+                mapped = Mapped(file.fileno(), length) if length else b""
         except OSError:
             return None
         count, size = head["count"], head["size"]
@@ -315,14 +320,56 @@ def _head(file):
     return (head, pixels) if pixels + head["count"] * DIGEST + size + TAIL.size == length else (None, 0)
 
 
-def _mapped(handle, length):
-    """The first bytes of a file in memory; what is written there stays in the process. The file stays locked, too."""
-    reserve = getattr(mmap, "MAP_NORESERVE", 0x4000 if os.uname().sysname == "Linux" else 0)
-    if not length:
-        return b""
-    return mmap.mmap(
-        handle, length, flags=mmap.MAP_PRIVATE | reserve, prot=mmap.PROT_READ | mmap.PROT_WRITE
-    )  # holds a copy of the handle, and so the lock
+class Mapped(mmap.mmap):
+    """The first bytes of a file in memory; what is written there stays in the process. The file stays locked with it.
+
+    Pages that were read stand among the memory of a process until the system wants them back, or they are let go.
+    """
+
+    def __new__(cls, handle, length):
+        reserve = getattr(
+            mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0
+        )  # or a set must fit the memory
+        made = super().__new__(
+            cls, handle, length, flags=mmap.MAP_PRIVATE | reserve, prot=mmap.PROT_READ | mmap.PROT_WRITE
+        )  # holds a copy of the handle, and so the lock
+        made.address, made.length, made.touched = np.frombuffer(made, np.uint8).ctypes.data, length, 0
+        _MAPPED.add(made)
+        return made
+
+    def let_go(self):
+        """Take the pages out of this process; they stay in the system's memory, and come back when they are read.
+
+        Not where some were written to, which would be lost: those are no pages of a file any more.
+        """
+        self.touched = 0
+        page = mmap.PAGESIZE
+        try:
+            with open("/proc/self/pagemap", "rb", buffering=0) as file:
+                file.seek(self.address // page * 8)
+                entries = np.frombuffer(file.read(-(-self.length // page) * 8), np.uint64)
+        except OSError:
+            return
+        here, of_file = (entries >> np.uint64(62)) != 0, (entries >> np.uint64(61)) & np.uint64(1) != 0
+        if of_file[here].all():
+            self.madvise(mmap.MADV_DONTNEED)
+
+
+_MAPPED = weakref.WeakSet()
+
+
+def has_read(images: torch.Tensor, count: int | None = None) -> None:
+    """Told by who reads through a whole set, `count` of its `images`, so that it does not fill the process's memory.
+
+    Args:
+        images: the set, or a slice of it; where it lies in no kept file, nothing is done. count: None: all of them.
+    """
+    address = images.data_ptr()
+    for mapped in list(_MAPPED):
+        if mapped.address <= address < mapped.address + mapped.length:
+            mapped.touched += images[:1].numel() * (len(images) if count is None else count)
+            if mapped.touched > RESIDENT:
+                mapped.let_go()
 
 
 def _reserve(handle, length):

@@ -157,7 +157,9 @@ def encode(component: torch.Tensor, encoding: str) -> torch.Tensor:
         least, most = component.amin((2, 3), keepdim=True), component.amax((2, 3), keepdim=True)
         return (component - least) / torch.where(most > least, most - least, 1)
     if encoding == "uint8wrap":
-        return (component * 255).to(torch.int64).remainder(256).to(torch.uint8)
+        levels, whole = 255 * component, (255 * component).round()
+        # What the transform's rounding took from a whole number is no part of it.
+        return torch.where((levels - whole).abs() < 2**-10, whole, levels.trunc()).remainder(256).to(torch.uint8)
     return component
 
 

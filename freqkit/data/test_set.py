@@ -142,9 +142,12 @@ class KnownSet:
     @property
     def whole(self) -> str:
         """What is checked, in words."""
-        words = [f"{len(self.names)} classes" + (f" of {self.per_class}" if self.per_class else "")]
-        words += [f"{self.images} images"] if self.images else []
-        words += [f"{len(self.parts)} parts" + (f" (and {len(self.extras)})" if self.extras else "")] * bool(self.parts)
+        each, total = self.per_class, self.images or (self.per_class or 0) * len(self.names)
+        words = [f"{len(self.names)} classes" + (f" of {each}" if each else "")]
+        words += [f"{total} images"] if total else []
+        if self.parts:
+            words.append(f"{'in each of ' * bool(each)}{len(self.parts)} parts")
+            words[-1] += f" (and {len(self.extras)})" if self.extras else ""
         return ", ".join(words)
 
     def opened(self, source, labels, notes, condition="", classes=None, real=None):
@@ -177,6 +180,9 @@ def sizes_of(test_set):
     return found - {None}
 
 
+RELAXABLE = "relaxed accepts that, and says so on record"
+
+
 class Check:
     """What is asked of a set while it is opened, and what differs from the whole: an error, or if `relaxed` a note.
 
@@ -194,7 +200,7 @@ class Check:
 
     def fault(self, sentence):
         if not self.relaxed:
-            raise UsageError(f"{self.name}: {sentence} (relaxed accepts that, and says so on record).")
+            raise UsageError(f"{self.name}: {sentence} ({RELAXABLE}).")
         self.notes.append(sentence)
 
     def some(self, names, words, prefix=""):

@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from freqkit.data.cache import has_read
 from freqkit.ops import Spectrum, spectrum
 
 
@@ -49,6 +50,7 @@ class Spectra:
         """Spectra of images int64 [n], in their order; an image may come more than once."""
         distinct, back = images.unique(return_inverse=True)
         if not self.keep:
+            has_read(self.images, len(distinct))
             return self.transform(self.images[distinct])[back.to(self.forward.device)]
         parts = []
         for first, last in self.blocks:
@@ -77,7 +79,9 @@ class Spectra:
 
     def pixels(self, images):
         """uint8 images as numbers in [0, 1], on the device."""
-        return images.to(self.forward.device).to(self.forward.compute).div_(255)
+        made = images.to(self.forward.device).to(self.forward.compute).div_(255)
+        has_read(images)
+        return made
 
     def inputs(self, pixels):
         """Pixels in [0, 1] as the network takes them."""
@@ -87,6 +91,16 @@ class Spectra:
             torch.tensor(v, device=pixels.device, dtype=pixels.dtype) for v in (self.forward.mean, self.forward.std)
         )
         return (pixels - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
+
+    def grey_inputs(self, planes):
+        """The same of grey images [b, H, W]: [b, 3, H, W], in channels-last memory."""
+        made = planes.new_empty(*planes.shape, 3)
+        for channel in range(3):
+            if self.forward.mean is None:
+                made[..., channel] = planes
+            else:
+                torch.sub(planes, self.forward.mean[channel], out=made[..., channel]).div_(self.forward.std[channel])
+        return made.permute(0, 3, 1, 2)
 
     def transform(self, images):
         self.transforms += len(images)

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 
+from freqkit.data.components import encode
 from freqkit.data.corruptions import check, corrupt
 from freqkit.engine.spectra import Spectra
 from freqkit.errors import UsageError
@@ -97,37 +98,19 @@ class Filter:
 
         def make(some, part):
             made = shown.make(some, part)
-            for each, encode in zip(made.unflatten(0, (-1, part.stop - part.start)), encoders[some], strict=True):
-                if encode is not None:
-                    each.copy_(encode(each))
+            for each, change in zip(made.unflatten(0, (-1, part.stop - part.start)), encoders[some], strict=True):
+                if change is not None:
+                    each.copy_(change(each))
             return made
 
         return replace(shown, make=make)
 
 
-def _over_largest(x):
-    """Each image over its largest value; what has none above 0 stays."""
-    most = x.amax((1, 2, 3), keepdim=True)
-    return x / torch.where(most > 0, most, 1)
-
-
-def _from_0_to_1(x):
-    """Each channel of each image from 0 to 1; a constant one is 0."""
-    least, most = x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
-    return (x - least) / torch.where(most > least, most - least, 1)
-
-
-def _wrapped(x):
-    """Grey levels cut to whole numbers and taken modulo 256; rounding of the transform is none of them."""
-    levels = 255 * x
-    whole = levels.round()
-    return torch.where((levels - whole).abs() < 2**-10, whole, levels.trunc()).remainder(256) / 255
-
-
 # What becomes of filtered pixels, whose range is no longer [0, 1], before the network sees them.
 ENCODINGS: dict[str, Callable[[torch.Tensor], torch.Tensor] | None] = {
-    "raw": None, "clip": lambda x: x.clamp(0, 1), "maxnorm": _over_largest, "minmax": _from_0_to_1,
-    "uint8wrap": _wrapped,
+    "raw": None, "clip": lambda x: x.clamp(0, 1),
+    **{name: functools.partial(encode, encoding=name) for name in ("maxnorm", "minmax")},
+    "uint8wrap": lambda x: encode(x, "uint8wrap").to(x.dtype) / 255,
 }  # fmt: skip
 
 
@@ -225,8 +208,9 @@ class BandNoise:
                     seen.append(source.inputs(source.pixels(source.images[images][part])))
                 else:
                     made = self._noisy(self._plain(source, images)[part], at, band, deviation)
-                    seen.append(source.inputs(made[:, None].to(device)).expand(-1, 3, -1, -1))
-            return torch.cat(seen).contiguous(memory_format=torch.channels_last)
+                    seen.append(source.grey_inputs(made.to(device)))
+            seen = seen[0] if len(seen) == 1 else torch.cat(seen)
+            return seen.contiguous(memory_format=torch.channels_last)
 
         return Shown(make, len(levels), images.stop - images.start)
 
@@ -249,15 +233,11 @@ class BandNoise:
             np.array([0, 0, band, np.float64(deviation).view(np.uint64)], np.uint64),
         )
         for number, y, still in zip(images, made, plain, strict=True):
-            chance = np.random.Generator(
-                np.random.Philox(key=np.array([self.seed, number], np.uint64), counter=counter)
-            )
-            white = torch.empty(y.shape)
-            chance.standard_normal(dtype=np.float32, out=white.numpy())
-            noise = band_of(white.mul_(deviation), band).to(y.dtype)
-            torch.add(still, noise, out=y)
-            if y.amin() < 0 or y.amax() > 1:
-                self._mend(y, still, noise, chance, deviation)
+            counted = np.random.Philox(key=np.array([self.seed, number], np.uint64), counter=counter)
+            noise = band_of(torch.from_numpy(white_noise(counted, y.shape)).mul_(deviation), band).to(y.dtype)
+            least, most = torch.add(still, noise, out=y).aminmax()
+            if least < 0 or most > 1:
+                self._mend(y, still, noise, np.random.Generator(counted), deviation)
         return made
 
     def _mend(self, y, plain, noise, chance, deviation):
@@ -326,6 +306,29 @@ def pyramid_height(size: tuple[int, int]) -> int:
     return height
 
 
+def white_noise(counted: np.random.Philox, shape: tuple[int, ...]) -> np.ndarray:
+    """Normal numbers of a variance of 1, float32: the sum of two quantiles that 16 bits each choose, over sqrt(2).
+
+    Three times as fast as a ziggurat, and nothing in it is rounded otherwise on another machine. The fourth moment is
+    2.9996, the largest number 5.9.
+    """
+    count = math.prod(shape)
+    chosen = counted.random_raw(-(-count // 2)).view(np.uint16)
+    table = _quantiles()
+    made = table.take(chosen[:count], mode="wrap")
+    made += table.take(chosen[count : 2 * count], mode="wrap")
+    return made.reshape(shape)
+
+
+@functools.cache
+def _quantiles():
+    """65,536 quantiles of the normal distribution, of a variance of 1/2: float32."""
+    from scipy.special import ndtri
+
+    values = ndtri((np.arange(1 << 16) + 0.5) / (1 << 16))
+    return (values / np.sqrt(2 * np.square(values).mean())).astype(np.float32)
+
+
 def band_of(plane: torch.Tensor, band: int) -> torch.Tensor:
     """What level `band` of the Laplacian pyramid (0: the coarsest) leaves of a plane [H, W], at the root mean square of
     the finest level."""
@@ -371,7 +374,7 @@ def _of_level(steps, level, size):
 
 def _strength(plane):
     """Root mean square."""
-    return math.sqrt(float(plane.square().sum(1).double().sum()) / plane.numel())
+    return math.sqrt(float(plane.flatten().dot(plane.flatten())) / plane.numel())
 
 
 def _through(pair, plane):

@@ -10,7 +10,7 @@ from freqkit.masks.draws import CounterDraws
 from freqkit.masks.symmetry import canonical, hermitian, partner
 from freqkit.ops import BitMasks
 
-NEAR = 0.02  # maps that keep as many bins, but for this share of them, have their draws in common
+NEAR = 0.02  # maps that keep as many bins, but for this share of them or a pair, have their draws in common
 
 
 class Alike(NamedTuple):
@@ -30,7 +30,7 @@ def random_alike(masks: torch.Tensor, draws: int, seed: int = 0) -> Alike:
     """Random masks for each of C maps: as many bins with m_eff > 0, of the same cells and the same symmetry.
 
     Cells are kept in a random order, up to the number of bins that comes nearest to that of the map. Maps that keep
-    as many bins, up to 2%, share draws, of the largest of them: a draw says as much of one class as of another. What is
+    as many bins, up to 2% or a pair, share draws, of the largest of them: a draw says as much of one class as of another. What is
     drawn depends on the seed, the number of bins and the number of the draw alone (`CounterDraws`).
 
     Args:
@@ -71,7 +71,7 @@ def _groups(kept):
     """[(places of maps, bins), ...] of maps that keep about as many bins; most bins first."""
     groups = []
     for place in sorted(range(len(kept)), key=lambda i: -kept[i]):
-        if not groups or kept[place] < (1 - NEAR) * groups[-1][1]:
+        if not groups or kept[place] < min((1 - NEAR) * groups[-1][1], groups[-1][1] - 2):
             groups.append(([], kept[place]))
         groups[-1][0].append(place)
     return groups

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from freqkit.data import Images, as_images
+from freqkit.data.cache import has_read
 from freqkit.engine import Progress, Silent, ranks
 from freqkit.errors import UsageError
 from freqkit.files.reading import in_range
@@ -375,6 +376,7 @@ def _of_classes(images, batch_size, how, progress):
         own = ClassSpectra([images.classes[label]], size, **how)
         for some in members[label].split(batch_size):
             own.add(images.images[some], torch.zeros(len(some), dtype=torch.int64))
+            has_read(images.images, len(some))
         return {"sums": own.sums[0].numpy()}
 
     tiles = [(f"class-{label}", len(own), label) for label, own in enumerate(members)]

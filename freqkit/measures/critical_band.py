@@ -35,7 +35,7 @@ from freqkit.report.svg import number, percent
 from freqkit.report.words import span, weights_cautions
 from freqkit.results import rows
 from freqkit.results.result import Result, TensorFile
-from freqkit.statistics import redrawn_sums, wilson
+from freqkit.statistics import percentiles, redrawn_sums, wilson
 
 __all__ = ["CriticalBandResult", "critical_band", "critical_band_fit"]
 FORMAT = "freqkit-critical-band-1"
@@ -415,12 +415,11 @@ def _intervals(result, own):
             fit = result._fit(noise_thresholds(accuracy, limit))
             for name, value in zip(MEASURED, fit or (), strict=False):
                 found[f"{name}{end}"].append(value)
-    tails = torch.tensor([(1 - own.confidence) / 2, (1 + own.confidence) / 2], dtype=torch.float64)
+    whole = result.values_found
     return {
-        name: [*(torch.quantile(torch.tensor(values, dtype=torch.float64), tails).tolist() if values else [None] * 2),
-               len(values) / own.resamples]
+        name: [*percentiles(values, own.confidence, whole[name]), len(values) / own.resamples]
         for name, values in found.items()
-    }  # fmt: skip
+    }
 
 
 HELP = """Ask about every image in noise of octave bands: which band hides objects, and how wide it is.
@@ -441,8 +440,8 @@ TERMS = {
         ".02) must go until the accuracy exceeds 50%, or (_norm) half of the accuracy without noise. Where all bands "
         "have the same threshold there is no fit. People: bw 1.43 +- .54, cf 39.1 +- 3.0, pns .80 +- .28.",
         "source": "Solomon and Pelli, Nature 369 (1994) 395; Subramanian et al., NeurIPS 2023 (arXiv 2309.13190)",
-        "aliases": ["critical band", "bw", "cf", "pns", "bw_norm", "cf_norm", "pns_norm", "bandwidth", "threshold",
-                    "reference", "deviation", "band"],
+        "aliases": ["critical band", "bw", "cf", "pns", "bw_norm", "cf_norm", "pns_norm", "bandwidth",
+                    "reference", "deviation"],
     },
     "answers": {
         "short": "Which answers are compared: the model's own classes, or sixteen everyday categories.",
@@ -530,8 +529,10 @@ def plot_critical_band(result, ax=None, *, of=None, title=None):
     matrix, limits = result._matrix(hits.double() / trials), wilson(hits, trials, result.definition["confidence"])
     low, high = (result._matrix(one) for one in limits.T)
     centres, middle = result.centres.tolist(), float(matrix[0, 0])
-    axis.axhline(middle, color=figures.RULE, linewidth=1)
-    axis.axhline(result.reference / 2, color=figures.FAINT, linewidth=0.8, linestyle="--")
+    axis.axhline(middle, color=figures.RULE, linewidth=1, label="no noise")
+    axis.axhline(
+        result.reference / 2, color=figures.FAINT, linewidth=0.8, linestyle="--", label="half of the reference"
+    )
     for place, (sd, line, one, other) in enumerate(
         zip(result.deviations.tolist(), matrix[1:], low[1:], high[1:], strict=True)
     ):
@@ -546,9 +547,6 @@ def plot_critical_band(result, ax=None, *, of=None, title=None):
     figures.percents(axis.yaxis)
     axis.set_xlabel("nominal centre of the noise's band (cycles/image)")
     axis.set_ylabel("recognised")
-    for height, words in ((middle, "no noise"), (result.reference / 2, "half of the reference")):
-        axis.text(0.01, height, words, transform=axis.get_yaxis_transform(), va="bottom", fontsize=7.5,
-                  color=figures.FAINT)  # fmt: skip
     figures.plain_axes(axis)
     figures.legend(axis)
     if title:
@@ -625,21 +623,22 @@ def critical_band_part(path, record):
     steps = ", ".join(map(str, result.thresholds(True)))
     sections = [
         Section("Bands", [Table(
-            [("centre", "right", "critical-band"), ("median of the power", "right", None),
-             *((f"sd {sd:g}", "right", None) for sd in result.deviations.tolist()),
-             ("threshold", "right", "threshold"), ("normalised", "right", "threshold")], grid)],
+            [("centre", "right", "critical-band"), ("median of the power", "right", "critical-band"),
+             *((f"sd {sd:g}", "right", "critical-band") for sd in result.deviations.tolist()),
+             ("threshold", "right", "critical-band"), ("normalised", "right", "critical-band")], grid)],
             "Nominal centre and measured median of each band's noise, cycles/image; share of the images recognised at "
             "each standard deviation of the noise, with 95% intervals; how many of the strongest noises are too much.",
             key="bands"),
         Section("The band", [
             drawing(lambda axis: _fit_on(axis, result), 5.2, 3.0, f"Normalised thresholds of the bands: {steps}."),
-            Table([("name", "left", None), ("", "left", None), ("value", "right", None),
-                   ("95% interval over images", "left", None), ("people", "left", None)], fits)],
+            Table([("name", "left", "critical-band"), ("", "left", "critical-band"),
+                   ("value", "right", "critical-band"),
+                   ("95% interval over images", "left", "critical-band"), ("people", "left", "critical-band")], fits)],
             "Marks: thresholds; curves: the bells fitted to them; grey: the band of people, mean of 14 observers.",
             key="band"),
         Section("Classes", [Table(
-            [("class", "left", None), ("no noise", "right", None),
-             *((f"{c:g}", "right", None) for c in result.centres.tolist())], classes, search=True)],
+            [("class", "left", None), ("no noise", "right", "critical-band"),
+             *((f"{c:g}", "right", "critical-band") for c in result.centres.tolist())], classes, search=True)],
             "Share of each class's images recognised without noise, and on the mean of all strengths in noise of each "
             "band (nominal centres, cycles/image).", key="classes-in-noise"),
     ]  # fmt: skip

@@ -37,7 +37,7 @@ from freqkit.results import rows
 from freqkit.results.clean import CleanRates
 from freqkit.results.confusion import Confusion
 from freqkit.results.result import Result, TensorFile
-from freqkit.statistics import paired_ratio, redrawn_sums, wilson
+from freqkit.statistics import paired_ratio, percentiles, redrawn_sums, wilson
 
 __all__ = ["PassCurvesResult", "pass_curves", "square_filter"]
 FORMAT = "freqkit-pass-curves-1"
@@ -504,13 +504,11 @@ def _means(result, own):
     drawn = torch.cat([sums.double().sum(1)[None], redrawn_sums(sums, own.resamples, own.seed)])
     whole = len(MEANS) * drawn[:, 0]
     low, high = drawn[:, 1] / whole, drawn[:, 2] / whole
-    tails = [(1 - own.confidence) / 2, (1 + own.confidence) / 2]
-    found = {}
-    for name, values in (("LPP", low), ("HPP", high), ("HPP/(LPP+HPP)", drawn[:, 2] / (drawn[:, 1] + drawn[:, 2]))):
-        known = values[1:][values[1:].isfinite()]
-        limits = torch.quantile(known, torch.tensor(tails, dtype=torch.float64)).tolist() if len(known) else [None] * 2
-        found[name] = [float(values[0]) if bool(values[0].isfinite()) else None, *limits]
-    return found
+    found = {"LPP": low, "HPP": high, "HPP/(LPP+HPP)": drawn[:, 2] / (drawn[:, 1] + drawn[:, 2])}
+    return {
+        name: [_known(float(values[0])), *percentiles(values[1:], own.confidence, float(values[0]))]
+        for name, values in found.items()
+    }
 
 
 def printed(result: PassCurvesResult) -> Printed:
@@ -574,7 +572,7 @@ def plot_pass_curves(result, ax=None, *, of=None, title=None):
     accuracy, limits, _, _ = (one[:, group] for one in result.shares())
     whole = result.right[0] if group == 0 else result.right[0][result.labels == group - 1]
     clean = float(whole.double().mean())
-    axis.axhline(clean, color=figures.RULE, linewidth=1)
+    axis.axhline(clean, color=figures.RULE, linewidth=1, label=f"whole images: {percent(clean, 1)}")
     for number, kind in enumerate(kind for kind in FILTERS if kind in result.filters):
         at = [k for k, one in enumerate(result.filters) if one == kind]
         x, look = [_place(result, k) for k in at], figures.series(number)
@@ -587,8 +585,6 @@ def plot_pass_curves(result, ax=None, *, of=None, title=None):
     figures.percents(axis.yaxis)
     axis.set_xlabel("cut-off (cycles/image); of a band its middle")
     axis.set_ylabel("recognised")
-    figures_at = {"transform": axis.get_yaxis_transform(), "va": "bottom", "fontsize": 7.5, "color": figures.FAINT}
-    axis.text(0.01, clean, f"clean {percent(clean, 1)}", **figures_at)
     figures.plain_axes(axis)
     figures.legend(axis)
     if title:
@@ -647,13 +643,14 @@ def pass_curves_part(path, record):
     draw = drawing(lambda axis: plot_pass_curves(result, axis), 7.2, 3.6, _alt(result, accuracy), narrow=3.4)
     sections = [
         Section("Filters", [Table(
-            [("filter", "left", None), ("cut-off", "right", "cutoff"), ("kept", "left", None),
-             ("recognised, 95% interval", "right", None), ("ratio to clean, 95% interval", "right", "ratio")], each)],
+            [("filter", "left", "pass-curves"), ("cut-off", "right", "cutoff"), ("kept", "left", "pass-curves"),
+             ("recognised, 95% interval", "right", "pass-curves"), ("ratio to clean, 95% interval", "right", "ratio")],
+            each)],
             f"Cut-offs are shares of half the shorter side. Filters: {result.definition['quantity']}. The interval of a"
             " ratio is that of two shares of the same images.", key="filters"),
         Section("Classes", [Table(
             [("class", "left", None), ("clean TPR", "right", "clean TPR"),
-             *((result.names[k], "right", None) for k in shown)], classes, search=True)],
+             *((result.names[k], "right", "pass-curves") for k in shown)], classes, search=True)],
             "Share of each class's images that are recognised, whole and through some of the filters; the table beside"
             " the file has all.", key="classes-through-filters"),
     ]  # fmt: skip

@@ -96,10 +96,10 @@ class RatesResult(Result):
     confusion: torch.Tensor | None = None
     still: torch.Tensor | None = None
     class_index: torch.Tensor | None = None
-    null_tp: torch.Tensor | None = None
-    null_fp: torch.Tensor | None = None
     definition: dict = field(default_factory=dict)
     record: dict = field(default_factory=dict)
+    null_tp: torch.Tensor | None = None
+    null_fp: torch.Tensor | None = None
 
     FILE = TensorFile(
         FORMAT, "a rates file",

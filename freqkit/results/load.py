@@ -7,7 +7,7 @@ from freqkit.files.whole import read_run
 from freqkit.registry import MEASURES, RESULTS, measured, result_class
 from freqkit.report.pages import file_format
 from freqkit.results.published import head_of, known_columns, read_benchmark
-from freqkit.results.released import is_evaluation, read_evaluation
+from freqkit.results.released_tables import is_evaluation, read_evaluation
 from freqkit.results.removal_result import RemovalResult
 from freqkit.results.rows import spell
 from freqkit.results.search_result import SearchResult

@@ -13,10 +13,10 @@ from freqkit.data.test_sets.corrupted import BAR, BENCHMARK, EXTRA, SEVERITIES
 from freqkit.errors import UsageError
 from freqkit.files.reading import number_in, read_csv, read_text, shown
 from freqkit.files.whole import of_cell
-from freqkit.results.rows import unspell
+from freqkit.results.rows import spell, unspell
 from freqkit.results.store import published
 
-ACCURACY, RATIO = "top1_acc/", "ratio to clean top-1"
+ACCURACY, RATIO, AS = "top1_acc/", "ratio to clean", " as published"
 PUBLISHED = "as published"  # begins the definition of a row of such a table
 CUTOFFS = (0.01, *(round(k / 10, 1) for k in range(1, 10)), 0.99)
 SETS = {  # end of a column -> set, condition, metric
@@ -25,11 +25,11 @@ SETS = {  # end of a column -> set, condition, metric
     "imagenet-a": ("imagenet-a", "all, 200 logits", "top-1"),
     "imagenet-r": ("imagenet-r", "all, 200 logits", "top-1"),
     "imagenet-sketch": ("imagenet-sketch", "all", "top-1"),
-    "imagenet-real": ("imagenet", "all", "ReaL top-1"),
+    "imagenet-real": ("imagenet", "all", "ReaL top-1 as published"),
     "imagenet-c": ("imagenet-c", "mean of 95 conditions", "mean top-1"),
     "imagenet-cbar": ("imagenet-c-bar", "mean of 50 conditions", "mean top-1"),
     "ood_mean": ("model-vs-human", "mean of 17 sets", "ood_mean"),
-    "PGD-40/low": ("imagenet", "pgd linf 0.5/255, 40 steps", "top-1"),
+    "PGD-40/low": ("imagenet", "pgd linf 0.5/255, 40 steps of 2, restarts 1, last iterate", "top-1 as published"),
 }
 HUMAN = (
     "edge", "silhouette", "cue-conflict", "colour", "contrast", "high-pass", "low-pass", "phase-scrambling",
@@ -58,7 +58,7 @@ def place_of_column(column):
 
     Example:
         >>> place_of_column("metric/bandpass/LFC/0.30000000000000004")
-        ('LFC/0.3', '', 'low-pass 0.3', 'ratio to clean top-1')
+        ('LFC/0.3', '', 'all; cutoff=0.3; filter=low', 'ratio to clean')
         >>> place_of_column("top1_acc/fog_3")
         ('fog_3', 'imagenet-c', 'fog/3', 'top-1')
     """
@@ -74,7 +74,8 @@ def place_of_column(column):
     band = re.fullmatch(r"metric/bandpass/([LH])FC/(\d\.\d+)", column)
     if band:
         name = ratio_column(f"{band[1]}FC", float(band[2]))
-        return name, "", f"{'low' if band[1] == 'L' else 'high'}-pass {float(band[2]):g}", RATIO
+        kind = "low" if band[1] == "L" else "high"
+        return name, "", f"all; cutoff={float(band[2]):g}; filter={kind}", RATIO
     name = column.removeprefix("metric/criticalband/")
     if name in BIASES:
         return name, "cue-conflict" if name == "shape-bias" else "", "all", name
@@ -124,41 +125,44 @@ def read_benchmark(path):
 
 
 def columns_of(rows):
-    """(short name of the column, row) of the rows that are values of the study, whole sets without a filter.
+    """(short name of the column, row) of the rows that are values of the study, whole sets without a map.
 
     Rows of an evaluation are taken where they measure the same: ImageNet-A and -R among 200 logits, ImageNet-V2
-    matched-frequency, PGD of 40 steps within 0.5/255. Of biases the metric alone counts.
+    matched-frequency, PGD of 40 steps within 0.5/255 judged by its last iterate, sets of sixteen categories so. What
+    published scripts count otherwise ("top-1 as published") has a name of its own. Of biases the metric alone counts.
     """
     for row in rows:
         if row["class"] in ("", None) and row["metric"] in _METRICS:
-            name = _column(unspell(row))
+            name = _column(row)
             if name is not None:
                 yield name, row
 
 
 def _column(row):
-    metric, title, condition = row["metric"], row["set"], row["condition"]
+    metric, title, place = row["metric"], row["set"], spell(row)["condition"]
+    if metric in (*BIASES, "ood_mean"):
+        return metric
+    if metric == RATIO:
+        found = re.search(r"cutoff=([\d.]+); filter=(low|high)", place)
+        return found and ratio_column("LFC" if found[2] == "low" else "HFC", float(found[1]))
+    row = unspell(row)
     if row["filter"] or row["group"] or row["part"]:
         return None
-    if metric in BIASES:
-        return metric
-    if metric == "ood_mean":
-        return "ood_mean"
-    if metric == RATIO:
-        side, _, cutoff = condition.partition("-pass ")
-        return ratio_column(f"{side[0].upper()}FC", float(cutoff)) if side in ("low", "high") and cutoff else None
-    if title in LEAVES and row["severity"] and metric == "top-1":
-        name = f"{condition}_{row['severity']}"
-        return name if name in LEAVES[title] else None
-    if title == "imagenet" and condition.startswith("pgd linf 0.5/255, 40 steps"):
-        return "PGD-40/low" if metric == "top-1" else None
-    if title in HUMAN and metric == "top-1":
-        return title
+    plain = metric.removesuffix(AS)
+    end = AS if plain != metric else ""
+    if title in LEAVES and row["severity"]:
+        name = f"{row['condition']}_{row['severity']}"
+        return name if name in LEAVES[title] and metric == "top-1" else None
+    if title in HUMAN:
+        whole = place == SIXTEEN or (title in ("sketch", "stylized") and place == "0, 16 categories")
+        return title if whole and metric == "top-1" else None
+    if title == "imagenet" and re.match("pgd linf 0.5/255, 40 steps.*last iterate", place):
+        return "PGD-40/low" + end if plain == "top-1" else None
     subset = row["logits"] if title in ("imagenet-a", "imagenet-r") else None
-    if subset not in (None, 200):
-        return None
-    return _ENDS.get((title, condition + (", 200 logits" if subset else ""), metric))
+    name = _ENDS.get((title, row["condition"] + (", 200 logits" if subset == 200 else ""), plain))
+    return name and name + end
 
 
-_ENDS = {place: name for name, place in SETS.items()}
-_METRICS = {*BIASES, RATIO, *(metric for *_, metric in SETS.values())}
+_ENDS = {(title, place, metric.removesuffix(AS)): name for name, (title, place, metric) in SETS.items()}
+_METRICS = {*BIASES, RATIO, "ood_mean", "mean top-1", *(f"{name}{end}" for name in ("top-1", "ReaL top-1")
+                                                        for end in ("", AS))}  # fmt: skip

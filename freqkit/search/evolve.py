@@ -67,7 +67,7 @@ class Evolving(Budget):
 
 @flat
 def evolve(
-    model: Network, images: Images, own: Evolving, scoring: Scoring, testing: Testing, running: Running
+    model: Network, images: Images, own: Evolving, testing: Testing, scoring: Scoring, running: Running
 ) -> SearchResult | Plan:
     """Find, for every class, the frequencies by which it is still told apart, by evolution; see the module.
 

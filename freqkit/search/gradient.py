@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F
 
 from freqkit.data import Images
+from freqkit.data.cache import has_read
 from freqkit.engine import Progress, ranks
 from freqkit.engine.entrance import enter
 from freqkit.engine.forward import Forward
@@ -234,6 +235,7 @@ class _Estimator:
 
     def _input(self, part):
         x = self.images.images[part].to(self.forward.device).float().div_(255)
+        has_read(self.images.images[part])
         if self.domain == "normalised":
             mean, std = (x.new_tensor(v).view(1, 3, 1, 1) for v in (self.forward.mean, self.forward.std))
             x = (x - mean) / std
@@ -339,8 +341,8 @@ def gradient(
     images: Images,
     own: Promising,
     ordered: Levels,
-    scoring: Scoring,
     testing: Testing,
+    scoring: Scoring,
     running: Running,
 ) -> RemovalResult | Plan:
     """Dominant frequencies from gradients: rank all by an estimate, measure only the most promising exactly.

@@ -63,7 +63,7 @@ class Culling(Options):
 
 @flat
 def greedy(
-    model: Network, images: Images, own: Culling, scoring: Scoring, testing: Testing, running: Running
+    model: Network, images: Images, own: Culling, testing: Testing, scoring: Scoring, running: Running
 ) -> SearchResult | Plan:
     """Remove every frequency that a class can do without, in a fixed order; see the module.
 

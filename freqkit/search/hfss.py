@@ -25,6 +25,7 @@ from freqkit.search.testing import Testing, again
 
 PRESETS = ("default", "cvpr2025")
 STOPPING = ("never", "certain")
+COMPILES = " A long search compiles the network, which may make it faster."
 # What the released code takes when nothing is said. The paper keeps 0.6 of the cells.
 PUBLISHED = {"candidates": 500, "keep": 0.8, "top": 10, "seed": 42, "published_batch_size": 4000}
 USUAL = {"keep": 0.6, "seed": 0}
@@ -128,7 +129,7 @@ class Hfss(Options):
 
 @flat
 def hfss(
-    model: Network, images: Images, own: Hfss, scoring: Scoring, testing: Testing, running: Running
+    model: Network, images: Images, own: Hfss, testing: Testing, scoring: Scoring, running: Running
 ) -> SearchResult | Plan:
     """Find, for every class, the few frequencies by which a classifier still recognises it.
 
@@ -419,7 +420,21 @@ class HfssRun(SearchRun):
             ranks = torch.arange(min(self.options.top, drawn)).repeat(len(self.searched), 1)
             previous = StageResult(number, masks, None, ranks, None)
         whole = scorer.forwards(1)
-        forwards = sum(stage["forwards"] for stage in stages) + whole
+        parts = [
+            (f"stage {stage['stage']}", stage["forwards"], 0, stage["tiles"], each * stage["forwards"])
+            for stage in stages
+        ]
+        parts.insert(0, ("whole images", whole, 0, scorer.tiles(1), each * whole))
+        tests = [
+            {"work": name, "forwards": shown, "backwards": 0, "seconds": seconds,
+             "tiles": tiles if isinstance(tiles, int) else sum(tiles),
+             "calls": [tiles] if isinstance(tiles, int) else tiles}
+            for name, shown, _, tiles, seconds in self.test_parts(parts, each, groups=len(self.searched))
+        ]  # fmt: skip
+        remark = f"{whole:,} of the forwards show the whole images, before anything is filtered."
+        if tests:
+            remark += "".join(f" {part['work'].capitalize()}: {part['forwards']:,}." for part in tests)
+        forwards = sum(part["forwards"] for part in [*stages, *tests]) + whole
         process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         return Plan(
             stages,
@@ -434,8 +449,8 @@ class HfssRun(SearchRun):
                 "batch_size_timings": scorer.calibration,
                 **({"differs_from_published": self.differs} if self.options.published else {}),
             },
-            remark=f"{whole:,} of the forwards show the whole images, before anything is filtered."
-            + " A long search compiles the network, which may make it faster." * (self.scoring.form == "auto"),
+            remark=remark + COMPILES * (self.scoring.form == "auto"),
+            tests=tests,
             whole={"forwards": whole, "tiles": scorer.tiles(1)},
         )
 

@@ -34,6 +34,7 @@ import torch
 import torch.nn.functional as F
 
 from freqkit.data import Images
+from freqkit.data.cache import has_read
 from freqkit.engine import Silent, ranks
 from freqkit.engine.forward import Forward
 from freqkit.errors import UsageError
@@ -110,7 +111,7 @@ class Learning(Budget):
 
 @flat
 def learned(
-    model: Network, images: Images, own: Learning, scoring: Scoring, testing: Testing, running: Running
+    model: Network, images: Images, own: Learning, testing: Testing, scoring: Scoring, running: Running
 ) -> SearchResult | Plan:
     """Find, for every class, the frequencies by which it is still told apart, by gradients; see the module.
 
@@ -347,6 +348,7 @@ class _Learner:
 
     def _logits(self, chosen, mask):
         x = self.run.images.images[chosen].to(self.forward.device).float().div_(255)
+        has_read(self.run.images.images, len(chosen))
         forward = self.forward
         if not self.optimised:
             sample = x

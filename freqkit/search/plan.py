@@ -69,6 +69,7 @@ class Plan:
         record: batch-size timings and the time per forward.
         remark: what the numbers leave open, a sentence, or None.
         whole: of `hfss`, forwards and tiles of the whole images, which are no stage; None where they are a part.
+        tests: of `hfss`, one dict per part of its test, which is no stage: work, forwards, backwards, seconds, calls.
     """
 
     stages: list
@@ -82,6 +83,7 @@ class Plan:
     backwards: int = 0
     remark: str | None = None
     whole: dict | None = None
+    tests: list = field(default_factory=list)
 
     def projected(self, ranks):
         """The time on `ranks` processes that share the search (`freqkit.engine.project`), each as fast as this one.
@@ -94,7 +96,7 @@ class Plan:
         each = self.record["seconds_per_forward"]
         calls = [
             (tiles, stage.get("seconds", stage["forwards"] * each) / stage["tiles"])
-            for stage in [*([self.whole] if self.whole else []), *self.stages]
+            for stage in [*([self.whole] if self.whole else []), *self.stages, *self.tests]
             for tiles in stage.get("calls", [stage["tiles"]])
         ]
         return project(calls, ranks, Costs(record=200 + 24 * self.classes, result=24 * self.classes * 500))

@@ -77,7 +77,7 @@ class Removing(Options):
 
 @flat
 def removal(
-    model: Network, images: Images, own: Removing, ordered: Levels, scoring: Scoring, testing: Testing, running: Running
+    model: Network, images: Images, own: Removing, ordered: Levels, testing: Testing, scoring: Scoring, running: Running
 ) -> RemovalResult | Plan:
     """Score the removal of every frequency (or cell of frequencies) for every class at once.
 

@@ -216,12 +216,17 @@ class SearchRun:
         _, owner = removal_cells(self.size, 1)
         every_second = (torch.arange(int(owner.max()) + 1) % 2 == 0)[None, owner].expand(scorer.tiling.group, -1, -1)
         each = scorer.seconds_per_forward(pack(every_second, cell=(1, 1), size=self.size, symmetry="hermitian"))
+        parts = [
+            (name, forwards, backwards, tiles, each * (forwards + 2 * backwards) if seconds is None else seconds)
+            for name, forwards, backwards, tiles, seconds in parts
+        ]
+        parts += self.test_parts(parts, each, groups=1)
         rows = [
             {
                 "work": name, "forwards": forwards, "backwards": backwards,
                 "tiles": tiles if isinstance(tiles, int) else sum(tiles),
                 "calls": [tiles] if isinstance(tiles, int) else tiles,
-                "seconds": each * (forwards + 2 * backwards) if seconds is None else seconds,
+                "seconds": seconds,
             }
             for name, forwards, backwards, tiles, seconds in parts
         ]  # fmt: skip
@@ -233,6 +238,31 @@ class SearchRun:
             {"seconds_per_forward": each, "batch_size_timings": scorer.calibration},
             backwards, remark,
         )  # fmt: skip
+
+    def test_parts(self, parts, each, groups):
+        """What follows a search whose own work is `parts` (as those of `plan`, with seconds): the parts of its test.
+
+        Args:
+            each: seconds of a forward.
+            groups: how many sets of random masks are drawn, one for all maps that keep as many bins.
+        """
+        asked = self.parts
+        if not asked.identity():
+            return []
+        scorer, masks = self.scorer(asked.measured), len(self.searched)
+        rows = [
+            (name, scorer.forwards(number), 0, scorer.tiles(number), each * scorer.forwards(number))
+            for name, number in (
+                ("whole held-out images", 1), ("held-out images", masks), ("random masks", groups * asked.null),
+            ) if number
+        ]  # fmt: skip
+        if asked.permuted:
+            tiles = [one for part in parts for one in ([part[3]] if isinstance(part[3], int) else part[3])]
+            forwards, backwards, seconds = (asked.permuted * sum(part[place] for part in parts) for place in (1, 2, 4))
+            shown = asked.permuted * scorer.forwards(masks)
+            again = (forwards + shown, backwards, asked.permuted * [*tiles, scorer.tiles(masks)])
+            rows.append(("searches with permuted labels", *again, seconds + each * shown))
+        return rows
 
     def execute(self, work, running: Running, again=None):
         """Run `work(self, progress)`, in the directory `running.out` if there is one, and test what it finds.

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from freqkit.data import Images
+from freqkit.data.cache import has_read
 from freqkit.engine.entrance import enter
 from freqkit.errors import UsageError
 from freqkit.models import Network
@@ -55,6 +56,7 @@ def count(model, images, *, batch_size=256, device=None, ranks=None):
             part = slice(start, min(start + batch_size, mine.stop))
             labels = images.labels[part]
             logits = model(to_input(images.images[part], device)).float().cpu()
+            has_read(images.images[part])
             loss += float(F.cross_entropy(logits, labels, reduction="sum"))
             confusion += Confusion.count(labels, logits.argmax(1), *confusion.shape)
     if ranks is not None and ranks.world > 1:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from freqkit.data.augment import Augment, key, mix
+from freqkit.data.cache import has_read
 from freqkit.errors import UsageError
 from freqkit.files.reading import COUNT
 from freqkit.models.weights import save_weights
@@ -146,6 +147,7 @@ class Run:
         mine = self.ranks.share(batch)
         labels = self.train_set.labels[mine]
         x = to_input(augment(self.train_set.images[mine], mine), self.device)
+        has_read(self.train_set.images, len(mine))
         x = normalised(self.model, x, labels, mine, self.spectral)
         labels = labels.to(self.device)
         x, target = mix(x, labels, self.model.num_classes, mixup=self.recipe.mixup, cutmix=self.recipe.cutmix)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from freqkit.data import Images, as_images
-from freqkit.data.augment import Augment
+from freqkit.data.augment import OWN, Augment, torchvision_transforms
 from freqkit.data.components import ENCODINGS
 from freqkit.engine.entrance import enter
 from freqkit.errors import UsageError
@@ -126,6 +126,9 @@ def train(
         [1, 2]
     """
     chosen = make_recipe(recipe, **changes)
+    mixed = [name for name in ("mixup", "cutmix") if getattr(chosen, name)]
+    if theirs := [name for name in chosen.augment if name not in OWN] + mixed:
+        torchvision_transforms(f"train: {', '.join(theirs)} of the recipe needs")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise UsageError(f"train: seed must be an integer >= 0; got {seed!r}.")
     observers = checked([*where.observers(), *observers])

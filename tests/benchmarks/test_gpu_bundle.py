@@ -30,6 +30,7 @@ def test_it_unpacks_itself_and_checks(wheel, tmp_path):
     if torch.cuda.is_available():
         pytest.skip("a GPU is here: `make gpu-check` says more")
     assert done.returncode == 2 and "torch finds no GPU" in done.stderr
+    assert all(part in done.stderr for part in ("tests/ops/test_on_gpu.py", "racecheck", "band_bank", "one JSON"))
     names = zipfile.ZipFile(out).namelist()
     assert "tests/ops/test_on_gpu.py" in names and "benchmarks/run.py" in names
     assert sorted(path.name for path in tmp_path.iterdir()) == ["gpu_check.py"]

@@ -120,6 +120,7 @@ def test_doctor(run, images_folder, weights, tmp_path):
     result = run("doctor", "--data-dir", root)
     assert result.exit_code == 1
     assert "199 of 200 classes are missing" in result.stdout
+    assert "the whole has 200 classes, 30000 images" in result.stdout
     assert "1 of 1 checks failed." in result.stderr
 
 

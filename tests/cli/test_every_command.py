@@ -62,7 +62,15 @@ def test_completion_completes():
 
 
 # commands with --out that write something else than results
-NO_RESULTS = {("report",), ("rerun",), ("masks", "import"), ("masks", "show"), ("data", "synthetic")}
+NO_RESULTS = {
+    ("report",),
+    ("rerun",),
+    *(
+        (group, name)
+        for group, names in (("masks", ("import", "show", "export")), ("data", ("synthetic", "components", "hars")))
+        for name in names
+    ),
+}
 WRITERS = [name for name, command in EVERY.items() if any("--out" in p.opts for p in command.params)]
 MODEL = "--model small_convnet --weights {weights} --batch-size 50"
 SMALL = {
@@ -76,6 +84,7 @@ SMALL = {
     ("evaluate",): f"{MODEL} --dfm {{dfm}} --on planted={{images}} --num-classes 4 --no-pictures --out {{out}}",
     ("train",): "--model small_convnet --data {images} --epochs 1 --follow 1 --batch-size 8 --out {out}",
     ("demo",): "--out {out}",
+    ("study",): "--data {table} --resamples 10 --out {out}",
 }
 
 
@@ -93,8 +102,10 @@ def test_every_command_that_writes_results_leaves_a_page(
         tiny = {"training": 8, "search": 2, "fresh": 2, "epochs": 1, "candidates": (4, 4, 4, 4)}
         monkeypatch.setattr(demo, "run", functools.partial(demo.run, **tiny))
     save_dfm(tmp_path / "dfm.safetensors", DfmFile(torch.stack([low_pass(32, 6)] * 4), ["C0", "C1", "C2", "C3"]))
+    (tmp_path / "table.csv").write_text("model,shape-bias,top1_acc/imagenet\na,0.1,70\nb,0.2,75\nc,0.4,72\nd,0.5,80\n")
     places = {"images": images_folder, "weights": weights, "held": held, "out": tmp_path / "run",
-              "dfm": tmp_path / "dfm.safetensors", "file": tmp_path / "found.safetensors"}  # fmt: skip
+              "dfm": tmp_path / "dfm.safetensors", "file": tmp_path / "found.safetensors",
+              "table": tmp_path / "table.csv"}  # fmt: skip
     result = run(*name, *SMALL[name].format(**places).split(), "--json")
     assert result.exit_code == 0, result.stderr
     json.loads(result.stdout)
@@ -109,15 +120,19 @@ def test_every_command_that_writes_results_leaves_a_page(
     assert ("run.yaml" if folder.is_dir() else "found.yaml") in {path.name for path in page.parent.iterdir()}
 
 
-def test_what_a_page_advises_is_done_as_it_stands(run, images_folder, weights, tmp_path, monkeypatch):
-    """The commands of a search's page, run from the folder that holds the run, whose name has a blank."""
+@pytest.mark.parametrize(
+    "share, advised", [("0.4", {"rerun", "explain"}), ("1", {"search", "rates", "rerun", "explain"})]
+)
+def test_what_a_page_advises_is_done_as_it_stands(run, images_folder, weights, tmp_path, monkeypatch, share, advised):
+    """The commands of a search's page, run from the folder that holds the run, whose name has a blank. A search that
+    tested itself has nothing more to be tested on."""
     monkeypatch.chdir(tmp_path)
     places = {"images": images_folder, "weights": weights, "out": "run"}
     line = SMALL["search",].format(**places).removesuffix("run")
-    assert run("search", *line.split(), tmp_path / "a run", "--split-fraction", 0.4).exit_code == 0
+    assert run("search", *line.split(), tmp_path / "a run", "--split-fraction", share).exit_code == 0
     text = (tmp_path / "a run" / "report.html").read_text()
     shown = [html.unescape(words) for words in re.findall(r"<code>(freqkit [^<]*)</code>", text)]
-    assert {line.split()[1] for line in shown} == {"rates", "rerun", "explain"}
+    assert {line.split()[1] for line in shown} == advised
     for line in shown:
         result = run(*shlex.split(line)[1:])
         assert result.exit_code == 0, (line, result.stderr)

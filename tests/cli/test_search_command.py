@@ -79,7 +79,7 @@ def test_the_command_does_what_the_function_does(finished, images_folder, weight
 
     _, printed = finished
     model, images = load_model("small_convnet", weights=weights), load_images(images_folder, image_size=32)
-    result = hfss(model, images, candidates=[5, 7], stages=2, top=2, batch_size=50, keep=0.7, seed=11, split_fraction=1)
+    result = hfss(model, images, candidates=[5, 7], stages=2, top=2, batch_size=50, keep=0.7, seed=11)
     assert [row["loss"] for row in result.table()] == [row["loss"] for row in printed["classes"]]
 
 
@@ -111,6 +111,7 @@ def test_a_second_run_into_the_folder_is_refused(run, flags, tmp_path):
 
 def test_dry_run_writes_nothing_and_counts(run, flags, tmp_path):
     out = tmp_path / "none"
+    flags += ["--split-fraction", 1]
     result = run(*flags, "--dry-run", "--out", out, "--json")
     assert result.exit_code == 0, result.stderr
     plan = json.loads(result.stdout)
@@ -258,9 +259,7 @@ def test_the_preset_sets_what_the_released_code_takes(run, flags, tmp_path):
     model = load_model("small_convnet", weights=flags[4])
     pool = load_images(flags[6], image_size=32)
     how = {"preset": "cvpr2025", "stages": 2, "top": 2, "batch_size": 50, "keep": 0.8, "seed": 42}
-    same = hfss(
-        model, pool, candidates=9, published_batch_size=4, published_order=0.5, dtype="float32", **how, split_fraction=1
-    )
+    same = hfss(model, pool, candidates=9, published_batch_size=4, published_order=0.5, dtype="float32", **how)
     assert [row["loss"] for row in same.table()] == [row["loss"] for row in json.loads(result.stdout)["classes"]]
     assert identity["data"]["fingerprint"] == pool.published_split(0.5)[0].fingerprint
 

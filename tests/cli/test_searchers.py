@@ -74,7 +74,7 @@ def test_the_default_is_learned_and_a_preset_means_the_published_method(run, fla
     ],
 )
 def test_a_dry_run_tells_the_cost_of_every_searcher(run, flags, tmp_path, searcher, more, forwards, backwards):
-    how = ["search", *flags, "--searcher", searcher, *more]
+    how = ["search", *flags, "--searcher", searcher, *more, "--split-fraction", 1]
     plan = json.loads(run(*how, "--dry-run", "--json").stdout)
     assert (plan["forwards"], plan["backwards"]) == (forwards, backwards)
     assert plan["seconds"] == pytest.approx(sum(part["seconds"] for part in plan["stages"])) and plan["seconds"] > 0

@@ -256,14 +256,50 @@ def test_where_they_are(root, tmp_path, decoded, monkeypatch):
 
 # ---- memory ---------------------------------------------------------------------------------------------------------
 
+
+def resident(path):
+    """kB of a file that stand among the memory of this process."""
+    inside, found = False, 0
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if not line.split()[0].endswith(":"):
+            inside = line.endswith(str(path))
+        elif inside and line.startswith("Rss"):
+            found += int(line.split()[1])
+    return found
+
+
+def test_pages_that_were_read_are_let_go_and_written_ones_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(caches, "RESIDENT", 1 << 20)
+    count, side = 200, 64
+
+    def fill(sink):
+        for i in range(count):
+            sink.put(i, np.full((3, side, side), i, np.uint8))
+        return [bytes(32)] * count, {}
+
+    kept = Cache(tmp_path).kept(key(1), "made", lambda: (count, (side, side), fill))
+    [path] = Cache(tmp_path).files()
+    assert kept.images.sum(dtype=torch.int64) == 3 * side * side * sum(range(count))
+    assert resident(path) > 2000
+    caches.has_read(torch.zeros(1000, 3, 64, 64))  # lies elsewhere
+    caches.has_read(kept.images, 10)
+    assert resident(path) > 2000  # so little may stay
+    caches.has_read(kept.images[100:])
+    assert resident(path) < 500
+    assert [int(image.unique()) for image in kept.images[[0, 99, 199]]] == [0, 99, 199]
+    kept.images[7] = 255
+    caches.has_read(kept.images)
+    assert kept.images[7].unique().tolist() == [255] and kept.images[8].unique().tolist() == [8]
+
+
 SEARCH = """
 import json, sys, torch
-from freqkit import learned
-from freqkit.data import ImageSet
+from freqkit.data import ImageSet, cache
 from freqkit.data.cache import Cache
 from freqkit.engine import Silent
 from freqkit.models import load_model
 kept, count, side = sys.argv[1], int(sys.argv[2]), 32
+cache.RESIDENT = 1 << 20
 
 def fill(sink):
     for i in range(count):
@@ -281,7 +317,7 @@ class Highest(Silent):
     value = 0
     def advance(self, amount, **facts):
         text = open("/proc/self/smaps_rollup").read()
-        now = sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Private_Dirty"))
+        now = sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Private_"))
         self.value = max(self.value, now / 1024)
 
 seen, model = Highest(), load_model("small_convnet", num_classes=2)

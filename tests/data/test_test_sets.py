@@ -12,7 +12,7 @@ from PIL import Image
 from freqkit.data import Preprocessing, class_list, load_images, open_sets
 from freqkit.data.test_set import Reader
 from freqkit.data.test_sets.corrupted import BENCHMARK, alexnet_errors
-from freqkit.data.test_sets.known import place_of
+from freqkit.data.test_sets.known import known_set, place_of
 from freqkit.errors import BadImageError, UsageError
 
 WNIDS = class_list("imagenet")
@@ -71,6 +71,35 @@ def test_a_whole_v2_part_needs_no_leave(tmp_path):
     (tmp_path / "thumbs").rmdir()
     with pytest.raises(UsageError, match=r"1 classes do not have 10 images: n01514668 \(9\)"):
         open_sets([f"v2={tmp_path}"])
+
+
+def test_doctor_names_every_class_at_fault_and_what_is_expected(tmp_path):
+    from freqkit.measures.evaluation.doctor import check_sets
+
+    part = tmp_path / "imagenetv2-matched-frequency-format-val"
+    for label in range(1000):
+        (part / str(label)).mkdir(parents=True)
+        for i in range({7: 9, 12: 11, 500: 0}.get(label, 10)):
+            (part / str(label) / f"{i}.jpeg").touch()
+    (part / "900" / "0.jpeg").unlink()
+    (part / "thumbs").mkdir()
+    [found], opened = check_sets(["v2/matched-frequency"], tmp_path)
+    assert (found.verdict, found.what, opened) == ("wrong", "v2/matched-frequency", [])
+    assert found.found == (
+        "matched-frequency: 1 folders are no class of the set: thumbs; "
+        f"matched-frequency: 1 classes have no image: {WNIDS[500]}; "
+        "matched-frequency: 3 classes do not have 10 images: "
+        f"{WNIDS[7]} (9), {WNIDS[12]} (11), {WNIDS[900]} (9); "
+        "the whole has 1000 classes of 10, 10000 images, in each of 3 parts"
+    )
+    for name, whole in {
+        "imagenet": "1000 classes of 50, 50000 images", "a": "200 classes, 7500 images",
+        "r": "200 classes, 30000 images",
+        "sketch": "1000 classes, 50889 images",
+        "c": "1000 classes of 50, 50000 images, in each of 15 parts (and 4)",
+        "c-bar": "1000 classes of 50, 50000 images, in each of 10 parts",
+    }.items():  # fmt: skip
+        assert known_set(name).whole == whole
 
 
 def test_imagenet_in_folders_and_flat(tmp_path):

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 
 from freqkit.data.corruptions import corrupt
 from freqkit.engine import Journal, Scorer, status
-from freqkit.engine.accumulators import ClassLoss, Confusion, Logits
+from freqkit.engine.accumulators import Answers, ClassLoss, Confusion, Logits
 from freqkit.engine.session import session
 from freqkit.engine.stimuli import BandNoise, Corruption, Filter, Perturbation, band_of, pyramid_height
 from freqkit.errors import UsageError
@@ -107,13 +108,18 @@ def band_noise_twin(images, seed=5):
         for number, image in enumerate(images.images):
             grey = np.asarray(Image.fromarray(image.permute(1, 2, 0).numpy()).convert("L")) / 255
             plain = (grey - grey.mean()) * 0.2 + 0.449
-            chance = np.random.Generator(np.random.Philox(
+            counted = np.random.Philox(
                 key=np.array([seed, number], np.uint64),
                 counter=np.array([0, 0, band, np.float64(deviation).view(np.uint64)], np.uint64),
-            ))  # fmt: skip
+            )
+            bits, chance = iter(()), np.random.Generator(counted)
+            if deviation:
+                bits = iter(np.array(counted.random_raw(plain.size // 2)).view(np.uint16).tolist())
+            white = [NormalDist().inv_cdf((k + 0.5) / 65536) / math.sqrt(2) for k in bits]
+            white = np.array(white).reshape(2, *plain.shape).sum(0) if deviation else plain
             noise = np.zeros_like(plain)
             if deviation:
-                levels, ups = pyramid_levels(chance.standard_normal(plain.shape, np.float32).astype(float) * deviation)
+                levels, ups = pyramid_levels(white * deviation)
                 noise, finest = whole_level(levels, ups, len(levels) - 1 - band), levels[0]
                 noise = noise * np.sqrt((finest**2).mean() / (noise**2).mean())
             for at in np.ndindex(plain.shape):
@@ -282,3 +288,34 @@ def test_bad_arguments():
         Perturbation(torch.zeros(3), 1.0)
     with pytest.raises(UsageError, match="name must be one of"):
         Corruption([("rain", 1)])
+
+
+def test_answers_of_single_images_and_encoded_pixels():
+    images, stimulus = Images(20, side=32), STIMULI["filter"]
+    scorer = Scorer(Wide(), images, batch_size=6, form="eager")
+    answers, others, logits = Answers(), Answers(lambda values: values.argmin(-1)), Logits()
+    scorer.show(stimulus, [answers, logits, others])
+    assert torch.equal(answers.value, logits.value.argmax(2)) and torch.equal(others.value, logits.value.argmin(2))
+    pixels, masks = Scorer(Wide(), images, batch_size=6, domain="pixels"), stimulus.masks
+    plain = everything(pixels, Filter(masks))
+    names = ["minmax", "raw", "clip", "maxnorm"]
+    made = everything(pixels, Filter(masks, after=names))
+    least, most = plain[0].amin((2, 3), keepdim=True), plain[0].amax((2, 3), keepdim=True)
+    torch.testing.assert_close(made[0], (plain[0] - least) / (most - least), atol=1e-6, rtol=1e-6)
+    assert torch.equal(made[1], plain[1]) and torch.equal(made[2], plain[2].clamp(0, 1))
+    torch.testing.assert_close(made[3], plain[3] / plain[3].amax((1, 2, 3), keepdim=True), atol=1e-6, rtol=1e-6)
+    black = everything(pixels, Filter(masks * 0, after="maxnorm"))
+    assert torch.equal(black, torch.zeros_like(black))  # and no 0/0
+    for after in ("png", ["raw"], ["clip"] * 5):
+        with pytest.raises(UsageError, match="after must be one of raw, clip, maxnorm, minmax, uint8wrap, or one for"):
+            Filter(masks, after=after)
+    with pytest.raises(UsageError, match='needs a scorer of domain="pixels"'):
+        everything(scorer, Filter(masks, after="clip"))
+
+
+def test_clean_images_stand_beside_those_in_noise():
+    images = Images(3, side=32)
+    scorer = Scorer(Wide(), images, batch_size=8)
+    made = everything(scorer, BandNoise([(None, 0.0), (1, 0.08)]))
+    torch.testing.assert_close(made[0], normalised(images.images / 255.0), atol=2e-6, rtol=1e-6)
+    assert not torch.allclose(made[1, :, 0], made[0, :, 0], atol=0.1)

@@ -164,7 +164,8 @@ def formats(root):
     from freqkit.models import read_state_dict
     from freqkit.results import LearningCurves, load_result
     from freqkit.results.attack_logs import read_autoattack
-    from freqkit.results.released import read_evaluation, read_losses
+    from freqkit.results.released import read_losses
+    from freqkit.results.released_tables import read_evaluation
     from freqkit.results.store import Store, read_results, read_robustbench, read_timm
     from freqkit.search import Comparison
 

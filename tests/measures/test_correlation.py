@@ -17,7 +17,14 @@ from freqkit.measures.correlation.quantities import BIASES, SCORES, degenerate
 from freqkit.results.load import rows_of
 from freqkit.results.published import read_benchmark
 from freqkit.results.store import Store
-from freqkit.statistics import benjamini_hochberg, correlation_p, holm, partial_correlation, rank_correlations, redrawn
+from freqkit.statistics import (
+    benjamini_hochberg,
+    correlation_p,
+    drawn_anew,
+    holm,
+    partial_correlation,
+    rank_correlations,
+)
 
 GROUPS = ("Total", "AT", "Other")
 # Spearman over all, adversarially trained and other models; n: not significant
@@ -164,8 +171,8 @@ def test_a_published_table_is_what_it_says(found, rows):
 def test_resamples_have_the_ranks_of_the_table_written_out():
     rng = np.random.default_rng(0)
     values = np.stack([rng.normal(size=17), rng.integers(0, 4, 17), rng.integers(0, 2, 17), np.ones(17)])
-    counts = redrawn(np.arange(17), 40, seed=3)
-    assert (counts.sum(1) == 17).all() and not np.array_equal(counts, redrawn(np.arange(17), 40, 3, stream=1))
+    counts = drawn_anew(np.arange(17), 40, seed=3)
+    assert (counts.sum(1) == 17).all() and not np.array_equal(counts, drawn_anew(np.arange(17), 40, 3, stream=1))
     pairs = [(0, 1), (1, 2), (0, 3)]
     got = rank_correlations(values, pairs, counts)
     for line, drawn in zip(got, counts, strict=True):
@@ -174,7 +181,7 @@ def test_resamples_have_the_ranks_of_the_table_written_out():
             expected = spearman(written[a].tolist(), written[b].tolist())
             assert math.isnan(rho) if expected is None else rho == pytest.approx(expected, abs=1e-12)
     owners = np.array([0, 0, 1, 2, 2, 2])
-    drawn = redrawn(owners, 500, seed=0)
+    drawn = drawn_anew(owners, 500, seed=0)
     assert all((drawn[:, owners == k] == drawn[:, owners == k][:, :1]).all() for k in range(3))
     assert (drawn[:, [0, 2, 3]].sum(1) == 3).all() and abs(drawn[:, 0].mean() - 1) < 0.15
 
@@ -213,7 +220,8 @@ def told(**columns):
     """Tidy rows of made-up models; sets are named by the columns of `SETS` they stand for."""
     places = {
         "imagenet": ("imagenet", "all", "top-1"), "v2": ("imagenet-v2", "matched-frequency", "top-1"),
-        "real": ("imagenet", "all", "ReaL top-1"), "pgd": ("imagenet", "pgd linf 0.5/255, 40 steps", "top-1"),
+        "real": ("imagenet", "all", "ReaL top-1"),
+        "pgd": ("imagenet", "pgd linf 0.5/255, 40 steps of 2, restarts 1, last iterate", "top-1"),
     }  # fmt: skip
     return [
         {"model": f"m{k}", "class": "", "value": value, "definition": "",
@@ -357,7 +365,7 @@ def test_added_models_stand_among_the_others_and_change_no_published_number(foun
     store = Store(tmp_path / "own.sqlite")
     base = [row for row in rows if row["model"] == "tv_resnet50"]
     kept = [
-        {**row, "definition": "measured here"} for row in base
+        {**row, "definition": "top-1, here", "metric": row["metric"].removesuffix(" as published")} for row in base
         if not row["metric"].startswith("metric/") and row["metric"] != "mean top-1"
     ]  # fmt: skip
     store.add([*kept, {**kept[0], "model": "mine", "set": "imagenet", "value": 0.7, "metric": "top-1"}], source="here")
@@ -371,7 +379,10 @@ def test_added_models_stand_among_the_others_and_change_no_published_number(foun
     assert ranked["n"] == 49 and relation(result, "bw_norm", "ID", "With added")["n"] == 49
     notes = " ".join(result.notes)
     assert "mine has no shape-bias, LPP, HPP, bw_norm, cf_norm, pns_norm, Robustness, Concepts and Adversarial" in notes
-    assert "ID of mine is the mean without imagenet-v2 and imagenet-real" in notes and "divide by 50,048" in notes
+    assert "ID of mine is the mean without imagenet-v2 and imagenet-real" in notes
+    assert all(f"tv_resnet50 (added): accuracy {how}" in notes for how in ("on ReaL", "under PGD"))
+    other = study(rows, groups=categories, added=[{**row, "definition": "disc, 16-way"} for row in kept], resamples=0)
+    assert any("bw_norm, cf_norm and pns_norm of tv_resnet50 (added): disc, 16-way" in note for note in other.notes)
 
 
 def test_rows_are_taken_only_where_they_measure_the_same():

@@ -216,6 +216,54 @@ def band_stop(case):
     return write_report(case.folder / "stop.safetensors")
 
 
+def answered(case, count):
+    """int32 [count, n] answers to the images of a case, the first all right and each later fewer; int64 [n] classes."""
+    labels = torch.arange(case.classes).repeat_interleave(case.images)
+    wrong = case.random(count, len(labels)) > torch.linspace(1, 0, count, dtype=torch.float64)[:, None]
+    return ((labels + wrong) % case.classes).int(), labels
+
+
+@kind
+def pass_curves(case):
+    from freqkit.measures import PassCurvesResult
+    from freqkit.report import plot_pass_curves, save_figure, write_report
+
+    shares = torch.tensor([0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99], dtype=torch.float64)
+    radii = shares * case.size / 2
+    low = torch.stack([torch.zeros(7).double(), radii], 1)
+    high = torch.stack([radii, torch.full((7,), torch.inf).double()], 1)
+    band = torch.stack([radii[:-1], radii[1:]], 1)
+    answers, labels = answered(case, 21)
+    result = PassCurvesResult(
+        case.names, ["low"] * 7 + ["high"] * 7 + ["band"] * 6, torch.cat([shares, shares, shares[:-1]]),
+        torch.cat([low, high, band]), torch.cat([answers[:1], answers[1:8].flip(0), answers[8:]]), labels,
+        torch.arange(case.classes), {"LPP": [0.6, 0.5, 0.7], "HPP": [0.1, 0.05, 0.2], "HPP/(LPP+HPP)": [0.1, 0.0, 0.3]},
+        {"quantity": "disc, strict, DC kept, clip", "confidence": 0.95, "encoding": "clip", "preset": "default"},
+        {**case.record(), "logits": case.classes},
+    )  # fmt: skip
+    result.save(case.folder / "pass-curves.safetensors")
+    save_figure(plot_pass_curves(result), case.folder / "pass-curves.png")
+    return write_report(case.folder / "pass-curves.safetensors")
+
+
+@kind
+def critical_band(case):
+    from freqkit.measures import CriticalBandResult
+    from freqkit.report import plot_critical_band, save_figure, write_report
+
+    centres = 1.75 * 2.0 ** torch.arange(7, dtype=torch.float64)
+    answers, labels = answered(case, 29)
+    result = CriticalBandResult(
+        case.names, torch.tensor([0.02, 0.04, 0.08, 0.16], dtype=torch.float64), centres, centres / 2, answers, labels,
+        torch.arange(case.classes), {f"{name}_norm": [0.5, 60.0, 0.9] for name in ("bw", "cf", "pns")},
+        {"quantity": "top-1, low contrast in noise of octave bands", "confidence": 0.95, "reference": "no-noise",
+         "threshold": 0.5, "contrast": 0.2}, case.record(),
+    )  # fmt: skip
+    result.save(case.folder / "critical-band.safetensors")
+    save_figure(plot_critical_band(result), case.folder / "critical-band.png")
+    return write_report(case.folder / "critical-band.safetensors")
+
+
 @kind
 def adcs(case):
     from freqkit.measures import AdcsResult

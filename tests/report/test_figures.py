@@ -179,7 +179,7 @@ def results():
     """One small result of every kind, by the name of its class."""
     from freqkit.data import synthetic
     from freqkit.masks import DfmFile
-    from freqkit.measures import EvaluationResult
+    from freqkit.measures import EvaluationResult, study
     from freqkit.models import load_model
     from freqkit.results import LearningCurves
     from freqkit.search import Comparison, estimate_removal, hfss, removal
@@ -197,6 +197,7 @@ def results():
         removal(model, images, patch=16, batch_size=8, split_fraction=1),
         estimate_removal(model, images, patch=16, batch_size=8),
         EvaluationResult(groups, []), Comparison([row, {**row, "seed": 1}]),
+        study([{**groups[0], "model": f"m{k}", "metric": "LPP", "value": k / 4, "definition": ""} for k in range(4)]),
         LearningCurves(images.classes, torch.tensor([0, 5]), torch.ones(2, 4, 4, dtype=torch.int64), {}),
     ]  # fmt: skip
     return {type(result).__name__: result for result in found}
@@ -231,7 +232,9 @@ def test_every_result_draws_itself_and_on_an_axis(results, kind, tmp_path):
     assert result.plot(axis) is axis
     # every axis that holds data says what it measures, and in what: on itself or on its colour bar
     words = " ".join(f"{one.get_xlabel()} {one.get_ylabel()}" for one in axis.figure.axes)
-    assert any(unit in words for unit in ("cycles/image", "nats", "of the images", "percent", "F1 (0 to 1)")), words
+    assert any(
+        unit in words for unit in ("cycles/image", "nats", "of the images", "percent", "F1 (0 to 1)", "(−1 to 1)")
+    ), words
 
 
 def test_colours_are_told_apart_without_red_and_green():

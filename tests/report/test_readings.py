@@ -31,7 +31,7 @@ def test_evaluate_and_rates_say_the_same(world):
     from freqkit.data import open_sets
 
     root, model, maps = world
-    one = rates(model, load_images(root / "mine", image_size=32), maps)
+    one = rates(model, load_images(root / "mine", image_size=32), maps, null=0)  # of which `evaluate` asks none
     two = evaluate([("m", model)], open_sets([f"mine={root / 'mine'}"]), maps, image_size=32, out=root / "run")
     first, second = readings_of(one), readings_of_evaluation(two, "m")
     assert {r.name: (r.word, r.tpr, r.positives) for r in first} == {
@@ -126,6 +126,7 @@ def test_searches_rates_and_evaluations_of_the_same_images_use_the_same_words(wo
         ("search", ("search", "--steps", 2), "dfm.safetensors"),
     ):
         out = tmp_path / name
+        searched = (*searched, "--split-fraction", 1)
         found = [run_command(*searched, *about, *data, "--out", out, "--json"),
                  run_command("rates", *about, *data, "--dfm", out / maps, "--json")]  # fmt: skip
         words = [{row["class"]: row["reading"] for row in json.loads(one.stdout)["classes"]} for one in found]

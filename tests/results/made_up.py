@@ -60,6 +60,36 @@ def adcs(channel="grey"):
     return AdcsResult((waves(*shape, scale=5) - 2).round().to(torch.int16), CLASSES, COUNTS, definition, RECORD)
 
 
+def answers(count):
+    """int32 [count, 12] to the images of `COUNTS`."""
+    return waves(count, 12, scale=4).floor().int()
+
+
+LABELS = torch.arange(3).repeat_interleave(COUNTS)
+
+
+def pass_curves():
+    from freqkit.measures import PassCurvesResult
+
+    edges = torch.tensor([[0, 1], [0, 2], [1, math.inf], [2, math.inf], [1, 2]], dtype=torch.float64)
+    return PassCurvesResult(
+        CLASSES, ["low", "low", "high", "high", "band"], torch.tensor([0.25, 0.5, 0.25, 0.5, 0.25]).double(), edges,
+        answers(6), LABELS, torch.tensor([2, 0, 3]), {"LPP": [0.5, 0.25, 0.75], "HPP": [None, None, None]},
+        {"quantity": "disc", "confidence": 0.95, "encoding": "raw"}, {**RECORD, "logits": 4},
+    )  # fmt: skip
+
+
+def critical_band():
+    from freqkit.measures import CriticalBandResult
+
+    deviations, centres = torch.tensor([0.02, 0.16]).double(), torch.tensor([2.0, 4.0, 8.0]).double()
+    return CriticalBandResult(
+        CLASSES, deviations, centres, centres / 2, answers(7), LABELS, torch.tensor([2, 0, 3]),
+        {"cf": [None, None, 0.0], "cf_norm": [1.0, 9.0, 0.5]},
+        {"quantity": "top-1", "confidence": 0.95, "reference": "no-noise", "threshold": 0.5}, RECORD,
+    )  # fmt: skip
+
+
 def learning():
     from freqkit.results import LearningCurves
 
@@ -164,7 +194,8 @@ def comparison():
 
 
 KINDS = {
-    "rates": rates, "band-stop": band_stop, "adcs": adcs, "adcs per channel": lambda: adcs("per"),
+    "rates": rates, "band-stop": band_stop, "pass-curves": pass_curves, "critical-band": critical_band,
+    "adcs": adcs, "adcs per channel": lambda: adcs("per"),
     "learning": learning, "dfm": dfm, "stage": lambda: stages()[1], "search": search, "gradient": removal,
     "removal": lambda: removal(False), "estimate": estimate, "evaluation": evaluation, "comparison": comparison,
 }  # fmt: skip

@@ -59,7 +59,7 @@ def answers(model, images, masks=None):
 @pytest.mark.parametrize("name", SEARCHES)
 def test_every_search_asks_whole_images_and_counts_what_is_still_recognised(model, images, tmp_path, name):
     search, how = SEARCHES[name]
-    how = {**how, "batch_size": 8}
+    how = {**how, "batch_size": 8, "split_fraction": 1}
     result = search(model, images, out=tmp_path / "run", **how)
     whole = answers(model, images) == images.labels
     through = answers(model, images, torch.cat([result.masks, torch.zeros(1, 32, 32)])) == images.labels
@@ -192,6 +192,7 @@ def run_cli(tmp_path):
     out = tmp_path / "run"
     arguments = ["dfm", "--model", f"{tmp_path}/blind_network.py:Blind", "--data", tmp_path / "images"]
     arguments += ["--image-size", 32, "--patch", 8, "-b", 8, "--out", out, "--level", 0.1, "--levels", 0.1]
+    arguments += ["--split-fraction", 1]
     result = CliRunner().invoke(app, [str(each) for each in arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.stderr
     return result, out

@@ -13,14 +13,8 @@ from freqkit.errors import UsageError
 from freqkit.files.pickles import load_plain
 from freqkit.masks import effective, import_pickle, load_dfm, select
 from freqkit.results.mask_pickles import read_pickle
-from freqkit.results.released import (
-    dfm_of,
-    export_evaluation,
-    export_pickle,
-    is_evaluation,
-    read_evaluation,
-    read_losses,
-)
+from freqkit.results.released import dfm_of, export_pickle, read_losses
+from freqkit.results.released_tables import export_evaluation, is_evaluation, read_evaluation
 from tests.results import made_up
 
 

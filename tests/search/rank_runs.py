@@ -24,7 +24,7 @@ from freqkit.data import synthetic
 from freqkit.engine import Scorer, ranks, status
 from freqkit.engine.accumulators import ClassLoss, Confusion, Logits
 from freqkit.engine.stimuli import BandNoise, Corruption, Perturbation
-from freqkit.measures import adcs
+from freqkit.measures import adcs, critical_band, pass_curves
 from freqkit.search import evolve, gradient, greedy, hfss, learned, removal
 from tests.tiny import tiny_model
 
@@ -206,6 +206,13 @@ def compare(folder):
         "learned": (learning, LINEAGES),
         "evolve": (evolving, LINEAGES),
         "greedy": (culling, LINEAGES),
+        **{
+            measure.__name__.replace("_", "-"): (
+                lambda out, measure=measure: measure(model(), synthetic(images_per_class=6), batch_size=7, out=out),
+                [f"{measure.__name__.replace('_', '-')}.{kind}" for kind in ("safetensors", "csv")],
+            )
+            for measure in (pass_curves, critical_band)
+        },
     }
     found = {}
     for kind, (work, names) in kinds.items():

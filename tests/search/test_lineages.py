@@ -73,7 +73,7 @@ SEARCHES = {
 @pytest.mark.parametrize("name", SEARCHES)
 def test_results_keep_the_budget_and_resume_to_the_same_bits(name, model, images, tmp_path):
     search, how, stop = SEARCHES[name]
-    how = {**how, "batch_size": 16}
+    how = {**how, "batch_size": 16, "split_fraction": 1}
     whole = search(model, images, **how)
     limit = how.get("coverage", 0.05)
     share = coverage(whole.masks)
@@ -102,7 +102,7 @@ def test_the_models_own_device_is_on_record_and_runs_begun_without_it_go_on(name
         "gradient": (gradient, {"patch": 4, "rescore": 0.1}),
     }  # fmt: skip
     search, how = searches[name]
-    how = {**how, "batch_size": 16, "out": tmp_path / "run"}
+    how = {**how, "batch_size": 16, "out": tmp_path / "run", "split_fraction": 1}
     whole = search(model, images, **how)
     run = json.loads((tmp_path / "run" / "run.json").read_text())
     assert run["identity"]["device"] == "cpu"

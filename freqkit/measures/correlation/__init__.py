@@ -116,6 +116,11 @@ class StudyResult(Result):
         sizes={"M": "models", "Q": "names"},
     )  # fmt: skip
     COLUMNS, FIGURE = FIELDS, "plot_study"
+    MAIN = ("lowest", "holm")
+
+    def about(self) -> list[str]:
+        """What it is of, in words."""
+        return [f"{self.record['models']} models"]
 
     @property
     def added(self) -> list[str]:
@@ -231,7 +236,7 @@ def study(
         *said.absent(absent, "groups"), *said.absent(unknown, "families"), *said.left_out(known.models, counted),
         *said.twice(known.twice + others.twice), *said.missing(quantities, places, lacking, counted),
         *said.missing_of_added(of_added, others, marked, lacking_added), *said.one_family(split, owners),
-        *said.degenerate_fits(values, models, own.mend), *said.added_pgd(others, own.mend),
+        *said.degenerate_fits(values, models, own.mend), *said.unlike_published(others, marked, own.mend),
     ]  # fmt: skip
     return StudyResult(
         models, list(values), torch.from_numpy(np.stack(list(values.values()), 1)),

@@ -86,7 +86,7 @@ def _ratios(lines):
 
 def _real(lines):
     """Published accuracies on ReaL are of the last batch alone."""
-    values, what = lines.column("imagenet-real"), "imagenet-real"
+    values, what = lines.column("imagenet-real as published"), "imagenet-real"
     values = values[~np.isnan(values)]
     if not len(values):
         return None
@@ -98,13 +98,13 @@ def _real(lines):
         )
         words += " images that have labels; a third of ID rests on them."
         return Finding("note", what, words.format(len(values)))
-    return _judged(what, lines.models, _off(lines.column("imagenet-real") * REAL_LAST), "",
+    return _judged(what, lines.models, _off(lines.column("imagenet-real as published") * REAL_LAST), "",
                    "no whole number of 46,837 images, nor of the 326 of the last batch,")  # fmt: skip
 
 
 def _pgd(lines):
     """Published accuracies under PGD are divided by the images of whole batches."""
-    values, what = lines.column("PGD-40/low"), "PGD-40/low"
+    values, what = lines.column("PGD-40/low as published"), "PGD-40/low"
     known = ~np.isnan(values)
     if not known.any():
         return None

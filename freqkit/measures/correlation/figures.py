@@ -47,21 +47,25 @@ def plot_study(result, ax=None, *, of=None):
     if of is not None and of not in known:
         raise UsageError(f"plot: of must be one of {', '.join(known)}; got {of!r}.")
     if ax is not None:
-        heat_map(ax, result, of or BIASES[0])
-        ax.set_title(f"rank correlation with {of or BIASES[0]} (−1 to 1)", fontsize=9, loc="left")
+        _bar(ax.figure, heat_map(ax, result, of or BIASES[0]), ax)
+        ax.set_title(of or BIASES[0], fontsize=9, loc="left")
         return figures.literal(ax)
     figure = figures.new_figure(12, 6.4)
     axes = figure.subplots(2, 4).flat
     for axis, name in zip(axes, known, strict=False):
-        heat_map(axis, result, name)
+        picture = heat_map(axis, result, name)
         axis.set_title(name if name != AMONG else "bias by bias", fontsize=9, loc="left")
-    for axis in list(axes):
+    for axis in axes:
         axis.set_visible(False)
-    figure.suptitle(
-        f"Spearman's rank correlations over {result.record['models']} models (share of agreement in order, −1 to 1)",
-        fontsize=10,
-    )
+    _bar(figure, picture, figure.axes[: len(known)])
+    figure.suptitle(f"Biases and scores of {result.record['models']} models; in brackets: not significant", fontsize=10)
     return figure
+
+
+def _bar(figure, picture, axes):
+    bar = figure.colorbar(picture, ax=axes, shrink=0.75, aspect=28)
+    bar.set_label("Spearman's rho (−1 to 1)", fontsize=8)
+    bar.ax.tick_params(labelsize=7.5)
 
 
 def heat_map(axis, result, name):

@@ -23,6 +23,8 @@ CLEAN = "imagenet"  # clean accuracy, which partial correlations hold fixed
 FITS = ("bw_norm", "cf_norm", "pns_norm")
 PANEL = tuple(cutoff for cutoff in CUTOFFS if 0.1 <= cutoff <= 0.5)  # of LPP and HPP
 BANDS, CENTRE = 7, 1.75  # of the critical band at 224 pixels: how many, and the centre of the lowest, cycles/image
+# Biases that several filters or answers give, and how the definition begins of what is as published.
+ALIKE = ((("LPP", "HPP"), "square"), (FITS, "top-1"))
 CORRECTIONS = {
     "pgd": "PGD-40 of whole sets: published accuracies are of 50,048 images where there are 50,000",
     "c15": "ImageNet-C: the 15 corruptions of the benchmark, without the four extra ones",
@@ -37,13 +39,13 @@ class Lines:
     Attributes:
         models: M names.
         values: name of a column -> float64 [M], accuracies in percent, NaN where unknown.
-        published: names of models some of whose values are of a published table.
+        unlike: (model, column) -> what a bias of our own measures is, where the published one is something else.
         twice: how many values came more than once and differ; the last counts.
     """
 
     models: list
     values: dict
-    published: set
+    unlike: dict
     twice: int = 0
 
     def column(self, name):
@@ -53,7 +55,7 @@ class Lines:
 
 def lines_of(rows) -> Lines:
     """One line for each model of tidy rows, or rows as files spell them."""
-    models, found, published, twice = {}, {}, set(), 0
+    models, found, unlike, twice = {}, {}, {}, 0
     for name, row in columns_of(rows):
         if row["value"] is None:
             continue
@@ -62,12 +64,13 @@ def lines_of(rows) -> Lines:
         value = row["value"] if name in MEASURED or "FC/" in name else 100 * row["value"]
         twice += known.get(place, value) != value
         known[place] = value
-        if (row["definition"] or "").startswith(PUBLISHED):
-            published.add(row["model"])
+        about = row["definition"] or ""
+        if any(about and name in names and not about.startswith((PUBLISHED, own)) for names, own in ALIKE):
+            unlike[row["model"], name] = about
     values = {name: np.full(len(models), np.nan) for name in found}
     for name, known in found.items():
         values[name][list(known)] = list(known.values())
-    return Lines(list(models), values, published, twice)
+    return Lines(list(models), values, unlike, twice)
 
 
 def quantities_of(lines: Lines, mend=()) -> tuple[dict, dict]:
@@ -82,11 +85,12 @@ def quantities_of(lines: Lines, mend=()) -> tuple[dict, dict]:
     if "c15" in mend:
         benchmark = [leaf for leaf, (kind, _) in LEAVES["imagenet-c"].items() if kind in BENCHMARK]
         columns["imagenet-c"] = _mean_of(lines, benchmark)
+    attacked = lines.column("PGD-40/low as published")
     if "pgd" in mend:
-        columns["PGD-40/low"] = np.where(
-            [model in lines.published for model in lines.models], true_pgd(lines.column("PGD-40/low")),
-            lines.column("PGD-40/low"),
-        )  # fmt: skip
+        columns["PGD-40/low"] = _filled(lines.column("PGD-40/low"), true_pgd(attacked))
+    else:
+        columns["PGD-40/low"] = _filled(attacked, lines.column("PGD-40/low"))
+    columns["imagenet-real"] = _filled(lines.column("imagenet-real as published"), lines.column("imagenet-real"))
     found = {name: lines.column(name) for name in ("shape-bias", *FITS)}
     for name, side in (("LPP", "LFC"), ("HPP", "HFC")):
         found[name] = _filled(lines.column(name), _mean_of(lines, [ratio_column(side, cutoff) for cutoff in PANEL]))

@@ -10,10 +10,10 @@ from freqkit.measures.correlation.quantities import BIASES, CLEAN, SCORES, for_r
 from freqkit.statistics import (
     benjamini_hochberg,
     correlation_p,
+    drawn_anew,
     holm,
     partial_correlation,
     rank_correlations,
-    redrawn,
 )
 
 FIELDS = (
@@ -105,7 +105,7 @@ def _interval(values, pairs, owners, resamples, tails, seed, stream):
     """[2, P], percentiles over the resamples in which both quantities vary."""
     if not resamples or len(owners) < 3:
         return np.full((2, len(pairs)), np.nan)
-    drawn = rank_correlations(values, pairs, redrawn(owners, resamples, seed, stream))
+    drawn = rank_correlations(values, pairs, drawn_anew(owners, resamples, seed, stream))
     drawn.sort(0)  # NaN comes last
     known = resamples - np.isnan(drawn).sum(0)
     found = np.full((2, len(pairs)), np.nan)

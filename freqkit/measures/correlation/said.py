@@ -76,9 +76,27 @@ def one_family(split, owners):
     return [f"The models of {listed(names)} are one family, so there is no interval over families there."]
 
 
-def added_pgd(lines, mend):
-    """Of two ways to count attacked images."""
-    if "pgd" in mend or np.isnan(lines.column("PGD-40/low")).all():
-        return []
-    return ["Published accuracies under PGD divide by 50,048 images, those of the added models by all there are: up to"
-            " 0.1 points apart; mend=pgd mends the published ones."]  # fmt: skip
+def unlike_published(lines, marked, mend):
+    """Of values of added models that are something else than the published ones."""
+    found = []
+    for model, name in zip(lines.models, marked, strict=True):
+        for about, columns in _gathered(lines.unlike, model).items():
+            found.append(f"{listed(columns)} of {name}: {about}; the published ones are not (preset cvpr2024).")
+    for column, words in (
+        ("imagenet-real", "accuracy on ReaL, of all images; the published one is of the 326 of a last batch."),
+        ("PGD-40/low", "accuracy under PGD, of all images; the published one divides by 50,048 (mend=pgd)."),
+    ):
+        own = ~np.isnan(lines.column(column)) & np.isnan(lines.column(f"{column} as published"))
+        if own.any() and not (column == "PGD-40/low" and "pgd" in mend):
+            names = [name for name, one in zip(marked, own, strict=True) if one]
+            found.append(f"{listed(names, NAMED)}: {words}")
+    return found
+
+
+def _gathered(unlike, model):
+    """What a model's columns are -> the columns."""
+    found = {}
+    for (owner, column), about in unlike.items():
+        if owner == model:
+            found.setdefault(about, []).append(column)
+    return found

@@ -68,6 +68,18 @@ def evaluate(
     t; the published notebook averages copies of the in-distribution column, one for each corruption, and the rounding
     of these sums puts some such classes above t.
 
+    "cvpr2024" follows the scripts of Gavrikov and Keuper ("Can Biases in ImageNet Models Explain Generalization?"):
+    images of 224 pixels, cut out of a shorter side of 256 but for ImageNet-C and -C-bar and sets of sixteen categories,
+    whatever a model was made for; PGD of 40 steps of 2/255 within 0.5/255, of which the last iterate is judged
+    ("pgd-cvpr2024"). Where a published number is another one than what it is called, it has a row beside the right
+    one, and its definition says so: "ReaL top-1 as published" (of the last batch of 512 images), "top-1 as published"
+    under attacks (divided by the images of full batches of 128), and "mean top-1" over all conditions of ImageNet-C,
+    the four extra corruptions among them, beside that over the 15. Asked for are `imagenet,v2/matched-frequency,c`,
+    `c-bar,a,r,sketch,pgd` and the 16-category set.
+
+    Sets whose classes are the sixteen everyday categories (`freqkit.data.sixteen`) are scored by the largest mean
+    softmax probability of a category's classes (condition "all, 16 categories"), and seen whole alone.
+
     A resumed run must read the same images: the journal holds a digest of the bytes of every image that was read, and
     what is not asked again is read (not decoded) and compared. That costs one reading of these files.
 

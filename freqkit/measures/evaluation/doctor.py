@@ -6,8 +6,8 @@ import torch
 
 from freqkit.data.folder import few
 from freqkit.data.preprocessing import Preprocessing, of_model, settle
-from freqkit.data.test_set import Reader, sizes_of
-from freqkit.data.test_sets.known import open_sets, place_of
+from freqkit.data.test_set import RELAXABLE, Reader, sizes_of
+from freqkit.data.test_sets.known import known_set, open_sets, place_of
 from freqkit.engine.forward import Forward
 from freqkit.errors import UsageError
 from freqkit.measures.rates import wilson
@@ -15,6 +15,7 @@ from freqkit.models import as_classifier
 from freqkit.registry import TEST_SETS
 
 LOOKED_AT = 64  # images of a set that are decoded
+FAULTS = 6  # of a set that are said
 
 
 @dataclass
@@ -52,7 +53,7 @@ def check_sets(names, root, *, relaxed=False, class_map=None):
         try:
             sets = open_sets([name], root, relaxed=relaxed, class_map=class_map)
         except (UsageError, OSError) as error:
-            findings.append(Finding("wrong", name, " ".join(str(error).split())))
+            findings.append(Finding("wrong", name, _faults(name, " ".join(str(error).split()), root, class_map)))
             continue
         opened += sets
         images, notes = sum(map(len, sets)), list(dict.fromkeys(note for each in sets for note in each.notes))
@@ -64,6 +65,21 @@ def check_sets(names, root, *, relaxed=False, class_map=None):
             words = f"{len(bad)} of {looked} that were looked at cannot be decoded: {few(bad)}"
             findings.append(Finding("wrong", f"{name}: images", words))
     return findings, opened
+
+
+def _faults(name, first, root, class_map):
+    """What is wrong with a set that could not be opened: the first fault, or all if more can be known; and what the
+    whole set has."""
+    base = name.partition("=")[0].partition("/")[0]
+    if base not in TEST_SETS or RELAXABLE not in first:
+        return first
+    try:
+        sets = open_sets([name], root, relaxed=True, class_map=class_map)
+        found = list(dict.fromkeys(note for each in sets for note in each.notes))
+    except (UsageError, OSError):
+        found = [first]
+    more = [f"and {len(found) - FAULTS} more"] * (len(found) > FAULTS)
+    return "; ".join([*found[:FAULTS], *more, f"the whole has {known_set(base).whole}"])
 
 
 def _undecodable(sets):
