@@ -108,8 +108,8 @@ def flags_of(context):
         if not isinstance(parameter, click.Option) or parameter.name in _NOT_KEPT or value is None:
             continue
         if isinstance(parameter.type, click.Path):
-            many = isinstance(value, (list, tuple))
-            value = [str(Path(one).resolve()) for one in value] if many else str(Path(value).resolve())
+            paths = [str(Path(each).resolve()) for each in (value if parameter.multiple else [value])]
+            value = paths if parameter.multiple else paths[0]
         flag = next(spelling for spelling in parameter.opts if spelling.startswith("--")).lstrip("-")
         kept[flag] = list(value) if isinstance(value, (list, tuple)) else value
     return kept
