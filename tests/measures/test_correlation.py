@@ -16,6 +16,7 @@ from freqkit.measures.correlation.checks import check_table
 from freqkit.measures.correlation.quantities import BIASES, SCORES, degenerate
 from freqkit.results.load import rows_of
 from freqkit.results.published import read_benchmark
+from freqkit.results.rows import unspell
 from freqkit.results.store import Store
 from freqkit.statistics import (
     benjamini_hochberg,
@@ -398,6 +399,10 @@ def test_rows_are_taken_only_where_they_measure_the_same():
         with pytest.raises(UsageError, match="rows must hold values of the study"):
             study([row])
     assert study([one()], resamples=0).composites["m"]["Robustness"] == 50
+    people = {"set": "stylized", "condition": "all", "metric": "accuracy", "definition": "right among 16 categories"}
+    tidy = {**unspell(one(set="imagenet-r")), "value": 0.1}  # as `result.rows()` gives it
+    found = study([one(**people), one(set="imagenet-sketch", condition="all"), tidy], resamples=0)
+    assert found.composites["m"]["Concepts"] == pytest.approx((50 + 50 + 10) / 3)
 
 
 # --- result, page, command
