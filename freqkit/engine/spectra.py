@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from freqkit.engine.forward import normalised
 from freqkit.ops import Spectrum, spectrum
 
 
@@ -83,10 +84,7 @@ class Spectra:
         """Pixels in [0, 1] as the network takes them."""
         if self.forward.mean is None:
             return pixels
-        mean, std = (
-            torch.tensor(v, device=pixels.device, dtype=pixels.dtype) for v in (self.forward.mean, self.forward.std)
-        )
-        return (pixels - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
+        return normalised(pixels, self.forward.mean, self.forward.std)
 
     def grey_inputs(self, planes):
         """The same of grey images [b, H, W]: [b, 3, H, W], in channels-last memory."""

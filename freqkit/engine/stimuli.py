@@ -98,8 +98,8 @@ class Filter:
         def make(some, part):
             made = shown.make(some, part)
             for each, encode in zip(made.unflatten(0, (-1, part.stop - part.start)), encoders[some], strict=True):
-                if encode is not None:
-                    each.copy_(encode(each))
+                if encode is not None and (done := encode(each)) is not each:
+                    each.copy_(done)
             return made
 
         return replace(shown, make=make)
@@ -126,7 +126,7 @@ def _wrapped(x):
 
 # What becomes of filtered pixels, whose range is no longer [0, 1], before the network sees them.
 ENCODINGS: dict[str, Callable[[torch.Tensor], torch.Tensor] | None] = {
-    "raw": None, "clip": lambda x: x.clamp(0, 1), "maxnorm": _over_largest, "minmax": _from_0_to_1,
+    "raw": None, "clip": lambda x: x.clamp_(0, 1), "maxnorm": _over_largest, "minmax": _from_0_to_1,
     "uint8wrap": _wrapped,
 }  # fmt: skip
 
