@@ -51,8 +51,9 @@ class Spectra:
         """Spectra of images int64 [n], in their order; an image may come more than once."""
         distinct, back = images.unique(return_inverse=True)
         if not self.keep:
-            has_read(self.images, len(distinct))
-            return self.transform(self.images[distinct])[back.to(self.forward.device)]
+            some = self.transform(self.images[distinct])[back.to(self.forward.device)]
+            has_read(self.images, distinct)
+            return some
         parts = []
         for first, last in self.blocks:
             inside = distinct[(distinct >= first) & (distinct < last)] - first
