@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = """
 import json, sys, threading, time
 import torch
-from freqkit import learned, load_images
+from freqkit import hfss, load_images
 from freqkit.data import folder as reader
 from freqkit.models import load_model
 root, kept, memory = sys.argv[1], sys.argv[2], int(sys.argv[3]) << 20
@@ -39,9 +39,9 @@ began = time.perf_counter()
 images = load_images(root, cache=kept)
 seconds = time.perf_counter() - began
 half, rest = images.split(0.5)
-found = learned(model, half, steps=1, memory=memory, batch_size=64)
+found = hfss(model, half, candidates=2, top=1, stages=1, memory=memory, batch_size=64)
 over.set()
-print(json.dumps([seconds, len(decoded), peak / 1024, found.masks.sum().item()]))
+print(json.dumps([seconds, len(decoded), peak / 1024, len(found.classes)]))
 """
 
 

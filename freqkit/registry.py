@@ -21,6 +21,7 @@ MEASURES = {
     "band-stop": ("freqkit.measures.band_stop", "What classes are taken for when bands are removed."),
     "pass-curves": ("freqkit.measures.pass_curves", "What low, high and single bands of frequencies tell."),
     "critical-band": ("freqkit.measures.critical_band", "In which band of frequencies noise hides objects."),
+    "shape-bias": ("freqkit.measures.shape_bias", "Whether shape or texture decides what images are called."),
     "adcs": ("freqkit.measures.adcs", "Where each class has more energy than the others (ADCS)."),
     "gradient-spectrum": (
         "freqkit.measures.gradient_spectrum",
@@ -35,6 +36,7 @@ PAGES = (
     "freqkit.training.page",
     "freqkit.measures.evaluation.page",
     "freqkit.measures.correlation.page",
+    "freqkit.measures.human_comparison.page",
 )
 # Public names that stand with what they draw, and are offered under the name they had before as well.
 FIGURES = {
@@ -46,6 +48,7 @@ FIGURES = {
     "plot_dfm": "freqkit.results.dfm_files",
     "plot_estimate": "freqkit.search.figures",
     **{f"plot_{module.rpartition('.')[2]}": module for module, _ in MEASURES.values()},
+    "plot_human_comparison": "freqkit.measures.human_comparison.page",
     "plot_removal": "freqkit.results.figures",
     "plot_scores": "freqkit.results.figures",
     "plot_search": "freqkit.results.figures",
@@ -79,11 +82,34 @@ TEST_SETS = {
     "sct": "freqkit.data.test_sets.counterparts",
     "cifar10-c": "freqkit.data.test_sets.corrupted",
     "cifar100-c": "freqkit.data.test_sets.corrupted",
+    **dict.fromkeys(
+        (
+            "human-edge",
+            "human-silhouette",
+            "human-cue-conflict",
+            "human-colour",
+            "human-contrast",
+            "human-high-pass",
+            "human-low-pass",
+            "human-phase-scrambling",
+            "human-power-equalisation",
+            "human-false-colour",
+            "human-rotation",
+            "human-eidolonI",
+            "human-eidolonII",
+            "human-eidolonIII",
+            "human-uniform-noise",
+            "human-sketch",
+            "human-stylized",
+        ),
+        "freqkit.data.test_sets.model_vs_human",
+    ),
 }
 # Results, by the format that their file names, or the file of a folder that tells of them; see `result_class`.
 RESULTS = {
     "freqkit-dfm-1": "freqkit.results.dfm_files:DfmFile",
     "freqkit-estimate-1": "freqkit.search.gradient:GradientEstimate",
+    "freqkit-human-comparison-1": "freqkit.measures.human_comparison:HumanComparisonResult",
     "freqkit-learning-1": "freqkit.results.learning_curves:LearningCurves",
     "freqkit-stage-1": "freqkit.results.search_result:StageResult",
     "freqkit-study-1": "freqkit.measures.correlation:StudyResult",

@@ -172,7 +172,7 @@ def _bootstrap(column, own, counts, confidence, resamples, seed):
     return list(torch.from_numpy(np.array(limits)).unbind(1))
 
 
-BLOCK = 1 << 22  # counts that are worked on at once
+BLOCK = 1 << 20  # counts that are worked on at once
 
 
 def rank_correlations(values, pairs, counts=None):

@@ -30,6 +30,7 @@ COMMANDS = {
     "status": ("freqkit.cli.status", "status", "How far a run is, live or dead."),
     "demo": ("freqkit.cli.demo", "demo", "Plant a frequency shortcut, train on it, find it again."),
     "evaluate": ("freqkit.cli.evaluate", "evaluate", "Classes on every test set, whole, filtered and attacked."),
+    "human-comparison": ("freqkit.cli.human_comparison", "human_comparison", "Networks and people on the same images."),
     "study": ("freqkit.cli.study", "study", "Do biases of many models tell how well they generalise?"),
     "doctor": ("freqkit.cli.doctor", "doctor", "Check test sets on disk, and a model's preprocessing."),
     "table": ("freqkit.cli.table", "table", "Tables of evaluations; imports timm and RobustBench."),
@@ -44,7 +45,7 @@ COMMANDS = {
     "train": ("freqkit.cli.train", "train", "Train a classifier."),
     "completion": ("freqkit.cli.completion", "completion", "Completion of commands and flags for bash, zsh, fish."),
 }
-SHARED = ("search", "dfm", "train")  # commands whose work several ranks share, beside such measures
+SHARED = ("search", "dfm", "train", "human-comparison")  # commands whose work several ranks share, beside such measures
 
 
 def shared_commands():

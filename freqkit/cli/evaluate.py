@@ -14,6 +14,7 @@ from freqkit.cli.searchers import clean_facts, show_clean
 from freqkit.cli.tables import percent, show_table
 from freqkit.cli.values import Classes, Device, resolve_device
 from freqkit.cli.voice import say, say_json, tell
+from freqkit.errors import UsageError
 from freqkit.files.whole import slug
 from freqkit.measures.evaluation.protocol import Evaluating
 from freqkit.registry import TEST_SETS
@@ -90,7 +91,6 @@ def evaluate(models, on, out, dry_run, store, pictures, as_json, **flags):
     """
     from freqkit.data import open_sets
     from freqkit.data.class_lists import class_names
-    from freqkit.errors import UsageError
     from freqkit.measures import SelectedOnTestSet
     from freqkit.measures import evaluate as measure
     from freqkit.measures.evaluation import parse_on
@@ -102,28 +102,8 @@ def evaluate(models, on, out, dry_run, store, pictures, as_json, **flags):
     if out is None and not dry_run:
         raise UsageError("--out must be given, or --dry-run.")
     names = model_names(models, pretrained=flags["pretrained"])
-    if flags["weights"] and (len(names) > 1 or names[0][1]):
-        raise UsageError("--weights is for one model; give several as --model NAME=WEIGHTS.")
+    loader = loader_of(names, flags)
     device, dfm, seed = resolve_device(flags["device"]), flags["dfm"], flags["seed"]
-    shared = {key: flags[key] for key in MODEL_KEYS if key != "weights"}
-    told = {}
-
-    def loader(name, weights):
-        # A model is loaded when its turn comes: one at a time in memory, and its failure is its own.
-        published = flags.get("download") if name.startswith("hf-hub:") else ":" not in name
-        known = {**shared, "pretrained": shared["pretrained"] and published and not weights}
-        known["weights_dir"] = shared["weights_dir"] if name.startswith("study:") and not weights else None
-
-        def load():
-            model = load_quietly(name, weights=weights or flags["weights"], device=device, **known)
-            if name not in told:  # the figures load it again
-                told[name] = remarks(model)
-                for sentence in told[name]:
-                    say(sentence)
-            return model
-
-        return load
-
     if store is not None and not dry_run:
         store = Store(store)
     sets, attacks, generated = parse_on(on, flags["preset"])
@@ -226,6 +206,34 @@ def _plan(models, sets, dfm, settings, as_json):
         rows.append({"work": name, "amount": timed.total, "unit": timed.unit, "seconds": timed.seconds})
     classes = len({name for each in sets for name in each.classes})
     show_work(rows, sum(len(each.labels) for each in sets), classes, as_json)
+
+
+def loader_of(names, flags):
+    """What makes of a name and its weights a function that loads the model, as the flags `MODEL` say.
+
+    A model is loaded when its turn comes: one at a time in memory, and its failure is its own.
+    """
+    if flags["weights"] and (len(names) > 1 or names[0][1]):
+        raise UsageError("--weights is for one model; give several as --model NAME=WEIGHTS.")
+    shared = {key: flags[key] for key in MODEL_KEYS if key != "weights"}
+    device, told = resolve_device(flags["device"]), {}
+
+    def loader(name, weights):
+        published = flags.get("download") if name.startswith("hf-hub:") else ":" not in name
+        known = {**shared, "pretrained": shared["pretrained"] and published and not weights}
+        known["weights_dir"] = shared["weights_dir"] if name.startswith("study:") and not weights else None
+
+        def load():
+            model = load_quietly(name, weights=weights or flags["weights"], device=device, **known)
+            if name not in told:  # figures load it again
+                told[name] = remarks(model)
+                for sentence in told[name]:
+                    say(sentence)
+            return model
+
+        return load
+
+    return loader
 
 
 def _doubts(result, model):

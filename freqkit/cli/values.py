@@ -197,8 +197,8 @@ class Device(click.ParamType):
 
 # How a flag is written whose field's type and bounds do not say it (`freqkit.options.Rule.kind`).
 KINDS = {"stages": Stages, "counts": Counts, "triple": Triple, "shares": Shares, "numbers": lambda: click.STRING,
-         "size": Memory, "names": lambda: click.STRING,
-         "whole": lambda: click.IntRange(1), "folder": lambda: click.Path(exists=True, file_okay=False)}  # fmt: skip
+         "size": Memory, "folder": Folder, "names": lambda: click.STRING,
+         "whole": lambda: click.IntRange(1)}  # fmt: skip
 
 
 def numbers_of(text, flag):

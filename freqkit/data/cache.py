@@ -38,7 +38,8 @@ NAME = re.compile(r"[0-9a-f]{40}\.images")
 DIGEST = 32
 BUDGET = 20 << 30
 LEAST = 8 << 20  # a smaller set is decoded in seconds, and kept only where a folder is named
-RESIDENT = 32 << 20  # bytes that are read of a file before its pages are let go
+LARGE = 32 << 20  # bytes of a file from which on what was read of it is let go
+AROUND = 1 << 16  # what the system maps with a page that is read
 FRESH = 2.0  # seconds for which the times of a file may hide that it was written again
 _HEAD = {"about": str, "count": COUNT, "size": [COUNT], "facts": dict}
 
@@ -73,7 +74,7 @@ class Kept:
         def copy(sink):
             for place, i in enumerate(positions):
                 sink.put(place, self.images[i].numpy())
-                has_read(self.images, 1)
+                has_read(self.images[i : i + 1])
             return [self.digests[i] for i in positions], self.facts
 
         size, about = tuple(self.images.shape[2:]), f"{len(positions)} of {len(self.images)} images"
@@ -333,43 +334,51 @@ class Mapped(mmap.mmap):
         made = super().__new__(
             cls, handle, length, flags=mmap.MAP_PRIVATE | reserve, prot=mmap.PROT_READ | mmap.PROT_WRITE
         )  # holds a copy of the handle, and so the lock
-        made.address, made.length, made.touched = np.frombuffer(made, np.uint8).ctypes.data, length, 0
+        made.address, made.length = np.frombuffer(made, np.uint8).ctypes.data, length
         _MAPPED.add(made)
         return made
 
-    def let_go(self):
-        """Take the pages out of this process; they stay in the system's memory, and come back when they are read.
+    def let_go(self, first, count, pages):
+        """Take some bytes out of this process; they stay in the system's memory, and come back when they are read.
 
         Not where some were written to, which would be lost: those are no pages of a file any more.
+
+        Args:
+            first, count: of the bytes. pages: /proc/self/pagemap, open.
         """
-        self.touched = 0
-        page = mmap.PAGESIZE
-        try:
-            with open("/proc/self/pagemap", "rb", buffering=0) as file:
-                file.seek(self.address // page * 8)
-                entries = np.frombuffer(file.read(-(-self.length // page) * 8), np.uint64)
-        except OSError:
-            return
-        here, of_file = (entries >> np.uint64(62)) != 0, (entries >> np.uint64(61)) & np.uint64(1) != 0
+        start = first // AROUND * AROUND
+        stop = min(-(-(first + count) // AROUND) * AROUND, -(-self.length // mmap.PAGESIZE) * mmap.PAGESIZE)
+        place, number = (self.address + start) // mmap.PAGESIZE, (stop - start) // mmap.PAGESIZE
+        entries = np.frombuffer(os.pread(pages, 8 * number, 8 * place), np.uint64)
+        here, of_file = entries >> np.uint64(62) != 0, entries >> np.uint64(61) & np.uint64(1) != 0
         if of_file[here].all():
-            self.madvise(mmap.MADV_DONTNEED)
+            self.madvise(mmap.MADV_DONTNEED, start, min(stop, self.length) - start)
 
 
 _MAPPED = weakref.WeakSet()
 
 
-def has_read(images: torch.Tensor, count: int | None = None) -> None:
-    """Told by who reads through a whole set, `count` of its `images`, so that it does not fill the process's memory.
+def has_read(images: torch.Tensor, places: torch.Tensor | None = None) -> None:
+    """Told by who reads through a whole set, so that what was read does not stand among the memory of the process.
 
     Args:
-        images: the set, or a slice of it; where it lies in no kept file, nothing is done. count: None: all of them.
+        images: a slice of the set, or with `places` all of it; where it lies in no kept file, nothing is done.
+        places: which of them were read, int64 [n]; None: all.
     """
     address = images.data_ptr()
     for mapped in list(_MAPPED):
-        if mapped.address <= address < mapped.address + mapped.length:
-            mapped.touched += images[:1].numel() * (len(images) if count is None else count)
-            if mapped.touched > RESIDENT:
-                mapped.let_go()
+        first = address - mapped.address
+        if not 0 <= first < mapped.length or mapped.length < LARGE:
+            continue
+        row = images[:1].numel()
+        spans = [(0, len(images))] if places is None else [(i, 1) for i in torch.as_tensor(places).tolist()]
+        with contextlib.suppress(OSError):  # a system that does not tell keeps them
+            pages = os.open("/proc/self/pagemap", os.O_RDONLY)
+            try:
+                for place, count in spans:
+                    mapped.let_go(first + place * row, count * row, pages)
+            finally:
+                os.close(pages)
 
 
 def _reserve(handle, length):

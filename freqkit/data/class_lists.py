@@ -21,7 +21,7 @@ SHIPPED = ("imagenet", "imagenet-a", "imagenet-r", "cifar10", "cifar100")  # lis
 
 
 def class_list(name):
-    """Class names of a shipped list: "imagenet", "imagenet-r", "imagenet-a", "cifar10", "cifar100".
+    """Class names of a shipped list: "imagenet", "imagenet-r", "imagenet-a", "sixteen", "cifar10", "cifar100".
 
     Example:
         >>> len(class_list("imagenet")), class_list("imagenet-r")[0]

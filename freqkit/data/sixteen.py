@@ -34,7 +34,7 @@ def _numbers(ranges: str) -> tuple[int, ...]:
     return tuple(number for part in ends for number in range(int(part[0]), int(part[-1]) + 1))
 
 
-# Category -> the logits of an ImageNet model that belong to it; the categories are in the alphabet's order.
+# Category -> the logits of an ImageNet model that belong to it, in the order of the shipped list `sixteen`.
 MEMBERS: dict[str, tuple[int, ...]] = {name: _numbers(ranges) for name, ranges in _RANGES.items()}
 CATEGORIES: tuple[str, ...] = tuple(MEMBERS)
 

@@ -5,6 +5,7 @@ import math
 import torch
 
 from freqkit.data.cache import has_read
+from freqkit.engine.forward import normalised
 from freqkit.ops import Spectrum, spectrum
 
 
@@ -50,8 +51,9 @@ class Spectra:
         """Spectra of images int64 [n], in their order; an image may come more than once."""
         distinct, back = images.unique(return_inverse=True)
         if not self.keep:
-            has_read(self.images, len(distinct))
-            return self.transform(self.images[distinct])[back.to(self.forward.device)]
+            some = self.transform(self.images[distinct])[back.to(self.forward.device)]
+            has_read(self.images, distinct)
+            return some
         parts = []
         for first, last in self.blocks:
             inside = distinct[(distinct >= first) & (distinct < last)] - first
@@ -87,10 +89,7 @@ class Spectra:
         """Pixels in [0, 1] as the network takes them."""
         if self.forward.mean is None:
             return pixels
-        mean, std = (
-            torch.tensor(v, device=pixels.device, dtype=pixels.dtype) for v in (self.forward.mean, self.forward.std)
-        )
-        return (pixels - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
+        return normalised(pixels, self.forward.mean, self.forward.std)
 
     def grey_inputs(self, planes):
         """The same of grey images [b, H, W]: [b, 3, H, W], in channels-last memory."""

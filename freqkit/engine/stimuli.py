@@ -99,8 +99,8 @@ class Filter:
         def make(some, part):
             made = shown.make(some, part)
             for each, change in zip(made.unflatten(0, (-1, part.stop - part.start)), encoders[some], strict=True):
-                if change is not None:
-                    each.copy_(change(each))
+                if change is not None and (done := change(each)) is not each:
+                    each.copy_(done)
             return made
 
         return replace(shown, make=make)
@@ -108,7 +108,7 @@ class Filter:
 
 # What becomes of filtered pixels, whose range is no longer [0, 1], before the network sees them.
 ENCODINGS: dict[str, Callable[[torch.Tensor], torch.Tensor] | None] = {
-    "raw": None, "clip": lambda x: x.clamp(0, 1),
+    "raw": None, "clip": lambda x: x.clamp_(0, 1),
     **{name: functools.partial(encode, encoding=name) for name in ("maxnorm", "minmax")},
     "uint8wrap": lambda x: encode(x, "uint8wrap").to(x.dtype) / 255,
 }  # fmt: skip

@@ -4,6 +4,12 @@ from freqkit.engine.attacks import Attack, Attacked, attack
 from freqkit.measures.correlation import StudyResult, study
 from freqkit.measures.evaluation import EvaluationResult, evaluate
 from freqkit.measures.evaluation.groups import curves, mean_corruption_error
+from freqkit.measures.human_comparison import (
+    HumanComparisonResult,
+    error_consistency,
+    human_comparison,
+    read_raw,
+)
 from freqkit.measures.recovery import Recovery, recovery
 from freqkit.measures.selection import SelectedOnTestSet
 from freqkit.registry import MEASURES, module_of
@@ -13,14 +19,18 @@ __all__ = [
     "Attack",
     "Attacked",
     "EvaluationResult",
+    "HumanComparisonResult",
     "Recovery",
     "SelectedOnTestSet",
     "StudyResult",
     "attack",
     "curves",
+    "error_consistency",
     "evaluate",
+    "human_comparison",
     "mean_corruption_error",
     "newcombe",
+    "read_raw",
     "recovery",
     "study",
     "wilson",

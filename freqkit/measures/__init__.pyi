@@ -24,15 +24,19 @@ from freqkit.measures.adcs import ClassSpectra as ClassSpectra
 from freqkit.measures.critical_band import CriticalBandResult as CriticalBandResult
 from freqkit.measures.evaluation.result import EvaluationResult as EvaluationResult
 from freqkit.measures.gradient_spectrum import GradientSpectrumResult as GradientSpectrumResult
+from freqkit.measures.human_comparison.result import HumanComparisonResult as HumanComparisonResult
 from freqkit.measures.pass_curves import PassCurvesResult as PassCurvesResult
 from freqkit.measures.rates import RatesResult as RatesResult
 from freqkit.measures.recovery import Recovery as Recovery
 from freqkit.measures.selection import SelectedOnTestSet as SelectedOnTestSet
+from freqkit.measures.shape_bias import ShapeBiasResult as ShapeBiasResult
 from freqkit.measures.correlation import StudyResult as StudyResult
 from freqkit.measures.critical_band import critical_band_fit as critical_band_fit
 from freqkit.measures.evaluation.groups import curves as curves
+from freqkit.measures.human_comparison.kappa import error_consistency as error_consistency
 from freqkit.measures.evaluation.groups import mean_corruption_error as mean_corruption_error
 from freqkit.statistics import newcombe as newcombe
+from freqkit.measures.human_comparison import read_raw as read_raw
 from freqkit.measures.recovery import recovery as recovery
 from freqkit.measures.pass_curves import square_filter as square_filter
 from freqkit.statistics import wilson as wilson
@@ -154,6 +158,29 @@ def gradient_spectrum(
     spectra: Literal['float32', 'float16'] = 'float32',
 ) -> GradientSpectrumResult: ...
 
+def human_comparison(
+    models: Sequence[tuple[str, torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor] | Callable[[], torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor]]]],
+    sets: Sequence[TestSet],
+    observers: Sequence[str | pathlib.Path] = (),
+    *,
+    image_size: int | None = None,
+    confidence: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+    domain: Literal['normalised', 'pixels'] = 'normalised',
+    class_index: Sequence[int] | torch.Tensor | None = None,
+    batch_size: int | str = 'auto',
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    memory: int = 1073741824,
+    form: Literal['auto', 'eager', 'folded', 'compiled'] = 'auto',
+    spectra: Literal['float32', 'float16'] = 'float32',
+    out: str | os.PathLike | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Any = None,
+) -> HumanComparisonResult: ...
+
 def pass_curves(
     model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
     images: ImageSet | str | os.PathLike | tuple[Any, Any] | torch.utils.data.dataset.Dataset | Iterable[Any],
@@ -204,6 +231,28 @@ def rates(
     form: Literal['auto', 'eager', 'folded', 'compiled'] = 'auto',
     spectra: Literal['float32', 'float16'] = 'float32',
 ) -> RatesResult: ...
+
+def shape_bias(
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
+    cues: ImageSet | str | os.PathLike | tuple[Any, Any] | torch.utils.data.dataset.Dataset | Iterable[Any],
+    *,
+    ordinary: Any = None,
+    suppress: Sequence[str] = ('patches:4', 'patches:8', 'gaussian:2', 'bilateral:2:0.2', 'grey'),
+    confidence: float = 0.95,
+    seed: int = 0,
+    domain: Literal['normalised', 'pixels'] = 'normalised',
+    class_index: Sequence[int] | torch.Tensor | None = None,
+    batch_size: int | str = 'auto',
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    memory: int = 1073741824,
+    form: Literal['auto', 'eager', 'folded', 'compiled'] = 'auto',
+    spectra: Literal['float32', 'float16'] = 'float32',
+    out: str | os.PathLike | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Any = None,
+) -> ShapeBiasResult: ...
 
 def study(
     rows: Iterable[dict],

@@ -376,7 +376,7 @@ def _of_classes(images, batch_size, how, progress):
         own = ClassSpectra([images.classes[label]], size, **how)
         for some in members[label].split(batch_size):
             own.add(images.images[some], torch.zeros(len(some), dtype=torch.int64))
-            has_read(images.images, len(some))
+            has_read(images.images, some)
         return {"sums": own.sums[0].numpy()}
 
     tiles = [(f"class-{label}", len(own), label) for label, own in enumerate(members)]

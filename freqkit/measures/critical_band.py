@@ -473,7 +473,7 @@ def printed(result: CriticalBandResult) -> Printed:
             ("class", "text"), ("images", "count"), ("no noise", "0%"),
             *((f"{centre:g}", "0%") for centre in result.centres.tolist()),
         ],
-        lines[1:],
+        sorted(lines[1:], key=lambda line: line[1] == 0),  # classes without images last
         f"{len(result.labels)} images in noise: mean accuracy over its strengths",
         "columns: nominal centres of the bands, cycles/image",
         last=lines[0],
@@ -541,8 +541,7 @@ def plot_critical_band(result, ax=None, *, of=None, title=None):
         drawn = axis.plot(centres, line, marker="o", markersize=3.5, linewidth=1.4, label=f"sd {sd:g}", **look)[0]
         figures.note(drawn, [f"noise of sd {sd:g} at {c:g} cycles/image: {percent(a, 1)}" for c, a in
                              zip(centres, line.tolist(), strict=True)])  # fmt: skip
-    axis.set_xscale("log", base=2)
-    figures.log_ticks(axis.xaxis, min(centres), max(centres))
+    _octaves(axis, centres)
     axis.set_ylim(0, 1.05 * max(middle, float(high.nan_to_num(0).max()), 0.05))
     figures.percents(axis.yaxis)
     axis.set_xlabel("nominal centre of the noise's band (cycles/image)")
@@ -552,6 +551,13 @@ def plot_critical_band(result, ax=None, *, of=None, title=None):
     if title:
         axis.set_title(title, fontsize=9.5, loc="left")
     return figures.literal(axis.figure if ax is None else axis)
+
+
+def _octaves(axis, centres):
+    """Bands along the axis of a chart, each at its centre."""
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(centres, [f"{centre:g}" for centre in centres])
+    axis.set_xticks([], minor=True)
 
 
 def _fit_on(axis, result):
@@ -574,10 +580,10 @@ def _fit_on(axis, result):
     mean, wide = HUMAN["cf"][0], HUMAN["bw"][0]
     axis.axvspan(mean / 2 ** (wide / 2), mean * 2 ** (wide / 2), color=figures.RULE, alpha=0.3, linewidth=0)
     axis.text(mean, 0.05, "people", fontsize=7.5, color=figures.FAINT, ha="center")
-    axis.set_xscale("log", base=2)
-    figures.log_ticks(axis.xaxis, min(centres), max(centres))
+    _octaves(axis, centres)
     axis.set_xlim(min(centres) / 1.4, max(centres) * 1.4)
-    axis.set_ylim(0, len(result.deviations) + 0.2)
+    axis.set_yticks(range(len(result.deviations) + 1))
+    axis.set_ylim(-0.1, len(result.deviations) + 0.2)
     axis.set_xlabel("nominal centre (cycles/image)")
     axis.set_ylabel("noises that are too much")
     figures.plain_axes(axis)
@@ -658,4 +664,6 @@ def _limits(interval):
     if interval is None or interval[0] is None:
         return "undefined"
     low, high, share = interval
-    return f"{number(low)} to {number(high)}" + (f", defined in {percent(share)}" if share < 1 else "")
+    return f"{number(low)} to {number(high)}" + (
+        f", defined in {percent(share)} of the redrawings" if share < 1 else ""
+    )

@@ -519,6 +519,7 @@ def printed(result: PassCurvesResult) -> Printed:
         Confusion.count(result.labels, result.answers[0].long(), len(result.classes), result.record["logits"]),
         result.class_index,
     ).tpr.tolist()
+    lines = [[name, whole[c], *accuracy[shown, c + 1].tolist()] for c, name in enumerate(result.classes)]
     means = ", ".join(f"{name} {_with_interval(*values, 3)}" for name, values in result.means.items())
     return Printed(
         {
@@ -529,7 +530,7 @@ def printed(result: PassCurvesResult) -> Printed:
             "means": result.means, "definition": result.definition, "forwards": result.record["forwards"],
         },
         [("class", "text"), ("clean TPR", "0%"), *((result.names[k], "0%") for k in shown)],
-        [[name, whole[c], *accuracy[shown, c + 1].tolist()] for c, name in enumerate(result.classes)],
+        sorted(lines, key=lambda line: line[1] != line[1]),  # classes without images last
         f"{len(result.labels)} images: share recognised through filters",
         "numbers: cut-offs, as shares of half the shorter side",
         last=["all", float(result.accuracy[0]), *accuracy[shown, 0].tolist()],

@@ -71,7 +71,7 @@ class Classifier(nn.Module):
         self.doubts = list(self._record.pop("doubts", ()))
         if (*self.mean, *self.std) != (0, 0, 0, 1, 1, 1):
             own = own_normalisation(network, self.input_size) or begins_with_statistics(network)
-            if not own and self._record.get("source") not in ("built-in", "timm"):
+            if not own and self._record.get("source") not in ("built-in", "timm", "study"):
                 own = normalised_before_layers(network, self.input_size)
             if own:
                 what = own if isinstance(own, str) else f"what it keeps as {', '.join(own[:3])}"

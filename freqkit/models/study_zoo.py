@@ -216,6 +216,7 @@ STUDY: dict[str, Entry] = {
     "vonenet_resnet50": Entry(None, (), "VOneNet, github.com/dicarlolab/vonenet", studied=False),
     "resnet50_untrained": Entry(files=(), studied=False),
 }  # fmt: skip
+YOURS = Entry(source="your own training of a ResNet-50")  # study:resnet50 --weights FILE
 # The study's code and its table do not agree on a name.
 ALIASES = {"resnet50_diffusionnoise_nonoise": "resnet50_diffusionnoise_fixed_nonoise"}
 
@@ -285,7 +286,7 @@ def wanted(name: str) -> Wanted:
     name = name.removeprefix(PREFIX)
     name = ALIASES.get(name, name)
     base = name.removesuffix(UNTRAINED)
-    entry = STUDY.get(name) or STUDY.get(base) or (Entry() if base == "resnet50" else None)
+    entry = STUDY.get(name) or STUDY.get(base) or (YOURS if base == "resnet50" else None)
     if entry is None:
         near = difflib.get_close_matches(name, STUDY, n=4, cutoff=0.6)
         hint = f"; near spellings: {', '.join(near)}" if near else ""

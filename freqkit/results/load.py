@@ -55,7 +55,7 @@ def load_result(path):
     identity = record.get("identity", {})
     if "evaluation" in identity:
         return result_class("results.csv").load(path)
-    if identity.get("measure") in MEASURES:
+    if identity.get("measure") in (*MEASURES, "human-comparison"):
         return load_result(path / f"{identity['measure']}.safetensors")
     if record.get("kind") == "training":
         return result_class("freqkit-learning-1").load(path / "learning.safetensors")

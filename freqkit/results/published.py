@@ -154,6 +154,8 @@ def _column(row):
         name = f"{row['condition']}_{row['severity']}"
         return name if name in LEAVES[title] and metric == "top-1" else None
     if title in HUMAN:
+        if metric == "accuracy":  # of `freqkit human-comparison`
+            return title if place == "all" and "16 categories" in (row["definition"] or "") else None
         whole = place == SIXTEEN or (title in ("sketch", "stylized") and place == "0, 16 categories")
         return title if whole and metric == "top-1" else None
     if title == "imagenet" and re.match("pgd linf 0.5/255, 40 steps.*last iterate", place):
@@ -164,5 +166,5 @@ def _column(row):
 
 
 _ENDS = {(title, place, metric.removesuffix(AS)): name for name, (title, place, metric) in SETS.items()}
-_METRICS = {*BIASES, RATIO, "ood_mean", "mean top-1", *(f"{name}{end}" for name in ("top-1", "ReaL top-1")
+_METRICS = {*BIASES, RATIO, "ood_mean", "mean top-1", "accuracy", *(f"{name}{end}" for name in ("top-1", "ReaL top-1")
                                                         for end in ("", AS))}  # fmt: skip

@@ -348,7 +348,7 @@ class _Learner:
 
     def _logits(self, chosen, mask):
         x = self.run.images.images[chosen].to(self.forward.device).float().div_(255)
-        has_read(self.run.images.images, len(chosen))
+        has_read(self.run.images.images, chosen)
         forward = self.forward
         if not self.optimised:
             sample = x

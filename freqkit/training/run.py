@@ -147,7 +147,7 @@ class Run:
         mine = self.ranks.share(batch)
         labels = self.train_set.labels[mine]
         x = to_input(augment(self.train_set.images[mine], mine), self.device)
-        has_read(self.train_set.images, len(mine))
+        has_read(self.train_set.images, mine)
         x = normalised(self.model, x, labels, mine, self.spectral)
         labels = labels.to(self.device)
         x, target = mix(x, labels, self.model.num_classes, mixup=self.recipe.mixup, cutmix=self.recipe.cutmix)

@@ -11,7 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from freqkit.cli.app import app
+from freqkit.data.test_sets.known import known_set
 from freqkit.registry import MEASURES
+from tests.fuzz.data_formats import write_example
 from tests.measures_at_hand import line_of, place_of
 
 
@@ -82,6 +84,8 @@ SMALL = {
     ("dfm",): f"{MODEL} --data {{images}} --patch 16 --levels 0.5 --level 0.5 --out {{out}}",
     **{(name,): line_of(name, MODEL) + f" --out {place_of(name)}" for name in MEASURES},
     ("evaluate",): f"{MODEL} --dfm {{dfm}} --on planted={{images}} --num-classes 4 --no-pictures --out {{out}}",
+    ("human-comparison",): "--model small_convnet --num-classes 1000 --image-size 32 --batch-size 8 --data-dir {people}"
+    " --relaxed --out {out}",
     ("train",): "--model small_convnet --data {images} --epochs 1 --follow 1 --batch-size 8 --out {out}",
     ("demo",): "--out {out}",
     ("study",): "--data {table} --resamples 10 --out {out}",
@@ -105,7 +109,8 @@ def test_every_command_that_writes_results_leaves_a_page(
     (tmp_path / "table.csv").write_text("model,shape-bias,top1_acc/imagenet\na,0.1,70\nb,0.2,75\nc,0.4,72\nd,0.5,80\n")
     places = {"images": images_folder, "weights": weights, "held": held, "out": tmp_path / "run",
               "dfm": tmp_path / "dfm.safetensors", "file": tmp_path / "found.safetensors",
-              "table": tmp_path / "table.csv"}  # fmt: skip
+              "table": tmp_path / "table.csv", "people": tmp_path}  # fmt: skip
+    write_example(known_set("human-cue-conflict"), tmp_path / "cue-conflict")
     result = run(*name, *SMALL[name].format(**places).split(), "--json")
     assert result.exit_code == 0, result.stderr
     json.loads(result.stdout)

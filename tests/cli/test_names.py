@@ -11,7 +11,7 @@ from freqkit.cli import progress, tables
 from freqkit.cli.voice import say, tell
 from freqkit.registry import MEASURES
 from freqkit.text import printable, shorten
-from tests.measures_at_hand import line_of
+from tests.measures_at_hand import line_of, takes
 
 NAMES = [
     r"$\frac{$",
@@ -58,7 +58,7 @@ COMMANDS = {
     "search": "{model} --candidates 4 --stages 1 --top 1 --out {out}",
     "search --searcher learned": "{model} --steps 2 --out {out}",
     "dfm": "{model} --patch 16 --levels 0.5 --level 0.5 --out {out}",
-    **{name: f"{line_of(name, NET)} --out {{out}}.safetensors" for name in MEASURES},
+    **{name: f"{line_of(name, NET)} --out {{out}}.safetensors" for name in MEASURES if "cues" not in takes(name)},
     "train": "--model small_convnet --data {data} --epochs 1 --follow 1 --batch-size 8 --out {out}",
     "evaluate": "--model small_convnet --weights {weights} --num-classes 7 --dfm {dfm} --on planted={data} --out {out}",
     "masks show": "{dfm} --out {out}.png",

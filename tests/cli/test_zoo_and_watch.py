@@ -40,6 +40,36 @@ def test_a_model_is_described_and_nothing_is_fetched(run, monkeypatch, tmp_path)
     assert sentence(result).endswith("are not on this machine; give --download.")
 
 
+def test_the_networks_of_the_study(run, images_folder, tmp_path):
+    (tmp_path / "weights").mkdir()
+    found = json.loads(run("models", "list", "--study", "--weights-dir", tmp_path / "weights", "--json").stdout)
+    assert (len(found), sum(one["studied"] for one in found)) == (70, 48)
+    [swav] = [one for one in found if one["name"] == "resnet50_swav"]
+    assert not swav["here"]
+    assert list(swav["files"]) == ["swav_800ep_pretrain.pth.tar", "swav_800ep_eval_linear.pth.tar"]
+    result = run("models", "list", "--study", "moco")
+    assert "linear-300ep.pth.tar" in result.stdout and "3 networks, 0 of them here" in result.stderr
+    assert "--weights-dir goes with --study" in sentence(run("models", "list", "--weights-dir", tmp_path))
+    facts = json.loads(run("models", "show", "study:resnet50_simclrv2", "--json").stdout)
+    assert (facts["source"], facts["parameters"], facts["mean"]) == ("study", 25_557_032, [0.0, 0.0, 0.0])
+    assert "nothing is fetched" in sentence(run("models", "show", "study:resnet50_simclrv2", "--download"))
+    result = run(
+        "evaluate", "--model", "study:resnet50_untrained", "--model", "study:resnet50_prime",
+        "--model", "small_convnet", "--weights-dir", tmp_path / "weights", "--on", f"n={images_folder}",
+        "--image-size", 32, "--no-pictures", "--json", "--classes", classes(tmp_path), "--out", tmp_path / "run",
+    )  # fmt: skip
+    failures = {one["model"]: one["error"] for one in json.loads(result.stdout)["failures"]}
+    assert result.exit_code == 1 and "study:resnet50_untrained" not in failures
+    assert "wants 'ResNet50_ImageNet_PRIME_noJSD.ckpt'" in failures["study:resnet50_prime"]
+    assert "weights_dir" not in failures["small_convnet"]  # which has other classes
+
+
+def classes(folder):
+    names = [f"C{i}" for i in range(1000)]
+    (folder / "classes.txt").write_text("\n".join(names))
+    return folder / "classes.txt"
+
+
 def test_image_sets_are_found_and_checked(run, images_folder, tmp_path):
     found = json.loads(run("data", "list", images_folder.parent, "--json").stdout)
     assert found == [{"folder": str(images_folder), "classes": 4, "images": 20}]

@@ -67,9 +67,9 @@ def test_encodings_are_the_published_ones():
     assert np.allclose(found, (raw - raw.min((2, 3), keepdims=True)) / spread, atol=1e-5)
     wrapped = components(x, 2, "high", encoding="uint8wrap")
     expected = np.trunc(raw * 255).astype(np.int64) % 256
-    assert (
-        wrapped.dtype == torch.uint8 and (wrapped.numpy() != expected).mean() < 1e-3
-    )  # at an integer rounding decides
+    near = np.abs(raw * 255 - np.round(raw * 255)) < 2**-9  # rounding of the transform decides
+    assert wrapped.dtype == torch.uint8 and near.mean() < 0.02
+    assert np.array_equal(wrapped.numpy()[~near], expected[~near])
     even = torch.full((1, 1, 4, 4), -0.5)
     assert encode(even, "maxnorm").eq(-0.5).all() and encode(even, "minmax").eq(0).all()
 

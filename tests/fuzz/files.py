@@ -103,6 +103,11 @@ def make_samples(root):
         ",Class_id,Org_acc,Org_DFM_acc,Corrupt_acc,Corrupt_DFM_acc\n"
         + "".join(f"{i},{i},0.5,0.25,{i / 8},0.125\n" for i in range(5))
     )
+    (root / "benchmark.csv").write_text(
+        "model,top1_acc/imagenet,shape-bias,metric/bandpass/LFC/0.30000000000000004\n"
+        + "".join(f"net{i},{50 + i},0.{i + 1},0.{9 - i}\n" for i in range(5))
+    )
+    (root / "groups.json").write_text(json.dumps({"one": ["net0", "net1"], "two": ["net2", "net3", "net4"]}))
     (root / "bench").mkdir()
     (root / "bench" / "net.log").write_text("initial accuracy: 80.00%\nrobust accuracy: 30.50%\n")
     (root / "bench" / "Some2020.json").write_text(
@@ -164,6 +169,7 @@ def formats(root):
     from freqkit.models import read_state_dict
     from freqkit.results import LearningCurves, load_result
     from freqkit.results.attack_logs import read_autoattack
+    from freqkit.results.published import read_benchmark
     from freqkit.results.released import read_losses
     from freqkit.results.released_tables import read_evaluation
     from freqkit.results.store import Store, read_results, read_robustbench, read_timm
@@ -305,6 +311,14 @@ def formats(root):
         "bytes",
         (call(read_autoattack), cli("table", "{root}/evaluation", "--autoattack", "{file}")),
     )
+    study = ("study", "--data", "{root}/benchmark.csv", "--resamples", "5")
+    found["benchmark"] = Format(
+        root / "benchmark.csv", "", "csv",
+        (call(read_benchmark), cli("table", "{file}"), cli("study", "--data", "{file}", "--resamples", "5")),
+    )  # fmt: skip
+    found["groups"] = Format(
+        root / "groups.json", "", "json", (cli(*study, "--groups", "{file}"), cli(*study, "--families", "{file}"))
+    )  # fmt: skip
     found["robustbench"] = Format(
         root / "bench" / "Some2020.json",
         "",

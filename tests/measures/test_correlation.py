@@ -16,6 +16,7 @@ from freqkit.measures.correlation.checks import check_table
 from freqkit.measures.correlation.quantities import BIASES, SCORES, degenerate
 from freqkit.results.load import rows_of
 from freqkit.results.published import read_benchmark
+from freqkit.results.rows import unspell
 from freqkit.results.store import Store
 from freqkit.statistics import (
     benjamini_hochberg,
@@ -398,6 +399,10 @@ def test_rows_are_taken_only_where_they_measure_the_same():
         with pytest.raises(UsageError, match="rows must hold values of the study"):
             study([row])
     assert study([one()], resamples=0).composites["m"]["Robustness"] == 50
+    people = {"set": "stylized", "condition": "all", "metric": "accuracy", "definition": "right among 16 categories"}
+    tidy = {**unspell(one(set="imagenet-r")), "value": 0.1}  # as `result.rows()` gives it
+    found = study([one(**people), one(set="imagenet-sketch", condition="all"), tidy], resamples=0)
+    assert found.composites["m"]["Concepts"] == pytest.approx((50 + 50 + 10) / 3)
 
 
 # --- result, page, command
@@ -429,7 +434,7 @@ def test_the_page_says_what_survives_and_fits(found, tmp_path):
     held = sum(one["holm"] < 0.05 for one in found.correlations)
     few = sum(bool(one["hangs_on"]) for one in found.correlations)
     assert f"{sure} are significant one by one" in text and f", {held} when a single" in text
-    assert f"{few} hang on 3 models or fewer" in text and "<title>tv_resnet50 (baseline): HPP" in text
+    assert f"{few} hang on 3 models or fewer" in text and "<title>tv_resnet50 (baseline)<" in text
     axis = found.plot().axes[0].figure.subplots()
     assert found.plot(axis, of="LPP") is axis and "LPP" in axis.get_title(loc="left")
     with pytest.raises(UsageError, match="of must be one of shape-bias"):

@@ -15,7 +15,10 @@ from freqkit.data.test_sets.corrupted import BAR, BENCHMARK, EXTRA, alexnet_erro
 from freqkit.engine import Silent
 from freqkit.errors import UsageError
 from freqkit.measures import Attack, attack, evaluate
+from freqkit.measures.evaluation import parse_on
+from freqkit.measures.evaluation.page import as_published
 from freqkit.models import Classifier
+from freqkit.results.published import columns_of
 from tests.measures.oracle import Oracle
 
 WNIDS = class_list("imagenet")
@@ -124,6 +127,16 @@ def test_every_number_of_the_preset(tree, monkeypatch):
     assert "the last 2 images alone" in about["ReaL top-1 as published"]
     assert "those of full batches" in about["top-1 as published"]
 
+    columns = {name for name, _ in columns_of(result.rows)}  # of the study's table
+    assert columns >= {
+        "imagenet", "imagenet-v2", "imagenet-a", "imagenet-r", "imagenet-sketch", "imagenet-real", "imagenet-c",
+        "imagenet-cbar", "PGD-40/low", "fog_3", "spatter_5", "sparkles_1",
+    }  # fmt: skip
+    [section] = as_published(result)
+    shown = {cells[1].text: [cell.text for cell in cells[2:]] for cells in section.blocks[0].rows}
+    assert shown["ReaL top-1 on imagenet"] == ["50.0% (9.5%–90.5%)", "55.6% (26.7%–81.1%)"]
+    assert shown["mean top-1 on imagenet-c, 95 conditions as published"] == ["57.9%", "57.3%"]
+
     plain = evaluate([("oracle", oracle())], opened(tree, ["imagenet"]), image_size=8)
     assert not [row for row in plain.rows if "as published" in row["metric"] or row["metric"] == "mean top-1"]
 
@@ -197,6 +210,8 @@ def test_what_the_preset_asks_of_attacks():
         == "pgd linf 0.5/255, 40 steps of 0.1, restarts 1"
     )
     assert Attack.parse("fgsm").under("cvpr2024").eps == Attack.parse("autoattack").under("cvpr2024").eps == 0.5
+    both = parse_on("pgd,pgd:step=0.03:judged=worst", "cvpr2024")[1]  # the right one beside it
+    assert [each.under("cvpr2024").judged for each in both] == ["last", "worst"]
     assert Attack("pgd").title == "pgd linf 4/255, 20 steps, restarts 1" and "judged" not in Attack("pgd").options
     with pytest.raises(UsageError, match="judged must be one of worst, last; got 'first'"):
         Attack.parse("pgd:judged=first")

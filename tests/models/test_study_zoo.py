@@ -193,6 +193,8 @@ def test_a_file_may_have_the_networks_name(made, tmp_path):
     (tmp_path / "resnet50_prime.pth.tar").rename(tmp_path / "mine.ckpt")
     model = load_model("study:resnet50_prime", weights=tmp_path / "mine.ckpt")
     assert torch.equal(model.network.state_dict()["fc.bias"], state["fc.bias"])
+    own = load_model("study:resnet50", weights=tmp_path / "mine.ckpt")
+    assert own.record["state_sha256"] == model.record["state_sha256"] and own.name == "study:resnet50"
     state = made("resnet50_augmix_180ep", parallel, "resnet50_augmix_180ep.pth", tmp_path / "resnet50_augmix_180ep")
     loaded("resnet50_augmix_180ep", tmp_path, state)
 

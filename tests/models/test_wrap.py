@@ -16,11 +16,11 @@ from freqkit.data import synthetic
 from freqkit.errors import UsageError
 from freqkit.models import Classifier, load_model, state_sha256
 from freqkit.registry import MEASURES
-from tests.measures_at_hand import small_result, takes
+from tests.measures_at_hand import asks_of_images, small_result
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HOW = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
-ASKING = [name for name in MEASURES if "model" in takes(name)]
+ASKING = [name for name in MEASURES if asks_of_images(name)]
 
 
 def net(classes=4, seed=0):

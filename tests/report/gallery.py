@@ -265,6 +265,55 @@ def critical_band(case):
 
 
 @kind
+def shape_bias(case):
+    from freqkit.data.sixteen import CATEGORIES
+    from freqkit.measures import ShapeBiasResult
+    from freqkit.report import plot_shape_bias, save_figure, write_report
+
+    count = 16 * case.images
+    shape, texture = torch.arange(count) % 16, torch.arange(count) // 5 % 16
+    other, drawn = (torch.arange(count) * 7 + 3) % 16, case.random(count)
+    decided = torch.where(drawn < 0.2, shape, torch.where(drawn < 0.7, texture, other))
+    counts = torch.full((case.classes,), case.images)
+    kinds = ["whole", "patches:4", "patches:8", "gaussian:2", "bilateral:2:0.2", "grey"]
+    result = ShapeBiasResult(
+        list(CATEGORIES), [f"{i}.png" for i in range(count)], shape, texture, decided,
+        torch.where(drawn < 0.5, decided, -1), kinds, case.names, counts,
+        torch.stack([counts * (9 - k) // 10 for k in range(6)]), {"quantity": "S / (S + T)", "confidence": 0.95},
+        {**case.record(), "logits": 1000, "ordinary": "pictures"},
+    )  # fmt: skip
+    result.save(case.folder / "shape-bias.safetensors")
+    save_figure(plot_shape_bias(result), case.folder / "shape-bias.png")
+    return write_report(case.folder / "shape-bias.safetensors")
+
+
+@kind
+def human_comparison(case):
+    """The first names are networks."""
+    from freqkit.data.test_sets.model_vs_human import CONDITIONS, SETS
+    from freqkit.measures import HumanComparisonResult
+    from freqkit.report import plot_human_comparison, save_figure, write_report
+
+    conditions = [[name, one] for name in SETS for one in CONDITIONS.get(name, (("",), ()))[0]]
+    place = torch.arange(len(conditions)).repeat_interleave(16)
+    labels = torch.arange(len(place)) % 16
+    makers = [*case.names[:20], "subject-01", "subject-02", "subject-03"]
+    hard = case.random(len(place))
+    skill = torch.linspace(0.4, 0.9, len(makers), dtype=torch.float64)[:, None]
+    right = (hard + 0.3 * case.random(len(makers), len(place))) < skill
+    responses = torch.where(right, labels, (labels + 3) % 16)
+    paths = [f"{conditions[k][0]}/cat/cat{i}-dog1.png" for i, k in enumerate(place.tolist())]
+    result = HumanComparisonResult(
+        makers, len(case.names[:20]), paths, labels, place, conditions, responses,
+        {"confidence": 0.95, "resamples": 100, "seed": 0},
+        {**case.record(), "models": {}, "failures": [], "notes": ["colour cr: 16 images instead of 1280"]},
+    )  # fmt: skip
+    result.save(case.folder / "human-comparison.safetensors")
+    save_figure(plot_human_comparison(result), case.folder / "human-comparison.png")
+    return write_report(case.folder / "human-comparison.safetensors")
+
+
+@kind
 def adcs(case):
     from freqkit.measures import AdcsResult
     from freqkit.report import plot_adcs, save_figure, write_report
@@ -327,6 +376,26 @@ def evaluation(case):
     case.write_record(
         identity=identity, model=case.model, models={case.model: {"record": case.record()["model"]}}, failures=[]
     )
+    return case.page()
+
+
+@kind
+def study(case):
+    from freqkit.measures import study
+
+    values = case.random(8, case.classes)
+    columns = [("", "all", metric) for metric in ("shape-bias", "LPP", "HPP", "bw_norm", "cf_norm", "pns_norm")]
+    columns += [("imagenet", "all", "top-1"), ("imagenet-a", "all, 200 logits", "top-1")]
+    rows = [
+        {"model": name, "set": place, "condition": condition, "class": "", "metric": metric, "value": value,
+         "definition": ""}
+        for (place, condition, metric), line in zip(columns, values.tolist(), strict=True)
+        for name, value in zip(case.names, line, strict=True)
+    ]  # fmt: skip
+    groups = {case.model: case.names[::2], "others": case.names[1::2]}
+    added = [{**row, "model": f"mine, {row['model']}", "value": 0.5} for row in rows if row["model"] == case.names[0]]
+    found = study(rows, groups=groups, apart={"Apart": case.model}, added=added, resamples=50)
+    found.save(case.folder / "study.safetensors")
     return case.page()
 
 

@@ -184,6 +184,7 @@ def results():
     from freqkit.results import LearningCurves
     from freqkit.search import Comparison, estimate_removal, hfss, removal
     from freqkit.search.compare import COLUMNS
+    from tests.results.made_up import human_comparison
 
     model, images = load_model("small_convnet"), synthetic(1, images_per_class=2)
     searched = hfss(model, images, candidates=4, stages=1, top=1, batch_size=8, split_fraction=1)
@@ -196,7 +197,7 @@ def results():
         *(small_result(name, model, images, dfm) for name in MEASURES),
         removal(model, images, patch=16, batch_size=8, split_fraction=1),
         estimate_removal(model, images, patch=16, batch_size=8),
-        EvaluationResult(groups, []), Comparison([row, {**row, "seed": 1}]),
+        EvaluationResult(groups, []), human_comparison(), Comparison([row, {**row, "seed": 1}]),
         study([{**groups[0], "model": f"m{k}", "metric": "LPP", "value": k / 4, "definition": ""} for k in range(4)]),
         LearningCurves(images.classes, torch.tensor([0, 5]), torch.ones(2, 4, 4, dtype=torch.int64), {}),
     ]  # fmt: skip

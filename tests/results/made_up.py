@@ -90,6 +90,35 @@ def critical_band():
     )  # fmt: skip
 
 
+def shape_bias():
+    from freqkit.data.sixteen import CATEGORIES
+    from freqkit.measures import ShapeBiasResult
+
+    paths = ["cat/cat1-dog1.png", "dog/dog1-cat2.png", "dog/dog2-dog3.png"]
+    return ShapeBiasResult(
+        list(CATEGORIES), paths, torch.tensor([7, 10, 10]), torch.tensor([10, 7, 10]), torch.tensor([7, 0, 10]),
+        torch.tensor([-1, 7, 10]), ["whole", "patches:4", "grey"], CLASSES, COUNTS,
+        torch.stack([COUNTS, COUNTS - 2, COUNTS - 1]), {"quantity": "S / (S + T)", "confidence": 0.95},
+        {**RECORD, "logits": 1000, "ordinary": "imagenet"},
+    )  # fmt: skip
+
+
+def human_comparison():
+    from freqkit.measures import HumanComparisonResult
+
+    labels, place = torch.arange(12) % 4, torch.arange(12) % 3
+    responses = torch.stack([(labels + (torch.arange(12) % n == 1)) % 16 for n in (3, 4, 5, 6)])
+    responses[2, 3], responses[3, 4] = -1, -2
+    names = [f"{name}/{i}.png" for i, name in enumerate(["colour", "colour", "edge"] * 4)]
+    return HumanComparisonResult(
+        ["net", "=1+1", "subject-01", "subject-02"], 2, names, labels, place,
+        [["colour", "cr"], ["colour", "bw"], ["edge", ""]], responses,
+        {"confidence": 0.95, "resamples": 100, "seed": 0},
+        {"models": {}, "failures": [{"model": "other", "error": "it is not there"}], "notes": ["colour cr: a note"],
+         "forwards": 24, "versions": {"freqkit": "0", "torch": "1"}},
+    )  # fmt: skip
+
+
 def learning():
     from freqkit.results import LearningCurves
 
@@ -195,6 +224,7 @@ def comparison():
 
 KINDS = {
     "rates": rates, "band-stop": band_stop, "pass-curves": pass_curves, "critical-band": critical_band,
+    "shape-bias": shape_bias, "human-comparison": human_comparison,
     "adcs": adcs, "adcs per channel": lambda: adcs("per"),
     "learning": learning, "dfm": dfm, "stage": lambda: stages()[1], "search": search, "gradient": removal,
     "removal": lambda: removal(False), "estimate": estimate, "evaluation": evaluation, "comparison": comparison,

@@ -17,7 +17,7 @@ from freqkit.results import load_result
 from freqkit.results.clean import CleanRates
 from freqkit.search import evolve, gradient, greedy, hfss, learned, removal
 from freqkit.training import train
-from tests.measures_at_hand import small_result, takes
+from tests.measures_at_hand import asks_of_images, small_result
 
 SEARCHES = {
     "hfss": (hfss, {"stages": 2, "candidates": 6, "top": 2}),
@@ -141,7 +141,7 @@ def test_classes_in_another_order_are_named():
 def test_measures_say_the_same_of_whole_images(model, images, tmp_path):
     masks = (torch.rand(4, 32, 32, generator=torch.Generator().manual_seed(0)) < 0.5).float()
     dfm = DfmFile(((masks + masks.flip(1, 2).roll((1, 1), (1, 2))) / 2), list(images.classes))
-    asked = [small_result(name, model, images, dfm) for name in MEASURES if "model" in takes(name)]
+    asked = [small_result(name, model, images, dfm) for name in MEASURES if asks_of_images(name)]
     found = next(result for result in asked if hasattr(result, "still"))
     assert len(asked) > 1 and all(found.clean.correct.equal(result.clean.correct) for result in asked)
     whole, through = answers(model, images) == images.labels, answers(model, images, dfm.masks) == images.labels

@@ -20,12 +20,15 @@ import torch
 import torch.distributed
 
 from freqkit.cli.app import guarded
-from freqkit.data import synthetic
+from freqkit.data import ImageSet, open_sets, synthetic
+from freqkit.data.sixteen import CATEGORIES
 from freqkit.engine import Scorer, ranks, status
 from freqkit.engine.accumulators import ClassLoss, Confusion, Logits
 from freqkit.engine.stimuli import BandNoise, Corruption, Perturbation
-from freqkit.measures import adcs, critical_band, pass_curves
+from freqkit.measures import adcs, critical_band, human_comparison, pass_curves, shape_bias
+from freqkit.models import load_model
 from freqkit.search import evolve, gradient, greedy, hfss, learned, removal
+from tests.measures.oracle import put
 from tests.tiny import tiny_model
 
 LINEAGES = ("classes.csv", "dfm.safetensors", "stage-1.safetensors")
@@ -146,6 +149,29 @@ def showing(out):
     safetensors.torch.save_file(found, out / f"{os.environ.get('RANK', 0)}.safetensors")
 
 
+def cueing(out):
+    """Cue-conflict images, and the same as ordinary ones."""
+    images = synthetic(images_per_class=12)
+    paths = [f"{CATEGORIES[i % 16]}/{CATEGORIES[i % 16]}{i}-{CATEGORIES[i % 7]}1.png" for i in range(len(images))]
+    cues = ImageSet(images.images, torch.arange(len(images)) % 16, list(CATEGORIES), paths)
+    images.classes = ["n01440764", "n01443537", "n01484850", "n01491361"]
+    net = load_model("small_convnet", num_classes=1000)
+    shape_bias(net, cues, ordinary=images, suppress=["patches:4", "grey"], batch_size=7, out=out)
+
+
+def comparing(out):
+    """Two sets of the comparison with people, on disk beside `out`."""
+    sets = open_sets(["human-edge", "human-colour"], out.parent / "mvh", relaxed=True)
+    net = load_model("small_convnet", num_classes=1000)
+    human_comparison([("net", net), ("again", net)], sets, batch_size=3, image_size=32, out=out)
+
+
+def write_sets(root):
+    for i in range(20):
+        put(root / "edge" / CATEGORIES[i % 16] / f"{CATEGORIES[i % 16]}{i}.png", 50 * i)
+        put(root / "colour" / "dnn" / "session-1" / f"{i:04}_x_dnn_bw_{CATEGORIES[i % 16]}_10_n1_{i}.png", 40 * i)
+
+
 def start(work, size):
     """Fork `size` ranks that run `work`; their process numbers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -214,6 +240,9 @@ def compare(folder):
             for measure in (pass_curves, critical_band)
         },
     }
+    write_sets(folder / "mvh")
+    for kind, work in {"shape-bias": cueing, "human-comparison": comparing}.items():
+        kinds[kind] = work, [f"{kind}.safetensors", f"{kind}.csv"]
     found = {}
     for kind, (work, names) in kinds.items():
         for size in (1, 2, 3, 4) if names is HFSS else (1, 3):

@@ -43,7 +43,7 @@ def test_any_number_of_ranks_writes_the_same_bytes(found):
     assert runs.pop("certain is whole") == []
     assert runs.pop("adcs") == [True, True, True]
     assert runs.pop("shown") == [True, True, True]
-    assert len(runs) == 30
+    assert len(runs) == 34
     assert runs["certain-1"]["forwards"] < runs["hfss-1"]["forwards"]
     assert runs["greedy-1"]["passes"] == 2
     for name, run in runs.items():

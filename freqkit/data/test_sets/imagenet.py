@@ -17,6 +17,7 @@ from freqkit.data.test_sets.folders import (
     one_folder_for_each_class,
     read_folders,
 )
+from freqkit.data.test_sets.model_vs_human import has_sessions
 from freqkit.data.test_sets.sources import Files
 from freqkit.errors import UsageError
 from freqkit.files.reading import read_json, shown
@@ -183,7 +184,7 @@ KNOWN = (
     KnownSet(
         name="sketch", title="imagenet-sketch", images=50889, read=_sketch,
         places=("imagenet-sketch", "ImageNet-Sketch", "imagenet_sketch", "sketch"),
-        example=("sketch/n01440764/a.JPEG",),
+        example=("sketch/n01440764/a.JPEG",), holds=lambda folder: not has_sessions(folder),
         tree="`imagenet-sketch/[sketch/]WNID`",
         source="Wang et al., NeurIPS 2019: github.com/HaohanWang/ImageNet-Sketch",
     ),

@@ -128,6 +128,11 @@ class StudyResult(Result):
         return self.models[len(self.models) - self.record["added"] :]
 
     @property
+    def published(self) -> list[dict]:
+        """Those of `correlations` that count none of the added models."""
+        return [one for one in self.correlations if one["group"] != WITH_ADDED]
+
+    @property
     def composites(self) -> dict[str, dict[str, float | None]]:
         """Model -> name -> value, None where unknown."""
         return {
@@ -236,6 +241,7 @@ def study(
         *said.absent(absent, "groups"), *said.absent(unknown, "families"), *said.left_out(known.models, counted),
         *said.twice(known.twice + others.twice), *said.missing(quantities, places, lacking, counted),
         *said.missing_of_added(of_added, others, marked, lacking_added), *said.one_family(split, owners),
+        *said.fewer_left_out(split, own.leave_out),
         *said.degenerate_fits(values, models, own.mend), *said.unlike_published(others, marked, own.mend),
     ]  # fmt: skip
     return StudyResult(

@@ -129,32 +129,35 @@ def category_colours(result):
 
 def scatter(axis, result, bias, score):
     """Models by a bias and a score; those that were added are stars with their names."""
-    x, y = (result.values_of(name).tolist() for name in (bias, score))
-    named = []
-    for place, (model, look) in enumerate(zip(result.models, looks(result), strict=True)):
-        if x[place] != x[place] or y[place] != y[place]:
-            continue
-        (mark,) = axis.plot(x[place], y[place], linestyle="none", **look)
-        kind = result.categories[place]
-        figures.note(mark, f"{model} ({kind}): {bias} {number(x[place])}, {score} {number(y[place])}%")
-        if model in result.added:
-            named.append((x[place], y[place], model))
+    points = zip(result.models, result.categories, looks(result), *(result.values_of(one).tolist()
+                                                                    for one in (bias, score)), strict=True)  # fmt: skip
+    alike, named, added = {}, [], set(result.added)  # marks of one look are one artist
+    for model, kind, look, x, y in points:
+        if x == x and y == y:
+            alike.setdefault(tuple(look.items()), []).append((x, y, f"{model} ({kind})"))
+            if model in added:
+                named.append((x, y, model))
+    for look, marks in alike.items():
+        x, y, titles = zip(*marks, strict=True)
+        (line,) = axis.plot(x, y, linestyle="none", **dict(look))
+        figures.note(line, list(titles), [""] * len(titles))
     axis.margins(0.08)
     figures.plain_axes(axis, grid="both")
     axis.set_xlabel(AXES[bias], fontsize=8.5)
     axis.set_ylabel("average accuracy (%)", fontsize=8.5)
     if named:
-        figures.name_points(axis, named)
+        others = [(x, y) for marks in alike.values() for x, y, _ in marks]
+        figures.name_points(axis, named, blocked=others)
 
 
 def curves(axis, result, side):
     """Ratio to clean accuracy against the cut-off, a line for each model; side: 0 low-pass, 1 high-pass."""
-    colours = category_colours(result)
+    colours, extra = category_colours(result), set(result.added)
     x = 100 * np.array(CUTOFFS)
     for model, kind, ratios in zip(result.models, result.categories, result.ratios[:, side].numpy(), strict=True):
         if np.isnan(ratios).all():
             continue
-        added = model in result.added
+        added = model in extra
         (line,) = axis.plot(x, ratios, color=colours[kind], linewidth=2.4 if added else 1, alpha=1 if added else 0.7)
         if added:
             line.set_linestyle("--")

@@ -1,7 +1,8 @@
 """What a study puts on the page: which biases go with which scores, how sure that is, and every model."""
 
+from freqkit.measures.correlation import TOTAL, WITH_ADDED, StudyResult
 from freqkit.measures.correlation.figures import AMONG, SCATTER, curves, heat_map, keys, scatter
-from freqkit.measures.correlation.quantities import BIASES, CORRECTIONS, SCORES
+from freqkit.measures.correlation.quantities import BIASES, CLEAN, CORRECTIONS, SCORES
 from freqkit.report import figures
 from freqkit.report.blocks import Cell, Panels, Part, Section, Table
 from freqkit.report.inline import DPI, chart, drawing
@@ -13,17 +14,15 @@ from freqkit.text import shorten
 
 NAMED = 4  # relations that a sentence names
 LETTERS = 40  # of a model's name
-HEIGHT = 1.75  # inches of a heat map
+COLUMN, HEIGHT = 0.5, 1.75  # inches of a column of a heat map, and of a map
 PANEL = (2.45, 2.3)  # of a scatter plot, four in a row
 
 
 @part(files_of("freqkit-study-1"))
 def study_part(path, record):
     """A finished `freqkit study`."""
-    from freqkit.measures.correlation import StudyResult
-
     result = StudyResult.load(path)
-    known = [one for one in result.correlations if one["p"] is not None]
+    known = [one for one in result.published if one["p"] is not None]
     sure = [one for one in known if one["p"] < result.definition["alpha"]]
     held = [one for one in known if one["holm"] < result.definition["alpha"]]
     wrong = [one for one in result.checks if one["verdict"] == "wrong"]
@@ -47,7 +46,7 @@ def study_part(path, record):
 
 def verdict(result) -> list[str]:
     """What is found: what survives correction, what hangs on few models, what clean accuracy tells already."""
-    level, found = result.definition["alpha"], [one for one in result.correlations if one["p"] is not None]
+    level, found = result.definition["alpha"], [one for one in result.published if one["p"] is not None]
     sure = [one for one in found if one["p"] < level]
     false, family = ([one for one in sure if one[name] < level] for name in ("bh", "holm"))
     sentences = [
@@ -75,13 +74,30 @@ def verdict(result) -> list[str]:
             f"When families of models are drawn in place of models, the interval of {len(clear)} of the {len(drawn)}"
             " that have one leaves out 0: variants of one recipe are no independent witnesses."
         )
-    return sentences
+    return sentences + _with_added(result, level)
+
+
+def _with_added(result, level):
+    """What changes when the added models count, too."""
+    if not result.added:
+        return []
+    before = {(one["bias"], one["score"]): one for one in result.published if one["group"] == TOTAL}
+    changed = [
+        f"{_pair(before[one['bias'], one['score']])} becomes {signed(one['rho'])}"
+        for one in result.correlations
+        if one["group"] == WITH_ADDED and one["p"] is not None
+        and (was := before[one["bias"], one["score"]])["p"] is not None and (one["p"] < level) != (was["p"] < level)
+    ]  # fmt: skip
+    names = listed([shorten(name, LETTERS) for name in result.added], NAMED)
+    words = f"these become significant or cease to be so: {listed(changed, NAMED)}"
+    words = words if changed else "none becomes significant or ceases to be so"
+    return [f"None of this counts {names}. With them, of the {len(before)} relations over all models {words}."]
 
 
 def _across(result, sure):
     """Whether a bias goes the same way with every score in every group."""
     steady = []
-    cells = len(SCORES) * len({one["group"] for one in result.correlations})
+    cells = len(SCORES) * len({one["group"] for one in result.published})
     for bias in BIASES:
         own = [one["rho"] > 0 for one in sure if one["bias"] == bias]
         if len(own) == cells and len(set(own)) == 1:
@@ -121,7 +137,7 @@ def _named(some):
 
 
 def _heat_maps(result):
-    width, height = 1.15 + 0.62 * len(result.groups), HEIGHT
+    width, height = 1.15 + COLUMN * len(result.groups), HEIGHT
     drawings = []
     for bias in BIASES:
         alt = f"Rank correlations of {bias} with four scores in {len(result.groups)} groups of models."
@@ -143,7 +159,7 @@ def _map(axis, result, name):
 
 
 def _bias_by_bias(result):
-    side = 1.15 + 0.62 * len(BIASES)
+    side = 1.15 + COLUMN * len(BIASES)
     alt = "Rank correlations of the biases with each other, over all models."
     grid = chart(lambda axis: _map(axis, result, AMONG), side, 0.5 + 0.36 * len(BIASES), alt, "chart whole")
     return Section("Bias by bias", [Panels([("all models", grid)], wide=round(side * DPI))],
@@ -158,12 +174,14 @@ def _scatters(result):
     for bias in SCATTER:
         drawings = []
         for score in SCORES:
+            if (result.values_of(bias) + result.values_of(score)).isnan().all():
+                continue
             value = rho[bias, score, group]
             words = f"{bias}, {score}" + ("" if value is None else f": {signed(value)}")
             alt = f"Models by {bias} and {score}; rank correlation {'undefined' if value is None else signed(value)}."
             drawn = chart(lambda axis, pair=(bias, score): scatter(axis, result, *pair), *PANEL, alt)
             drawings.append((words, drawn))
-        blocks.append(Panels(drawings, wide=270, least=270))
+        blocks += [Panels(drawings, wide=270, least=270)] * bool(drawings)
     how = (
         "A mark is a model, its colour the category, its name shown when it is pointed at; of adversarially trained"
         " ones circles are L2, squares L-infinity, larger the wider they were attacked."
@@ -192,53 +210,55 @@ def _curves(result):
 
 
 def _relations(result):
-    columns = [("relation", "left", None), ("group", "left", None), ("rho", "right", "rank correlation"),
-               ("p", "right", "p-value"), ("models", "right", None), ("interval", "right", "interval"),
+    columns = [("relation", "left", "rank correlation"), ("group, models", "left", "apart"),
+               ("rho", "right", "rank correlation"), ("p", "right", "p-value"), ("interval", "right", "interval"),
                ("over families", "right", "families"), ("partial", "right", "partial correlation"),
-               ("partial p", "right", "partial correlation"), ("B-H", "right", "corrected p"),
-               ("Holm", "right", "corrected p"), ("without one", "right", "hangs on"),
+               ("B-H", "right", "corrected p"), ("Holm", "right", "corrected p"), ("without one", "right", "hangs on"),
                ("hangs on", "left", "hangs on")]  # fmt: skip
+    alpha, most = result.definition["alpha"], result.definition["leave_out"]
     rows = []
     for one in (*result.correlations, *result.biases):
-        hanging = one["hangs_on"]
+        hanging, partial = one["hangs_on"], one["partial"]
         on = "" if hanging is None else listed([shorten(name, LETTERS) for name in hanging]) if hanging else "none"
+        fixed = "–" if partial is None else signed(partial)
+        fixed = f"({fixed})" if one["partial_p"] is not None and one["partial_p"] >= alpha else fixed
         rows.append([
-            Cell(f"{one['bias']}, {one['score']}"), Cell(one["group"]), _signed(one["rho"]), _p(one["p"]),
-            Cell.of(one["n"], str(one["n"])),
-            _span(one["low"], one["high"]), _span(one["family_low"], one["family_high"]),
-            _signed(one["partial"]), _p(one["partial_p"]), _p(one["bh"]), _p(one["holm"]),
-            _span(one["without_low"], one["without_high"]),
+            Cell(f"{one['bias']}, {one['score']}"), Cell(f"{one['group']}, {one['n']}"), _signed(one["rho"]),
+            _p(one["p"]), _span(one["low"], one["high"]), _span(one["family_low"], one["family_high"]),
+            Cell.of(partial, fixed), _p(one["bh"]), _p(one["holm"]), _span(one["without_low"], one["without_high"]),
             Cell.of(None if hanging is None else len(hanging) or 99, on),
         ])  # fmt: skip
     how = (
         f"Spearman's rho and its two-sided p; {result.definition['confidence']:.0%} intervals over resampled models,"
-        " and over resampled families; partial: clean accuracy held fixed; B-H, Holm: p corrected for all relations"
-        " that were asked together; without one: rho with any one model left out; hangs on: the fewest models without"
-        f" which the relation is not significant, none: no {result.definition['leave_out']} of them."
+        " and over resampled families; partial: clean accuracy held fixed, in brackets where that is not significant;"
+        " B-H, Holm: p corrected for all relations that were asked together; without one: rho with any one model left"
+        " out; hangs on: the fewest models without which the relation is not significant"
+        + (f", none: no {most} of them." if most else " (not asked).")
     )
     return Section("Relations", [Table(columns, rows, search=True)], how, key="relations")
 
 
 def _models(result):
-    columns = [("model", "left", None), ("category", "left", None)]
-    columns += [(name if name != "imagenet" else "clean", "right", "clean accuracy" if name == "imagenet" else name)
-                for name in result.names]  # fmt: skip
-    rows = []
+    names = [name for name in result.names if name != "mCE"]
+    columns = [("model", "left", None), ("category", "left", "study")]
+    brief = {CLEAN: "clean", "Robustness": "Robust.", "Adversarial": "Adv."}
+    columns += [(brief.get(name, name), "right", "clean accuracy" if name == CLEAN else "study") for name in names]
+    rows, composites = [], result.composites
     for model, kind in zip(result.models, result.categories, strict=True):
-        cells = [Cell(model), Cell(kind.replace("_", " "))]
-        for name, value in result.composites[model].items():
-            digits = 3 if name in BIASES else 2
-            cells.append(Cell.of(value, "–" if value is None else f"{value:.{digits}f}"))
-        rows.append(cells)
-    how = "Composites and clean accuracy in percent, mCE in percent of AlexNet's errors; biases as they were measured."
-    return Section("Models", [Table(columns, rows, search=True)], how, key="models")
+        known = composites[model]
+        numbers = [Cell.of(known[name], number(known[name])) for name in names]
+        rows.append([Cell(model), Cell(kind.replace("_", " ")), *numbers])
+    how = (
+        "Scores and clean accuracy in percent; biases as they were measured; all to three digits, study-models.csv has"
+    )
+    return Section("Models", [Table(columns, rows, search=True)], f"{how} the others.", key="models")
 
 
 def _checks(result):
     if not result.checks:
         return None
     rows = [[Cell(one["what"]), Cell(one["verdict"]), Cell(one["found"])] for one in result.checks]
-    columns = [("column", "left", None), ("verdict", "left", None), ("found", "left", None)]
+    columns = [("column", "left", "check"), ("verdict", "left", None), ("found", "left", None)]
     return Section("Is the table what it says?", [Table(columns, rows)],
                    "Rates of so many images are whole numbers of them; good: all are. Notes tell what is to be known.",
                    key="checks")  # fmt: skip
@@ -265,4 +285,4 @@ def _p(value):
 
 def _span(low, high):
     known = low is not None and high is not None
-    return Cell.of(high - low if known else None, f"{signed(low)} … {signed(high)}" if known else "–")
+    return Cell.of(high - low if known else None, f"{signed(low)}…{signed(high)}" if known else "–")

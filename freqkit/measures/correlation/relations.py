@@ -115,15 +115,19 @@ def _interval(values, pairs, owners, resamples, tails, seed, stream):
     return found
 
 
+def left_out_at_most(n: int, leave_out: int) -> int:
+    """How many of n models are left out, so that every choice of them can be tried."""
+    counts = range(min(leave_out, n - 3), 1, -1)
+    return next((count for count in counts if math.comb(n, count) <= SUBSETS), min(1, leave_out))
+
+
 def _without(values, pairs, alpha, p, leave_out):
     """([2, P] smallest and largest rho without one model, for each pair None where p >= `alpha` anyway, the fewest
     models, up to `leave_out`, without which it is, or [] when there are no such)."""
     n = values.shape[1]
     extremes = np.full((2, len(pairs)), np.nan)
     hanging = [[] if one < alpha else None for one in p]
-    for count in range(1, min(max(1, leave_out), n - 3) + 1):
-        if count > 1 and math.comb(n, count) > SUBSETS:
-            break
+    for count in range(1, min(max(1, left_out_at_most(n, leave_out)), n - 3) + 1):
         left_out = np.array(list(itertools.combinations(range(n), count)))
         counts = np.ones((len(left_out), n))
         np.put_along_axis(counts, left_out, 0, axis=1)

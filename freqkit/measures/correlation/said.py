@@ -3,6 +3,7 @@
 import numpy as np
 
 from freqkit.measures.correlation.quantities import BIASES, FITS, SCORES, degenerate
+from freqkit.measures.correlation.relations import left_out_at_most
 from freqkit.report.words import listed
 
 NAMED = 5  # models that are named in a sentence
@@ -74,6 +75,15 @@ def one_family(split, owners):
     if not names:
         return []
     return [f"The models of {listed(names)} are one family, so there is no interval over families there."]
+
+
+def fewer_left_out(split, leave_out):
+    """Of groups that are too large for every choice of so many models."""
+    most = {name: left_out_at_most(len(part), leave_out) for name, part in split.items() if len(part) > 3 + leave_out}
+    return [
+        f"Of the {len(split[name])} models of {name} at most {one} are left out at once to see what relations hang on."
+        for name, one in most.items() if one < leave_out
+    ]  # fmt: skip
 
 
 def unlike_published(lines, marked, mend):

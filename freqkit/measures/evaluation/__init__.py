@@ -74,8 +74,8 @@ def evaluate(
     ("pgd-cvpr2024"). Where a published number is another one than what it is called, it has a row beside the right
     one, and its definition says so: "ReaL top-1 as published" (of the last batch of 512 images), "top-1 as published"
     under attacks (divided by the images of full batches of 128), and "mean top-1" over all conditions of ImageNet-C,
-    the four extra corruptions among them, beside that over the 15. Asked for are `imagenet,v2/matched-frequency,c`,
-    `c-bar,a,r,sketch,pgd` and the 16-category set.
+    the four extra corruptions among them, beside that over the 15. The study asks for `imagenet`, `c`, `c-bar`, `a`,
+    `r`, `sketch`, `v2/matched-frequency`, `pgd` and a set of sixteen categories.
 
     Sets whose classes are the sixteen everyday categories (`freqkit.data.sixteen`) are scored by the largest mean
     softmax probability of a category's classes (condition "all, 16 categories"), and seen whole alone.

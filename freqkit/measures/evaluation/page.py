@@ -20,6 +20,7 @@ from freqkit.report.words import clean_cautions, listed, verdict, weights_cautio
 PANELS = 24  # AvgTPR figures on a page
 TABLES = 3  # models whose classes have a table
 FAILURES = 10  # that are named on a page
+PUBLISHED = " as published"  # ends the names of numbers that have a right one beside them
 PAIRS = 20  # images of other classes below which a class's FPR through its map is called unsure
 
 
@@ -78,6 +79,7 @@ def evaluation_part(path, record):
     sections = [Section("Top-1 accuracy", [Table(columns, rows, search=True)],
                         "One line per test set and condition, one column per model; in brackets 95% intervals.",
                         key="accuracy")]  # fmt: skip
+    sections += as_published(result)
     for model, found in rated.items():
         sections.append(_classes(result, model, found, result.base, "classes" if not len(rated) > 1 else
                                  f"classes-{list(rated).index(model)}"))  # fmt: skip
@@ -134,6 +136,35 @@ def _shortcuts(model, found, base, several):
     return [f"{_brief(model)}: {len(own):,} of {len(found):,} classes have a shortcut on {_where(base)}{names}."]
 
 
+def as_published(result):
+    """The numbers that a published script records as others than they are called, beside the right ones."""
+    lines, known = [], {(r["model"], r["set"], r["condition"], r["metric"]): r for r in result.table()}
+    for (model, name, condition, metric), row in known.items():
+        right = known.get((model, name, condition, metric.removesuffix(PUBLISHED)))
+        if metric.endswith(PUBLISHED) and right is not None:
+            lines.append((model, f"{metric.removesuffix(PUBLISHED)} on {_where((name, condition))}", row, right))
+    means = {}
+    for (model, name, _, metric), row in known.items():
+        if metric == "mean top-1":
+            means.setdefault((model, name), []).append(row)
+    for (model, name), rows in means.items():
+        lines.append((model, f"mean top-1 on {name}, {rows[0]['n']} conditions as published", rows[0], rows[-1]))
+    if not lines:
+        return []
+    columns = [
+        ("model", "left", None),
+        ("number", "left", None),
+        ("as published", "right", None),
+        ("right", "right", None),
+    ]
+    cells = [
+        [Cell(_brief(model)), Cell(what), *(Cell.of(row["value"], _share(row)) for row in pair)]
+        for model, what, *pair in lines
+    ]
+    how = "What each number is of stands in results.csv, as its definition."
+    return [Section("Numbers as published", [Table(columns, cells, search=len(cells) > 20)], how, key="published")]
+
+
 def _classes(result, model, found, base, key):
     """The table of classes, with the number of images that the FPR stands on."""
     clean, more = result.clean(model), {"pairs": [one.negatives for one in found]}
@@ -170,7 +201,9 @@ def _asked(record):
     for name, about in (record.get("models") or {}).items():
         rows += [(f"{words} of {_brief(name)}" if words != "Model" else _brief(name), value)
                  for words, value in model_rows({"model": about.get("record") or {}})]  # fmt: skip
-        rows += [(f"Images for {_brief(name)}", "; ".join(about["preprocessing"]))] * bool(about.get("preprocessing"))
+        rows += [(f"Images for {_brief(name)}", "; ".join(about.get("preprocessing") or ()))] * (
+            "preprocessing" in about
+        )
     for one in identity.get("sets", []):
         where = " ".join(filter(None, (one["set"], one["condition"])))
         rows.append((where, f"{one['images']:,} images of {one['classes']} classes" + "".join(

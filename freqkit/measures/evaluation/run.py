@@ -87,7 +87,7 @@ class Run:
 
     def model(self, name, source):
         try:
-            classifier = as_classifier(source() if _loads(source) else source, "evaluate")
+            classifier = as_classifier(source() if loads_a_model(source) else source, "evaluate")
             one = OneModel(self, name, slug(name), classifier)
         except CannotResume:
             raise
@@ -109,7 +109,7 @@ class Run:
             self.session.note_down()
 
 
-def _loads(source):
+def loads_a_model(source):
     """Whether it is a function that loads a model, and no model: it is called with nothing."""
     if isinstance(source, torch.nn.Module) or not callable(source):
         return False
