@@ -94,11 +94,11 @@ class Spectra:
     def grey_inputs(self, planes):
         """The same of grey images [b, H, W]: [b, 3, H, W], in channels-last memory."""
         made = planes.new_empty(*planes.shape, 3)
-        for channel in range(3):
-            if self.forward.mean is None:
-                made[..., channel] = planes
-            else:
-                torch.sub(planes, self.forward.mean[channel], out=made[..., channel]).div_(self.forward.std[channel])
+        mean, std = self.forward.mean or (0,) * 3, self.forward.std or (1,) * 3
+        for plane, pixels in zip(planes, made, strict=True):  # which stays in the caches meanwhile
+            for channel in range(3):
+                shift = plane.new_tensor(-mean[channel] / std[channel])
+                torch.add(shift, plane, alpha=1 / std[channel], out=pixels[..., channel])
         return made.permute(0, 3, 1, 2)
 
     def transform(self, images):

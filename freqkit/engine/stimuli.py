@@ -323,9 +323,7 @@ def white_noise(counted: np.random.Philox, shape: tuple[int, ...]) -> np.ndarray
 @functools.cache
 def _quantiles():
     """65,536 quantiles of the normal distribution, of a variance of 1/2: float32."""
-    from scipy.special import ndtri
-
-    values = ndtri((np.arange(1 << 16) + 0.5) / (1 << 16))
+    values = torch.special.ndtri((torch.arange(1 << 16, dtype=torch.float64) + 0.5) / (1 << 16)).numpy()
     return (values / np.sqrt(2 * np.square(values).mean())).astype(np.float32)
 
 

@@ -363,9 +363,8 @@ def noise_thresholds(accuracy: torch.Tensor, limit: float) -> list[int]:
     Returns:
         B numbers in 0...D; D, too, where not even images without noise exceed it.
     """
-    passes = (accuracy > limit).flip(0)
-    last = len(accuracy) - 1
-    return [int(one.int().argmax()) if one.any() else last for one in passes.T]
+    passes, last = (accuracy > limit).flip(0), len(accuracy) - 1
+    return torch.where(passes.any(0), passes.int().argmax(0), last).tolist()
 
 
 def medians_of(size: tuple[int, int]) -> torch.Tensor:
@@ -406,15 +405,17 @@ def _category(logits):
 
 def _intervals(result, own):
     """Percentile intervals of the fits' numbers over images that are drawn anew."""
-    drawn = redrawn_sums(result.right, own.resamples, own.seed) / len(result.labels)
+    drawn, times = (redrawn_sums(result.right, own.resamples, own.seed) / len(result.labels)).unique(
+        dim=0, return_counts=True
+    )
     found = {f"{name}{end}": [] for end in ENDS for name in MEASURED}
-    for each in drawn:
+    for each, count in zip(drawn, times.tolist(), strict=True):
         accuracy = result._matrix(each)
         reference = float(each[-1] if own.reference == "clean" else each[0])
-        for end, limit in (("", own.threshold), ("_norm", reference / 2)):
+        for end, limit in zip(ENDS, (own.threshold, reference / 2), strict=True):
             fit = result._fit(noise_thresholds(accuracy, limit))
             for name, value in zip(MEASURED, fit or (), strict=False):
-                found[f"{name}{end}"].append(value)
+                found[f"{name}{end}"] += [value] * count
     whole = result.values_found
     return {
         name: [*percentiles(values, own.confidence, whole[name]), len(values) / own.resamples]

@@ -645,7 +645,7 @@ def pass_curves_part(path, record):
     sections = [
         Section("Filters", [Table(
             [("filter", "left", "pass-curves"), ("cut-off", "right", "cutoff"), ("kept", "left", "pass-curves"),
-             ("recognised, 95% interval", "right", "pass-curves"), ("ratio to clean, 95% interval", "right", "ratio")],
+             ("recognised, 95% interval", "right", "pass-curves"), ("ratio, 95% interval", "right", "ratio")],
             each)],
             f"Cut-offs are shares of half the shorter side. Filters: {result.definition['quantity']}. The interval of a"
             " ratio is that of two shares of the same images.", key="filters"),
