@@ -35,7 +35,7 @@ from typing import NamedTuple
 
 from freqkit.registry import MEASURES, module_of
 from freqkit.text import printable
-from tests.measures_at_hand import line_of
+from tests.measures_at_hand import line_of, place_of
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -113,6 +113,12 @@ def make_samples(root):
     (root / "bench" / "Some2020.json").write_text(
         json.dumps({"dataset": "cifar10", "name": "Robust", "eps": "8/255", "clean_acc": "84.9", "autoattack_acc": 53})
     )
+    (root / "edge_subject-01_session_1.csv").write_text(
+        "subj,Session,trial,rt,object_response,category,condition,imagename\n"
+        + "".join(
+            f"subject-01,1,{i},0.5,cat,{'cat' if i else 'dog'},0,{i:04}_x_s01_0_cat_00_cat{i}.png\n" for i in range(5)
+        )
+    )
     demo.run = functools.partial(demo.run, training=8, search=2, fresh=2, epochs=1, candidates=(4, 4, 4, 4))
     net = f"--model small_convnet --weights {root}/weights.safetensors --batch-size 50"
     images = f"--data {root}/images"
@@ -129,16 +135,20 @@ def make_samples(root):
         " --no-pictures",
         "training": f"train --model small_convnet {images} --epochs 2 --follow 1 --batch-size 8",
         "demo": "demo",
+        "people": f"human-comparison --observers {root}/edge_subject-01_session_1.csv",
         **{
-            f"{name}.safetensors": f"{name} {line_of(name, net)}".format(
-                images=f"{root}/images", dfm=f"{root}/dfm.safetensors"
-            )
+            file_of(name): f"{name} {line_of(name, net)}".format(images=f"{root}/images", dfm=f"{root}/dfm.safetensors")
             for name in MEASURES
         },
     }.items():
         code, text = command(*words.split(), "--out", root / place)
         if code:
             raise RuntimeError(f"the sample {place} could not be made ({code}): {text}")
+
+
+def file_of(name):
+    """What a measure writes below the samples: a file, or the directory of its run."""
+    return name if place_of(name) == "{out}" else f"{name}.safetensors"
 
 
 def command(*arguments):
@@ -165,6 +175,7 @@ def formats(root):
     from freqkit.errors import UsageError
     from freqkit.files.pickles import load_plain
     from freqkit.masks import import_pickle, load_dfm
+    from freqkit.measures import read_raw
     from freqkit.measures.evaluation import EvaluationResult
     from freqkit.models import read_state_dict
     from freqkit.results import LearningCurves, load_result
@@ -325,6 +336,18 @@ def formats(root):
         "json",
         (lambda run, file: read_robustbench([file]), cli("table", "{root}/evaluation", "--robustbench", "{file}")),
     )
+    found["raw data of people"] = Format(
+        root / "edge_subject-01_session_1.csv",
+        "",
+        "csv",
+        (lambda run, file: read_raw([file]), cli("human-comparison", "--observers", "{file}")),
+    )
+    found["human comparison"] = Format(
+        root / "people",
+        "human-comparison.safetensors",
+        "safetensors",
+        (of_root(load_result), report, cli("table", "{run}")),
+    )
     found["store"] = Format(
         root / "store.sqlite",
         "",
@@ -381,7 +404,8 @@ def formats(root):
     for name in MEASURES:
         module = module_of(MEASURES, name)
         readers = (call(getattr(module, module.__all__[0]).load), cli("report", "{file}"), cli("table", "{file}"))
-        found[name] = Format(root / f"{name}.safetensors", "", "safetensors", readers)
+        inside = "" if file_of(name).endswith(".safetensors") else f"{name}.safetensors"
+        found[name] = Format(root / file_of(name), inside, "safetensors", readers)
     return found | _data_formats(root)
 
 
