@@ -30,8 +30,8 @@ def random_alike(masks: torch.Tensor, draws: int, seed: int = 0) -> Alike:
     """Random masks for each of C maps: as many bins with m_eff > 0, of the same cells and the same symmetry.
 
     Cells are kept in a random order, up to the number of bins that comes nearest to that of the map. Maps that keep
-    as many bins, up to 2% or a pair, share draws, of the largest of them: a draw says as much of one class as of another. What is
-    drawn depends on the seed, the number of bins and the number of the draw alone (`CounterDraws`).
+    as many bins, up to 2% or a pair, share draws, of the largest of them: a draw says as much of one class as of
+    another. What is drawn depends on the seed, the number of bins and the number of the draw alone (`CounterDraws`).
 
     Args:
         masks: float [C, H, W], effective masks, centred. Binary ones are taken for drawn by the canonical half of their

@@ -104,7 +104,6 @@ def learning(out, *, resume=False, **slow):
         form="eager",
         out=out,
         resume=resume,
-        split_fraction=1,
     )
 
 
@@ -203,7 +202,7 @@ def compare(folder):
             ),
             REMOVAL,
         ),
-        "learned": (learning, LINEAGES),
+        "learned": (learning, (*LINEAGES, "tested.safetensors")),
         "evolve": (evolving, LINEAGES),
         "greedy": (culling, LINEAGES),
     }
