@@ -66,11 +66,11 @@ def main(argv=None):
     settings = {"patch": args.patch, "batch_size": 256}
     began = time.thread_time()
     if args.cache:
-        exact = removal(model, images, out=args.cache, resume=True, **settings)
+        exact = removal(model, images, out=args.cache, resume=True, split_fraction=1, **settings)
         known = exact.record["forwards_resumed"] > 0
         exact = RemovalResult.load(args.cache)
     else:
-        exact, known = removal(model, images, **settings), False
+        exact, known = removal(model, images, split_fraction=1, **settings), False
     seconds = None if known else time.thread_time() - began
     candidates = len(exact.loss)
     print(f"{len(images)} images, {candidates} removals, exact: {'from the cache' if known else f'{seconds:.1f} s'}")

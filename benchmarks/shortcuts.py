@@ -82,12 +82,12 @@ def maps(seeds, images, search):
         selection = synthetic(1, images_per_class=search, seed=10 * seed + 2)
         test = synthetic(1, images_per_class=100, seed=10 * seed + 3)
         note("accuracy", history["val"]["accuracy"])
-        ranked = removal(model, selection, patch=1)
+        ranked = removal(model, selection, patch=1, split_fraction=1)
         dfm = ranked.dfm(0.05)
         found = {
             "DFM 5 %": dfm,
             "HFSS published": _dfm(hfss(model, selection, preset="cvpr2025", candidates=STAGES, keep=0.6, seed=seed)),
-            "HFSS": _dfm(hfss(model, selection, candidates=STAGES, seed=seed)),
+            "HFSS": _dfm(hfss(model, selection, candidates=STAGES, seed=seed, split_fraction=1)),
         }
         planted = recovery(dfm.masks[0], selection.truth["C0"])
         note("planted bins of C0 in its DFM, of 16", planted.found)
@@ -95,7 +95,7 @@ def maps(seeds, images, search):
         inside = (dfm.masks[3] > 0) & (ring(32, 0, 4) > 0)
         note("share of C3's DFM in B1", inside.sum() / (dfm.masks[3] > 0).sum())
         for name, file in found.items():
-            result = rates(model, test, file)
+            result = rates(model, test, file, null=0)
             for c in range(4):
                 note(f"{name}: TPR C{c}", result.tpr[c])
                 note(f"{name}: FPR C{c}", result.fpr[c])
@@ -115,8 +115,8 @@ def budget(seeds, images, search):
         selection = synthetic(1, images_per_class=search, seed=10 * seed + 2)
         test = synthetic(1, images_per_class=100, seed=10 * seed + 3)
         for count in BUDGETS:
-            result = hfss(model, selection, candidates=count, seed=seed)
-            measured = rates(model, test, _dfm(result))
+            result = hfss(model, selection, candidates=count, seed=seed, split_fraction=1)
+            measured = rates(model, test, _dfm(result), null=0)
             row.setdefault(f"{count} per stage: mean TPR", []).append(float(measured.tpr.mean()))
             row.setdefault(f"{count} per stage: mean TPR-FPR", []).append(float(measured.tpr_minus_fpr.mean()))
             row.setdefault(f"{count} per stage: mean loss, stage 1", []).append(float(_best(result, 0)))

@@ -22,8 +22,8 @@ def main(folder=None):
     history = train(model, images, epochs=6, batch_size=64, lr=0.05)
     print(f"accuracy on the training images: {100 * history['train']['accuracy']:.1f}%")
 
-    # Search on images that the training has not seen.
-    unseen = synthetic(variant=1, images_per_class=6, seed=1)
+    # Search on images that the training has not seen: half of them select, the rates are those of the others.
+    unseen = synthetic(variant=1, images_per_class=12, seed=1)
     result = freqkit.hfss(model, unseen, candidates=[60, 100, 150, 200], batch_size=256)
     for row in result.table():
         print(

@@ -37,7 +37,7 @@ def main(folder=None, *, data=None, part=None, test_part="test", epochs=8, image
     save_figure(plot_history(history), folder / "history.png")
 
     selection, rest = test_set.split(0.3, seed=0)
-    ranked = gradient(network, selection, rescore=0.1)
+    ranked = gradient(network, selection, rescore=0.1, split_fraction=1)  # `rest` tests
     maps = ranked.dfm(0.05)
     save_dfm(folder / "dfm.safetensors", maps)
     for row in rates(network, rest, maps).table():

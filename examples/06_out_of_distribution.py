@@ -60,7 +60,7 @@ def main(out, data, steps=40, views=4):
     with watcher() as progress:
         learned(
             load_model(MODEL), views_of(selection, views), steps=steps, own=8, others=8, starts="narrow",
-            out=out / "search", resume=True, progress=progress,
+            split_fraction=1, out=out / "search", resume=True, progress=progress,
         )  # fmt: skip
     freqkit([
         "evaluate", "--model", MODEL, "--dfm", str(out / "search" / "dfm.safetensors"), "--resize", "center-crop",

@@ -15,6 +15,7 @@ RESULTS = (
     "stage-*.safetensors",
     "dfm*.safetensors",
     "removal.safetensors",
+    "tested.safetensors",
     "weights*.safetensors",
     "classes.csv",
     "history.csv",
@@ -60,6 +61,9 @@ def rerun(context, run, out, overwrite, as_json):
         record = next((read_run(one) for one in records if (one / "run.json").is_file()), {})
         if "batch_size" in record:
             flags += ["--batch-size", str(record["batch_size"])]
+    if name in ("search", "dfm") and config["flags"].get("split-fraction") is None and (run / "run.json").is_file():
+        if "test" not in read_run(run).get("identity", {}):
+            flags += ["--split-fraction", "1"]  # done before searches were tested
     say(shlex.join(["freqkit", *name.split(), *flags]))
     if as_json:
         flags.append("--json")

@@ -176,7 +176,10 @@ def random_cautions(found):
     """That nothing says how far random masks come, where a class is said to have a shortcut."""
     if not any(one.word == "shortcut" and one.p is None for one in found):
         return []
-    return ["No random masks were asked (--null), so it is not known whether any mask of as many frequencies would do."]
+    return [
+        "Random masks were not asked, so it is not known whether any mask of as many frequencies would do as well;"
+        " `freqkit rates` asks them."
+    ]
 
 
 def few_cautions(found):

@@ -73,10 +73,11 @@ def evolve(
 
     Args:
         model: a `Classifier`; copied, never changed.
-        images: what `freqkit.data.as_images` takes; report rates on others.
+        images: what `freqkit.data.as_images` takes; a share selects, the others test (`split_fraction`).
 
     Returns:
-        `freqkit.results.SearchResult` of one stage: each class's best mask, scored exactly on all images.
+        `freqkit.results.SearchResult` of one stage: each class's best mask, scored exactly on the images
+        that select; `tested` has its rates on the others.
 
     Raises:
         UsageError, TypeError, ValueError: an argument does not fit, or `out` is refused.
@@ -86,7 +87,8 @@ def evolve(
         >>> from freqkit.data import synthetic
         >>> from freqkit.models import load_model
         >>> model = load_model("small_convnet", num_classes=4)
-        >>> result = evolve(model, synthetic(images_per_class=3), generations=2, candidates=4, elite=2, batch_size=16)
+        >>> how = {"generations": 2, "candidates": 4, "elite": 2, "batch_size": 16, "split_fraction": 1}
+        >>> result = evolve(model, synthetic(images_per_class=3), **how)
         >>> bool((result.power <= 0.05).all()), result.forwards   # whole; gradients; 4 + 2, and 4 + 2 + 2; 4 masks
         (True, 240)
     """

@@ -353,7 +353,7 @@ def gradient(
 
     Args:
         model: a `Classifier`.
-        images: those of the selection, as `freqkit.data.as_images` takes them; report rates on others.
+        images: what `freqkit.data.as_images` takes; a share selects, the others test (`split_fraction`).
 
     Returns:
         `freqkit.results.removal_result.RemovalResult` with `estimate`, and NaN in `loss` where not scored.
@@ -367,7 +367,7 @@ def gradient(
         >>> model = load_model("small_convnet", num_classes=4)
         >>> result = gradient(model, synthetic(images_per_class=2), rescore=0.05, batch_size=64)
         >>> int(result.loss.isfinite().sum(0)[0]), result.backwards
-        (26, 24)
+        (26, 12)
     """
     patch, draws = own.patch, own.draws
     identity = {"preset": "default", **own.identity()}

@@ -69,10 +69,11 @@ def greedy(
 
     Args:
         model: a `Classifier`; copied, never changed.
-        images: what `freqkit.data.as_images` takes; report rates on others.
+        images: what `freqkit.data.as_images` takes; a share selects, the others test (`split_fraction`).
 
     Returns:
-        `freqkit.results.SearchResult` of one stage: each class's mask, scored exactly on all images.
+        `freqkit.results.SearchResult` of one stage: each class's mask, scored exactly on the images that
+        select; `tested` has its rates on the others.
 
     Raises:
         UsageError, TypeError, ValueError: an argument does not fit, or `out` is refused.

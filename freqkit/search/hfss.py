@@ -155,7 +155,8 @@ def hfss(
 
     Args:
         model: a `freqkit.models.Classifier`; copied, never changed.
-        images: what `freqkit.data.as_images` takes. Classes without images are left out.
+        images: what `freqkit.data.as_images` takes; a share selects, the others test (`split_fraction`). Classes
+            without images are left out.
 
     Returns:
         `freqkit.results.SearchResult`, or a `Plan`.

@@ -121,10 +121,11 @@ def learned(
 
     Args:
         model: a `Classifier`; copied, never changed.
-        images: what `freqkit.data.as_images` takes; report rates on others.
+        images: what `freqkit.data.as_images` takes; a share selects, the others test (`split_fraction`).
 
     Returns:
-        `freqkit.results.SearchResult` of one stage: each class's mask, scored exactly on all images.
+        `freqkit.results.SearchResult` of one stage: each class's mask, scored exactly on the images that
+        select; `tested` has its rates on the others.
 
     Raises:
         UsageError, TypeError, ValueError: an argument does not fit, or `out` is refused.
@@ -137,7 +138,7 @@ def learned(
         >>> model = load_model("small_convnet", num_classes=4)
         >>> result = learned(model, synthetic(images_per_class=3), steps=2, batch_size=16)
         >>> bool((result.power <= 0.05).all()), result.backwards     # 4 classes, 2 starts of 2 steps; ranking
-        (True, 228)
+        (True, 152)
     """
     run = SearchRun("learned", model, images, scoring, own.identity(), testing, running)
     images, bins = run.images, budget("learned", own.coverage, run.size)

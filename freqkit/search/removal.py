@@ -98,7 +98,7 @@ def removal(
 
     Args:
         model: a `Classifier`.
-        images: those of the selection, as `freqkit.data.as_images` takes them; report rates on others.
+        images: what `freqkit.data.as_images` takes; a share selects, the others test (`split_fraction`).
 
     Returns:
         `freqkit.results.removal_result.RemovalResult`; its record holds the cost.

@@ -69,10 +69,9 @@ class Parts:
         self.selection, self.held_out, self.seed, self.fraction = images, None, asked.split_seed, fraction
         if fraction < 1:
             self.selection, held_out = images.split(fraction, asked.split_seed)
-            begun_without = earlier is not None and "test" not in earlier
-            if begun_without and earlier.get("data", {}).get("fingerprint") == self.selection.fingerprint:
-                pass  # begun when a share was all that was read
-            elif len(held_out):
+            begun = {} if earlier is None or "test" in earlier else earlier.get("data", {})
+            # A run of the share alone was begun when a share was all that was read.
+            if len(held_out) and begun.get("fingerprint") != self.selection.fingerprint:
                 self.held_out = held_out
         draws = DRAWS if self.held_out is not None else 0
         self.null = draws if asked.null is None else asked.null
@@ -82,7 +81,7 @@ class Parts:
         """What of it a result depends on; {} for a search without any, as searches were before there was one."""
         if self.held_out is None and not self.null:
             return {}
-        facts = {"null": self.null, "null_labels": self.permuted, "seed": self.seed}
+        facts: dict[str, object] = {"null": self.null, "null_labels": self.permuted, "seed": self.seed}
         if self.held_out is not None:
             facts |= {"split_fraction": self.fraction, "images": len(self.held_out)}
             facts["fingerprint"] = self.held_out.fingerprint
@@ -106,7 +105,7 @@ def permuted(images: ImageSet, seed: int, number: int) -> ImageSet:
     import numpy as np
 
     order = torch.from_numpy(np.random.default_rng([seed, number, len(images)]).permutation(len(images)))
-    record = {name: value for name, value in images.record.items() if name != "fingerprint"}
+    record = {name: value for name, value in dict(images.record).items() if name != "fingerprint"}
     record["source"] = f"{record.get('source') or record.get('root') or 'images'}, labels permuted ({number})"
     return ImageSet(
         images.images, images.labels[order], images.classes, images.paths, record=record, digests=images.digests

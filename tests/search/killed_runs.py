@@ -21,7 +21,7 @@ from freqkit.data import synthetic
 from freqkit.search import evolve, greedy, hfss
 from tests.tiny import tiny_model
 
-FILES = ("classes.csv", "dfm.safetensors", "stage-1.safetensors", "stage-2.safetensors")
+FILES = ("classes.csv", "dfm.safetensors", "stage-1.safetensors", "stage-2.safetensors", "tested.safetensors")
 HFSS = {"stages": 2, "candidates": 40, "top": 3}
 SEARCHES = {
     "racing": (hfss, 8, {**HFSS, "risk": 0.05}),

@@ -107,7 +107,6 @@ def learning(out, *, resume=False, **slow):
         form="eager",
         out=out,
         resume=resume,
-        split_fraction=1,
     )
 
 
@@ -229,7 +228,7 @@ def compare(folder):
             ),
             REMOVAL,
         ),
-        "learned": (learning, LINEAGES),
+        "learned": (learning, (*LINEAGES, "tested.safetensors")),
         "evolve": (evolving, LINEAGES),
         "greedy": (culling, LINEAGES),
         **{

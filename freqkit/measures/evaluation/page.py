@@ -15,7 +15,7 @@ from freqkit.report.provenance import cost_rows, model_rows, provenance_rows
 from freqkit.report.rates import rates_figure
 from freqkit.report.sections import class_table
 from freqkit.report.svg import percent
-from freqkit.report.words import clean_cautions, listed, verdict, weights_cautions
+from freqkit.report.words import clean_cautions, listed, random_cautions, verdict, weights_cautions
 
 PANELS = 24  # AvgTPR figures on a page
 TABLES = 3  # models whose classes have a table
@@ -101,6 +101,7 @@ def evaluation_part(path, record):
         failures += weights_cautions({"model": {**about, "name": _brief(model)}})
         failures += [f"{_brief(model)}: {text}" for text in clean_cautions(cleans.get(model))]
     failures += _selection(record, rated or groups)
+    failures += random_cautions([one for found in rated.values() for one in found])
     few = min((one.negatives for found in rated.values() for one in found), default=PAIRS)
     if few < PAIRS:
         failures.append(
