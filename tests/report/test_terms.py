@@ -1,6 +1,8 @@
 """Every measure's and every flag's name has a definition."""
 
 import importlib
+import re
+from pathlib import Path
 
 import click
 import torch
@@ -50,6 +52,15 @@ def test_every_flag_is_explained():
 
 def test_every_column_is_explained():
     assert [name for name in columns() if not find_term(name)] == []
+
+
+def test_no_term_is_defined_twice():
+    """YAML would keep the last without a word."""
+    import freqkit.report
+
+    text = Path(freqkit.report.__file__).with_name("terms.yaml").read_text(encoding="utf-8")
+    names = re.findall(r"^([^\s#][^:]*):", text, re.M)
+    assert [name for name in set(names) if names.count(name) > 1] == []
 
 
 def test_entries_are_whole():
