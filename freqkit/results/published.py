@@ -11,7 +11,7 @@ from pathlib import Path
 
 from freqkit.data.test_sets.corrupted import BAR, BENCHMARK, EXTRA, SEVERITIES
 from freqkit.errors import UsageError
-from freqkit.files.reading import number_in, read_csv, read_text, shown
+from freqkit.files.reading import number_in, read_csv, read_text, reading, shown
 from freqkit.files.whole import of_cell
 from freqkit.results.rows import spell, unspell
 from freqkit.results.store import published
@@ -89,7 +89,8 @@ def known_columns(head):
 
 def head_of(path):
     """Names of the columns of a CSV file."""
-    return tuple(next(csv.reader(read_text(path, "a table (CSV)").splitlines()[:1]), ()))
+    with reading(path, expected := "a table (CSV)", csv.Error):
+        return tuple(next(csv.reader(read_text(path, expected).splitlines()[:1]), ()))
 
 
 def read_benchmark(path):

@@ -10,6 +10,7 @@ from pathlib import Path
 from freqkit.errors import UsageError
 from freqkit.files.reading import number_in, read_csv
 from freqkit.files.whole import atomic_write, slug, write_rows
+from freqkit.results.published import head_of
 from freqkit.results.rows import COLUMNS, place_of
 
 ACCURACIES = ("Org_acc", "Org_DFM_acc", "Corrupt_acc", "Corrupt_DFM_acc")
@@ -24,10 +25,7 @@ _STEM = re.compile(
 
 def is_evaluation(path):
     """Whether a CSV has the columns of the released evaluation scripts."""
-    if not Path(path).is_file():
-        return False
-    with open(path, encoding="utf-8", errors="replace") as file:
-        return set(HEAD) <= {*file.readline(4096).strip().split(",")}
+    return Path(path).is_file() and {*HEAD} <= {*head_of(path)}
 
 
 def read_evaluation(path, *, classes=None):

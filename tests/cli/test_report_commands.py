@@ -27,6 +27,20 @@ def searched(tmp_path_factory, images_folder, weights):
     return out
 
 
+@pytest.fixture(scope="module")
+def untested(tmp_path_factory, images_folder, weights):
+    """A search that took all images, whose page advises commands made of its run.yaml."""
+    from click.testing import CliRunner
+
+    from freqkit.cli.app import app
+
+    out = tmp_path_factory.mktemp("untested") / "one"
+    args = ["search", "--model", "small_convnet", "--weights", weights, "--data", images_folder, "--out", out,
+            "--candidates", "4", "--stages", "1", "--top", "1", "--split-fraction", "1"]  # fmt: skip
+    assert CliRunner().invoke(app, [str(arg) for arg in args]).exit_code == 0
+    return out
+
+
 def test_a_search_leaves_a_report_and_its_flags(searched):
     text = (searched / "report.html").read_text()
     for words in ("Images before and after", "The search", "freqkit rerun one", "small_convnet"):
@@ -44,7 +58,8 @@ def test_rerun_gives_the_same_bytes(run, searched, tmp_path):
     assert result.exit_code == 0, result.stderr
     found = json.loads(result.stdout)
     assert found["different"] == []
-    assert set(found["same"]) == {"stage-1.safetensors", "stage-2.safetensors", "dfm.safetensors", "classes.csv"}
+    files = {"stage-1.safetensors", "stage-2.safetensors", "dfm.safetensors", "classes.csv", "tested.safetensors"}
+    assert set(found["same"]) == files
     # a result that differs is noticed
     (searched / "classes.csv").write_text((searched / "classes.csv").read_text().replace("C0", "C9"))
     result = run("rerun", searched, "--out", tmp_path / "again", "--overwrite")
@@ -125,9 +140,9 @@ def test_random_weights_are_said(run, images_folder, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["flags: [\n", "- 1\n", "flags: 3\ncommand: search\n", "command: &a [*a]\n", ""])
-def test_a_damaged_run_yaml_is_named(run, searched, tmp_path, text):
+def test_a_damaged_run_yaml_is_named(run, untested, tmp_path, text):
     run_directory = tmp_path / "run"
-    shutil.copytree(searched, run_directory)
+    shutil.copytree(untested, run_directory)
     (run_directory / "run.yaml").write_text(text)
     result = run("report", run_directory)
     assert result.exit_code == 2 and "run.yaml" in sentence(result)

@@ -20,7 +20,7 @@ def finished(tmp_path_factory, images_folder, weights):
     args = [
         "search", "--model", "small_convnet", "--weights", weights, "--data", images_folder, "--out", out,
         "--candidates", "60", "--stages", "1-2", "--top", "2", "--batch-size", "50", "--risk", "0.05",
-        "--memory", "100kB", "--form", "folded", "--log-json", log, "--json",
+        "--memory", "100kB", "--form", "folded", "--split-fraction", "1", "--null", "0", "--log-json", log, "--json",
     ]  # fmt: skip
     result = CliRunner().invoke(app, [str(arg) for arg in args])
     assert result.exit_code == 0, result.stderr

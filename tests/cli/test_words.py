@@ -6,8 +6,10 @@ import re
 
 import pytest
 
+from freqkit.data.test_sets.known import known_set
 from freqkit.report.terms import find_term
 from tests.cli.test_every_command import EVERY, SMALL
+from tests.fuzz.data_formats import write_example
 
 SMALL = {
     **SMALL,
@@ -27,12 +29,13 @@ SMALL = {
     ("report",): "{searched}",
 }
 # these print no rows: what they do is a file, or another command's
-NO_ROWS = {("completion",), ("rerun",), ("masks", "import"), ("data", "check")}
+NO_ROWS = {("completion",), ("rerun",), ("masks", "import"), ("masks", "export"), ("data", "check"),
+           ("data", "components"), ("data", "hars")}  # fmt: skip
 # what everybody calls so, and the names of the classes and sets that are asked here
 PLAIN = {
     "name", "class", "classes", "images", "file", "model", "device", "seconds", "size", "set", "sets", "source",
     "short", "status", "stage", "path", "planted", "planted all", "C0", "C1", "C2", "C3", "kind", "what", "step",
-    "images of", "last used", "used", "about", "MiB",
+    "images of", "last used", "used", "about", "MiB", "models", "bias", "score", "low",
     "bytes", "page", "host", "pid", "threads", "",
 }  # fmt: skip
 
@@ -52,6 +55,9 @@ def finished(tmp_path_factory, images_folder, weights):
     places["kept"] = folder / "kept"
     load_images(images_folder, cache=places["kept"])
     places["dfm"] = folder / "dfm.safetensors"
+    places["table"], places["people"] = folder / "table.csv", folder / "people"
+    places["table"].write_text("model,shape-bias,top1_acc/imagenet\na,0.1,70\nb,0.2,75\nc,0.4,72\nd,0.5,80\n")
+    write_example(known_set("human-cue-conflict"), places["people"] / "cue-conflict")
     save_dfm(places["dfm"], DfmFile(torch.stack([low_pass(32, 6)] * 4), ["C0", "C1", "C2", "C3"]))
     for name, word in (("search", "searched"), ("evaluate", "evaluated")):
         places[word] = folder / word
@@ -102,6 +108,7 @@ def test_headings_and_keys_are_terms(run, name, finished, held, tmp_path, monkey
         }
         result = run(*words, *SMALL[name].format(**places).split(), *flags)
         assert result.exit_code == 0, result.stderr
-    headings = [word for word in headings if not re.fullmatch(r"-B\d(\+B\d)*", word)]  # bands that are removed
+    # bands that are removed or stay, with their cut-offs, and strengths of noise
+    headings = [word for word in headings if not re.fullmatch(r"-B\d(\+B\d)*|(low |high |band )?[\d.]+|no noise", word)]
     keys = {key for row in rows_in(json.loads(result.stdout)) for key in row}
     assert [word for word in sorted({*headings, *keys}) if word not in PLAIN and not find_term(word)] == []

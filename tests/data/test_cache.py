@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -138,6 +139,7 @@ def process(root, kept, kill=0, wait=0.0):
 
 def test_two_writers_decode_once(root, tmp_path):
     """The second waits for the first, and both read one file."""
+    time.sleep(2.2)  # files that were just written are known by their content, older ones by their times
     both = [process(root, tmp_path / "kept", wait=0.1) for _ in range(2)]
     counts, prints, maps = zip(*(json.loads(each.communicate(timeout=120)[0]) for each in both), strict=True)
     assert sorted(counts) == [0, 10] and set(prints) == {load(root, None).fingerprint}
