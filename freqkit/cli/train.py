@@ -65,6 +65,10 @@ CHANGES = (
     help="Chance that an image is mixed with Gaussian noise, a x + sqrt(1 - a^2) e.",
 )  # fmt: skip
 @click.option("--noise-band", default="", metavar="BAND", help="Of that noise: low-R, high-R or A-B.  [default: white]")
+@click.option(
+    "--adversarial-training", "adversarial", metavar="ATTACK",
+    help="Learn from attacked images: pgd:eps=8:steps=7:step=2 (eps in 1/255), pgd-l2:eps=0.5, fgsm:eps=8.",
+)  # fmt: skip
 @click.option("--follow", type=click.IntRange(1), metavar="N", help="Learning-order curves: F1 every N iterations.")
 @click.option("--follow-until", type=click.IntRange(1), metavar="N", help="Only up to iteration N.")
 @click.option("--per-radius", metavar="R,R,...", help="After each epoch, accuracy on low and high frequencies alone.")
@@ -131,8 +135,8 @@ def train(out, val, val_part, augment, dry_run, as_json, **flags):
     settings = {
         "recipe": recipe, "val_set": held_out, "spectral": spectral, "follow": follow,
         "follow_until": flags["follow_until"], "per_radius": numbers_of(flags["per_radius"], "--per-radius"),
-        "component_encoding": flags["component_encoding"], "seed": seed, "device": resolve_device(flags["device"]),
-        **changes,
+        "component_encoding": flags["component_encoding"], "adversarial": flags["adversarial"],
+        "seed": seed, "device": resolve_device(flags["device"]), **changes,
     }  # fmt: skip
     if dry_run:
         plan = train_model(model, images, dry_run=True, **settings)

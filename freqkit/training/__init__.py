@@ -1,6 +1,7 @@
 """Training: recipes as data, deterministic under a seed, resumable, with augmentations by frequency."""
 
 from freqkit.models.weights import save_weights
+from freqkit.training.adversarial import Adversary
 from freqkit.training.evaluate import evaluate
 from freqkit.training.observers import Follow, KeepWeights, Observer, PerRadius, TensorBoard
 from freqkit.training.pixels import BandPass, DiffusionNoise
@@ -10,6 +11,7 @@ from freqkit.training.train import train
 
 __all__ = [
     "RECIPES",
+    "Adversary",
     "BandPass",
     "DiffusionNoise",
     "Follow",

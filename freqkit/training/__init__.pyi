@@ -3,12 +3,14 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
 from freqkit.data.image_set import ImageSet
+from freqkit.engine.attacks import Attack
 from typing import Any
 from typing import Literal
 import os
 import torch
 import torch.nn.modules.module
 import torch.utils.data.dataset
+from freqkit.training.adversarial import Adversary as Adversary
 from freqkit.training.pixels import BandPass as BandPass
 from freqkit.training.pixels import DiffusionNoise as DiffusionNoise
 from freqkit.training.observers import Follow as Follow
@@ -32,6 +34,7 @@ def train(
     val_set: ImageSet | str | os.PathLike | tuple[Any, Any] | torch.utils.data.dataset.Dataset | Iterable[Any] | None = None,
     spectral: Sequence = (),
     observers: Sequence[Observer] = (),
+    adversarial: Attack | str | None = None,
     seed: int = 0,
     device: Any = None,
     out: str | os.PathLike | None = None,

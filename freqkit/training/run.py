@@ -41,7 +41,10 @@ GROUPS, RESULT = ("model", "optimizer", "ema"), ("recipe", "epochs", "train", "v
 class Run:
     """A training between two of its steps."""
 
-    def __init__(self, model, train_set, val_set, recipe, spectral, observers, seed, device, ranks):
+    def __init__(
+        self, model, train_set, val_set, recipe, spectral, observers, seed, device, ranks, adversary=None
+    ):  # fmt: skip
+        self.adversary = adversary
         self.model, self.train_set, self.val_set = model, train_set, val_set
         self.recipe, self.seed, self.device, self.ranks = recipe, seed, device, ranks
         self.observers = list(observers)
@@ -83,6 +86,7 @@ class Run:
             "val": None if self.val_set is None else self.val_set.fingerprint,
             "follow": [None, None],
             "ranks": self.ranks.world,
+            **({} if self.adversary is None else {"adversarial": self.adversary.record}),
             **{name: value for observer in self.observers for name, value in observer.identity().items()},
         }
 
@@ -147,6 +151,8 @@ class Run:
         mine = self.ranks.share(batch)
         labels = self.train_set.labels[mine]
         x = to_input(augment(self.train_set.images[mine], mine), self.device)
+        if self.adversary is not None:
+            x = self.adversary(self.model, x, labels, mine, self.epoch)
         has_read(self.train_set.images, mine)
         x = normalised(self.model, x, labels, mine, self.spectral)
         labels = labels.to(self.device)
@@ -285,6 +291,7 @@ class Run:
                 "seed": self.seed,
                 "spectral": [augment.record for augment in self.spectral],
                 "ranks": self.ranks.world,
+                **({} if self.adversary is None else {"adversarial": self.adversary.record}),
                 "train_fingerprint": self.train_set.fingerprint,
                 "train_accuracy": report["accuracy"],
                 "val_accuracy": None if self.val is None else self.val["accuracy"],

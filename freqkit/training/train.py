@@ -11,10 +11,12 @@ import torch
 from freqkit.data import Images, as_images
 from freqkit.data.augment import OWN, Augment, torchvision_transforms
 from freqkit.data.components import ENCODINGS
+from freqkit.engine.attacks import Attack
 from freqkit.engine.entrance import enter
 from freqkit.errors import UsageError
 from freqkit.models import Network
 from freqkit.options import Running, flat, option
+from freqkit.training.adversarial import Adversary
 from freqkit.training.evaluate import check_fit, evaluate
 from freqkit.training.observers import Follow, KeepWeights, Observer, PerRadius, TensorBoard, checked
 from freqkit.training.ranks import own_device
@@ -72,6 +74,7 @@ def train(
     val_set: Images | None = None,
     spectral: Sequence = (),
     observers: Sequence[Observer] = (),
+    adversarial: Attack | str | None = None,
     seed: int = 0,
     device: Any = None,
     **changes: Any,
@@ -99,6 +102,7 @@ def train(
         recipe: name of one in `freqkit.training.RECIPES`, or a `Recipe`.
         spectral: augmentations by frequency: of pixels (`BandPass`, `DiffusionNoise`), then, after normalisation,
             `OtherClassMaps` and `ShortcutRemoval`.
+        adversarial: an attack of every training image (`freqkit.training.Adversary`), as "pgd:eps=8:steps=7:step=2".
         observers: what looks on (`freqkit.training.Observer`): it may tell what it saw, and changes nothing.
         seed: integer >= 0, for the order of images, all augmentations and dropout.
         device: moves the model there first; default where it is.
@@ -132,6 +136,7 @@ def train(
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise UsageError(f"train: seed must be an integer >= 0; got {seed!r}.")
     observers = checked([*where.observers(), *observers])
+    adversary = None if adversarial is None else Adversary(adversarial)
     model, train_set = enter("train", model, train_set, name="train_set")
     if val_set is not None:
         val_set = as_images(val_set, "train", model=model, name="val_set")
@@ -153,7 +158,7 @@ def train(
     with process_group(device) as ranks:
         if where.dry_run:
             model = copy.deepcopy(model)
-        run = Run(model, train_set, val_set, chosen, spectral, observers, seed, device, ranks)
+        run = Run(model, train_set, val_set, chosen, spectral, observers, seed, device, ranks, adversary)
         if where.dry_run:
             return _plan(run)
         return run_in(run, where)
@@ -174,17 +179,18 @@ def _plan(run, budget=2.0):
         step_seconds = _seconds(lambda: run.train_step(batch, augment), device, budget)
     looks = sum(observer.forwards(run) for observer in run.observers)
     per_epoch = 0 if run.val_set is None else len(run.val_set)
-    forwards = recipe.epochs * (len(images) + per_epoch) + len(images) + looks
+    attacked = recipe.epochs * len(images) * (0 if run.adversary is None else run.adversary.passes)
+    forwards = recipe.epochs * (len(images) + per_epoch) + len(images) + looks + attacked
     some = images.subset(batch)
     each = _seconds(lambda: evaluate(run.model, some), device, budget / 4) / len(some)
-    others = forwards - recipe.epochs * len(images)
+    others = forwards - attacked - recipe.epochs * len(images)
     return {
         "images": len(images),
         "val_images": per_epoch,
         "steps_per_epoch": run.per_epoch,
         "steps": run.total,
         "forwards": forwards,
-        "backwards": recipe.epochs * len(images),
+        "backwards": recipe.epochs * len(images) + attacked - (recipe.epochs * len(images) if attacked else 0),
         "seconds": run.total * step_seconds + others * each / run.ranks.world,
         "parameters": sum(parameter.numel() for parameter in run.model.network.parameters()),
         "ranks": run.ranks.world,
