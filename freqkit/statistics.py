@@ -139,8 +139,8 @@ def percentiles(values, confidence=0.95, estimate=None):
         values: real [B]. confidence: the share inside. estimate: the number that is redrawn, which they are to hold.
 
     Example:
-        >>> percentiles(torch.arange(101.0), 0.9), percentiles(torch.tensor([math.nan]))
-        ([5.0, 95.0], [None, None])
+        >>> percentiles(torch.arange(81.0), 0.75), percentiles(torch.tensor([math.nan]))
+        ([10.0, 70.0], [None, None])
     """
     values = torch.as_tensor(values, dtype=torch.float64)
     values = values[values.isfinite()]
@@ -154,7 +154,7 @@ def percentiles(values, confidence=0.95, estimate=None):
 
 
 def _bootstrap(column, own, counts, confidence, resamples, seed):
-    """Percentile intervals [M, 2] of TPR, FPR and TPR - FPR, images drawn_anew within each true class.
+    """Percentile intervals [M, 2] of TPR, FPR and TPR - FPR, images drawn anew within each true class.
 
     Redrawing n images of which k were taken for the class gives a binomial number: no image is needed again.
     """

@@ -293,7 +293,8 @@ OTHERS = r"(torch|torchvision|timm|lightning|pytorch_lightning|networkx|triton|s
 def quiet_others():
     """What other packages log and warn of is no line of a command's: what matters of it, the library says itself.
     `TORCH_LOGS`, `PYTHONWARNINGS` and `--debug` bring it back."""
-    os.environ.setdefault("TORCH_LOGS", "-all")  # errors alone
+    if not os.environ.get("TORCH_LOGS"):  # torch cannot be imported where it is empty
+        os.environ["TORCH_LOGS"] = "-all"  # errors alone
     if not sys.warnoptions and "--debug" not in sys.argv:
         warnings.filterwarnings("ignore", module=OTHERS)
         warnings.filterwarnings("ignore", message=r"(?s).*Triggered internally at")  # torch, in the caller's name

@@ -178,7 +178,7 @@ def random_cautions(found):
         return []
     return [
         "Random masks were not asked, so it is not known whether any mask of as many frequencies would do as well;"
-        " `freqkit rates` asks them."
+        " the command `rates` asks them."
     ]
 
 

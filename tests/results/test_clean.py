@@ -142,6 +142,7 @@ def test_measures_say_the_same_of_whole_images(model, images, tmp_path):
     masks = (torch.rand(4, 32, 32, generator=torch.Generator().manual_seed(0)) < 0.5).float()
     dfm = DfmFile(((masks + masks.flip(1, 2).roll((1, 1), (1, 2))) / 2), list(images.classes))
     asked = [small_result(name, model, images, dfm) for name in MEASURES if asks_of_images(name)]
+    asked = [result for result in asked if hasattr(result, "clean")]  # the others show no whole image
     found = next(result for result in asked if hasattr(result, "still"))
     assert len(asked) > 1 and all(found.clean.correct.equal(result.clean.correct) for result in asked)
     whole, through = answers(model, images) == images.labels, answers(model, images, dfm.masks) == images.labels

@@ -11,6 +11,7 @@ from freqkit.report import figures
 from freqkit.report.planes import matrix
 from freqkit.report.svg import number, signed
 from freqkit.results.published import CUTOFFS
+from freqkit.text import shorten
 
 AMONG = "biases"  # `of` the matrix of biases
 BASELINE = "baseline"  # the category that is drawn black
@@ -173,7 +174,7 @@ def keys(result):
     colours = category_colours(result)
     kinds = dict.fromkeys(result.categories[: len(result.models) - len(result.added)])
     plain = {"linestyle": "none", "marker": "o", "markeredgewidth": 0, "markersize": AREA**0.5}
-    found = [figures.key(kind.replace("_", " "), color=colours[kind], **plain) for kind in kinds]
+    found = [figures.key(shorten(kind.replace("_", " "), 30), color=colours[kind], **plain) for kind in kinds]
     return found + [figures.key("added", linestyle="none", **ADDED)] * bool(result.added)
 
 

@@ -89,8 +89,9 @@ def _with_added(result, level):
         and (was := before[one["bias"], one["score"]])["p"] is not None and (one["p"] < level) != (was["p"] < level)
     ]  # fmt: skip
     names = listed([shorten(name, LETTERS) for name in result.added], NAMED)
-    words = f"these become significant or cease to be so: {listed(changed, NAMED)}"
-    words = words if changed else "none becomes significant or ceases to be so"
+    words = "none becomes significant or ceases to be so"
+    if changed:
+        words = f"these become significant or cease to be so: {listed(changed, NAMED)}"
     return [f"None of this counts {names}. With them, of the {len(before)} relations over all models {words}."]
 
 
