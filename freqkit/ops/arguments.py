@@ -130,8 +130,9 @@ def per_channel(name, value, channels, x):
         least = limits.tiny if name == "std" else -limits.max
         wrong = None if all(least <= number <= limits.max for number in numbers) else numbers
         value = torch.tensor(numbers, dtype=x.dtype, device=x.device)
-    if value.numel() not in (1, channels):
-        raise ValueError(f"spectrum: {name} must hold 1 or C={channels} numbers; got {value.numel()}.")
+    count = value.numel()
+    if count != 1 and count != channels:  # torch.compile before 2.14 finds no symbolic size in a tuple
+        raise ValueError(f"spectrum: {name} must hold 1 or C={channels} numbers; got {count}.")
     if wrong is not None:
         raise ValueError(f"spectrum: {name} must be {'positive and ' if name == 'std' else ''}finite; got {wrong}.")
     return value.expand(channels).contiguous(), follows

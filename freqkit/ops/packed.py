@@ -14,7 +14,7 @@ def learn_lanes():
 
 def lanes(dtype):
     """Rows that a vector of the instruction set in use holds side by side; a copy in half precision keeps float32's."""
-    return _LANES[dtype == torch.float64]
+    return _LANES[1 if dtype is torch.float64 else 0]  # torch.compile before 2.14 takes no bool as an index
 
 
 def packed_size(device_type, dtype, h, w):
@@ -26,7 +26,7 @@ def packed_size(device_type, dtype, h, w):
     """
     if device_type != "cpu":
         return (h // 2 + 1) * w * 2
-    count = _LANES[dtype is torch.float64]
+    count = lanes(dtype)
     groups = -(-((h + 1) // 2) // count)
     return -(-(groups * w * 2 * count + (2 * w if h % 2 == 0 else 0)) // 16) * 16
 
