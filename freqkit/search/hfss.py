@@ -373,7 +373,7 @@ class HfssRun(SearchRun):
             if self.path is not None:
                 done[-1].save(self.path / f"stage-{number}.safetensors")
             stages = [stage.number for stage in done]
-            self.note_down(stages_done=stages, best=best, economies=scorer.economies())
+            self.note_down(stages_done=stages, best=best, economies=self.economies(scorer))
         if self.stops:
             self.rates(done[-1], scorer, progress)
         still, best = done[-1].scores.still, done[-1].ranks[:, 0]

@@ -195,7 +195,7 @@ class RemovalRun(SearchRun):
         finally:
             progress.finish()
         self.still(None if scores.still is None else scores.still.diagonal())
-        self.note_down(economies=scorer.economies())
+        self.note_down(economies=self.economies(scorer))
         result.mask_loss, result.tpr, result.fpr = (
             value.diagonal().clone() for value in (scores.loss, scores.tpr, scores.fpr)
         )

@@ -352,6 +352,12 @@ class SearchRun:
              "held_out": parts.held_out is not None, "versions": versions()},
         )  # fmt: skip
 
+    def economies(self, scorer):
+        """`Scorer.economies`, with the images that were decoded to be held out."""
+        held = 0 if self.parts.held_out is None else len(self.parts.held_out)
+        found = scorer.economies()
+        return {**found, "images_decoded": found["images_decoded"] + held}
+
     def lineages(self, scorer, kept, owner, progress, value=None):
         """The `SearchResult` of the masks that each searched class has come to, of which it takes the best.
 
@@ -368,7 +374,7 @@ class SearchRun:
             scores = self.best_scores(scorer, bits, "stage-1", progress)
         finally:
             progress.finish()
-        self.note_down(economies=scorer.economies())
+        self.note_down(economies=self.economies(scorer))
         order = torch.arange(classes * each).view(classes, each)
         if each > 1:
             own = value(scores).gather(0, order.T).T

@@ -46,6 +46,9 @@ def test_a_search_leaves_a_report_and_its_flags(searched):
     for words in ("Images before and after", "The search", "freqkit rerun one", "small_convnet"):
         assert words in text
     content = yaml.safe_load((searched / "run.yaml").read_text())
+    record = json.loads((searched / "run.json").read_text())
+    halves = record["data"]["images"], record["identity"]["test"]["images"]
+    assert min(halves) > 0 and record["economies"]["images_decoded"] == sum(halves)
     assert content["command"] == "search"
     flags = content["flags"]
     assert (flags["candidates"], flags["stages"], flags["keep"], flags["seed"]) == ([5, 7], [1, 2], 0.7, 3)
