@@ -93,6 +93,7 @@ def command(cifar10_mini, resnet20_weights):
     arguments = [
         "--model", "cifar_resnet20", "--weights", str(resnet20_weights), "--data", str(cifar10_mini),
         "--limit-per-class", "4", "--stages", "1-2", "--candidates", "30", "--top", "3", "--batch-size", "16",
+        "--split-fraction", "1",
     ]  # fmt: skip
     return lambda out, *more: ["-m", "freqkit", "search", *arguments, "--out", str(out), *more]
 
@@ -179,4 +180,5 @@ def test_other_commands_refuse_several_ranks():
         env={**ENVIRONMENT, "RANK": "0", "WORLD_SIZE": "2"},
     )
     assert done.returncode == 2
-    assert "torchrun can share search, dfm, adcs, train among processes, not rates." in done.stderr
+    shared = "search, dfm, pass-curves, critical-band, shape-bias, adcs, human-comparison, train"
+    assert f"torchrun can share {shared} among processes, not rates." in done.stderr
