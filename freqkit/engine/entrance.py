@@ -45,3 +45,27 @@ def asked_of(model: Classifier, images: ImageSet, scoring: Scoring) -> dict:
         "data": {"fingerprint": images.fingerprint, "images": len(images)},
         "versions": versions(),
     }
+
+
+def logit_of_class(owner: str, given: Any, classes: int, logits: int) -> torch.Tensor:
+    """The logit of each class, int64 [classes]: those given, or in their order where there are as many.
+
+    Raises:
+        UsageError: none are given and the numbers differ; one is none of the model's, or is there twice.
+    """
+    if given is None:
+        if classes != logits:
+            raise UsageError(
+                f"{owner}: the model has {logits} logits but the images have {classes} "
+                "classes; give class_index, the logit of each class."
+            )
+        return torch.arange(logits)
+    index = torch.as_tensor(given, dtype=torch.int64)
+    if index.shape != (classes,) or index.min() < 0 or index.max() >= logits:
+        raise UsageError(
+            f"{owner}: class_index must give one logit in 0...{logits - 1} for each of the "
+            f"{classes} classes; got {index.tolist()[:8]}{'...' if index.numel() > 8 else ''}."
+        )
+    if len(index.unique()) != len(index):
+        raise UsageError(f"{owner}: class_index must not name a logit twice.")
+    return index

@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from freqkit.data.image_set import ImageSet
+from freqkit.engine.entrance import logit_of_class
 from freqkit.engine.forward import Forward
 from freqkit.engine.progress import Progress
 from freqkit.models import Classifier
@@ -28,10 +29,11 @@ def input_gradients(
         evaluation mode.
 
     Raises:
+        UsageError: class_index does not fit.
         FloatingPointError: a gradient is NaN or infinite; the images are named.
     """
     forward = Forward(model, device=scoring.device, dtype=scoring.dtype, domain="pixels")
-    index = torch.arange(len(images.classes)) if scoring.class_index is None else torch.as_tensor(scoring.class_index)
+    index = logit_of_class(owner, scoring.class_index, len(images.classes), model.num_classes)
     step = BATCH if scoring.batch_size == "auto" else int(scoring.batch_size)
     for start in range(0, len(images), step):
         part = slice(start, min(start + step, len(images)))

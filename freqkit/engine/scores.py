@@ -13,7 +13,7 @@ from freqkit.data import Images
 from freqkit.engine import certain, racing, ranks
 from freqkit.engine.accumulators import Accumulator, Outputs
 from freqkit.engine.batches import calibrate, sums, tiling
-from freqkit.engine.entrance import enter
+from freqkit.engine.entrance import enter, logit_of_class
 from freqkit.engine.forward import Forward
 from freqkit.engine.journal import Journal
 from freqkit.engine.progress import Progress, Silent
@@ -108,7 +108,7 @@ class Scorer:
         if scoring.class_index is None:
             check_order("score", model, self.classes, BY_NAME)
         self.logits = int(model.num_classes)
-        self.class_index = self._class_index(scoring.class_index)
+        self.class_index = logit_of_class("score", scoring.class_index, len(self.classes), self.logits)
         self.forward = Forward(model, device=scoring.device, dtype=scoring.dtype, domain=scoring.domain)
         self.forward.compares = True
         self.calibration = None
@@ -138,24 +138,6 @@ class Scorer:
         # Only what scores masks counts as work.
         self.spectra.transforms = self.forward.images = self.forward.batches = 0
         self.forward.seconds = 0.0
-
-    def _class_index(self, given):
-        if given is None:
-            if len(self.classes) != self.logits:
-                raise UsageError(
-                    f"score: the model has {self.logits} logits but the images have {len(self.classes)} "
-                    "classes; give class_index, the logit of each class."
-                )
-            return torch.arange(self.logits)
-        index = torch.as_tensor(given, dtype=torch.int64)
-        if index.shape != (len(self.classes),) or index.min() < 0 or index.max() >= self.logits:
-            raise UsageError(
-                f"score: class_index must give one logit in 0...{self.logits - 1} for each of the "
-                f"{len(self.classes)} classes; got {index.tolist()[:8]}{'...' if index.numel() > 8 else ''}."
-            )
-        if len(index.unique()) != len(index):
-            raise UsageError("score: class_index must not name a logit twice.")
-        return index
 
     def memory(self):
         """Bytes of the decoded images, of the spectra held at once, and of one batch's filtered images."""

@@ -160,3 +160,16 @@ def test_bad_gradients_and_names_are_refused():
         next(model.network.parameters()).fill_(float("nan"))
     with pytest.raises(FloatingPointError, match="gradient_spectrum: the gradient of image C0"):
         gradient_spectrum(model, images)
+
+
+def test_classes_that_are_not_the_logits_need_an_index():
+    """Else the loss would be that of the first logits, whatever these are."""
+    images, model = synthetic(1, images_per_class=2), load_model("small_convnet", num_classes=7, seed=1)
+    with pytest.raises(UsageError, match="gradient_spectrum: the model has 7 logits but the images have 4 classes"):
+        gradient_spectrum(model, images)
+    with pytest.raises(UsageError, match="class_index must not name a logit twice"):
+        gradient_spectrum(model, images, class_index=[0, 1, 1, 2])
+    found = gradient_spectrum(model, images, class_index=[6, 0, 3, 2])
+    order = torch.tensor([6, 0, 3, 2, 1, 4, 5])
+    whole = ImageSet(images.images, order[images.labels], [f"l{k}" for k in range(7)], images.paths)
+    assert torch.allclose(gradient_spectrum(model, whole).mean, found.mean)
