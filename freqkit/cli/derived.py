@@ -6,6 +6,7 @@ from freqkit.cli.app import command
 from freqkit.cli.data import data
 from freqkit.cli.options import DATA, JSON, options, the_images
 from freqkit.cli.tables import show_table
+from freqkit.cli.values import numbers_of
 from freqkit.cli.voice import say, say_json
 
 OUT = (click.option("--out", required=True, type=click.Path(file_okay=False), metavar="DIR",
@@ -37,7 +38,7 @@ def components(radius, side, encoding, boundary, kind, out, as_json, **flags):
     """
     from freqkit.data.components import SIDES, write_components
 
-    radii = [int(r) if r == int(r) else r for r in _numbers(radius)]
+    radii = [int(r) if r == int(r) else r for r in numbers_of(radius, "--radius")]
     images = the_images(flags)
     facts = write_components(
         images, out, radii, SIDES if side == "both" else (side,), encoding=encoding, boundary=boundary, kind=kind,
@@ -89,9 +90,3 @@ def hars(radius, seed, scale, boundary, kind, out, as_json, **flags):
             title="Low frequencies of: how many images of each class",
         )  # fmt: skip
     say(f"{len(made)} images with low frequencies of another class, and donors.npy, written to {out}")
-
-
-def _numbers(text):
-    from freqkit.cli.values import numbers_of
-
-    return numbers_of(text, "--radius")

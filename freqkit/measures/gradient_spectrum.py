@@ -24,6 +24,7 @@ from freqkit.files.whole import RECORD
 from freqkit.masks.radial import RINGS, rings_of
 from freqkit.measures.printed import Printed
 from freqkit.models import Classifier, Network, read_state_dict
+from freqkit.models.weights import load_state
 from freqkit.options import Options, Scoring, flat, option
 from freqkit.report import figures
 from freqkit.report.blocks import Cell, Part, Section, Table
@@ -242,13 +243,7 @@ def _models(model: Classifier, files) -> Iterator[Classifier]:
     model = copy.deepcopy(model)
     for file in files:
         state, _ = read_state_dict(file)
-        try:
-            model.network.load_state_dict(state)
-        except RuntimeError as error:
-            raise UsageError(
-                f"gradient_spectrum: {file} must hold the weights of {model.record.get('name', 'the model')}; "
-                f"{str(error).splitlines()[-1].strip()}"
-            ) from None
+        load_state(model.network, state, what=f"gradient_spectrum: {file} must hold the weights of {model.name}")
         yield model
 
 

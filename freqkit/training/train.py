@@ -179,7 +179,8 @@ def _plan(run, budget=2.0):
         step_seconds = _seconds(lambda: run.train_step(batch, augment), device, budget)
     looks = sum(observer.forwards(run) for observer in run.observers)
     per_epoch = 0 if run.val_set is None else len(run.val_set)
-    attacked = recipe.epochs * len(images) * (0 if run.adversary is None else run.adversary.passes)
+    backwards, passes = recipe.epochs * len(images), 0 if run.adversary is None else run.adversary.passes
+    attacked = backwards * passes
     forwards = recipe.epochs * (len(images) + per_epoch) + len(images) + looks + attacked
     some = images.subset(batch)
     each = _seconds(lambda: evaluate(run.model, some), device, budget / 4) / len(some)
@@ -190,7 +191,7 @@ def _plan(run, budget=2.0):
         "steps_per_epoch": run.per_epoch,
         "steps": run.total,
         "forwards": forwards,
-        "backwards": recipe.epochs * len(images) + attacked - (recipe.epochs * len(images) if attacked else 0),
+        "backwards": backwards * max(1, passes),  # an attack's last look goes forward alone
         "seconds": run.total * step_seconds + others * each / run.ranks.world,
         "parameters": sum(parameter.numel() for parameter in run.model.network.parameters()),
         "ranks": run.ranks.world,
