@@ -145,6 +145,13 @@ def read_text(path, expected="a text file (UTF-8)", most=TEXT):
     return text
 
 
+def read_head(path, expected="a table (CSV)"):
+    """Names of the columns of a CSV file, as `read_csv` takes them."""
+    text = read_text(path, expected)
+    with reading(path, expected, csv.Error):
+        return next(csv.reader(io.StringIO(text, newline=""), strict=True), [])
+
+
 def read_csv(path, columns, expected="a table (CSV)"):
     """Rows of a CSV file with a head: a list of (line number, dict).
 

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from freqkit.errors import UsageError
+from freqkit.files.reading import read_head
 from freqkit.files.whole import read_run
 from freqkit.registry import MEASURES, RESULTS, measured, result_class
 from freqkit.report.pages import file_format
-from freqkit.results.published import head_of, known_columns, read_benchmark
-from freqkit.results.released_tables import is_evaluation, read_evaluation
+from freqkit.results.published import known_columns, read_benchmark
+from freqkit.results.released_tables import HEAD, read_evaluation
 from freqkit.results.removal_result import RemovalResult
 from freqkit.results.rows import spell
 from freqkit.results.search_result import SearchResult
@@ -90,8 +91,8 @@ def rows_of(path):
     if path.suffix == ".json":
         return read_robustbench([path])
     if path.suffix == ".csv":
-        head = {*head_of(path)}
-        if is_evaluation(path):
+        head = {*read_head(path)}
+        if {*HEAD} <= head:
             return read_evaluation(path)
         if {"model", "top1", "top5"} <= head:
             return read_timm(path)

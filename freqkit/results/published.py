@@ -4,14 +4,13 @@ Source: Gavrikov and Keuper, "Can Biases in ImageNet Models Explain Generalizati
 a line for each model and a column for each value: accuracies in percent, ratios and biases as they are.
 """
 
-import csv
 import functools
 import re
 from pathlib import Path
 
 from freqkit.data.test_sets.corrupted import BAR, BENCHMARK, EXTRA, SEVERITIES
 from freqkit.errors import UsageError
-from freqkit.files.reading import number_in, read_csv, read_text, reading, shown
+from freqkit.files.reading import number_in, read_csv, read_head, shown
 from freqkit.files.whole import of_cell
 from freqkit.results.rows import spell, unspell
 from freqkit.results.store import published
@@ -87,12 +86,6 @@ def known_columns(head):
     return [name for name in head if place_of_column(name)[0] != name or name == "shape-bias"]
 
 
-def head_of(path):
-    """Names of the columns of a CSV file."""
-    with reading(path, expected := "a table (CSV)", csv.Error):
-        return tuple(next(csv.reader(read_text(path, expected).splitlines()[:1]), ()))
-
-
 def read_benchmark(path):
     """Rows of a table as published: a line for each model, a column for each value; empty cells give no row.
 
@@ -103,7 +96,7 @@ def read_benchmark(path):
     """
     path, expected = Path(path), "a table of models (CSV)"
     lines = read_csv(path, ("model",), expected)
-    head = [name for name in head_of(path) if name != "model"]
+    head = [name for name in read_head(path, expected) if name != "model"]
     if twice := next((name for name in head if head.count(name) > 1), None):
         raise UsageError(f"{path}: a column must be there once; {shown(twice)} is there twice.")
     rows, seen = [], {}

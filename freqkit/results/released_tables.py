@@ -10,7 +10,6 @@ from pathlib import Path
 from freqkit.errors import UsageError
 from freqkit.files.reading import number_in, read_csv
 from freqkit.files.whole import atomic_write, slug, write_rows
-from freqkit.results.published import head_of
 from freqkit.results.rows import COLUMNS, place_of
 
 ACCURACIES = ("Org_acc", "Org_DFM_acc", "Corrupt_acc", "Corrupt_DFM_acc")
@@ -21,11 +20,6 @@ SETS = {"IN_C": "imagenet-c", "INv2": "imagenet-v2", "sketch": "imagenet-sketch"
 _STEM = re.compile(
     r"(?P<model>.+)_s(?P<stage>\d+)(?P<trial>test\d+)?(?:severity(?P<severity>[1-5]))?(?P<what>.*)", re.S
 )
-
-
-def is_evaluation(path):
-    """Whether a CSV has the columns of the released evaluation scripts."""
-    return Path(path).is_file() and {*HEAD} <= {*head_of(path)}
 
 
 def read_evaluation(path, *, classes=None):

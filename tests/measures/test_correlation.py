@@ -338,6 +338,13 @@ def test_tables_that_cannot_be_are_refused_in_one_sentence(table, tmp_path):
         study([])
 
 
+@pytest.mark.parametrize("between", ["\u2028", "\x0b", "\n"])
+def test_a_name_of_a_column_may_hold_what_parts_lines_elsewhere(between, tmp_path):
+    (tmp_path / "table.csv").write_text(f'model,"my{between}score"\nresnet50,3\n')
+    (row,) = read_benchmark(tmp_path / "table.csv")
+    assert row["value"] == 3 and row["model"] == "resnet50"
+
+
 def test_groups_that_cannot_be(rows, categories, tmp_path):
     groups = json.loads(categories.read_text())
     found = study(rows, groups={**groups, "more": ["nobody", "resnet18"]}, resamples=0, leave_out=0)

@@ -12,9 +12,10 @@ import torch
 from freqkit.errors import UsageError
 from freqkit.files.pickles import load_plain
 from freqkit.masks import effective, import_pickle, load_dfm, select
+from freqkit.results.load import rows_of
 from freqkit.results.mask_pickles import read_pickle
 from freqkit.results.released import dfm_of, export_pickle, read_losses
-from freqkit.results.released_tables import export_evaluation, is_evaluation, read_evaluation
+from freqkit.results.released_tables import export_evaluation, read_evaluation
 from tests.results import made_up
 
 
@@ -169,7 +170,7 @@ def test_evaluations_leave_and_come_back(tmp_path):
         lines = list(csv.DictReader(file))
     columns = ("Class_id", "Org_acc", "Org_DFM_acc", "Corrupt_acc", "Corrupt_DFM_acc")
     assert [float(lines[1][name]) for name in columns] == [1, 2 / 32, 12 / 32, 5 / 32, 15 / 32]
-    assert is_evaluation(written[0])
+    assert rows_of(written[0]) == read_evaluation(written[0])
     rows = read_evaluation(written[0], classes=made_up.CLASSES)
     found = {(row["set"], row["condition"], row["metric"], row["class"]): row["value"] for row in rows}
     assert found["imagenet-c", "fog/3", "filtered TPR", "=1+1"] == 15 / 32
