@@ -126,12 +126,13 @@ class Text:
 
 @dataclass
 class Section:
-    """A heading, what is under it, and one line on how to read it."""
+    """A heading, what is under it, one line on how to read it, and (word, meaning) of what it says, folded away."""
 
     title: str
     blocks: list
     how: str = ""
     key: str = ""
+    words: list = field(default_factory=list)
 
 
 @dataclass

@@ -24,14 +24,17 @@ READINGS = {
 CHANCE = 0.025  # of Fisher's test, one-sided as the lower end of a 95% interval is
 LEVEL = 0.05  # of p, corrected for the number of classes
 FEWEST = 19  # draws with which p can be so low
-RULE = (
-    "shortcut: the interval of TPR − FPR lies above 50%, and no random mask of as many frequencies (where such were"
-    " asked) tells the class apart as well, with p at most 5%, corrected over the classes; no better than random: the"
-    " interval does, but random masks reach it, too; default answer: TPR is 50% or more, but so is FPR;"
-    " told apart, weakly: the interval lies above 0, and so many of the class's images would not be called so by chance"
-    " (Fisher's exact test, one-sided, 2.5%); not surely told apart: TPR is 50% or more, but of so few images this may"
-    " be chance; not tested: no image of the class was held out; not recognised: the rest."
-)
+MEANINGS = {  # of the readings
+    "shortcut": "the interval of TPR − FPR lies above 50%, and no random mask of as many frequencies (where such were"
+    " asked) tells the class apart as well, with p at most 5%, corrected over the classes",
+    "random": "the interval lies above 50%, but random masks reach it, too",
+    "default": "TPR is 50% or more, but so is FPR",
+    "weak": "the interval lies above 0, and so many of the class's images would not be called so by chance"
+    " (Fisher's exact test, one-sided, 2.5%)",
+    "unsure": "TPR is 50% or more, but of so few images this may be chance",
+    "untested": "no image of the class was held out",
+    "none": "the rest",
+}
 CONFIDENCE = 0.95  # of the interval that the word stands on
 
 

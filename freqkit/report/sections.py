@@ -1,7 +1,7 @@
 """Sections, tables and sentences that several kinds of result put on their pages."""
 
 from freqkit.report.blocks import Cell, Gallery, Map, Section, Table
-from freqkit.report.readings import READINGS, RULE
+from freqkit.report.readings import MEANINGS, READINGS
 from freqkit.report.svg import data_uri, number, percent, plane, plane_png, rate_bars
 from freqkit.report.words import or_last, p_words
 
@@ -65,10 +65,9 @@ def class_table(found, more, *, key="classes", title="Classes", maps="map", clea
         " all classes comes up to this class's map, by counting. "
         * compared
         + "Still recognised: of the images that are recognised whole, those that are through the map, too. " * remain
-        + RULE[0].upper()
-        + RULE[1:]
     )
-    return Section(title, [Table(columns, rows, search=True)], how, key=key)
+    words = [(READINGS[word], meaning) for word, meaning in MEANINGS.items()]
+    return Section(title, [Table(columns, rows, search=True)], how.rstrip(), key=key, words=words)
 
 
 def against_section(found, random, permuted=None):
