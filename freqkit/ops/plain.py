@@ -4,8 +4,8 @@ A packed spectrum is here `[ky <= H//2][kx][re, im]`, padded to 16 numbers: the 
 layers above (`Spectrum`, gradients, shapes) are the same code for both. Registered by `freqkit.ops.extension` when
 there is no native library, or when `FREQKIT_OPERATOR=plain` asks for it.
 
-One promise of the native operators is not kept: torch's transforms may round an image differently in a larger batch,
-so a mask and an image may have other last bits in other company.
+One promise of the native operators is not kept: torch's transforms may round an image differently in a larger batch
+or by another number of threads, so a mask and an image may have other last bits in other company.
 """
 
 import json

@@ -84,7 +84,7 @@ def test_the_schemas_are_the_native_ones():
 
 PLAIN_TESTS = ["tests/ops/test_spectral_filter.py", "tests/ops/test_band_bank.py"]
 # What is said of the native library alone: its levels, its accuracy beside torch's, bits across threads of its own.
-NATIVE_ALONE = "opcheck or no_worse_than_torch or level or aarch64 or memory or cpp"
+NATIVE_ALONE = "opcheck or no_worse_than_torch or level or aarch64 or memory or cpp or threads"
 
 
 def run(*words, **environment):
