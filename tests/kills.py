@@ -19,6 +19,7 @@ Prints one JSON object.
 
 import argparse
 import contextlib
+import difflib
 import functools
 import importlib
 import io
@@ -430,6 +431,15 @@ class Killer:
             if isinstance(same, bytes) and not name.endswith((".html", "summary.png", ".json", "comparison.csv")):
                 assert path.read_bytes() == same, f"{name} is partial after a kill"
 
+    def lines_of(self, names, found):
+        """The lines in which JSON differs."""
+        lines = []
+        for name in names:
+            if name.endswith(".json") and name in found and name in self.whole:
+                texts = [json.dumps(json.loads(one[name]), indent=1).splitlines() for one in (self.whole, found)]
+                lines += difflib.unified_diff(*texts, "undisturbed", "killed", n=0, lineterm="")
+        return "".join(f"\n    {line}" for line in lines[:40])
+
     def round(self, most):
         """Up to three kills of one run, then its end; the number of kills."""
         where, done = new(self.folder / f"cut-{self.runs}"), 0
@@ -443,7 +453,7 @@ class Killer:
             self.run_to_end(where, self.case.again or ())
         found = in_child(lambda: compared(where / "out"))
         differing = sorted(name for name in {*found, *self.whole} if found.get(name) != self.whole.get(name))
-        assert not differing, f"{where}: differ: {', '.join(differing)}"
+        assert not differing, f"{where}: differ: {', '.join(differing)}{self.lines_of(differing, found)}"
         shutil.rmtree(where)
         return done
 
