@@ -10,7 +10,8 @@ This process imports everything and computes nothing; each run is a fork of it, 
 
 What is compared: every name below the output, and every byte but
 - clocks and counts of sessions in JSON (`MEASURED`): they say how long it took, how often it was begun, and what the
-  last session did itself (an evaluation counts its forwards so); and the order of keys;
+  last session did itself (an evaluation counts its forwards so); whether the seconds of all sessions are known, which a
+  session that was killed before it said its own leaves open (`UNKNOWN`); and the order of keys;
 - the order of records in a journal, which is the order of the work, and in greedy's how many forwards were not the
   session's own: its records must be the same;
 - report.html and summary.png, which show these clocks: both are made anew after the clocks are taken out.
@@ -50,6 +51,7 @@ MEASURED = {
     "seconds", "seconds_in_model", "session_began", "sessions", "forwards_resumed", "forwards_before", "economies",
     "ranks", "decoded",
 }  # fmt: skip
+UNKNOWN = {"seconds_in_model", "seconds_of_all_sessions"}
 OF_A_SESSION = MEASURED | {"forwards", "backwards", "form"}  # in run.json of an evaluation
 LIMIT = 300  # seconds that any single run may take: a bound on hanging, not on speed
 GRACE = 20  # seconds that ranks get which have lost another
@@ -279,8 +281,8 @@ def finish(children):
 def essence(value, names):
     """JSON without clocks and counts of sessions: numbers become 0, the rest is left out."""
     if isinstance(value, dict):
-        numbers = {key for key in names & {*value} if isinstance(value[key], (int, float))}
-        kept = {key: item for key, item in value.items() if key in numbers or key not in names}
+        numbers = {key for key in (names & {*value}) - UNKNOWN if isinstance(value[key], (int, float))}
+        kept = {key: item for key, item in value.items() if key in numbers or key not in names | UNKNOWN}
         return {key: 0 * item if key in numbers else essence(item, names) for key, item in kept.items()}
     return [essence(item, names) for item in value] if isinstance(value, list) else value
 
