@@ -267,6 +267,7 @@ def critical_band(
     definition = {
         "quantity": f"{'16-way' if right is not None else 'top-1'}, low contrast in noise of octave bands",
         **own.identity(), "deviations": list(DEVIATIONS), "contrast": stimulus.contrast, "mean": stimulus.mean,
+        **stimulus.about,
     }  # fmt: skip
     scoring = dataclasses.replace(scoring, class_index=index)
 
