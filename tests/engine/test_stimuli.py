@@ -12,7 +12,7 @@ from PIL import Image
 
 from freqkit.data.corruptions import corrupt
 from freqkit.engine import Journal, Scorer, status
-from freqkit.engine.accumulators import Answers, ClassLoss, Confusion, Logits
+from freqkit.engine.accumulators import Answers, ClassLoss, Logits, TakenFor
 from freqkit.engine.session import session
 from freqkit.engine.stimuli import BandNoise, Corruption, Filter, Perturbation, band_of, pyramid_height, white_noise
 from freqkit.errors import UsageError
@@ -228,7 +228,7 @@ def test_noise_that_leaves_the_range_is_mended():
 def test_what_is_kept_of_the_outputs(name):
     images, stimulus = Images(20, side=32), STIMULI[name]
     model, scorer = Wide(), Scorer(Wide(), images, batch_size=6, form="eager", class_index=[2, 0, 1])
-    counts, loss, logits = Confusion(), ClassLoss(), Logits()
+    counts, loss, logits = TakenFor(), ClassLoss(), Logits()
     record = scorer.show(stimulus, [counts, loss, logits])
     assert record["forwards"] == 20 * len(stimulus) == scorer.economies()["forwards"]
     made = everything(Scorer(Wide(), images, batch_size=64), stimulus)
@@ -245,7 +245,7 @@ def test_what_is_kept_of_the_outputs(name):
 
 def test_filters_are_shown_as_they_are_scored():
     images, masks = Images(20), random_masks(7).float()
-    scorer, loss, counts = Scorer(Small(), images, batch_size=9), ClassLoss(), Confusion()
+    scorer, loss, counts = Scorer(Small(), images, batch_size=9), ClassLoss(), TakenFor()
     scorer.show(Filter(masks), [loss, counts])
     scores = scorer.score(masks)
     assert torch.equal(loss.value, scores.loss)
