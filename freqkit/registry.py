@@ -76,6 +76,8 @@ DFM_FILES = {
     "save_dfm": "freqkit.results.dfm_files",
     "read_pickle": "freqkit.results.mask_pickles",
 }
+# What becomes of a component of an image, see `freqkit.data.components.encode`; also choices of commands.
+ENCODINGS = ("raw", "maxnorm", "minmax", "uint8wrap")
 # Published test sets, in the order in which they are listed; each is one of `KNOWN` of its module.
 TEST_SETS = {
     "imagenet": "freqkit.data.test_sets.imagenet",
