@@ -370,7 +370,8 @@ TERMS = {
     "LPP": {
         "short": "Low-frequency bias: the mean ratio to clean accuracy of low-pass filters that keep 10 to 50%.",
         "formula": "LPP = mean of accuracy(low-pass c) / clean accuracy, c = .1 ... .5; HPP: of high-pass filters",
-        "more": "HPP/(LPP+HPP) is 0 for a model that lives on low frequencies alone and 1 for one of high ones.",
+        "more": "HPP/(LPP+HPP) is 0 for a model that lives on low frequencies alone and 1 for one of high ones. "
+        "There is no interval where no redrawing of the images changes the number, as where none is recognised.",
         "source": "Gavrikov and Keuper, CVPR 2024",
         "aliases": ["HPP", "HPP/(LPP+HPP)", "spectral bias"],
         "see": ["pass-curves"],
@@ -400,10 +401,15 @@ def _means(result, own):
     whole = len(MEANS) * drawn[:, 0]
     low, high = drawn[:, 1] / whole, drawn[:, 2] / whole
     found = {"LPP": low, "HPP": high, "HPP/(LPP+HPP)": drawn[:, 2] / (drawn[:, 1] + drawn[:, 2])}
-    return {
-        name: [known(float(values[0])), *percentiles(values[1:], own.confidence, float(values[0]))]
-        for name, values in found.items()
-    }
+    return {name: [known(float(values[0])), *_limits(values, own.confidence)] for name, values in found.items()}
+
+
+def _limits(values, confidence):
+    """Of a number and its redrawings; none where all are the same, as where no image is recognised, for redrawing what
+    was seen cannot say how far that might be from the truth."""
+    if bool((values[1:] == values[0]).all()):
+        return [None, None]
+    return percentiles(values[1:], confidence, float(values[0]))
 
 
 def printed(result: PassCurvesResult) -> Printed:

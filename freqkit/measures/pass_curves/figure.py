@@ -37,7 +37,7 @@ def plot_pass_curves(result, ax=None, *, of=None, title=None):
     axis.set_xlim(0, 1.02 * max(place_of(result, k) for k in range(len(result.filters))))
     axis.set_ylim(0, 1.02 * max(clean, float(limits.nan_to_num(0).max()), 0.05))
     figures.percents(axis.yaxis)
-    axis.set_xlabel("cut-off (cycles/image); of a band its middle")
+    axis.set_xlabel("cut-off (cycles/image)" + "; of a band its middle" * ("band" in result.filters))
     axis.set_ylabel("recognised")
     figures.plain_axes(axis)
     figures.legend(axis)

@@ -50,6 +50,7 @@ def pass_curves_part(path, record):
          *(Cell.of(known(float(accuracy[k, c + 1])), percent(float(accuracy[k, c + 1]))) for k in shown)]
         for c, name in enumerate(result.classes) if name in tpr
     ]  # fmt: skip
+    bands = ", and band-pass filters what lies between two" if "band" in result.filters else ""
     draw = drawing(lambda axis: plot_pass_curves(result, axis), 7.2, 3.6, _alt(result, accuracy), narrow=3.4)
     sections = [
         Section("Filters", [Table(
@@ -72,8 +73,8 @@ def pass_curves_part(path, record):
          ("Preset", result.definition.get("preset", "–"))],
         sections, cost_rows(about), provenance_rows(about), weights_cautions(about) + clean_cautions(clean),
         hero=[draw], hero_how="Share of all images recognised when low-pass filters keep what lies below the cut-off,"
-        " high-pass filters what lies above it, and band-pass filters what lies between two; bands of colour: 95%"
-        " intervals.", order=31, subtitle="Pass curves", clean=clean,
+        f" high-pass filters what lies above it{bands}; bands of colour: 95% intervals.",
+        order=31, subtitle="Pass curves", clean=clean,
     )  # fmt: skip
 
 
