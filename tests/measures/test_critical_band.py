@@ -266,6 +266,11 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, monkeypatch):
     record = json.loads((tmp_path / "cut" / "run.json").read_text())
     assert 0 < record["economies"]["forwards"] < record["forwards"] == 17 * 24
     assert torch.equal(load_result(tmp_path / "cut").answers, result.answers)
+    # A run that began with noise that was drawn in another way does not go on.
+    del record["identity"]["noise"]
+    (tmp_path / "cut" / "run.json").write_text(json.dumps({**record, "status": "interrupted"}))
+    with pytest.raises(UsageError, match="differs in noise"):
+        critical_band(model, images, out=tmp_path / "cut", resume=True, **asked)
     other = critical_band(model, images, seed=1, **asked)
     assert other.answers.shape == result.answers.shape
 
