@@ -348,11 +348,14 @@ def _band(plane, band):
     finest = np.subtract(plane, _larger(coarse, size))
     if level == 0:
         return finest, 1.0
-    kept = coarse if level == 1 else _through(steps[level - 1].from_first, coarse)
-    if level < len(steps):
-        kept = kept - _larger(_smaller(kept), kept.shape)
-    # From level 2 on planes are so small that products with matrices take less than many small sums.
-    kept = _larger(kept, size) if level == 1 else _through(steps[level - 1].to_whole, kept)
+    if level == 1:
+        kept = coarse if level == len(steps) else coarse - _larger(_smaller(coarse), coarse.shape)
+        kept = _larger(kept, size)
+    else:  # the planes are so small that products with matrices take less than many small sums
+        kept = _through(steps[level - 1].from_first, coarse)
+        if level < len(steps):
+            kept = kept - _through(steps[level].up, _through(steps[level].down, kept))
+        kept = _through(steps[level - 1].to_whole, kept)
     return kept, _strength(finest) / _strength(kept)
 
 
