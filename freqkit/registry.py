@@ -15,7 +15,8 @@ SEARCHERS = {
     "learned": ("freqkit.search.learned", "masks learned by gradients"),
 }
 # Measure, as its command is called -> the module that holds it under its own name, and what it is. The module has
-# `__all__` (its result first), `HELP`, `printed`, `plot_NAME`, a page, and maybe `TERMS` and `SHARED`.
+# `__all__` (its result first), `HELP`, `printed`, `plot_NAME`, a page, and maybe `TERMS` and `SHARED`; of a folder
+# figure and page are modules of their own, with a line in `FIGURES` and `PAGES`.
 MEASURES = {
     "rates": ("freqkit.measures.rates", "How well each class is told apart through its frequency map."),
     "band-stop": ("freqkit.measures.band_stop", "What classes are taken for when bands are removed."),
@@ -33,6 +34,9 @@ PAGES = (
     "freqkit.search.pages",
     "freqkit.search.comparison_page",
     *(module for module, _ in MEASURES.values()),
+    "freqkit.measures.pass_curves.page",
+    "freqkit.measures.critical_band.page",
+    "freqkit.measures.shape_bias.page",
     "freqkit.training.page",
     "freqkit.measures.evaluation.page",
     "freqkit.measures.correlation.page",
@@ -48,6 +52,9 @@ FIGURES = {
     "plot_dfm": "freqkit.results.dfm_files",
     "plot_estimate": "freqkit.search.figures",
     **{f"plot_{module.rpartition('.')[2]}": module for module, _ in MEASURES.values()},
+    "plot_pass_curves": "freqkit.measures.pass_curves.figure",
+    "plot_critical_band": "freqkit.measures.critical_band.figure",
+    "plot_shape_bias": "freqkit.measures.shape_bias.figure",
     "plot_human_comparison": "freqkit.measures.human_comparison.page",
     "plot_removal": "freqkit.results.figures",
     "plot_scores": "freqkit.results.figures",
@@ -69,6 +76,8 @@ DFM_FILES = {
     "save_dfm": "freqkit.results.dfm_files",
     "read_pickle": "freqkit.results.mask_pickles",
 }
+# What becomes of a component of an image, see `freqkit.data.components.encode`; also choices of commands.
+ENCODINGS = ("raw", "maxnorm", "minmax", "uint8wrap")
 # Published test sets, in the order in which they are listed; each is one of `KNOWN` of its module.
 TEST_SETS = {
     "imagenet": "freqkit.data.test_sets.imagenet",

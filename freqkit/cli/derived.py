@@ -8,6 +8,7 @@ from freqkit.cli.options import DATA, JSON, options, the_images
 from freqkit.cli.tables import show_table
 from freqkit.cli.values import numbers_of
 from freqkit.cli.voice import say, say_json
+from freqkit.registry import ENCODINGS
 
 OUT = (click.option("--out", required=True, type=click.Path(file_okay=False), metavar="DIR",
                     help="A new or empty folder."),)  # fmt: skip
@@ -20,7 +21,7 @@ BOUNDARY = (click.option("--boundary", type=click.Choice(["strict", "inclusive"]
 @click.option("--radius", required=True, metavar="R,R,...", help="Radii of the split, cycles/image.")
 @click.option("--side", type=click.Choice(["low", "high", "both"]), default="both", show_default=True)
 @click.option(
-    "--encoding", type=click.Choice(["raw", "maxnorm", "minmax", "uint8wrap"]), default="raw", show_default=True,
+    "--encoding", type=click.Choice(ENCODINGS), default="raw", show_default=True,
     help="raw: signed floats; maxnorm: over the image's largest value; minmax: each channel to 0...1; uint8wrap: "
     "a plain cast.",
 )  # fmt: skip

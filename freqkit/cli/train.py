@@ -12,6 +12,7 @@ from freqkit.cli.records import first_rank
 from freqkit.cli.tables import number, percent, show_table
 from freqkit.cli.values import Device, numbers_of, resolve_device
 from freqkit.cli.voice import say, say_json, tell
+from freqkit.registry import ENCODINGS
 
 CHANGES = (
     click.option("--epochs", type=click.IntRange(1)),
@@ -72,7 +73,7 @@ CHANGES = (
 @click.option("--follow", type=click.IntRange(1), metavar="N", help="Learning-order curves: F1 every N iterations.")
 @click.option("--follow-until", type=click.IntRange(1), metavar="N", help="Only up to iteration N.")
 @click.option("--per-radius", metavar="R,R,...", help="After each epoch, accuracy on low and high frequencies alone.")
-@click.option("--component-encoding", type=click.Choice(["raw", "maxnorm", "minmax", "uint8wrap"]),
+@click.option("--component-encoding", type=click.Choice(ENCODINGS),
               help="How these are shown; see `freqkit data components`.  [default: raw]")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Weights, order, augmentations.")
 @click.option("--device", type=Device(), default="auto", show_default=True)

@@ -15,11 +15,11 @@ from freqkit.data.image_set import ImageSet
 from freqkit.errors import UsageError
 from freqkit.masks.shapes import disc
 from freqkit.ops import spectral_filter, spectrum
+from freqkit.registry import ENCODINGS
 
 __all__ = ["ENCODINGS", "SIDES", "component_blocks", "components", "encode", "side_mask", "write_components"]
 
 SIDES = ("low", "high")
-ENCODINGS = ("raw", "maxnorm", "minmax", "uint8wrap")
 BOUNDARIES = ("strict", "inclusive")
 BLOCK = 1 << 22  # values of a block of images
 

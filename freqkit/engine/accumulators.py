@@ -37,7 +37,7 @@ class Accumulator:
         self.value = torch.from_numpy(sums)
 
 
-class Confusion(Accumulator):
+class TakenFor(Accumulator):
     """How many images of each class each version made the model take for each logit: int64 [K, C, L]."""
 
     name, kind = "predicted", np.int64
@@ -56,6 +56,9 @@ class Confusion(Accumulator):
         column = self.labels[images.start : images.stop].numpy() * logits + found
         counts = sums(column, None, self.sums.shape[1] * logits, np.int64)
         self.sums[versions] += counts.reshape(-1, *self.sums.shape[1:])
+
+
+Confusion = TakenFor  # as it was called in 0.1.0, like `freqkit.results.confusion.Confusion`, which is made of it
 
 
 class Answers(Accumulator):

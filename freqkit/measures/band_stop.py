@@ -206,7 +206,7 @@ def band_stop(
     removed = _choices(own.remove, len(edges) + 1)
     masks = stop_masks(size, edges, removed, keep_dc=own.keep_dc)
     scorer = Scorer(model, images, progress=progress, **vars(scoring))
-    everything, counts = torch.cat([torch.ones(1, *size), uncentred(masks)]), accumulators.Confusion()
+    everything, counts = torch.cat([torch.ones(1, *size), uncentred(masks)]), accumulators.TakenFor()
     if progress is not None:
         progress.start("band-stop", scorer.forwards(len(everything)))
     try:

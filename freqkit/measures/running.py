@@ -24,12 +24,14 @@ def run(
 
     Args:
         name: of the measure, and of its file in the directory.
-        stimulus: what will be shown.
+        stimulus: what will be shown; `about`, if it has that, is part of what the run is.
         work: called with the scorer, the keywords of its `show` beside stimulus and accumulators, and the record of the
             result: what depends on no clock; gives the result.
     """
     progress = running.progress or Silent()
-    identity = {"measure": name, **own.identity(), **asked_of(model, images, scoring)}
+    identity = {
+        "measure": name, **own.identity(), **getattr(stimulus, "about", {}), **asked_of(model, images, scoring)
+    }  # fmt: skip
     how = {"resume": running.resume, "overwrite": running.overwrite, "note": progress.note}
     with session(name, identity, running.out, **how) as one:
         scorer = _scorer(one, model, images, len(images) * len(stimulus), scoring, progress)

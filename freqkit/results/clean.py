@@ -184,12 +184,12 @@ class CleanRates(Tally):
         return found
 
     def swapped(self):
-        """[(class, other name), ...] of the classes most of whose images get one other name each, no name twice: two
-        at least, or none."""
+        """[(class, other name), ...] of the classes most of whose images (two at least) get one other name each, no
+        name twice: two at least, or none."""
         taken = [
             (name, other)
             for name, count, (other, most) in zip(self.classes, self.counts.tolist(), self.mostly, strict=True)
-            if other != name and 2 * most > count
+            if other != name and 2 * most > count and most > 1  # one image says nothing of an order
         ]
         distinct = {other for _, other in taken}
         return taken if len(distinct) == len(taken) >= 2 else []

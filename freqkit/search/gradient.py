@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from freqkit.data import Images
 from freqkit.data.cache import has_read
 from freqkit.engine import Progress, ranks
-from freqkit.engine.entrance import enter
+from freqkit.engine.entrance import enter, logit_of_class
 from freqkit.engine.forward import Forward
 from freqkit.engine.stimuli import counter_words
 from freqkit.errors import UsageError
@@ -216,12 +216,7 @@ class _Estimator:
     def __init__(self, model, images, own, progress, *, domain, class_index, device):
         cells, self.owner = removal_cells(tuple(images.images.shape[-2:]), own.patch)
         classes = len(images.classes)
-        index = torch.arange(classes) if class_index is None else torch.as_tensor(class_index, dtype=torch.int64)
-        if index.shape != (classes,) or index.min() < 0 or index.max() >= model.num_classes:
-            raise UsageError(
-                f"gradient: class_index must give one logit in 0..{model.num_classes - 1} for each of the "
-                f"{classes} classes; got {index.tolist()[:8]}."
-            )
+        index = logit_of_class("gradient", class_index, classes, int(model.num_classes))
         if model.num_classes < 2:
             raise UsageError(f"gradient: the model must have two logits at least; got {model.num_classes}.")
         if len(images) == 0:

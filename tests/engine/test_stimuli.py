@@ -12,9 +12,9 @@ from PIL import Image
 
 from freqkit.data.corruptions import corrupt
 from freqkit.engine import Journal, Scorer, status
-from freqkit.engine.accumulators import Answers, ClassLoss, Confusion, Logits
+from freqkit.engine.accumulators import Answers, ClassLoss, Logits, TakenFor
 from freqkit.engine.session import session
-from freqkit.engine.stimuli import BandNoise, Corruption, Filter, Perturbation, band_of, pyramid_height
+from freqkit.engine.stimuli import BandNoise, Corruption, Filter, Perturbation, band_of, pyramid_height, white_noise
 from freqkit.errors import UsageError
 from tests.engine.small_world import Images, Listener, Small, random_masks
 
@@ -86,10 +86,10 @@ def pyramid_levels(plane):
 
     levels, ups = [], []
     for _ in range(pyramid_height(plane.shape) - 1):
-        smooth, spread = taps(len(plane)), np.eye(len(plane))[:, ::2]
-        coarse = (smooth @ plane @ smooth.T)[::2, ::2]
-        up = smooth @ spread
-        levels.append(plane - up @ coarse @ up.T)
+        smooth = [taps(side) for side in plane.shape]
+        coarse = (smooth[0] @ plane @ smooth[1].T)[::2, ::2]
+        up = [one @ np.eye(len(one))[:, ::2] for one in smooth]
+        levels.append(plane - up[0] @ coarse @ up[1].T)
         ups.append(up)
         plane = coarse
     return [*levels, plane], ups
@@ -98,7 +98,7 @@ def pyramid_levels(plane):
 def whole_level(levels, ups, level):
     made = levels[level]
     for up in reversed(ups[:level]):
-        made = up @ made @ up.T
+        made = up[0] @ made @ up[1].T
     return made
 
 
@@ -114,9 +114,11 @@ def band_noise_twin(images, seed=5):
             )
             bits, chance = iter(()), np.random.Generator(counted)
             if deviation:
-                bits = iter(np.array(counted.random_raw(plain.size // 2)).view(np.uint16).tolist())
-            white = [NormalDist().inv_cdf((k + 0.5) / 65536) / math.sqrt(2) for k in bits]
-            white = np.array(white).reshape(2, *plain.shape).sum(0) if deviation else plain
+                bits = iter(np.array(counted.random_raw(plain.size // 4)).view(np.uint16).tolist())
+            normal = [NormalDist().inv_cdf((k + 0.5) / 65536) / math.sqrt(2) for k in bits]
+            one, other = normal[: len(normal) // 2], normal[len(normal) // 2 :]
+            white = [a + b for a, b in zip(one, other, strict=True)] + [a - b for a, b in zip(one, other, strict=True)]
+            white = np.array(white).reshape(plain.shape) if deviation else plain
             noise = np.zeros_like(plain)
             if deviation:
                 levels, ups = pyramid_levels(white * deviation)
@@ -182,15 +184,32 @@ def test_signs_and_vectors_of_a_perturbation():
         everything(Scorer(Wide(), images, batch_size=8), Perturbation(BINS, 4.0, clip=True))
 
 
-@pytest.mark.parametrize("side", [32, 224])
-def test_bands_of_noise_have_the_strength_of_the_finest(side):
-    plane = np.random.default_rng(0).standard_normal((side, side))
+@pytest.mark.parametrize("size", [(32, 32), (224, 224), (17, 16), (37, 53), (65, 98), (131, 64)], ids=str)
+def test_bands_of_noise_have_the_strength_of_the_finest(size):
+    plane = np.random.default_rng(0).standard_normal(size)
     parts = [band_of(torch.from_numpy(plane), band).numpy() for band in range(pyramid_height(plane.shape))]
     strength = [float(np.sqrt((part**2).mean() / (plane**2).mean())) for part in parts]
-    assert strength == pytest.approx([0.9426] * len(parts), abs=5e-3)
+    assert strength == pytest.approx([0.9426] * len(parts), abs=5e-3 if min(size) > 31 else 3e-2)
     levels, ups = pyramid_levels(plane)
-    whole = sum(whole_level(levels, ups, level) for level in range(len(levels)))
-    assert np.abs(whole - plane).max() < 1e-12
+    whole = [whole_level(levels, ups, level) for level in range(len(levels))]
+    assert np.abs(sum(whole) - plane).max() < 1e-12
+    for part, twin in zip(parts, reversed(whole), strict=True):
+        twin = twin * np.sqrt((whole[0] ** 2).mean() / (twin**2).mean())
+        assert np.abs(part - twin).max() < 1e-12
+
+
+def test_white_noise_is_normal_and_white():
+    drawn = np.stack([white_noise(np.random.Philox(key=np.uint64(k)), (64, 65)) for k in range(200)]).astype(float)
+    flat = drawn.reshape(200, -1)
+    assert flat.mean() == pytest.approx(0, abs=4 / np.sqrt(flat.size))
+    assert [(flat**n).mean() for n in (2, 4)] == pytest.approx([1, 3], rel=0.01)
+    whole = np.sort(flat, None)[:: flat.size // 1000]
+    assert np.abs(np.arange(len(whole)) / len(whole) - [NormalDist().cdf(x) for x in whole]).max() < 3e-3
+    # Numbers of a pair, half a plane apart, are a + b and a - b: neither they nor their squares hang together.
+    one, other = flat[:, : 64 * 65 // 2], flat[:, 64 * 65 // 2 :]
+    assert np.abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 6e-3
+    assert np.abs(np.corrcoef(one.ravel() ** 2, other.ravel() ** 2)[0, 1]) < 6e-3
+    assert len(white_noise(np.random.Philox(key=np.uint64(1)), (5, 5)).ravel()) == 25
 
 
 def test_noise_that_leaves_the_range_is_mended():
@@ -209,7 +228,7 @@ def test_noise_that_leaves_the_range_is_mended():
 def test_what_is_kept_of_the_outputs(name):
     images, stimulus = Images(20, side=32), STIMULI[name]
     model, scorer = Wide(), Scorer(Wide(), images, batch_size=6, form="eager", class_index=[2, 0, 1])
-    counts, loss, logits = Confusion(), ClassLoss(), Logits()
+    counts, loss, logits = TakenFor(), ClassLoss(), Logits()
     record = scorer.show(stimulus, [counts, loss, logits])
     assert record["forwards"] == 20 * len(stimulus) == scorer.economies()["forwards"]
     made = everything(Scorer(Wide(), images, batch_size=64), stimulus)
@@ -226,7 +245,7 @@ def test_what_is_kept_of_the_outputs(name):
 
 def test_filters_are_shown_as_they_are_scored():
     images, masks = Images(20), random_masks(7).float()
-    scorer, loss, counts = Scorer(Small(), images, batch_size=9), ClassLoss(), Confusion()
+    scorer, loss, counts = Scorer(Small(), images, batch_size=9), ClassLoss(), TakenFor()
     scorer.show(Filter(masks), [loss, counts])
     scores = scorer.score(masks)
     assert torch.equal(loss.value, scores.loss)

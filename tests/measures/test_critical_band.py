@@ -125,7 +125,8 @@ def test_a_network_that_bears_so_much_noise_in_each_band(steps):
     """Noise of standard deviation s has a root mean square of 0.94 s."""
     most = [(1.0, 0.11, 0.055, 0.027, 0.01)[step] for step in steps]
     model = Classifier(Masked(most), mean=(0.0,) * 3, std=(1.0,) * 3, num_classes=3)
-    result = critical_band(model, striped(), batch_size=6, form="eager")
+    # Of strong noise of band 1 one draw in thirty looks to the network like band 0; not with this seed.
+    result = critical_band(model, striped(), batch_size=6, form="eager", seed=3)
     wanted = torch.tensor([[1.0 if d < 5 - step else 0.0 for step in steps] for d in range(5)], dtype=torch.float64)
     assert torch.equal(result.accuracy, wanted)
     assert result.thresholds() == result.thresholds(True) == list(steps) and result.reference == 1
@@ -265,6 +266,11 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, monkeypatch):
     record = json.loads((tmp_path / "cut" / "run.json").read_text())
     assert 0 < record["economies"]["forwards"] < record["forwards"] == 17 * 24
     assert torch.equal(load_result(tmp_path / "cut").answers, result.answers)
+    # A run that began with noise that was drawn in another way does not go on.
+    del record["identity"]["noise"]
+    (tmp_path / "cut" / "run.json").write_text(json.dumps({**record, "status": "interrupted"}))
+    with pytest.raises(UsageError, match="differs in noise"):
+        critical_band(model, images, out=tmp_path / "cut", resume=True, **asked)
     other = critical_band(model, images, seed=1, **asked)
     assert other.answers.shape == result.answers.shape
 

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import signal
 import warnings
 
 import pytest
@@ -10,7 +12,7 @@ import torch
 from freqkit.data import class_list, load_images, open_sets
 from freqkit.engine import Silent
 from freqkit.engine.journal import Journal
-from freqkit.errors import UsageError
+from freqkit.errors import Interrupted, UsageError
 from freqkit.masks import DfmFile, dfm_of_run, save_dfm
 from freqkit.measures import Attack, SelectedOnTestSet, evaluate
 from freqkit.measures.evaluation import parse_on
@@ -125,6 +127,28 @@ def test_attacks_come_from_the_pictures_answers(tree):
         for metric in ("top-1", "filtered top-1"):
             clean = result.value(metric, set="imagenet", condition="all")
             assert result.value(metric, set="imagenet", condition=attack.title) == clean
+
+
+def test_a_signal_stops_an_attack_between_two_steps(tree, tmp_path, monkeypatch):
+    sets, net, after = open_sets(["imagenet"], tree, relaxed=True), oracle(), []
+    how = {"image_size": SIDE, "attacks": [Attack("pgd", eps=0.1, steps=20, judged="last")], "form": "eager"}
+    evaluate([("o", net)], sets, maps([A, B, C]), out=tmp_path / "whole", **how)
+    plain = type(net.network).forward
+
+    def forward(network, x):
+        if x.requires_grad:
+            after.append(len(x))
+            if len(after) == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+        return plain(network, x)
+
+    monkeypatch.setattr(type(net.network), "forward", forward)
+    with pytest.raises(Interrupted):
+        evaluate([("o", net)], sets, maps([A, B, C]), out=tmp_path / "cut", **how)
+    assert len(after) == 3
+    monkeypatch.undo()
+    evaluate([("o", net)], sets, maps([A, B, C]), out=tmp_path / "cut", resume=True, **how)
+    assert (tmp_path / "cut" / "results.csv").read_bytes() == (tmp_path / "whole" / "results.csv").read_bytes()
 
 
 def test_killed_runs_resume_to_the_same_bytes(tree, tmp_path, monkeypatch):

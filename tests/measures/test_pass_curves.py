@@ -187,6 +187,17 @@ def waves(per_class=3, side=32):
     return ImageSet(torch.stack(made), torch.tensor(labels), names, [f"{i}.png" for i in range(len(made))])
 
 
+def test_a_mean_that_no_redrawing_changes_has_no_interval():
+    """Nothing of the waves lies above half of the band, and all of them below a tenth of it."""
+    model = Classifier(Waves(), mean=(0.4,) * 3, std=(0.5,) * 3, num_classes=4)
+    images = waves()
+    slow = images.subset(images.labels == 1)
+    result = pass_curves(model, slow, preset="cvpr2024", cutoffs=[0.1, 0.2, 0.3, 0.4, 0.5],
+                         batch_size=8, form="eager", resamples=100)  # fmt: skip
+    assert result.means["HPP"] == [0.0, None, None]
+    assert [row["low"] for row in result.rows() if row["metric"] == "HPP"] == [None]
+
+
 def test_an_oracle_gets_what_the_filter_leaves():
     model = Classifier(Waves(), mean=(0.4,) * 3, std=(0.5,) * 3, num_classes=4)
     result = pass_curves(model, waves(), cutoffs=[0.05, 0.5, 0.9], batch_size=5, form="eager")

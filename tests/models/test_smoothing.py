@@ -54,17 +54,17 @@ def test_a_command_asks_the_smoothed_model(tmp_path):
 
     from freqkit.cli.app import app
     from freqkit.data import synthetic, write_image_folder
-    from freqkit.measures import BandStopResult, band_stop
+    from freqkit.measures import PassCurvesResult, pass_curves
 
     images = synthetic(1, images_per_class=3)
     write_image_folder(images, tmp_path / "images")
-    flags = ["band-stop", "--model", "small_convnet", "--num-classes", "4", "--data", str(tmp_path / "images"),
+    flags = ["pass-curves", "--model", "small_convnet", "--num-classes", "4", "--data", str(tmp_path / "images"),
              "--image-size", "32", "--batch-size", "8"]  # fmt: skip
-    result = CliRunner().invoke(app, [*flags, "--smooth-kernels", "0.5", "--out", str(tmp_path / "a.safetensors")])
+    result = CliRunner().invoke(app, [*flags, "--smooth-kernels", "0.5", "--out", str(tmp_path / "a")])
     assert result.exit_code == 0, result.output
-    found = BandStopResult.load(tmp_path / "a.safetensors")
+    found = PassCurvesResult.load(tmp_path / "a" / "pass-curves.safetensors")
     model = smooth_kernels(load_model("small_convnet", num_classes=4), 0.5)
-    assert torch.equal(found.confusion, band_stop(model, images, batch_size=8).confusion)
+    assert torch.equal(found.answers, pass_curves(model, images, batch_size=8).answers)
     assert found.record["model"]["smooth_kernels"]["rho"] == 0.5
-    assert "kernels" in (tmp_path / "a.html").read_text()
+    assert "kernels" in (tmp_path / "a" / "report.html").read_text()
     assert CliRunner().invoke(app, [*flags, "--normalise-kernels"]).exit_code == 2

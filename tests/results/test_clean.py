@@ -129,6 +129,8 @@ def test_near_chance_is_a_caution():
 def test_classes_in_another_order_are_named():
     shifted = clean([[1, 9, 0], [0, 1, 9], [9, 0, 1]])
     assert "Most images of class 0 are called class 1, most of class 1 are called class 2" in shifted.cautions()[1]
+    single = clean([[1, 0, 0], [0, 0, 1], [0, 1, 0]])  # an image of each class, two confused
+    assert not any("the order of the classes" in caution for caution in single.cautions())
     two = clean([[20, 0, 0], [0, 2, 18], [0, 18, 2]])
     assert [c for c in two.cautions() if "order of the classes" in c] and two.swapped() == [
         ("class 1", "class 2"), ("class 2", "class 1"),

@@ -23,7 +23,7 @@ from freqkit.cli.app import guarded
 from freqkit.data import ImageSet, open_sets, synthetic
 from freqkit.data.sixteen import CATEGORIES
 from freqkit.engine import Scorer, ranks, status
-from freqkit.engine.accumulators import ClassLoss, Confusion, Logits
+from freqkit.engine.accumulators import ClassLoss, Logits, TakenFor
 from freqkit.engine.stimuli import BandNoise, Corruption, Perturbation
 from freqkit.measures import adcs, critical_band, human_comparison, pass_curves, shape_bias
 from freqkit.models import load_model
@@ -134,7 +134,7 @@ def spectra(out):
 def showing(out):
     """What is kept of versions of images, as every rank has it."""
     images = synthetic(images_per_class=6)
-    scorer, into = Scorer(model(), images, batch_size=7, form="eager"), [Confusion(), ClassLoss(), Logits()]
+    scorer, into = Scorer(model(), images, batch_size=7, form="eager"), [TakenFor(), ClassLoss(), Logits()]
     found = {}
     for name, stimulus in {
         "perturbation": Perturbation([[1, 2], [3, -4], [16, 16]], 4.0),

@@ -172,6 +172,7 @@ def test_the_ranking_in_tiles_is_the_order_of_the_estimate(model):
         ({"curvature": "x"}, "curvature must be one of odds, sampled, signs"),
         ({"rescore": 2}, "rescore must be a number in 0..1"),
         ({"class_index": [0, 1, 2, 9]}, "class_index must give one logit"),
+        ({"class_index": [0, 1, 2, 2]}, "class_index must not name a logit twice"),
     ],
 )
 def test_errors(model, images, change, message):

@@ -504,5 +504,6 @@ class OneModel:
         return (x - mean) / std
 
     def network(self, z):
-        """Logits with gradients, for attacks."""
+        """Logits with gradients, for attacks, which are stopped between two steps: the block is begun anew."""
+        self.run.session.check()
         return self.called(self.forward.module, z)

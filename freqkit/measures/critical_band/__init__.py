@@ -5,9 +5,7 @@ Gavrikov and Keuper, CVPR 2024, for the sizes and numbers of 48 of them.
 """
 
 import dataclasses
-import functools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -22,17 +20,12 @@ from freqkit.files.reading import in_range
 from freqkit.files.whole import RECORD
 from freqkit.masks import uncentred
 from freqkit.masks.shapes import radius
+from freqkit.measures.critical_band.fit import critical_band_fit, noise_thresholds
 from freqkit.measures.printed import Printed
 from freqkit.measures.running import run
 from freqkit.models import Network
 from freqkit.options import Directory, Options, Scoring, flat, option
-from freqkit.report import figures
-from freqkit.report.blocks import Cell, Part, Section, Table
-from freqkit.report.inline import drawing
-from freqkit.report.pages import files_of, part
-from freqkit.report.provenance import cost_rows, model_rows, provenance_rows
 from freqkit.report.svg import number, percent
-from freqkit.report.words import span, weights_cautions
 from freqkit.results import rows
 from freqkit.results.result import Result, TensorFile
 from freqkit.statistics import percentiles, redrawn_sums, wilson
@@ -172,7 +165,7 @@ class CriticalBandResult(Result):
             found += rows.shares(["", *self.classes], "accuracy", hits[k], trials[k], confidence, **where)
         for name, value in self.values_found.items():
             low, high, _ = self.intervals.get(name, (None, None, None))
-            words = f"{self.definition['quantity']}; threshold {_units(self)['_norm' if '_norm' in name else '']}"
+            words = f"{self.definition['quantity']}; threshold {units_of(self)['_norm' if '_norm' in name else '']}"
             found.append(rows.tidy(metric=name, value=value, low=low, high=high, n=len(self.labels), **about,
                                    definition=words))  # fmt: skip
         return found
@@ -267,6 +260,7 @@ def critical_band(
     definition = {
         "quantity": f"{'16-way' if right is not None else 'top-1'}, low contrast in noise of octave bands",
         **own.identity(), "deviations": list(DEVIATIONS), "contrast": stimulus.contrast, "mean": stimulus.mean,
+        **stimulus.about,
     }  # fmt: skip
     scoring = dataclasses.replace(scoring, class_index=index)
 
@@ -283,88 +277,6 @@ def critical_band(
         return result
 
     return run("critical-band", model, images, stimulus, own, scoring, running, work)
-
-
-def critical_band_fit(
-    thresholds: Sequence[int], *, levels: int = 4, base: float = 1.75
-) -> tuple[float, float, float] | None:
-    """The band that thresholds t_f of bands f = 0, 1, ... speak of.
-
-    A exp(-(f - mu)^2 / 2 s^2) is fitted to t_f by least squares with 0 <= A <= levels, from A = 1, mu = 0, s = 1. Then
-    BW = 2 sqrt(ln 4) s octaves (the full width at half maximum), CF = base 2^mu cycles/image, PNS = 2^(A - levels).
-
-    Args:
-        thresholds: whole numbers in 0...levels, one for each of three bands at least: how many of the strongest noises
-            are too much.
-        levels: standard deviations of the noise. base: nominal centre of band 0 in cycles/image, 1.75 at 224 pixels.
-
-    Returns:
-        (BW, CF, PNS); None where they are not determined: thresholds that are all equal, or a fit that is flat, or
-        narrower than a band.
-
-    Raises:
-        UsageError: an argument does not fit.
-
-    Source: Subramanian et al., NeurIPS 2023 (arXiv 2309.13190).
-
-    Example:
-        >>> [round(value, 6) for value in critical_band_fit([0, 1, 2, 3, 4, 4, 4])]
-        [5.666261, 54.677255, 1.0]
-        >>> critical_band_fit([4] * 7)
-    """
-    given = thresholds.tolist() if torch.is_tensor(thresholds) else list(thresholds)
-    if len(given) < 3 or not all(isinstance(t, int) and not isinstance(t, bool) and 0 <= t <= levels for t in given):
-        raise UsageError(
-            f"critical_band_fit: thresholds must be at least three whole numbers in 0...{levels}; got {given}."
-        )
-    found = _fitted(tuple(given), levels)
-    if found is None:
-        return None
-    height, place, width = found
-    return 2 * math.sqrt(math.log(4)) * width, base * 2**place, 2 ** (height - levels)
-
-
-@functools.lru_cache(4096)
-def _fitted(thresholds, levels):
-    """(A, mu, s), or None."""
-    import warnings
-
-    import numpy as np
-    from scipy.optimize import curve_fit
-
-    if len({*thresholds}) == 1:
-        return None
-
-    def bell(f, height, place, width):
-        return height * np.exp(-((f - place) ** 2) / (2 * width**2))
-
-    f, bounds = np.arange(len(thresholds)), ([0, -np.inf, -np.inf], [levels, np.inf, np.inf])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of covariances, which are not asked for
-        try:
-            (height, place, width), _ = curve_fit(bell, f, thresholds, p0=(1, 0, 1), bounds=bounds)
-        except RuntimeError:
-            return None
-    # Where another width, say, would do as well, the slopes along the three numbers hang together.
-    away = (f - place) / width
-    slopes = np.exp(-(away**2) / 2)[:, None] * np.stack([np.ones(len(f)), away / width, away**2 / width], 1)
-    strengths = np.linalg.svd(slopes, compute_uv=False)
-    if not height > 0 or not strengths[-1] > 1e-6 * strengths[0]:
-        return None
-    return float(height), float(place), abs(float(width))
-
-
-def noise_thresholds(accuracy: torch.Tensor, limit: float) -> list[int]:
-    """How many of the strongest noises must go in each band until the accuracy exceeds a limit.
-
-    Args:
-        accuracy: float64 [D + 1, B], without noise and with rising noise.
-
-    Returns:
-        B numbers in 0...D; D, too, where not even images without noise exceed it.
-    """
-    passes, last = (accuracy > limit).flip(0), len(accuracy) - 1
-    return torch.where(passes.any(0), passes.int().argmax(0), last).tolist()
 
 
 def medians_of(size: tuple[int, int]) -> torch.Tensor:
@@ -478,21 +390,21 @@ def printed(result: CriticalBandResult) -> Printed:
         f"{len(result.labels)} images in noise: mean accuracy over its strengths",
         "columns: nominal centres of the bands, cycles/image",
         last=lines[0],
-        verdict=" ".join(_sentences(result, found)),
+        verdict=" ".join(sentences_of(result, found)),
     )  # fmt: skip
 
 
-def _units(result):
+def units_of(result):
     """The thresholds in words, by the ends of names."""
     clean = result.definition["reference"] == "clean"
     half = "of half the clean accuracy" if clean else "of half the accuracy without noise"
     return dict(zip(ENDS, (f"of {percent(result.definition['threshold'])}", half), strict=True))
 
 
-def _sentences(result, found):
+def sentences_of(result, found):
     """What was found, of both thresholds."""
     said = []
-    for end, unit in _units(result).items():
+    for end, unit in units_of(result).items():
         steps = ", ".join(map(str, result.thresholds(bool(end))))
         head = f"By the threshold {unit}"
         if found[f"bw{end}"] is None:
@@ -508,163 +420,3 @@ def _sentences(result, found):
                          f" (people {mean:g} ± {spread:g})")  # fmt: skip
         said.append(f"{head}: {', '.join(parts)}.")
     return said
-
-
-def plot_critical_band(result, ax=None, *, of=None, title=None):
-    """Accuracy over the band of the noise, a line for each strength; half of the reference is the normalised threshold.
-
-    Args:
-        result: a `freqkit.measures.CriticalBandResult`.
-        ax: a matplotlib axis; None: a figure of its own.
-        of: a class; None: all images.
-        title: a line above.
-
-    Returns:
-        A matplotlib Figure, or `ax`.
-    """
-    from freqkit.report.planes import index_of
-
-    group = 0 if of is None else 1 + index_of(result.classes, of, [0.0] * len(result.classes))
-    axis = figures.new_figure(6.4, 3.6).subplots() if ax is None else ax
-    hits, trials = (one[:, group] for one in result._by_class())
-    matrix, limits = result._matrix(hits.double() / trials), wilson(hits, trials, result.definition["confidence"])
-    low, high = (result._matrix(one) for one in limits.T)
-    centres, middle = result.centres.tolist(), float(matrix[0, 0])
-    axis.axhline(middle, color=figures.RULE, linewidth=1, label="no noise")
-    axis.axhline(
-        result.reference / 2, color=figures.FAINT, linewidth=0.8, linestyle="--", label="half of the reference"
-    )
-    for place, (sd, line, one, other) in enumerate(
-        zip(result.deviations.tolist(), matrix[1:], low[1:], high[1:], strict=True)
-    ):
-        look = figures.series(place)
-        axis.fill_between(centres, one.numpy(), other.numpy(), color=look["color"], alpha=0.12, linewidth=0)
-        drawn = axis.plot(centres, line, marker="o", markersize=3.5, linewidth=1.4, label=f"sd {sd:g}", **look)[0]
-        figures.note(drawn, [f"noise of sd {sd:g} at {c:g} cycles/image: {percent(a, 1)}" for c, a in
-                             zip(centres, line.tolist(), strict=True)])  # fmt: skip
-    _octaves(axis, centres)
-    axis.set_ylim(0, 1.05 * max(middle, float(high.nan_to_num(0).max()), 0.05))
-    figures.percents(axis.yaxis)
-    axis.set_xlabel("nominal centre of the noise's band (cycles/image)")
-    axis.set_ylabel("recognised")
-    figures.plain_axes(axis)
-    figures.legend(axis)
-    if title:
-        axis.set_title(title, fontsize=9.5, loc="left")
-    return figures.literal(axis.figure if ax is None else axis)
-
-
-def _octaves(axis, centres):
-    """Bands along the axis of a chart, each at its centre."""
-    axis.set_xscale("log", base=2)
-    axis.set_xticks(centres, [f"{centre:g}" for centre in centres])
-    axis.set_xticks([], minor=True)
-
-
-def _fit_on(axis, result):
-    """Thresholds of the bands, and the normalised fit beside the band of people."""
-    centres = result.centres.tolist()
-    f = torch.linspace(-0.5, len(centres) - 0.5, 200)
-    for place, end in enumerate(reversed(ENDS)):
-        steps, look = result.thresholds(bool(end)), figures.series(place)
-        words = [f"{c:g} cycles/image: {t}" for c, t in zip(centres, steps, strict=True)]
-        label = "normalised" if end else _units(result)[end]
-        points = axis.plot(centres, steps, marker="o" if end else "s", markersize=4.5, linestyle="", label=label,
-                           color=look["color"])[0]  # fmt: skip
-        figures.note(points, words)
-        fit = _fitted(tuple(steps), len(result.deviations))
-        if fit is not None:
-            height, middle, width = fit
-            axis.plot(
-                centres[0] * 2**f, height * torch.exp(-((f - middle) ** 2) / (2 * width**2)), linewidth=1.3, **look
-            )
-    mean, wide = HUMAN["cf"][0], HUMAN["bw"][0]
-    axis.axvspan(mean / 2 ** (wide / 2), mean * 2 ** (wide / 2), color=figures.RULE, alpha=0.3, linewidth=0)
-    axis.text(mean, 0.05, "people", fontsize=7.5, color=figures.FAINT, ha="center")
-    _octaves(axis, centres)
-    axis.set_xlim(min(centres) / 1.4, max(centres) * 1.4)
-    axis.set_yticks(range(len(result.deviations) + 1))
-    axis.set_ylim(-0.1, len(result.deviations) + 0.2)
-    axis.set_xlabel("nominal centre (cycles/image)")
-    axis.set_ylabel("noises that are too much")
-    figures.plain_axes(axis)
-    figures.legend(axis)
-
-
-@part(files_of(FORMAT))
-def critical_band_part(path, record):
-    """In which band of frequencies noise hides objects."""
-    result = CriticalBandResult.load(path)
-    about = result.record if record is None else {**result.record, **record}
-    found, (hits, trials) = result.values_found, result._by_class()
-    matrix, limits = result.accuracy, wilson(hits[:, 0], trials[:, 0], result.definition["confidence"])
-    low, high = (result._matrix(one) for one in limits.T)
-    plain = float(matrix[0, 0])
-    sentences = [f"Grey and at a contrast of {percent(result.definition.get('contrast', 0.2))}, without noise,"
-                 f" {percent(plain, 1)} of the images are recognised.", *_sentences(result, found)]  # fmt: skip
-    grid = [
-        [Cell.of(c, f"{c:g}"), Cell.of(m, f"{m:.3g}"),
-         *(Cell.of(float(one), f"{percent(float(one), 1)}, {span((float(least), float(most)))}")
-           for one, least, most in zip(matrix[1:, b], low[1:, b], high[1:, b], strict=True)),
-         Cell.of(raw, str(raw)), Cell.of(norm, str(norm))]
-        for b, (c, m, raw, norm) in enumerate(
-            zip(result.centres.tolist(), result.medians.tolist(), *map(result.thresholds, (False, True)), strict=True))
-    ]  # fmt: skip
-    fits = [
-        [Cell(f"{name}{end}"), Cell(f"{WORDS[name][0]}{f', {WORDS[name][1]}' if WORDS[name][1] else ''}"),
-         Cell.of(found[f"{name}{end}"], number(found[f"{name}{end}"], 4) if found[f"{name}{end}"] is not None
-                 else "undefined"),
-         Cell(_limits(result.intervals.get(f"{name}{end}"))),
-         Cell(f"{HUMAN[name][0]:g} ± {HUMAN[name][1]:g}; all together {HUMAN[name][2]:g}")]
-        for end in reversed(ENDS) for name in MEASURED
-    ]  # fmt: skip
-    share = hits.double() / trials
-    bands, deviations = len(result.centres), len(result.deviations)
-    noisy = share[1 : 1 + bands * deviations].view(bands, deviations, -1).mean(1)
-    classes = [
-        [Cell(name), Cell.of(float(share[0, c]), percent(float(share[0, c]))),
-         *(Cell.of(float(value), percent(float(value))) for value in noisy[:, c])]
-        for c, name in enumerate(result.classes, 1) if int(trials[0, c])
-    ]  # fmt: skip
-    alt = f"Accuracy over the band of the noise, for {deviations} strengths; without noise {percent(plain)}."
-    steps = ", ".join(map(str, result.thresholds(True)))
-    sections = [
-        Section("Bands", [Table(
-            [("centre", "right", "critical-band"), ("median of the power", "right", "critical-band"),
-             *((f"sd {sd:g}", "right", "critical-band") for sd in result.deviations.tolist()),
-             ("threshold", "right", "critical-band"), ("normalised", "right", "critical-band")], grid)],
-            "Nominal centre and measured median of each band's noise, cycles/image; share of the images recognised at "
-            "each standard deviation of the noise, with 95% intervals; how many of the strongest noises are too much.",
-            key="bands"),
-        Section("The band", [
-            drawing(lambda axis: _fit_on(axis, result), 5.2, 3.0, f"Normalised thresholds of the bands: {steps}."),
-            Table([("name", "left", "critical-band"), ("", "left", "critical-band"),
-                   ("value", "right", "critical-band"),
-                   ("95% interval over images", "left", "critical-band"), ("people", "left", "critical-band")], fits)],
-            "Marks: thresholds; curves: the bells fitted to them; grey: the band of people, mean of 14 observers.",
-            key="band"),
-        Section("Classes", [Table(
-            [("class", "left", None), ("no noise", "right", "critical-band"),
-             *((f"{c:g}", "right", "critical-band") for c in result.centres.tolist())], classes, search=True)],
-            "Share of each class's images recognised without noise, and on the mean of all strengths in noise of each "
-            "band (nominal centres, cycles/image).", key="classes-in-noise"),
-    ]  # fmt: skip
-    return Part(
-        "In which band of frequencies noise hides objects", sentences,
-        [(percent(plain, 1), "recognised at low contrast"),
-         *((number(found[f"{name}_norm"]), WORDS[name][0]) for name in MEASURED if found[f"{name}_norm"] is not None)],
-        [*model_rows(about), ("Answers", result.definition["quantity"])], sections, cost_rows(about),
-        provenance_rows(about), weights_cautions(about),
-        hero=[drawing(lambda axis: plot_critical_band(result, axis), 7.2, 3.6, alt, narrow=3.4)],
-        hero_how="Share of all images recognised in noise of one octave band, for each standard deviation of the noise;"
-        " bands of colour: 95% intervals.", order=33, subtitle="Critical band",
-    )  # fmt: skip
-
-
-def _limits(interval):
-    if interval is None or interval[0] is None:
-        return "undefined"
-    low, high, share = interval
-    return f"{number(low)} to {number(high)}" + (
-        f", defined in {percent(share)} of the redrawings" if share < 1 else ""
-    )

@@ -34,11 +34,6 @@ from freqkit.measures.printed import Printed
 from freqkit.measures.running import run
 from freqkit.models import Network
 from freqkit.options import Directory, Options, Scoring, flat, option
-from freqkit.report import figures
-from freqkit.report.blocks import Cell, Part, Section, Table
-from freqkit.report.inline import drawing
-from freqkit.report.pages import files_of, part
-from freqkit.report.provenance import cost_rows, model_rows, provenance_rows
 from freqkit.report.svg import percent
 from freqkit.report.words import span, weights_cautions
 from freqkit.results import rows
@@ -52,7 +47,6 @@ COLUMNS = (
     "shape bias high", "images of the texture", "texture recognised",
 )  # fmt: skip
 SUPPRESS = ("patches:4", "patches:8", "gaussian:2", "bilateral:2:0.2", "grey")
-LOOKS = (("shape", figures.BLUE), ("texture", figures.ORANGE), ("neither", figures.GRID))
 TAKEN = {"whole": "nothing", "patches": "shape", "gaussian": "texture", "bilateral": "texture", "grey": "colour"}
 
 
@@ -185,7 +179,7 @@ class ShapeBiasResult(Result):
         same = {**about, "condition": "congruent", "definition": "images whose shape and texture are one category"}
         found += rows.shares([""], "accuracy", [hits], [images], self.confidence, **same)
         for kind, correct in zip(self.kinds, self.correct if self.kinds else [], strict=True):
-            where = {**about, "set": self.record["ordinary"], "condition": kind, "definition": _taken(kind)}
+            where = {**about, "set": self.record["ordinary"], "condition": kind, "definition": taken(kind)}
             found += rows.shares(
                 [""], "top-1", [int(correct.sum())], [int(self.counts.sum())], self.confidence, **where
             )
@@ -268,7 +262,7 @@ def shape_bias(model: Network, cues: Images, own: Cues, scoring: Scoring, runnin
     definition = {
         "quantity": "S / (S + T): conflicting images called by their shape, of those called by shape or texture",
         "decision": "largest mean softmax probability of a category's classes", "confidence": own.confidence,
-        "suppressed": {kind: _taken(kind) for kind in own.suppress} if ordinary is not None else {}, "seed": own.seed,
+        "suppressed": {kind: taken(kind) for kind in own.suppress} if ordinary is not None else {}, "seed": own.seed,
     }  # fmt: skip
 
     def work(scorer, how, record):
@@ -317,11 +311,11 @@ def _strange(name):
     )
 
 
-def _taken(kind):
+def taken(kind):
     """What a kind takes away, in words.
 
     Example:
-        >>> _taken("patches:4"), _taken("grey")
+        >>> taken("patches:4"), taken("grey")
         ('without shape (patches:4)', 'without colour (grey)')
     """
     name = TAKEN[suppression(kind)[0]]
@@ -373,17 +367,17 @@ def printed(result: ShapeBiasResult) -> Printed:
         "images": len(result.paths), "S_of_all": s / len(result.paths), "T_of_all": t / len(result.paths),
         "among_all_classes": {"S": ws, "T": wt}, "congruent": dict(zip(("recognised", "images"), result.congruent,
                                                                       strict=True)),
-        "suppressed": {kind: right / total for kind, right, total in _suppressed(result)},
+        "suppressed": {kind: right / total for kind, right, total in suppressed_of(result)},
         "categories": table, "definition": result.definition, "forwards": result.record["forwards"],
     }  # fmt: skip
     return Printed(
         facts, list(zip(keys, forms, strict=True)), [[row[key] for key in keys] for row in table],
-        f"{conflicts} images of one category's shape and another's texture", verdict=" ".join(_sentences(result)),
-        cautions=_cautions(result),
+        f"{conflicts} images of one category's shape and another's texture", verdict=" ".join(sentences_of(result)),
+        cautions=cautions_of(result),
     )  # fmt: skip
 
 
-def _suppressed(result):
+def suppressed_of(result):
     """(kind, recognised, images) of the ordinary images."""
     return [
         (kind, int(correct.sum()), int(result.counts.sum()))
@@ -391,7 +385,7 @@ def _suppressed(result):
     ]
 
 
-def _sentences(result):
+def sentences_of(result):
     (s, t), (ws, wt), conflicts = result.called(), result.called(result.winner), int(result.conflict.sum())
     if not conflicts:
         return ["No image has the shape of one category and the texture of another, so there is no shape bias."]
@@ -415,117 +409,14 @@ def _sentences(result):
     if images:
         found.append(f"Where shape and texture agree, {hits} of {images} images are recognised.")
     if result.kinds:
-        (_, whole, total), *others = _suppressed(result)
-        words = ", ".join(f"{_taken(kind)} {percent(right / total, 1)}" for kind, right, _ in others)
+        (_, whole, total), *others = suppressed_of(result)
+        words = ", ".join(f"{taken(kind)} {percent(right / total, 1)}" for kind, right, _ in others)
         found.append(f"Of {total:,} ordinary images {percent(whole / total, 1)} are recognised whole; {words}.")
     return found
 
 
-def _cautions(result):
+def cautions_of(result):
     s, t = result.called()
     few = int(result.conflict.sum()) and s + t < 100
     said = [f"The shape bias stands on {s + t} images: read its interval."] if few else []
     return weights_cautions(result.record) + said
-
-
-def plot_shape_bias(result, ax=None, *, title=None):
-    """What the conflicting images of each category's shape are called: shape, texture, neither.
-
-    Args:
-        result: a `freqkit.measures.ShapeBiasResult`.
-        ax: a matplotlib axis to draw on; None: a new figure.
-        title: a line above.
-
-    Returns:
-        A matplotlib Figure, or `ax`.
-    """
-    axis = figures.new_figure(6.4, 5.2).subplots() if ax is None else ax
-    images, shape, texture, _ = result.by_category()
-    left, names = torch.zeros(len(images), dtype=torch.float64), result.classes
-    for (name, colour), count in zip(LOOKS, (shape, texture, images - shape - texture), strict=True):
-        share = count.double() / images.clamp_min(1)
-        bars = axis.barh(range(len(names)), share.tolist(), left=left.tolist(), color=colour, height=0.72,
-                         label=f"called {'neither' if name == 'neither' else f'by {name}'}")  # fmt: skip
-        for bar, word, n, of in zip(bars, names, count.tolist(), images.tolist(), strict=True):
-            figures.note(bar, f"{word}: {n} of {of} called {name}")
-        left += share
-    figures.plain_axes(axis, grid="x")
-    axis.set_yticks(range(len(names)), names, fontsize=8)
-    axis.set(xlim=(0, 1), ylim=(len(names) - 0.4, -0.6))
-    axis.set_xlabel("share of the images of the category's shape, another's texture", fontsize=8.5)
-    figures.percents(axis.xaxis)
-    figures.legend(axis)
-    if ax is not None:
-        return figures.literal(axis)
-    bias = "undefined" if result.value is None else percent(result.value, 1)
-    axis.figure.suptitle(title or f"Called by shape or by texture: shape bias {bias}", fontsize=10)
-    return axis.figure
-
-
-def plot_suppressed(result, axis):
-    """Accuracy on ordinary images without their shape, texture or colour, with intervals, on a matplotlib axis."""
-    found = _suppressed(result)
-    hits, total = (torch.tensor(column) for column in list(zip(*found, strict=True))[1:])
-    low, high = wilson(hits, total, result.confidence).T.tolist()
-    share = (hits / total).tolist()
-    axis.hlines(range(len(found)), low, high, color=figures.BLUE, linewidth=1.5)
-    (marks,) = axis.plot(share, range(len(found)), "o", color=figures.BLUE, markersize=5)
-    figures.note(marks, [f"{_taken(kind)}: {right} of {n} recognised" for kind, right, n in found])
-    axis.axvline(share[0], color=figures.FAINT, linewidth=0.8, linestyle="--")
-    figures.plain_axes(axis, grid="x")
-    axis.set_yticks(range(len(found)), [kind for kind, *_ in found], fontsize=8)
-    axis.set(xlim=(-0.02, 1.02), ylim=(len(found) - 0.5, -0.5))
-    axis.set_xlabel("share of the images recognised", fontsize=8.5)
-    figures.percents(axis.xaxis)
-
-
-@part(files_of(FORMAT))
-def shape_bias_part(path, record):
-    """Whether shape or texture decides, category by category."""
-    result, table = ShapeBiasResult.load(path), []
-    for row in result.table():
-        counts = [Cell.of(row[name], str(row[name])) for name in COLUMNS[1:5]]
-        words = percent(row["shape bias"])
-        words += "" if row["shape bias"] is None else f" ({span((row['shape bias low'], row['shape bias high']))})"
-        table.append([Cell(row["class"]), *counts, Cell.of(row["shape bias"], words),
-                      Cell.of(row["texture recognised"], percent(row["texture recognised"]))])  # fmt: skip
-    columns = [("class", "left", None), ("images", "right", None), ("called shape", "right", "called shape"),
-               ("called texture", "right", "called shape"), ("called neither", "right", "called shape"),
-               ("shape bias", "right", "shape-bias"), ("texture recognised", "right", "called shape")]  # fmt: skip
-    how = (
-        "Images of each category's shape whose texture is of another: by what they are called, and the shape bias of"
-        " the category with its interval. Texture recognised: of the conflicting images with the texture of the"
-        " category those that are called so."
-    )
-    alt = "Of the conflicting images of each category's shape the shares that are called by shape, texture and neither."
-    sections = [
-        Section("By shape or by texture", [drawing(lambda axis: plot_shape_bias(result, axis), 6.6, 5.4, alt)],
-                "Blue: called by their shape; orange: by their texture. The shape bias is blue over blue and orange;"
-                " what is grey it does not see.", key="shape-or-texture"),
-        Section("Categories", [Table(columns, table, search=True)], how, key="categories"),
-    ]  # fmt: skip
-    if result.kinds:
-        height = 1 + 0.32 * len(result.kinds)
-        alt = "Accuracy on ordinary images, whole and without shape, texture or colour."
-        sections.append(
-            Section("Without shape, texture or colour",
-                    [drawing(lambda axis: plot_suppressed(result, axis), 6.6, height, alt, narrow=height + 0.4)],
-                    "Ordinary images: the further a mark lies left of the dashed line (whole images), the more the"
-                    " answers rest on what was taken away: shape by patches, texture by smoothing, colour by grey."
-                    " Lines are intervals. Cue conflict puts two cues against each"
-                    " other; this asks after each alone.", key="suppressed")
-        )  # fmt: skip
-    (s, t), conflicts = result.called(), int(result.conflict.sum())
-    images = result.congruent[1]
-    asked = [*model_rows(result.record), ("Conflicting images", f"{conflicts:,}; {images} more are congruent")]
-    large = [("undefined" if result.value is None else percent(result.value, 1), "shape bias")]
-    if conflicts:
-        large += [(percent(s / conflicts, 1), "called by shape"), (percent(t / conflicts, 1), "called by texture")]
-    about = {
-        **result.record,
-        **{k: (record or {}).get(k) for k in ("seconds", "device", "sessions") if (record or {}).get(k)},
-    }
-    return Part(
-        "Called by shape or by texture", _sentences(result), large, asked, sections, cost_rows(about),
-        provenance_rows(about), _cautions(result), order=33, subtitle="Shape or texture",
-    )  # fmt: skip

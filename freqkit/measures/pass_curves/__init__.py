@@ -18,21 +18,12 @@ from freqkit.engine.stimuli import ENCODINGS, Filter
 from freqkit.errors import UsageError
 from freqkit.files.reading import in_range
 from freqkit.files.whole import RECORD
-from freqkit.masks import high_pass, low_pass, ring, uncentred
 from freqkit.masks.shapes import radius
-from freqkit.masks.symmetry import effective
+from freqkit.measures.pass_curves.filters import conditions_of, distinct_of, square_filter
 from freqkit.measures.printed import Printed
 from freqkit.measures.running import run
 from freqkit.models import Network
-from freqkit.ops import spectral_filter
 from freqkit.options import Directory, Options, Scoring, flat, option
-from freqkit.report import figures
-from freqkit.report.blocks import Cell, Part, Section, Table
-from freqkit.report.inline import drawing
-from freqkit.report.pages import files_of, part
-from freqkit.report.provenance import cost_rows, model_rows, provenance_rows
-from freqkit.report.svg import percent
-from freqkit.report.words import clean_cautions, clean_rows, span, weights_cautions
 from freqkit.results import rows
 from freqkit.results.clean import CleanRates
 from freqkit.results.confusion import Confusion
@@ -336,8 +327,8 @@ def pass_curves(
     model, images = enter("pass_curves", model, images, scoring.class_index)
     size = tuple(images.images.shape[-2:])
     asked = own.settled(size)
-    filters, cutoffs, edges, masks = _conditions(asked, size)
-    distinct, place = _distinct(masks, asked["encoding"])
+    filters, cutoffs, edges, masks = conditions_of(asked, size)
+    distinct, place = distinct_of(masks, asked["encoding"])
     stimulus = Filter(masks[distinct], after=["raw", *[asked["encoding"]] * (len(distinct) - 1)])
     kept = "DC kept" if asked["dc"] == "keep" else "DC as the filter has it"
     definition = {
@@ -357,40 +348,6 @@ def pass_curves(
         return result
 
     return run("pass-curves", model, images, stimulus, own, scoring, running, work)
-
-
-def square_filter(x: torch.Tensor, kind: str, cutoff: float) -> torch.Tensor:
-    """Low-pass or high-pass by a half-open square of the DFT plane, cut to [0, 1].
-
-    With r = int(q min(H, W)/2), q = cutoff for "low" and 1 - cutoff for "high", the rows and columns [-r, r) are kept
-    by "low" and removed (with DC) by "high": a larger cutoff always keeps more. The square is not symmetric, so that of
-    its rim the real part keeps half.
-
-    Args:
-        x: real [..., H, W] in [0, 1]. kind: "low" or "high". cutoff: 0 < cutoff < 1.
-
-    Returns:
-        Of the shape and dtype of x.
-
-    Raises:
-        UsageError: an argument does not fit.
-
-    Source: Gavrikov and Keuper, CVPR 2024.
-
-    Example:
-        >>> x = torch.rand(3, 16, 16, dtype=torch.float64)
-        >>> bool((square_filter(x, "low", 0.1) == 0).all()), torch.allclose(square_filter(x, "high", 0.9), x)
-        (True, True)
-    """
-    if kind not in ("low", "high"):
-        raise UsageError(f'square_filter: kind must be "low" or "high"; got {kind!r}.')
-    if not isinstance(cutoff, (int, float)) or isinstance(cutoff, bool) or not 0 < cutoff < 1:
-        raise UsageError(f"square_filter: cutoff must be a number with 0 < cutoff < 1; got {cutoff!r}.")
-    if not torch.is_tensor(x) or not x.is_floating_point() or x.ndim < 2:
-        raise UsageError("square_filter: x must be a real tensor [..., H, W].")
-    mask = uncentred(_square(tuple(x.shape[-2:]), kind, cutoff)[1])
-    planes = x.reshape(1, -1, *x.shape[-2:])
-    return spectral_filter(planes, mask[None].to(x.device))[0].clamp(0, 1).view(x.shape).to(x.dtype)
 
 
 HELP = """Ask about every image through low-pass, high-pass and band-pass filters; draw accuracy over the cut-off.
@@ -413,7 +370,8 @@ TERMS = {
     "LPP": {
         "short": "Low-frequency bias: the mean ratio to clean accuracy of low-pass filters that keep 10 to 50%.",
         "formula": "LPP = mean of accuracy(low-pass c) / clean accuracy, c = .1 ... .5; HPP: of high-pass filters",
-        "more": "HPP/(LPP+HPP) is 0 for a model that lives on low frequencies alone and 1 for one of high ones.",
+        "more": "HPP/(LPP+HPP) is 0 for a model that lives on low frequencies alone and 1 for one of high ones. "
+        "There is no interval where no redrawing of the images changes the number, as where none is recognised.",
         "source": "Gavrikov and Keuper, CVPR 2024",
         "aliases": ["HPP", "HPP/(LPP+HPP)", "spectral bias"],
         "see": ["pass-curves"],
@@ -426,68 +384,6 @@ TERMS = {
         "see": ["pass-curves"],
     },
 }  # fmt: skip
-
-
-def _conditions(asked, size):
-    """Filters, cut-offs, edges and masks [K + 1, H, W] in torch's layout, the first of everything."""
-    half, filters, cutoffs, edges, masks = min(size) / 2, [], [], [], [torch.ones(size)]
-    inclusive = asked["boundary"] == "inclusive"
-    radii = asked["radii"] or [cutoff * half for cutoff in asked["cutoffs"]]
-    shares = asked["cutoffs"] or [one / half for one in radii]
-    dc = torch.zeros(size)
-    dc[size[0] // 2, size[1] // 2] = 1
-    for kind in asked["filters"]:
-        for place, (share, limit) in enumerate(zip(shares, radii, strict=True)):
-            after = radii[place + 1 : place + 2]
-            if kind == "band" and not after:
-                continue
-            if asked["shape"] == "square":
-                limits, mask = _square(size, kind, share, *shares[place + 1 : place + 2])
-            elif kind == "low":
-                limits, mask = (0, limit), low_pass(size, limit, inclusive=inclusive)
-            elif kind == "high":
-                limits, mask = (limit, math.inf), high_pass(size, limit, inclusive=not inclusive)
-            else:
-                limits = (limit, after[0])
-                mask = ring(size, *limits, inner_inclusive=not inclusive, outer_inclusive=inclusive)
-            masks.append(uncentred(torch.maximum(mask, dc) if asked["dc"] == "keep" else mask))
-            filters.append(kind)
-            cutoffs.append(share)
-            edges.append(limits)
-    return filters, cutoffs, edges, torch.stack(masks)
-
-
-def _square(size, kind, cutoff, upper=None):
-    """Limits in cycles/image, and the mask, float32 [H, W] centred, of a filter of half-open squares."""
-
-    def block(share):
-        radius, (h, w) = int(share * (min(size) // 2)), size
-        inside = torch.zeros(h, w)
-        inside[h // 2 - radius : h // 2 + radius, w // 2 - radius : w // 2 + radius] = 1
-        return radius, inside
-
-    if kind == "low":
-        radius, inside = block(cutoff)
-        return (0, radius), inside
-    if kind == "high":
-        radius, inside = block(1 - cutoff)
-        return (radius, math.inf), 1 - inside
-    (inner, hole), (outer, inside) = block(cutoff), block(upper)
-    return (inner, outer), inside - hole
-
-
-def _distinct(masks, encoding):
-    """Which masks are to be shown, and for each mask its place among them. The first is shown as it comes; others that
-    keep everything are the same where the encoding leaves pixels in [0, 1] alone."""
-    keys, place, shown = {}, [], []
-    same = encoding in ("raw", "clip", "uint8wrap")
-    for k, mask in enumerate(effective(masks, layout="torch")):
-        key = "whole" if k == 0 or (same and bool((mask == 1).all())) else mask.numpy().tobytes()
-        if key not in keys:
-            keys[key] = len(shown)
-            shown.append(k)
-        place.append(keys[key])
-    return shown, place
 
 
 def _means(result, own):
@@ -505,27 +401,32 @@ def _means(result, own):
     whole = len(MEANS) * drawn[:, 0]
     low, high = drawn[:, 1] / whole, drawn[:, 2] / whole
     found = {"LPP": low, "HPP": high, "HPP/(LPP+HPP)": drawn[:, 2] / (drawn[:, 1] + drawn[:, 2])}
-    return {
-        name: [_known(float(values[0])), *percentiles(values[1:], own.confidence, float(values[0]))]
-        for name, values in found.items()
-    }
+    return {name: [known(float(values[0])), *_limits(values, own.confidence)] for name, values in found.items()}
+
+
+def _limits(values, confidence):
+    """Of a number and its redrawings; none where all are the same, as where no image is recognised, for redrawing what
+    was seen cannot say how far that might be from the truth."""
+    if bool((values[1:] == values[0]).all()):
+        return [None, None]
+    return percentiles(values[1:], confidence, float(values[0]))
 
 
 def printed(result: PassCurvesResult) -> Printed:
     """What `freqkit pass-curves` prints: some filters of each kind for every class; --json has all."""
     accuracy, _, ratio, _ = result.shares()
-    shown = [k for kind in FILTERS for k in _some([k for k, one in enumerate(result.filters) if one == kind])]
+    shown = [k for kind in FILTERS for k in some_of([k for k, one in enumerate(result.filters) if one == kind])]
     whole = Confusion(
         Confusion.count(result.labels, result.answers[0].long(), len(result.classes), result.record["logits"]),
         result.class_index,
     ).tpr.tolist()
     lines = [[name, whole[c], *accuracy[shown, c + 1].tolist()] for c, name in enumerate(result.classes)]
-    means = ", ".join(f"{name} {_with_interval(*values, 3)}" for name, values in result.means.items())
+    means = ", ".join(f"{name} {with_interval(*values, 3)}" for name, values in result.means.items())
     return Printed(
         {
             "accuracy": dict(zip(["all", *result.names], result.accuracy.tolist(), strict=True)),
-            "ratio": {name: _known(value) for name, value in zip(result.names, ratio[:, 0].tolist(), strict=True)},
-            "edges": {name: [low, _known(high)] for name, (low, high) in zip(
+            "ratio": {name: known(value) for name, value in zip(result.names, ratio[:, 0].tolist(), strict=True)},
+            "edges": {name: [low, known(high)] for name, (low, high) in zip(
                 result.names, result.edges.tolist(), strict=True)},
             "means": result.means, "definition": result.definition, "forwards": result.record["forwards"],
         },
@@ -538,156 +439,17 @@ def printed(result: PassCurvesResult) -> Printed:
     )  # fmt: skip
 
 
-def _some(places):
+def some_of(places):
     """A few of many, the first and the last among them."""
     steps = min(SHOWN, len(places))
     return [places[round(i * (len(places) - 1) / max(1, steps - 1))] for i in range(steps)]
 
 
-def _known(value):
+def known(value):
     return value if value is not None and math.isfinite(value) else None
 
 
-def _with_interval(value, low, high, digits):
-    if _known(value) is None:
+def with_interval(value, low, high, digits):
+    if known(value) is None:
         return "undefined"
-    return f"{value:.{digits}f}" + (f" ({low:.{digits}f}..{high:.{digits}f})" if _known(low) is not None else "")
-
-
-def plot_pass_curves(result, ax=None, *, of=None, title=None):
-    """Accuracy over the cut-off, a line for each kind of filter, with 95 % intervals.
-
-    Args:
-        result: a `freqkit.measures.PassCurvesResult`.
-        ax: a matplotlib axis; None: a figure of its own.
-        of: a class; None: all images.
-        title: a line above.
-
-    Returns:
-        A matplotlib Figure, or `ax`.
-    """
-    from freqkit.report.planes import index_of
-
-    group = 0 if of is None else 1 + index_of(result.classes, of, [0.0] * len(result.classes))
-    axis = figures.new_figure(6.4, 3.6).subplots() if ax is None else ax
-    accuracy, limits, _, _ = (one[:, group] for one in result.shares())
-    whole = result.right[0] if group == 0 else result.right[0][result.labels == group - 1]
-    clean = float(whole.double().mean())
-    axis.axhline(clean, color=figures.RULE, linewidth=1, label=f"whole images: {percent(clean, 1)}")
-    for number, kind in enumerate(kind for kind in FILTERS if kind in result.filters):
-        at = [k for k, one in enumerate(result.filters) if one == kind]
-        x, look = [_place(result, k) for k in at], figures.series(number)
-        words = [f"{result.names[k]}: {_span_of(result.edges[k].tolist())}, {percent(accuracy[k], 1)}" for k in at]
-        axis.fill_between(x, *limits[at].T.numpy(), color=look["color"], alpha=0.12, linewidth=0)
-        line = axis.plot(x, accuracy[at], marker="o", markersize=3.5, linewidth=1.4, label=f"{kind}-pass", **look)[0]
-        figures.note(line, words)
-    axis.set_xlim(0, 1.02 * max(_place(result, k) for k in range(len(result.filters))))
-    axis.set_ylim(0, 1.02 * max(clean, float(limits.nan_to_num(0).max()), 0.05))
-    figures.percents(axis.yaxis)
-    axis.set_xlabel("cut-off (cycles/image); of a band its middle")
-    axis.set_ylabel("recognised")
-    figures.plain_axes(axis)
-    figures.legend(axis)
-    if title:
-        axis.set_title(title, fontsize=9.5, loc="left")
-    return figures.literal(axis.figure if ax is None else axis)
-
-
-def _place(result, k):
-    low, high = result.edges[k].tolist()
-    return {"low": high, "high": low, "band": (low + high) / 2}[result.filters[k]]
-
-
-def _span_of(edges):
-    low, high = edges
-    return f"from {low:g} cycles/image" if math.isinf(high) else f"{low:g} to {high:g} cycles/image"
-
-
-@part(files_of(FORMAT))
-def pass_curves_part(path, record):
-    """How much of the clean accuracy low, high and single bands of frequencies carry."""
-    result = PassCurvesResult.load(path)
-    about = result.record if record is None else {**result.record, **record}
-    accuracy, limits, ratio, ratio_limits = result.shares()
-    clean, shown = (
-        result.clean,
-        [k for kind in FILTERS for k in _some([k for k, one in enumerate(result.filters) if one == kind])],
-    )
-    sentences = [f"Whole, {percent(clean.accuracy, 1)} of the images are recognised."]
-    sentences += [_half(result, kind, ratio[:, 0]) for kind in ("low", "high") if kind in result.filters]
-    if "band" in result.filters:
-        best = max((k for k, kind in enumerate(result.filters) if kind == "band"), key=lambda k: float(accuracy[k, 0]))
-        sentences.append(f"Of single bands the one {_span_of(result.edges[best].tolist())} tells most:"
-                         f" {percent(accuracy[best, 0], 1)} ({span(limits[best, 0].tolist())}).")  # fmt: skip
-    if result.means:
-        words = "; ".join(f"{name} {_with_interval(*values, 3)}" for name, values in result.means.items())
-        sentences.append(f"Means of ratios to clean accuracy (95% intervals over images): {words}.")
-    if result.definition["encoding"] != "raw" and "high" in result.filters:
-        sentences.append(f"Filtered pixels were encoded ({result.definition['encoding']}), which changes high-pass"
-                         " accuracy much.")  # fmt: skip
-    each = [
-        [
-            Cell(kind), Cell.of(cutoff, f"{cutoff:g}"), Cell(_span_of(edges)),
-            Cell.of(_known(float(accuracy[k, 0])), f"{percent(accuracy[k, 0], 1)}, {span(limits[k, 0].tolist())}"),
-            Cell.of(_known(float(ratio[k, 0])), f"{ratio[k, 0]:.3f}, {ratio_limits[k, 0, 0]:.3f} … "
-                    f"{ratio_limits[k, 0, 1]:.3f}" if clean.accuracy else "–"),
-        ]
-        for k, (kind, cutoff, edges) in enumerate(
-            zip(result.filters, result.cutoffs.tolist(), result.edges.tolist(), strict=True))
-    ]  # fmt: skip
-    tpr = dict(zip(clean.classes, clean.tpr.tolist(), strict=True))
-    classes = [
-        [Cell(name), Cell.of(tpr.get(name), percent(tpr.get(name))),
-         *(Cell.of(_known(float(accuracy[k, c + 1])), percent(float(accuracy[k, c + 1]))) for k in shown)]
-        for c, name in enumerate(result.classes) if name in tpr
-    ]  # fmt: skip
-    draw = drawing(lambda axis: plot_pass_curves(result, axis), 7.2, 3.6, _alt(result, accuracy), narrow=3.4)
-    sections = [
-        Section("Filters", [Table(
-            [("filter", "left", "pass-curves"), ("cut-off", "right", "cutoff"), ("kept", "left", "pass-curves"),
-             ("recognised, 95% interval", "right", "pass-curves"), ("ratio, 95% interval", "right", "ratio")],
-            each)],
-            f"Cut-offs are shares of half the shorter side. Filters: {result.definition['quantity']}. The interval of a"
-            " ratio is that of two shares of the same images.", key="filters"),
-        Section("Classes", [Table(
-            [("class", "left", None), ("clean TPR", "right", "clean TPR"),
-             *((result.names[k], "right", "pass-curves") for k in shown)], classes, search=True)],
-            "Share of each class's images that are recognised, whole and through some of the filters; the table beside"
-            " the file has all.", key="classes-through-filters"),
-    ]  # fmt: skip
-    return Part(
-        "What low and high frequencies tell", sentences,
-        [(percent(clean.accuracy, 1), "recognised, whole images"),
-         *((f"{values[0]:.2f}", name) for name, values in result.means.items() if values[0] is not None)],
-        [*model_rows(about), *clean_rows(clean), ("Filters", result.definition["quantity"]),
-         ("Preset", result.definition.get("preset", "–"))],
-        sections, cost_rows(about), provenance_rows(about), weights_cautions(about) + clean_cautions(clean),
-        hero=[draw], hero_how="Share of all images recognised when low-pass filters keep what lies below the cut-off,"
-        " high-pass filters what lies above it, and band-pass filters what lies between two; bands of colour: 95%"
-        " intervals.", order=31, subtitle="Pass curves", clean=clean,
-    )  # fmt: skip
-
-
-def _half(result, kind, ratio):
-    """Where half of the clean accuracy is kept."""
-    at = [k for k, one in enumerate(result.filters) if one == kind and float(ratio[k]) >= 0.5]
-    if not at:
-        return f"No {kind}-pass filter that was tried keeps half of that."
-    k = min(at, key=lambda k: result.edges[k, 1]) if kind == "low" else max(at, key=lambda k: result.edges[k, 0])
-    left = percent(result.accuracy[k + 1], 1)
-    return f"Half of that is kept by frequencies {_words_of(result.edges[k].tolist())} ({left})."
-
-
-def _words_of(edges):
-    low, high = edges
-    return f"from {low:g} cycles/image up" if math.isinf(high) else f"below {high:g} cycles/image"
-
-
-def _alt(result, accuracy):
-    ends = []
-    for kind in FILTERS:
-        at = [k for k, one in enumerate(result.filters) if one == kind]
-        if at:
-            ends.append(f"{kind}-pass {percent(accuracy[at[0], 0])} at {_place(result, at[0]):g} and"
-                        f" {percent(accuracy[at[-1], 0])} at {_place(result, at[-1]):g} cycles/image")  # fmt: skip
-    return f"Accuracy over the cut-off; {'; '.join(ends)}."
+    return f"{value:.{digits}f}" + (f" ({low:.{digits}f}..{high:.{digits}f})" if known(low) is not None else "")
