@@ -186,7 +186,10 @@ class Heating(Options):
         "exact", "exact: every vector is shown; gradient: the margin's gradient, one backward for an image, foretells "
         f"all, and {CHECKED} vectors are shown to see how well", choices=METHODS,
     )  # fmt: skip
-    clip: bool = option(True, "cut altered images to [0, 1], as the published code does")
+    clip: bool = option(
+        True, "cut altered images to [0, 1], as the published code does", switch=("unclipped", False),
+        help="leave altered images as they come out; the published code cuts them to [0, 1]",
+    )  # fmt: skip
     seed: int = option(0, "of the signs, and of the order of a race", least=0)
 
     def check(self, owner):
@@ -219,7 +222,7 @@ def fourier_heatmap(
     With `race` a vector is shown on images in an order drawn by the seed, on 32, 64, 128, ... of them, until Wilson's
     interval at 1 - .05/L, L the number of looks, is within `race` of its middle: all intervals of a vector hold
     together with 95 %. With `method="gradient"` m + v sum over channels of s_c <dm/dx_c, U> < 0, m the margin, is asked
-    in place of the network, with the same signs; what is cut by clip is left out of account.
+    in place of the network, with the same signs; what is cut is left out of account.
 
     Args:
         model: a `Classifier`. images: those of the test, as `freqkit.data.as_images` takes them.
@@ -250,10 +253,10 @@ def fourier_heatmap(
         images = images.subset(torch.from_numpy(order))
     asked = bins if own.method == "exact" else _spread(bins, size, min(CHECKED, len(bins)))
     stimulus = Perturbation(torch.cat([asked, torch.zeros(1, 2, dtype=torch.int64)]), own.norm, seed=own.seed)
-    how_wide = "" if own.race is None else f", raced to +-{own.race:g}"
+    cut, how_wide = ", cut to [0, 1]" if own.clip else "", "" if own.race is None else f", raced to +-{own.race:g}"
     definition = {
-        "quantity": f"error with a Fourier basis vector of norm {own.norm:g} added{', cut to [0, 1]' * own.clip}{how_wide}"
-        f"{', to first order' * (own.method == 'gradient')}",
+        "quantity": f"error with a Fourier basis vector of norm {own.norm:g} added{cut}"
+        f"{how_wide}{', to first order' * (own.method == 'gradient')}",
         **own.identity(), "confidence": 0.95 if own.race is None else 1 - LEVEL / len(looks(len(images))),
     }  # fmt: skip
 
@@ -376,7 +379,7 @@ TERMS = {
         "formula": "x + s v U, U(h, w) = cos(2 pi (i h/H + j w/W)) of L2 norm 1, s = +-1 for each image and channel",
         "more": "The norm v is of each channel of images in [0, 1]; published values: 4.0 at 32, 15.7 at 224 pixels.",
         "source": "Yin et al., NeurIPS 2019 (arXiv 1906.08988)",
-        "aliases": ["fourier-heatmap", "norm", "bins", "race", "clip", "vertical", "horizontal", "error",
+        "aliases": ["fourier-heatmap", "norm", "bins", "race", "unclipped", "vertical", "horizontal", "error",
                     "first-order"],
         "see": ["gradient spectrum"],
     },
@@ -420,7 +423,7 @@ def printed(result: FourierHeatmapResult) -> Printed:
          "error": [[_known(value) for value in line] for line in result.error.tolist()],
          "definition": result.definition, "forwards": result.record["forwards"]},
         [("class", "text"), ("clean error", "0%"), ("low", "0%"), ("high", "0%")],
-        [[label, *(_known(value) for value in each)] for label, each in zip(result.classes, _by_class(result), strict=True)],
+        [[label, *map(_known, each)] for label, each in zip(result.classes, _by_class(result), strict=True)],
         f"Error with a vector added, on the mean below {half:g} cycles/image (low) and from there on (high)",
         last=["all", 1 - clean.accuracy, _known(low), _known(high)],
         verdict=f"The worst vector is {name}{told}.",
@@ -494,8 +497,8 @@ def fourier_heatmap_part(path, record):
     interval = f" (95% interval {span(limits)})" if limits[0] == limits[0] else ""
     sentences = [
         f"As they are, {percent(1 - clean.accuracy, 1)} of the images are not recognised.",
-        f"With vectors of the Fourier basis of norm {result.definition['norm']:g} added it is {percent(low)} on the mean"
-        f" below {half:g} cycles/image, and {percent(high)} from there on.",
+        f"With vectors of the Fourier basis of norm {result.definition['norm']:g} added it is {percent(low)} on the"
+        f" mean below {half:g} cycles/image, and {percent(high)} from there on.",
         f"The worst asked is {name}: {percent(float(result.rates[k]))}{interval}.",
     ]
     if result.agreement:
@@ -503,7 +506,8 @@ def fourier_heatmap_part(path, record):
     counts = result.shown.sum(1)
     if int(counts.min()) < int(counts.max()) or result.definition.get("race"):
         sentences.append(
-            f"A vector was shown on {int(counts.min()):,} to {int(counts.max()):,} images, until its interval was narrow."
+            f"A vector was shown on {int(counts.min()):,} to {int(counts.max()):,} images, until its interval was"
+            " narrow."
         )
     if bool(result.error.isnan().any()):
         sentences.append(f"{len(result.bins):,} of {len(_half_plane(tuple(result.size))):,} vectors were asked.")
