@@ -15,6 +15,7 @@ _PUBLIC = {
     "wrap": "freqkit.models",
     "load_images": "freqkit.data",
     "score": "freqkit.engine",
+    "attribute": "freqkit.measures",
     "learned": "freqkit.search",
     "hfss": "freqkit.search",
 }

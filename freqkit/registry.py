@@ -29,6 +29,7 @@ MEASURES = {
         "freqkit.measures.gradient_spectrum",
         "At which frequencies the loss reacts to small changes.",
     ),
+    "attribute": ("freqkit.measures.attribute", "Which frequencies carry the answer to each image."),
 }
 # Modules whose functions, decorated by `freqkit.report.pages.part`, put their kind of result on a page.
 PAGES = (

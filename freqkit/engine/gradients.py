@@ -1,4 +1,4 @@
-"""Gradients of a model's loss with respect to its images."""
+"""Gradients of a model's answers with respect to its images, and to the weights of their frequencies."""
 
 from collections.abc import Callable, Iterator
 
@@ -10,6 +10,7 @@ from freqkit.engine.entrance import logit_of_class
 from freqkit.engine.forward import Forward
 from freqkit.engine.progress import Progress
 from freqkit.models import Classifier
+from freqkit.ops import Spectrum, spectral_filter
 from freqkit.options import Scoring
 
 BATCH = 64  # images at once, where that is left open
@@ -62,3 +63,58 @@ def input_gradients(
         if progress is not None:
             progress.advance(part.stop - part.start)
         yield part, gradient, value.detach()
+
+
+class MaskGradients:
+    """The log-odds of an answer as a function of the weights with which an image's frequencies are seen.
+
+    d = z_a - log sum_{j != a} exp z_j, of logits z for the image y = Re IDFT2(m DFT2(x)) and an answer a. Every image
+    has a mask and an answer of its own.
+
+    Args:
+        model: a `freqkit.models.Classifier`; copied.
+        scoring: device, dtype (float64: the whole network; else float32) and domain count.
+
+    Attributes:
+        forward: the network that is asked. asked: how many images went forwards and backwards.
+    """
+
+    def __init__(self, model: Classifier, scoring: Scoring):
+        double = scoring.dtype in (torch.float64, "float64", "torch.float64")
+        dtype = torch.float64 if double else None
+        self.forward = Forward(model, device=scoring.device, dtype=dtype, domain=scoring.domain)
+        self.asked = 0
+        self._tried = False
+
+    def __call__(
+        self, spectra: Spectrum, masks: torch.Tensor, answers: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Ask about b images, with a forward and a backward each.
+
+        Args:
+            spectra: of the images. masks: real [b, H, W], in torch's layout. answers: int64 [b], logits.
+
+        Returns:
+            (logits float64 [b, L], the derivative of the odds by the masks [b, H, W], of the masks' kind), on the CPU.
+
+        Raises:
+            FloatingPointError: a logit or a derivative is NaN or infinite.
+        """
+        device, kind = self.forward.device, self.forward.compute
+        weights = masks.to(device, kind).clone().requires_grad_()
+        seen = spectral_filter(spectra, weights, pairing="each", memory_format=torch.channels_last, method="fft")
+        if not self._tried:
+            self._tried = True
+            self.forward.optimise("folded", seen.detach())
+        logits = self.forward.module(seen).double()
+        (gradient,) = torch.autograd.grad(log_odds(logits, answers.to(device)).sum(), weights)
+        if not torch.isfinite(logits).all() or not torch.isfinite(gradient).all():
+            raise FloatingPointError("attribute: a logit, or its derivative by a frequency, is NaN or infinite.")
+        self.asked += len(masks)
+        return logits.detach().cpu(), gradient.cpu()
+
+
+def log_odds(logits: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
+    """z_a - log sum_{j != a} exp z_j of logits [b, L] and answers int64 [b]: [b]."""
+    target = answers[:, None]
+    return logits.gather(1, target)[:, 0] - logits.scatter(1, target, -torch.inf).logsumexp(1)

@@ -310,7 +310,7 @@ class Scorer:
         one = Distinct(None, np.arange(1), None, 1)
         return self._scores(mean, correct, predicted, one, "class-mean", self._record(one, images, 0), samples)
 
-    def predictions_each(self, masks, assignment, images, *, progress=None, check=None):
+    def predictions_each(self, masks, assignment, images, *, progress=None, check=None, logits=False):
         """What the model makes of some images, each filtered by a mask of its own: one forward per image.
 
         Not collective: ranks may ask for different images.
@@ -319,23 +319,28 @@ class Scorer:
             masks: `BitMasks` or dense masks. assignment: int64 [n], the mask of each image.
             images: int64 [n], ascending.
             progress: told of every batch. check: None, or called after every batch; may raise.
+            logits: whether they are wanted, too.
 
         Returns:
-            (losses, predictions): float64 [n], cross-entropies; int64 [n], the logits that won.
+            (losses, predictions): float64 [n], cross-entropies; int64 [n], the logits that won; with `logits` also
+            these, float64 [n, L].
         """
         losses, predictions = torch.empty(len(images), dtype=torch.float64), torch.empty(len(images), dtype=torch.int64)
+        every = torch.empty(len(images), self.logits if logits else 0, dtype=torch.float64)
         for begin in range(0, len(images), self.batch_size):
             part = slice(begin, begin + self.batch_size)
             some, which = images[part], assignment[part]
             own = pick(masks, which, self.forward.device)
             shown = filtered(own, self.spectra.near(some), "each")
-            loss, predictions[part] = self.predict(shown, self.labels[some], which, some, len(some))
-            losses[part] = torch.from_numpy(loss[0])
+            loss, won, *rest = self.predict(shown, self.labels[some], which, some, len(some), logits)
+            losses[part], predictions[part] = torch.from_numpy(loss[0]), won[0]
+            if logits:
+                every[part] = rest[0][0]
             if progress is not None:
                 progress.advance(len(some))
             if check is not None:
                 check()
-        return losses, predictions
+        return (losses, predictions, every) if logits else (losses, predictions)
 
     def race(self, masks, *, top, risk, seed=0, progress=None, journal=None, key="race", check=None):
         """Find, for each class, the `top` masks of lowest loss without showing every mask every image.

@@ -1,6 +1,6 @@
 """What measures share that ask a network for long: a run that may stand in a directory, and goes on from there."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from pathlib import Path
 from typing import TypeVar
 
@@ -8,7 +8,6 @@ from freqkit.data import ImageSet
 from freqkit.engine import Scorer, Silent, ranks
 from freqkit.engine.entrance import asked_of
 from freqkit.engine.session import Session, session
-from freqkit.engine.stimuli import Stimulus
 from freqkit.models import Classifier
 from freqkit.options import Directory, Options, Scoring
 from freqkit.results.result import Result, versions
@@ -17,16 +16,18 @@ Found = TypeVar("Found", bound=Result)
 
 
 def run(
-    name: str, model: Classifier, images: ImageSet, stimulus: Stimulus, own: Options, scoring: Scoring,
-    running: Directory, work: Callable[[Scorer, dict, dict], Found],
+    name: str, model: Classifier, images: ImageSet, stimulus: Sized, own: Options, scoring: Scoring,
+    running: Directory, work: Callable[[Scorer, dict, dict], Found], unit: str = "forwards",
 ) -> Found:  # fmt: skip
-    """One run of a measure that shows one stimulus.
+    """One run of a measure that shows one stimulus, or as many versions of every image as `stimulus` is long.
 
     Args:
         name: of the measure, and of its file in the directory.
-        stimulus: what will be shown; `about`, if it has that, is part of what the run is.
+        stimulus: what will be shown, of which the length alone is asked; `about`, if it has that, is part of what the
+            run is.
         work: called with the scorer, the keywords of its `show` beside stimulus and accumulators, and the record of the
             result: what depends on no clock; gives the result.
+        unit: of the work that the progress tells.
     """
     progress = running.progress or Silent()
     identity = {
@@ -44,7 +45,7 @@ def run(
             device=str(scorer.forward.device), form=scorer.form["form"], batch_size=scorer.batch_size,
             ranks=ranks.current().facts(ranks.about_this_rank(scorer.forward.device)),
         )  # fmt: skip
-        progress.start(name, record["forwards"])
+        progress.start(name, record["forwards"], unit)
         try:
             result = work(scorer, {"progress": progress, "journal": one.journal, "check": one.check}, record)
         finally:
