@@ -135,9 +135,7 @@ def attribute(
         record |= {"forwards": forwards, "backwards": backwards, "logits": scorer.logits}
         return _result(joined, scorer, pairs, own, definition, record, bare is not None)
 
-    return run(
-        "attribute", model, images, range(each), own, scoring, running, work, unit="forward-equivalents at most"
-    )
+    return run("attribute", model, images, range(each), own, scoring, running, work, unit="forward-equivalents at most")
 
 
 def _array(name, value):
@@ -159,7 +157,7 @@ def _result(found, scorer, pairs, own, definition, record, bare):
     pictures = scorer.images.images[:many].clone()
     views = [_left(seen, pictures, mask) for mask in (sets[0, :many], 1 - sets[1, :many])]
     return AttributeResult(
-        _names_of(logits.tolist(), scorer), _names(scorer.images, len(answers)), answers, logits,
+        _names_of(logits.tolist(), scorer), _names(scorer.images, len(answers), bare), answers, logits,
         torch.full_like(labels, -1) if bare else labels, found["clean"], found["odds"],
         (found["attribution"].double() / area)[:, owner].float(), sets[0].contiguous(), sets[1].contiguous(),
         found["there"][1].to(torch.uint8), ranked, torch.tensor(numbers(pairs, own.points)),
@@ -196,8 +194,9 @@ def _names_of(logits, scorer):
     return found if len({*found}) == len(found) else [f"{name} ({i})" for name, i in zip(found, logits, strict=True)]
 
 
-def _names(images, count):
-    return list(getattr(images, "paths", None) or [str(i) for i in range(count)])
+def _names(images, count, bare):
+    paths = None if bare else getattr(images, "paths", None)
+    return list(paths or [f"image {i}" for i in range(count)])
 
 
 def _without_labels(images: Any):

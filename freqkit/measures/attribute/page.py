@@ -216,7 +216,8 @@ def attribute_part(path, record):
     (keep, remove), _ = result.needed()
     level, many = percent(result.definition["level"]), len(result.pictures)
     large = [(_few(keep), f"of the frequencies keep {level} of the answers")]
-    large += [(_few(remove), f"remove {level} of them")] * (remove is not None)
+    if remove is not None:
+        large.append((_few(remove), f"remove {level} of them"))
     lines = [
         [Cell(shorten(row["image"], 40)), Cell(row["answer"]), Cell.of(row["probability"], percent(row["probability"])),
          *(Cell.of(row[name], "none found" if row[name] is None else _few(row[name])) for name in ("keeps", "removes")),
