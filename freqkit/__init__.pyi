@@ -1,6 +1,7 @@
 # Written by `make docs` from the code: signatures that are made from options (freqkit/options.py).
 from freqkit.ops import BitMasks as BitMasks
 from freqkit.ops import Spectrum as Spectrum
+from freqkit.measures import attribute as attribute
 from freqkit.search import hfss as hfss
 from freqkit.search import learned as learned
 from freqkit.data import load_images as load_images

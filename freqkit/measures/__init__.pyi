@@ -11,6 +11,7 @@ from freqkit.results.removal_result import RemovalResult
 from freqkit.results.search_result import SearchResult
 from typing import Any
 from typing import Literal
+import numpy
 import os
 import pathlib
 import torch
@@ -19,6 +20,7 @@ import torch.utils.data.dataset
 from freqkit.measures.adcs import AdcsResult as AdcsResult
 from freqkit.engine.attacks import Attack as Attack
 from freqkit.engine.attacks import Attacked as Attacked
+from freqkit.measures.attribute.result import AttributeResult as AttributeResult
 from freqkit.measures.band_stop import BandStopResult as BandStopResult
 from freqkit.measures.adcs import ClassSpectra as ClassSpectra
 from freqkit.measures.critical_band import CriticalBandResult as CriticalBandResult
@@ -69,6 +71,32 @@ def attack(
     bounds: tuple[float, float] = (0.0, 1.0),
     batch_size: int = 64,
 ) -> Attacked: ...
+
+def attribute(
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
+    images: ImageSet | str | os.PathLike | tuple[Any, Any] | torch.utils.data.dataset.Dataset | Iterable[Any] | torch.Tensor | numpy.ndarray,
+    *,
+    steps: int = 16,
+    rounds: int = 40,
+    points: int = 16,
+    shown: int = 8,
+    level: float = 0.8,
+    confidence: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+    domain: Literal['normalised', 'pixels'] = 'normalised',
+    class_index: Sequence[int] | torch.Tensor | None = None,
+    batch_size: int | str = 'auto',
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    memory: int = 1073741824,
+    form: Literal['auto', 'eager', 'folded', 'compiled'] = 'auto',
+    spectra: Literal['float32', 'float16'] = 'float32',
+    out: str | os.PathLike | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Any = None,
+) -> AttributeResult: ...
 
 def band_stop(
     model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],

@@ -69,7 +69,6 @@ def test_contributions_sets_and_curves_are_those_of_a_plain_loop(size):
     images, model = some_images(size), small_network(size)
     found = attribute(model, images, steps=3, rounds=12, points=5, dtype="float64", batch_size=2)
     model = model.double().eval()
-    height, width = size
     for i in range(len(images)):
         x, name = inputs(images, i), found.classes[int(found.answers[i])]
         z = plain_logits(model, x)

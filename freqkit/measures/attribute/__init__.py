@@ -20,7 +20,9 @@ from freqkit.engine import ranks
 from freqkit.engine.entrance import enter
 from freqkit.engine.gradients import MaskGradients
 from freqkit.errors import UsageError
-from freqkit.measures.attribute.page import attribute_part, plot_attribute, printed
+from freqkit.measures.attribute.page import attribute_part as attribute_part
+from freqkit.measures.attribute.page import plot_attribute as plot_attribute
+from freqkit.measures.attribute.page import printed as printed
 from freqkit.measures.attribute.result import AttributeResult
 from freqkit.measures.attribute.sets import CLEAR, Block, Pairs, attributed, numbers
 from freqkit.measures.running import run
@@ -39,7 +41,7 @@ class Attributing(Options):
 
     steps: int = option(16, "points of the path from the empty to the full spectrum, a gradient each", least=1)
     rounds: int = option(
-        40, "gradients by which each of the two sets is made smaller; 0: as many of the first by attribution as it takes",
+        40, "gradients by which each of the two sets is made smaller; 0: the first by attribution, as many as it takes",
         least=0,
     )  # fmt: skip
     points: int = option(16, "points of the insertion and deletion curves, at rising numbers of frequencies", least=2)
@@ -224,8 +226,8 @@ TERMS = {
     "attribute": {
         "short": "Which frequencies carry the answer to one image: the smallest sets found that keep and remove it.",
         "formula": "attribution of f = mean over alpha of d odds / d m_f at m = alpha; odds = z_a - log sum of exp z_j",
-        "more": "Sets are found by gradients under a budget and tried on the network: upper bounds of the smallest. The "
-        "answer is that of the whole image, right or wrong; what is removed is set to 0 in the chosen domain.",
+        "more": "Sets are found by gradients under a budget and tried on the network: upper bounds of the smallest. "
+        "The answer is that of the whole image, right or wrong; what is removed is set to 0 in the chosen domain.",
         "source": "Sundararajan, Taly, Yan, ICML 2017; Petsiuk, Das, Saenko, BMVC 2018; Liu et al., arXiv 2504.02016",
         "aliases": ["attribution", "keeps", "removes", "insertion", "deletion", "insertion by power",
                     "deletion by power", "answer", "rounds", "points", "shown", "level", "frequencies that keep",

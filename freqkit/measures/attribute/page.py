@@ -12,15 +12,12 @@ from freqkit.report.blocks import Cell, Pairs, Part, Section, Table
 from freqkit.report.examples import brighten
 from freqkit.report.inline import drawing
 from freqkit.report.pages import files_of, part
-from freqkit.report.planes import draw_plane, on_axis
-from freqkit.report.planes import colours as colours_of
+from freqkit.report.planes import colours, draw_plane, on_axis
 from freqkit.report.provenance import cost_rows, model_rows, provenance_rows
 from freqkit.report.sections import gallery
 from freqkit.report.svg import percent, photo_uri
 from freqkit.report.words import weights_cautions
 from freqkit.text import shorten
-
-WORDS = {"keep": "keep their answer", "remove": "lose their answer"}
 
 
 def printed(result: AttributeResult) -> Printed:
@@ -65,8 +62,8 @@ def _sentences(result):
             said.append(f"Without {_few(float(share[0, 1]))} of them it is another.")
     else:
         middle = float(share[:, 0].quantile(0.5))
-        said = [f"With {_few(keep)} of the frequencies, chosen for each image, {level} of {n:,} images keep their answer"
-                f"{_limits(limits[0])}; half of them with {_few(middle)}."]  # fmt: skip
+        said = [f"With {_few(keep)} of the frequencies, chosen for each image, {level} of {n:,} images keep their"
+                f" answer{_limits(limits[0])}; half of them with {_few(middle)}."]  # fmt: skip
         if remove is not None:
             said.append(f"Without {_few(remove)}, {level} of them lose it{_limits(limits[1])}.")
     if free:
@@ -93,8 +90,8 @@ def plot_attribute(result, ax=None, *, of=None, title=None):
     Args:
         result: a `freqkit.measures.AttributeResult`.
         ax: a matplotlib axis; None: a figure of its own.
-        of: an image, by its place or name: its curves (with `ax`), or its picture, contributions, sets and curves. None:
-            all images.
+        of: an image, by its place or name: its curves (with `ax`), or its picture, contributions, sets and curves.
+            None: all images.
         title: a line above.
 
     Returns:
@@ -197,8 +194,7 @@ def _one(result, place, title):
             axis.imshow(torch.as_tensor(view).permute(1, 2, 0).clamp(0, 1).numpy())
             axis.set(xticks=[], yticks=[])
             axis.set_title(name + (f" ×{gain:.1f}" if gain > 1.05 else ""), fontsize=8.5, loc="left")
-    picture = draw_plane(axes[-3], result.keeps[place].numpy(), colours_of(False), (0, 1))
-    del picture
+    draw_plane(axes[-3], result.keeps[place].numpy(), colours(False), (0, 1))
     axes[-3].set_title("kept (cycles/image)", fontsize=8.5, loc="left")
     reach = float(result.attribution[place].abs().max()) or 1.0
     on_axis(axes[-2], result.attribution[place], "contributions", limits=(-reach, reach), label="log-odds", signed=True)
@@ -228,38 +224,42 @@ def attribute_part(path, record):
              *((name, "right", name) for name in result.COLUMNS[3:])]  # fmt: skip
     size = tuple(result.keeps.shape[1:])
     maps = [_entry(result, i) for i in range(many)]
-    sets = [(shorten(result.names[i], 30), f"{_few(float(result.share[i, 0]))} kept",
-             f"Frequencies that keep the answer to {result.names[i]}.", result.keeps[i].numpy()) for i in range(many)]  # fmt: skip
+    sets = [
+        (shorten(result.names[i], 30), f"{_few(float(result.share[i, 0]))} kept",
+         f"Frequencies that keep the answer to {result.names[i]}.", result.keeps[i].numpy())
+        for i in range(many)
+    ]  # fmt: skip
     everything = range(len(result.names))
     where = "" if many == len(result.names) else f" The first {many} of {len(result.names)} images."
     sections = [
         Section("Curves", [drawing(lambda axis: _curves(axis, result, everything), 7.2, 3.4,
                                    "Probability of the answer as frequencies are inserted and deleted.", narrow=3.4)],
-                "Mean over the images. Insertion begins with nothing but the mean colour, deletion with the whole image; "
-                "the frequencies of the smallest set come first. Dotted: the same over the share of the image's power.",
+                "Mean over the images. Insertion begins with nothing but the mean colour, deletion with the whole"
+                " image; the frequencies of the smallest set come first. Dotted: over the share of the image's power.",
                 key="attribute-curves"),
         Section("Images", [Table(kinds, lines, search=True)],
-                "Keeps: the share of the frequencies in the smallest set found that alone keeps the answer; removes: in "
-                "the smallest found without which it is another. Insertion and deletion: the area below the curve, the "
-                "mean probability.", key="attribute-images"),
+                "Keeps: the share of the frequencies in the smallest set found that alone keeps the answer; removes:"
+                " in the smallest found without which it is another. Insertion and deletion: the area below the"
+                " curve, the mean probability.", key="attribute-images"),
     ]  # fmt: skip
     if many:
         sections[:0] = [
             Section("What is left", [Pairs([_views(result, i) for i in range(many)])],
                     "Each image, and what the smallest set leaves of it, at which the answer is the same; and each "
-                    "image without the smallest set that removes it. ×n: the contrast is raised n times for the eye." + where,
+                    "image without the smallest set that removes it. ×n: the contrast is raised n times for the eye."
+                    + where,
                     key="attribute-left"),
             Section("Frequencies that keep the answer", [gallery(sets, size, "attribute-kept")],
                     "DC is in the middle." + where, key="attribute-kept"),
             Section("Contributions", [gallery(maps, size, "attribution", signed=True)],
-                    "What each frequency contributes to the log-odds of the answer, integrated from the empty to the full "
-                    "spectrum: blue for, orange against; each image from its own largest." + where, key="attribution"),
+                    "What each frequency contributes to the log-odds of the answer, integrated from the empty to the"
+                    " full spectrum: blue for, orange against; each image from its own largest." + where, key="attribution"),
         ]  # fmt: skip
     hero = drawing(lambda axis: _shares(axis, result), 7.2, 3.6, " ".join(_sentences(result)), narrow=3.4)
+    zero = "normalised tensor" if result.definition["domain"] == "normalised" else "pixels"
     return Part(
         "Which frequencies carry the answers", _sentences(result), large,
-        [*model_rows(about), ("Removed means", "0 in the normalised tensor" if result.definition["domain"] == "normalised"
-                              else "0 in the pixels")],
+        [*model_rows(about), ("Removed means", f"0 in the {zero}")],
         sections, cost_rows(about), provenance_rows(about), weights_cautions(about), hero=[hero],
         hero_how="Share of the images whose answer is kept by no more than a share of the frequencies alone, and lost "
         "without no more than that; bands: 95% intervals; dotted: the first frequencies by contribution alone.",
@@ -270,8 +270,8 @@ def attribute_part(path, record):
 def _entry(result, place):
     values = result.attribution[place]
     reach = float(values.abs().max()) or 1.0
-    return (shorten(result.names[place], 30), result.classes[int(result.answers[place])],
-            f"Contribution of every frequency to the answer to {result.names[place]}.", (values / reach).numpy())  # fmt: skip
+    alt = f"Contribution of every frequency to the answer to {result.names[place]}."
+    return shorten(result.names[place], 30), result.classes[int(result.answers[place])], alt, (values / reach).numpy()
 
 
 def _views(result, place):

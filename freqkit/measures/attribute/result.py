@@ -160,8 +160,8 @@ class AttributeResult(Result):
         return found
 
     def kept_by(self, shares: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The share of the images whose answer no more than some shares of the frequencies keep [S], and remove [S], and
-        the Wilson intervals of both [2, S, 2]."""
+        """The share of the images whose answer no more than some shares of the frequencies keep [S], and remove [S],
+        and the Wilson intervals of both [2, S, 2]."""
         n = len(self.names)
         hits = (self.share.T.nan_to_num(math.inf)[:, None] <= shares[:, None]).sum(2)
         limits = wilson(hits.flatten(), torch.full((hits.numel(),), n), self.definition["confidence"])

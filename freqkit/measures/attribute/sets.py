@@ -163,7 +163,7 @@ def integrated(block: Block, steps: int) -> torch.Tensor:
 
 
 def bisected(block: Block, kind: str, order: torch.Tensor) -> torch.Tensor:
-    """How many of the first pairs suffice, int64 [b]: one more than a number that does not; -1 where not even all do."""
+    """How many of the first pairs suffice, int64 [b]: one more than a number that does not; -1: not even all."""
     count, every = len(block.images), len(block.pairs)
 
     def holds(number, some):
