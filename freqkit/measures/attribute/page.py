@@ -253,7 +253,8 @@ def attribute_part(path, record):
                     "DC is in the middle." + where, key="attribute-kept"),
             Section("Contributions", [gallery(maps, size, "attribution", signed=True)],
                     "What each frequency contributes to the log-odds of the answer, integrated from the empty to the"
-                    " full spectrum: blue for, orange against; each image from its own largest." + where, key="attribution"),
+                    " full spectrum: blue for, orange against; each image from its own largest." + where,
+                    key="attribution"),
         ]  # fmt: skip
     hero = drawing(lambda axis: _shares(axis, result), 7.2, 3.6, " ".join(_sentences(result)), narrow=3.4)
     zero = "normalised tensor" if result.definition["domain"] == "normalised" else "pixels"
