@@ -30,6 +30,7 @@ MEASURES = {
         "At which frequencies the loss reacts to small changes.",
     ),
     "attribute": ("freqkit.measures.attribute", "Which frequencies carry the answer to each image."),
+    "slices": ("freqkit.measures.slices", "Which images fail, by their spectrum, and how features drift."),
     "amplitude-phase": ("freqkit.measures.amplitude_phase", "Whether amplitude or phase decides the answer."),
 }
 # Modules whose functions, decorated by `freqkit.report.pages.part`, put their kind of result on a page.

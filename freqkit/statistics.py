@@ -252,6 +252,35 @@ def partial_correlation(both, one, other):
     return np.where(left > 1e-12, found.clip(-1, 1), np.nan)
 
 
+def fisher_exact(hits, trials, other_hits, other_trials):
+    """Two-sided p of Fisher's exact test that two shares are one: the chance of all tables with the same sums that are
+    no likelier than this one.
+
+    Args:
+        hits, trials, other_hits, other_trials: whole numbers, 0 <= hits <= trials.
+
+    Returns:
+        float; 1 where there are no trials on one side.
+
+    Source: Fisher, J. R. Stat. Soc. 85 (1922) 87.
+
+    Example:
+        >>> round(fisher_exact(8, 10, 1, 6), 6)
+        0.034965
+    """
+    from scipy.special import gammaln
+
+    def chosen(n, k):
+        return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+
+    both = hits + other_hits
+    k = np.arange(max(0, both - other_trials), min(both, trials) + 1)
+    chance = chosen(trials, k) + chosen(other_trials, both - k)
+    chance = np.exp(chance - chosen(trials + other_trials, both))
+    own = chance[hits - k[0]]
+    return float(min(1.0, chance[chance <= own * (1 + 1e-7)].sum()))
+
+
 def benjamini_hochberg(p):
     """p-values corrected for the false discovery rate of all that are known; NaN stays NaN and counts for nothing.
 

@@ -113,7 +113,7 @@ class AmplitudePhaseResult(Result):
         """float64 [2, K, C + 1], and Wilson intervals [2, K, C + 1, 2]; NaN where nothing is known."""
         hits, trials = self.tallies()
         limits = wilson(hits.flatten(), trials.flatten(), self.definition["confidence"]).view(*hits.shape, 2)
-        return hits / trials, limits
+        return hits.double() / trials, limits
 
     def by_phase(self) -> tuple[float, float, float, int]:
         """Of the answers to images with amplitude and phase of two classes that are either's, the share that is the
@@ -122,7 +122,7 @@ class AmplitudePhaseResult(Result):
         both = torch.tensor([k for k, kind in enumerate(self.kinds) if kind.startswith("other")], dtype=torch.int64)
         phase, amplitude = hits[:, both].sum(1)
         ((low, high),) = wilson(phase[None], (phase + amplitude)[None], self.definition["confidence"]).tolist()
-        return float(phase / (phase + amplitude)), low, high, int(phase + amplitude)
+        return float(phase.double() / (phase + amplitude)), low, high, int(phase + amplitude)
 
     def cells(self):
         groups = ["all", *self.classes]

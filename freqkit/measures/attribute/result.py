@@ -165,7 +165,7 @@ class AttributeResult(Result):
         n = len(self.names)
         hits = (self.share.T.nan_to_num(math.inf)[:, None] <= shares[:, None]).sum(2)
         limits = wilson(hits.flatten(), torch.full((hits.numel(),), n), self.definition["confidence"])
-        return hits[0] / n, hits[1] / n, limits.view(2, len(shares), 2)
+        return hits[0].double() / n, hits[1].double() / n, limits.view(2, len(shares), 2)
 
     def _mean_interval(self, values):
         drawn = drawn_anew(range(len(values)), self.definition["resamples"], self.definition["seed"])
