@@ -18,6 +18,7 @@ import torch
 import torch.nn.modules.module
 import torch.utils.data.dataset
 from freqkit.measures.adcs import AdcsResult as AdcsResult
+from freqkit.measures.amplitude_phase import AmplitudePhaseResult as AmplitudePhaseResult
 from freqkit.engine.attacks import Attack as Attack
 from freqkit.engine.attacks import Attacked as Attacked
 from freqkit.measures.attribute.result import AttributeResult as AttributeResult
@@ -33,6 +34,7 @@ from freqkit.measures.rates import RatesResult as RatesResult
 from freqkit.measures.recovery import Recovery as Recovery
 from freqkit.measures.selection import SelectedOnTestSet as SelectedOnTestSet
 from freqkit.measures.shape_bias import ShapeBiasResult as ShapeBiasResult
+from freqkit.measures.slices.result import SlicesResult as SlicesResult
 from freqkit.measures.correlation import StudyResult as StudyResult
 from freqkit.measures.critical_band.fit import critical_band_fit as critical_band_fit
 from freqkit.measures.evaluation.groups import curves as curves
@@ -56,6 +58,26 @@ def adcs(
     dtype: torch.dtype = torch.float32,
     batch_size: int = 64,
 ) -> AdcsResult: ...
+
+def amplitude_phase(
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
+    images: ImageSet | str | os.PathLike | tuple[Any, Any] | torch.utils.data.dataset.Dataset | Iterable[Any],
+    *,
+    confidence: float = 0.95,
+    seed: int = 0,
+    domain: Literal['pixels', 'normalised'] = 'pixels',
+    class_index: Sequence[int] | torch.Tensor | None = None,
+    batch_size: int | str = 'auto',
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    memory: int = 1073741824,
+    form: Literal['auto', 'eager', 'folded', 'compiled'] = 'auto',
+    spectra: Literal['float32', 'float16'] = 'float32',
+    out: str | os.PathLike | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Any = None,
+) -> AmplitudePhaseResult: ...
 
 def attack(
     network: torch.nn.modules.module.Module,
@@ -306,6 +328,34 @@ def shape_bias(
     overwrite: bool = False,
     progress: Any = None,
 ) -> ShapeBiasResult: ...
+
+def slices(
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
+    images: ImageSet | str | os.PathLike | tuple[Any, Any] | torch.utils.data.dataset.Dataset | Iterable[Any],
+    *,
+    groups: int = 6,
+    bands: int = 6,
+    profile: Literal['energy', 'share'] = 'energy',
+    drift: bool = True,
+    layer: str | None = None,
+    radii: Sequence[float] | None = None,
+    restarts: int = 10,
+    confidence: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+    domain: Literal['normalised', 'pixels'] = 'normalised',
+    class_index: Sequence[int] | torch.Tensor | None = None,
+    batch_size: int | str = 'auto',
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    memory: int = 1073741824,
+    form: Literal['auto', 'eager', 'folded', 'compiled'] = 'auto',
+    spectra: Literal['float32', 'float16'] = 'float32',
+    out: str | os.PathLike | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Any = None,
+) -> SlicesResult: ...
 
 def study(
     rows: Iterable[dict],
