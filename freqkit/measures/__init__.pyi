@@ -102,7 +102,7 @@ def attribute(
     rounds: int = 40,
     points: int = 16,
     shown: int = 8,
-    level: float = 0.8,
+    quantile: float = 0.8,
     confidence: float = 0.95,
     resamples: int = 1000,
     seed: int = 0,

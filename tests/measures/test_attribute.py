@@ -235,8 +235,8 @@ def test_bad_questions_are_refused_in_a_sentence(tmp_path):
         attribute(model, torch.zeros(8, 8))
     with pytest.raises(UsageError, match="attribute: steps must be an integer of at least 1; got 0"):
         attribute(model, images, steps=0)
-    with pytest.raises(UsageError, match="attribute: level must be"):
-        attribute(model, images, level=0)
+    with pytest.raises(UsageError, match="attribute: quantile must be"):
+        attribute(model, images, quantile=0)
     with pytest.raises(UsageError, match=r"images must be uint8, or floats in \[0, 1\]"):
         attribute(model, torch.full((3, 8, 8), 2.0))
     found = attribute(model, images, steps=1, rounds=1, points=2)

@@ -46,7 +46,7 @@ class Attributing(Options):
     )  # fmt: skip
     points: int = option(16, "points of the insertion and deletion curves, at rising numbers of frequencies", least=2)
     shown: int = option(8, "pictures that are kept, of the first images", least=0)
-    level: float = option(
+    quantile: float = option(
         0.8, "the share of the images of which the frequencies that they need are told", above=0, most=1,
         help="of which share of the images the needed frequencies are told",
     )  # fmt: skip
@@ -230,7 +230,7 @@ TERMS = {
         "The answer is that of the whole image, right or wrong; what is removed is set to 0 in the chosen domain.",
         "source": "Sundararajan, Taly, Yan, ICML 2017; Petsiuk, Das, Saenko, BMVC 2018; Liu et al., arXiv 2504.02016",
         "aliases": ["attribution", "keeps", "removes", "insertion", "deletion", "insertion by power",
-                    "deletion by power", "answer", "rounds", "points", "shown", "level", "frequencies that keep",
+                    "deletion by power", "answer", "rounds", "points", "shown", "quantile", "frequencies that keep",
                     "frequencies that remove", "answer kept"],
     }
 }  # fmt: skip

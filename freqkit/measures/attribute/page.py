@@ -22,7 +22,7 @@ from freqkit.text import shorten
 
 def printed(result: AttributeResult) -> Printed:
     """What `freqkit attribute` prints: of each answer the images, and the shares of frequencies that they need."""
-    level, lines = percent(result.definition["level"]), []
+    level, lines = percent(result.definition["quantile"]), []
     for place in [None, *range(len(result.classes))]:
         some = torch.ones_like(result.answers, dtype=torch.bool) if place is None else result.answers == place
         (keep, remove), _ = result.needed(of=place)
@@ -54,7 +54,7 @@ def printed(result: AttributeResult) -> Printed:
 def _sentences(result):
     """What was found, in words."""
     (keep, remove), limits = result.needed()
-    n, level = len(result.names), percent(result.definition["level"])
+    n, level = len(result.names), percent(result.definition["quantile"])
     share, free = result.share, int((result.keeps.flatten(1).sum(1) == 0).sum())
     if n == 1:
         said = [f"With {_few(float(share[0, 0]))} of the frequencies alone the answer, {result.classes[0]}, stays."]
@@ -210,7 +210,7 @@ def attribute_part(path, record):
     result = AttributeResult.load(path)
     about = result.record if record is None else {**result.record, **record}
     (keep, remove), _ = result.needed()
-    level, many = percent(result.definition["level"]), len(result.pictures)
+    level, many = percent(result.definition["quantile"]), len(result.pictures)
     large = [(_few(keep), f"of the frequencies keep {level} of the answers")]
     if remove is not None:
         large.append((_few(remove), f"remove {level} of them"))

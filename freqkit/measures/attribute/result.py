@@ -80,7 +80,7 @@ class AttributeResult(Result):
          "deletion": "float32 n T", "insertion_power": "float32 n T", "deletion_power": "float32 n T",
          "pictures": "uint8 m 3 H W", "kept": "float32 m 3 H W", "without": "float32 m 3 H W"},
         {"classes": [str], "names": [str], "record": RECORD,
-         "definition": {"quantity": str, "confidence": float, "level": float, "resamples": int, "seed": int}},
+         "definition": {"quantity": str, "confidence": float, "quantile": float, "resamples": int, "seed": int}},
         {"C": "classes", "n": "names"},
     )  # fmt: skip
     COLUMNS = ("image", "answer", "probability", "keeps", "removes", "insertion", "deletion", "insertion by power",
@@ -111,12 +111,12 @@ class AttributeResult(Result):
         """The share of frequencies with which a share of the images keeps its answer, or loses it.
 
         Args:
-            level: the share of the images; None: `definition["level"]`. of: an answer; None: all images.
+            level: the share of the images; None: `definition["quantile"]`. of: an answer; None: all images.
 
         Returns:
             ([to keep, to remove], their intervals [low, high] over images drawn anew); None where too few lose it.
         """
-        level = self.definition["level"] if level is None else level
+        level = self.definition["quantile"] if level is None else level
         shares = self.share.nan_to_num(math.inf)
         shares = shares if of is None else shares[self.answers == of]
         if not len(shares):
@@ -148,7 +148,7 @@ class AttributeResult(Result):
             number = int(some.sum())
             for metric, value, (low, high) in zip(KINDS, *self.needed(of=place), strict=True):
                 found.append(rows.tidy(**{**about, "class": name}, metric=f"frequencies that {metric}", value=value,
-                                       low=low, high=high, n=number, threshold=self.definition["level"]))  # fmt: skip
+                                       low=low, high=high, n=number, threshold=self.definition["quantile"]))  # fmt: skip
             for metric, area in self.areas.items():
                 low, high = self._mean_interval(area[some])
                 found.append(rows.tidy(**{**about, "class": name}, metric=metric, value=float(area[some].mean()),
