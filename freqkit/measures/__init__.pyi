@@ -333,7 +333,7 @@ def slices(
     model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
     images: ImageSet | str | os.PathLike | tuple[Any, Any] | torch.utils.data.dataset.Dataset | Iterable[Any],
     *,
-    groups: int = 6,
+    clusters: int = 6,
     bands: int = 6,
     profile: Literal['energy', 'share'] = 'energy',
     drift: bool = True,

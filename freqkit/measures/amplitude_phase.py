@@ -244,7 +244,7 @@ TERMS = {
         "or amplitude, was taken. By phase: of the answers that are either's, where the two are of different classes.",
         "source": "Oppenheim and Lim, Proc. IEEE 69 (1981) 529; Chen et al., ICCV 2021 (arXiv 2108.08487)",
         "aliases": ["follows phase", "follows amplitude", "by phase", "other amplitude", "other phase",
-                    "mean amplitude", "zero phase", "random phase", "version"],
+                    "mean amplitude", "zero phase", "random phase"],
     }
 }  # fmt: skip
 
@@ -359,14 +359,14 @@ def amplitude_phase_part(path, record):
                if int(trials[0, 0, c + 1])]  # fmt: skip
     value, _, _, n = result.by_phase()
     alt = " ".join(_sentences(result))
-    kinds = [("version", "left", "version"), ("amplitude", "left", None), ("phase", "left", None),
-             ("images", "right", None), ("follows phase, 95% interval", "right", "follows phase"),
-             ("follows amplitude, 95% interval", "right", "follows amplitude")]  # fmt: skip
+    kinds = [("version", "left", "amplitude-phase"), ("amplitude", "left", None), ("phase", "left", None),
+             ("images", "right", None), ("as the phase, 95%", "right", "follows phase"),
+             ("as the amplitude, 95%", "right", "follows amplitude")]  # fmt: skip
     sections = [
         Section("Versions", [Table(kinds, each)],
-                "Whose amplitude and whose phase each version has, and how often it is called by the class of each.",
+                "Whose amplitude and whose phase each version has, and how often it is called as each, with 95% intervals.",
                 key="versions"),
-        Section("Classes", [Table([("class", "left", None), *((kind, "right", "version") for kind in result.kinds)],
+        Section("Classes", [Table([("class", "left", None), *((kind, "right", "amplitude-phase") for kind in result.kinds)],
                                   classes, search=True)],
                 "Share of each class's images that are called by it, of every version.", key="classes-by-version"),
     ]  # fmt: skip

@@ -94,7 +94,7 @@ def test_fishers_test_is_scipys():
 def test_errors_and_drift_are_those_of_a_plain_loop():
     size = (9, 12)
     images, model = some_images(size, 11), some_network(size)
-    found = slices(model, images, groups=3, bands=2, radii=[1.5, 3.0], dtype="float64", batch_size=4)
+    found = slices(model, images, clusters=3, bands=2, radii=[1.5, 3.0], dtype="float64", batch_size=4)
     assert found.names == ["low, below 1.5", "low, below 3", "high, from 1.5", "high, from 3", "band, 1.5 to 3"]
     model = model.double().eval()
     x = (images.images.double() / 255 - 0.4) / 0.25
@@ -162,7 +162,7 @@ def test_the_slice_that_fails_is_found():
     labels = torch.zeros(count, dtype=torch.int64)  # and the network calls images of the third kind 1
     images = ImageSet(pixels, labels, ["a", "b"], [f"{i}.png" for i in range(count)])
     model = Classifier(HighEnergy(), mean=(0.5,) * 3, std=(0.2,) * 3, num_classes=2)
-    found = slices(model, images, groups=3, bands=3)
+    found = slices(model, images, clusters=3, bands=3)
     for k in range(3):
         assert len(set(found.slice_of[kinds == k].tolist())) == 1
     assert found.slice_of[kinds == 2].unique().tolist() == [2]  # the highest mean frequency
@@ -175,18 +175,18 @@ def test_the_slice_that_fails_is_found():
 
 def test_bad_questions_are_refused_in_a_sentence(tmp_path):
     model, images = some_network((8, 8)), some_images((8, 8), 5)
-    with pytest.raises(UsageError, match="slices: groups must be at most the number of images, 5; got 6"):
+    with pytest.raises(UsageError, match="slices: clusters must be at most the number of images, 5; got 6"):
         slices(model, images)
     with pytest.raises(UsageError, match="slices: radii must be rising numbers above 0"):
-        slices(model, images, groups=2, bands=2, radii=[3, 2])
+        slices(model, images, clusters=2, bands=2, radii=[3, 2])
     with pytest.raises(UsageError, match="slices: bands must hold frequencies; 40 are too many"):
-        slices(model, images, groups=2, bands=40)
+        slices(model, images, clusters=2, bands=40)
     with pytest.raises(UsageError, match="layers must be names of modules"):
-        slices(model, images, groups=2, bands=2, layer="nowhere")
+        slices(model, images, clusters=2, bands=2, layer="nowhere")
     unlinear = Classifier(nn.Sequential(nn.Conv2d(3, 3, 8), nn.Flatten()), num_classes=3, **PLAIN)
     with pytest.raises(UsageError, match="must have a linear layer"):
-        slices(unlinear, images, groups=2, bands=2)
-    plain = slices(unlinear, images, groups=2, bands=2, drift=False)
+        slices(unlinear, images, clusters=2, bands=2)
+    plain = slices(unlinear, images, clusters=2, bands=2, drift=False)
     assert plain.filters == [] and plain.drift() == ([], []) and plain.record["forwards"] == 5
     plain.plot()
     plain.save(tmp_path / "a.safetensors")

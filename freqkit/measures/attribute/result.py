@@ -147,8 +147,9 @@ class AttributeResult(Result):
             some = torch.ones_like(self.answers, dtype=torch.bool) if place is None else self.answers == place
             number = int(some.sum())
             for metric, value, (low, high) in zip(KINDS, *self.needed(of=place), strict=True):
-                found.append(rows.tidy(**{**about, "class": name}, metric=f"frequencies that {metric}", value=value,
-                                       low=low, high=high, n=number, threshold=self.definition["quantile"]))  # fmt: skip
+                where = {**about, "class": name, "threshold": self.definition["quantile"]}
+                found.append(rows.tidy(**where, metric=f"frequencies that {metric}", value=value, low=low, high=high,
+                                       n=number))  # fmt: skip
             for metric, area in self.areas.items():
                 low, high = self._mean_interval(area[some])
                 found.append(rows.tidy(**{**about, "class": name}, metric=metric, value=float(area[some].mean()),

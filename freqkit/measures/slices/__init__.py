@@ -39,7 +39,7 @@ SHOWN = 4  # pictures of each slice
 class Slicing(Options):
     """What `slices` is asked."""
 
-    groups: int = option(6, "slices", least=2, most=26)
+    clusters: int = option(6, "slices", least=2, most=26)
     bands: int = option(6, "frequency bands of a profile, from 1 cycle/image to the corner by equal factors", least=2)
     profile: str = option(
         "energy", "what images are grouped by: energy: the logarithm of each band's power; share: the same over all "
@@ -93,7 +93,7 @@ def slices(model: Network, images: Images, own: Slicing, scoring: Scoring, runni
     colour stays. The network is looked at as it is (form "eager") where features are asked for.
 
     Args:
-        model: a `Classifier`. images: at least as many as `groups`, as `freqkit.data.as_images` takes them.
+        model: a `Classifier`. images: at least as many as `clusters`, as `freqkit.data.as_images` takes them.
 
     Returns:
         `SlicesResult`; (K + 1) n forwards with drift and one more pass for the whole images' features.
@@ -105,13 +105,13 @@ def slices(model: Network, images: Images, own: Slicing, scoring: Scoring, runni
         >>> from freqkit.data import synthetic
         >>> from freqkit.models import load_model
         >>> model, images = load_model("small_convnet", num_classes=4), synthetic(images_per_class=3)
-        >>> found = slices(model, images, groups=3, radii=[4, 8])
+        >>> found = slices(model, images, clusters=3, radii=[4, 8])
         >>> found.slices, found.names
         (['A', 'B', 'C'], ['low, below 4', 'low, below 8', 'high, from 4', 'high, from 8', 'band, 4 to 8'])
     """
     model, images = enter("slices", model, images, scoring.class_index)
-    if len(images) < own.groups:
-        raise UsageError(f"slices: groups must be at most the number of images, {len(images)}; got {own.groups}.")
+    if len(images) < own.clusters:
+        raise UsageError(f"slices: clusters must be at most the number of images, {len(images)}; got {own.clusters}.")
     size = tuple(images.images.shape[-2:])
     edges = edges_of(size, own.bands)
     filters, limits, masks = own.filters(size)
@@ -137,11 +137,11 @@ def slices(model: Network, images: Images, own: Slicing, scoring: Scoring, runni
         energies = band_energies(images.images, edges)
         profile = energies if own.profile == "energy" else energies - (10**energies).sum(1, keepdim=True).log10()
         points = scaled(profile)
-        groups = ordered(k_means(points, own.groups, own.seed, own.restarts), energies, edges)
-        examples = _examples(points, groups, own.groups, min(SHOWN, n))
+        groups = ordered(k_means(points, own.clusters, own.seed, own.restarts), energies, edges)
+        examples = _examples(points, groups, own.clusters, min(SHOWN, n))
         pictures = images.images[examples.clamp_min(0)] * (examples >= 0)[..., None, None, None].to(torch.uint8)
         return SlicesResult(
-            list(scorer.classes), list(string.ascii_uppercase[: own.groups]), edges, energies, groups,
+            list(scorer.classes), list(string.ascii_uppercase[: own.clusters]), edges, energies, groups,
             whole.value[0].int(), scorer.labels.clone(), torch.as_tensor(scorer.class_index).cpu().clone(), filters,
             limits, cosine, seen, examples, pictures, definition, {**record, "logits": scorer.logits},
         )  # fmt: skip
@@ -166,7 +166,7 @@ Errors of groups of images with like band energies, beside those of all others, 
 cosine of features under low-pass, high-pass and band-pass filters. DIR gets slices.safetensors, .csv, .png, a page.
 
 \b
-freqkit slices --model cifar_resnet20 --weights resnet20.safetensors --data cifar10/test --groups 8 --out runs/slices
+freqkit slices --model cifar_resnet20 --weights resnet20.safetensors --data cifar10/test --clusters 8 --out runs/slices
 """
 TERMS = {
     "slices": {
@@ -175,7 +175,7 @@ TERMS = {
         "more": "expected: the error that the slice's classes alone would give. p: Fisher's exact test of the slice "
         "against all others, by Holm's rule for all slices. Mean frequency: by power, cycles/image.",
         "source": "Lloyd 1982; Arthur and Vassilvitskii, SODA 2007 (k-means++); Holm, Scand. J. Stat. 6 (1979) 65",
-        "aliases": ["slice", "groups", "bands", "profile", "mean frequency", "error", "expected", "restarts",
+        "aliases": ["slice", "clusters", "profile", "mean frequency", "error", "expected", "restarts",
                     "error difference"],
     },
     "drift": {
