@@ -82,6 +82,7 @@ def measuring(name, **how):
     return Case(f"{name} {line_of(name, f'{MODEL} {BATCH}')} --out {place_of(name)}", **how)
 
 
+SHARED = ("pass-curves", "critical-band", "shape-bias", "attribute", "slices", "amplitude-phase")  # by ranks
 CASES = {
     "hfss": searching("hfss", "--candidates 24 --stages 1-2 --top 3"),
     "hfss-risk": searching("hfss", "--candidates 24 --stages 1-2 --top 3 --risk 0.05"),
@@ -124,7 +125,7 @@ CASES = {
         again=AGAIN,
     ),
     **{name: measuring(name, again=RESUME if place_of(name) == "{out}" else OVERWRITE) for name in MEASURES},
-    **{f"{name}-2-ranks": measuring(name, ranks=2) for name in ("pass-curves", "critical-band", "shape-bias")},
+    **{f"{name}-2-ranks": measuring(name, ranks=2) for name in SHARED},
     "adcs-2-ranks": Case("adcs --data {images} --image-size 32 --out {file}", again=OVERWRITE, ranks=2),
     "demo": Case(f"demo {BATCH} --out {{out}}", again=OVERWRITE),
     "synthetic": Case("data synthetic --images-per-class 12 --test-images-per-class 6 --out {out}", again=NEW),

@@ -362,12 +362,12 @@ def amplitude_phase_part(path, record):
     kinds = [("version", "left", "amplitude-phase"), ("amplitude", "left", None), ("phase", "left", None),
              ("images", "right", None), ("as the phase, 95%", "right", "follows phase"),
              ("as the amplitude, 95%", "right", "follows amplitude")]  # fmt: skip
+    heads = [("class", "left", None), *((kind, "right", "amplitude-phase") for kind in result.kinds)]
     sections = [
         Section("Versions", [Table(kinds, each)],
-                "Whose amplitude and whose phase each version has, and how often it is called as each, with 95% intervals.",
+                "Whose amplitude and whose phase each version has, and how often it is called as each; 95% intervals.",
                 key="versions"),
-        Section("Classes", [Table([("class", "left", None), *((kind, "right", "amplitude-phase") for kind in result.kinds)],
-                                  classes, search=True)],
+        Section("Classes", [Table(heads, classes, search=True)],
                 "Share of each class's images that are called by it, of every version.", key="classes-by-version"),
     ]  # fmt: skip
     return Part(
