@@ -328,7 +328,7 @@ def plot_amplitude_phase(result, ax=None, *, of=None, title=None):
     axis.set_ylim(len(result.kinds) - 0.5, -0.5)
     axis.set_xlim(0, 1.02)
     figures.percents(axis.xaxis)
-    axis.set_xlabel("answers (share of the images)")
+    axis.set_xlabel("share of the images")
     figures.plain_axes(axis, grid="x")
     figures.legend(axis)
     if title:
@@ -359,7 +359,7 @@ def amplitude_phase_part(path, record):
                if int(trials[0, 0, c + 1])]  # fmt: skip
     value, _, _, n = result.by_phase()
     alt = " ".join(_sentences(result))
-    kinds = [("version", "left", "amplitude-phase"), ("amplitude", "left", None), ("phase", "left", None),
+    kinds = [*((name, "left", "amplitude-phase") for name in ("version", "amplitude", "phase")),
              ("images", "right", None), ("as the phase, 95%", "right", "follows phase"),
              ("as the amplitude, 95%", "right", "follows amplitude")]  # fmt: skip
     heads = [("class", "left", None), *((kind, "right", "amplitude-phase") for kind in result.kinds)]

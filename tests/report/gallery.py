@@ -247,6 +247,79 @@ def pass_curves(case):
 
 
 @kind
+def attribute(case):
+    """No more than 600 images; an answer is found for each class."""
+    from freqkit.measures import AttributeResult
+    from freqkit.report import plot_attribute, save_figure, write_report
+
+    count = min(case.classes * case.images, 600)
+    answers, some = torch.arange(count) % case.classes, min(8, count)
+    sets = [case.maps(count, share).ceil().to(torch.uint8) for share in (0.02, 0.01)]
+    sets[0][0] = 0
+    removable = (torch.arange(count) % 5 != 1).to(torch.uint8)
+    sets[1] *= removable[:, None, None]
+    rising = torch.linspace(0, 1, 9).pow(2).expand(count, -1)
+    pictures = case.random(some, 3, case.size, case.size)
+    result = AttributeResult(
+        case.names, [f"{case.names[int(a)]}/{i}.png" for i, a in enumerate(answers)], answers,
+        torch.arange(case.classes), answers.clone(), case.random(count), case.random(count, 2),
+        (case.random(count, case.size, case.size) - 0.5).float(), *sets, removable, case.random(count, 2),
+        torch.tensor([0, 1, 2, 5, 12, 30, 80, 200, 514]), rising.clone(), 1 - rising, rising.sqrt(), rising.sqrt(),
+        (255 * pictures).to(torch.uint8), *(pictures.float() * share for share in (0.2, 0.9)),
+        {"quantity": "smallest sets found of frequency pairs that keep the answer, and that remove it",
+         "confidence": 0.95, "quantile": 0.8, "resamples": 1000, "seed": 0, "domain": "normalised"},
+        {**case.record(), "backwards": 1000},
+    )  # fmt: skip
+    result.save(case.folder / "attribute.safetensors")
+    save_figure(plot_attribute(result), case.folder / "attribute.png")
+    return write_report(case.folder / "attribute.safetensors")
+
+
+@kind
+def amplitude_phase(case):
+    from freqkit.engine.phases import VERSIONS
+    from freqkit.measures import AmplitudePhaseResult
+    from freqkit.report import plot_amplitude_phase, save_figure, write_report
+
+    answers, labels = answered(case, len(VERSIONS))
+    n = len(labels)
+    mates = (torch.arange(n) + 1) % n if case.images > 1 else torch.full((n,), -1)
+    result = AmplitudePhaseResult(
+        case.names, list(VERSIONS), answers, labels, torch.arange(case.classes), (torch.arange(n) + case.images) % n,
+        mates, {"quantity": "amplitude and phase of two images", "confidence": 0.95, "domain": "pixels"},
+        {**case.record(), "logits": case.classes},
+    )  # fmt: skip
+    result.save(case.folder / "amplitude-phase.safetensors")
+    save_figure(plot_amplitude_phase(result), case.folder / "amplitude-phase.png")
+    return write_report(case.folder / "amplitude-phase.safetensors")
+
+
+@kind
+def slices(case):
+    from freqkit.measures import SlicesResult
+    from freqkit.measures.slices.clusters import edges_of
+    from freqkit.report import plot_slices, save_figure, write_report
+
+    answers, labels = answered(case, 6)
+    n, count = len(labels), 26 if case.images > 100 else 3
+    own = torch.arange(n) % count
+    radii = [2.0, 4.0, 8.0]
+    limits = [(0.0, one) for one in radii] + [(one, torch.inf) for one in radii] + [(2.0, 4.0), (4.0, 8.0)]
+    result = SlicesResult(
+        case.names, [chr(65 + s) for s in range(count)], edges_of((case.size,) * 2, 6),
+        -3 + case.random(n, 6) + own[:, None] / count, own, answers[2], labels, torch.arange(case.classes),
+        ["low"] * 3 + ["high"] * 3 + ["band"] * 2, torch.tensor(limits, dtype=torch.float64), case.random(8, n),
+        answers[torch.arange(8) % 6], torch.arange(count)[:, None] % n,
+        (255 * case.random(count, 1, 3, case.size, case.size)).to(torch.uint8),
+        {"quantity": "groups of images", "confidence": 0.95, "resamples": 200, "seed": 0, "profile": "energy",
+         "layer": "input of " + case.names[0]}, {**case.record(), "logits": case.classes},
+    )  # fmt: skip
+    result.save(case.folder / "slices.safetensors")
+    save_figure(plot_slices(result), case.folder / "slices.png")
+    return write_report(case.folder / "slices.safetensors")
+
+
+@kind
 def critical_band(case):
     from freqkit.measures import CriticalBandResult
     from freqkit.report import plot_critical_band, save_figure, write_report

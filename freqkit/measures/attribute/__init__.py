@@ -32,7 +32,8 @@ from freqkit.options import Directory, Options, Scoring, flat, option
 
 __all__ = ["AttributeResult", "attribute"]
 SHARED = True  # ranks share its work
-PIXELS = 1 << 18  # of the images that are worked on at once, where that is left open
+PIXELS = {"cpu": 1 << 17}  # of the images that are worked on at once, where that is left open; see FAST
+FAST = 1 << 22  # on other devices, which need fuller batches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,8 +106,8 @@ def attribute(
 
     def work(scorer, how, record):
         ask, at = MaskGradients(model, scoring), numbers(pairs, own.points)
-        step = max(1, PIXELS // math.prod(size))
-        step = step if scoring.batch_size == "auto" else min(step, int(scoring.batch_size))
+        step = max(1, PIXELS.get(ask.forward.device.type, FAST) // math.prod(size))
+        step = step if scoring.batch_size == "auto" else int(scoring.batch_size)
         tiles = [(f"images-{first}-{min(first + step, last)}", each * (min(first + step, last) - first),
                   (first, min(first + step, last)))
                  for begin, last in scorer.tiling.blocks() for first in range(begin, last, step)]  # fmt: skip

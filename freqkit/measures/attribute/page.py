@@ -19,6 +19,8 @@ from freqkit.report.svg import percent, photo_uri
 from freqkit.report.words import weights_cautions
 from freqkit.text import shorten
 
+LISTED = 300  # images in the table of the page
+
 
 def printed(result: AttributeResult) -> Printed:
     """What `freqkit attribute` prints: of each answer the images, and the shares of frequencies that they need."""
@@ -72,6 +74,11 @@ def _sentences(result):
     if stay:
         said.append(f"For {stay} of {n} images no set was found without which the answer is another.")
     return said
+
+
+def _short(result, place):
+    """The last part of an image's name."""
+    return shorten(result.names[place].rpartition("/")[2] or result.names[place], 14)
 
 
 def _few(share):
@@ -218,14 +225,16 @@ def attribute_part(path, record):
         [Cell(shorten(row["image"], 40)), Cell(row["answer"]), Cell.of(row["probability"], percent(row["probability"])),
          *(Cell.of(row[name], "none found" if row[name] is None else _few(row[name])) for name in ("keeps", "removes")),
          *(Cell.of(row[name], percent(row[name])) for name in result.COLUMNS[5:])]
-        for row in result.table()
+        for row in result.table()[:LISTED]
     ]  # fmt: skip
-    kinds = [("image", "left", None), ("answer", "left", "answer"), ("probability", "right", "attribute"),
+    more = len(result.names) - LISTED
+    rest = f" The first {LISTED} images; the table beside the file has all {len(result.names):,}." if more > 0 else ""
+    kinds = [("image", "left", "attribute"), ("answer", "left", "answer"), ("probability", "right", "attribute"),
              *((name, "right", name) for name in result.COLUMNS[3:])]  # fmt: skip
     size = tuple(result.keeps.shape[1:])
     maps = [_entry(result, i) for i in range(many)]
     sets = [
-        (shorten(result.names[i], 30), f"{_few(float(result.share[i, 0]))} kept",
+        (_short(result, i), f"{_few(float(result.share[i, 0]))} kept",
          f"Frequencies that keep the answer to {result.names[i]}.", result.keeps[i].numpy())
         for i in range(many)
     ]  # fmt: skip
@@ -240,7 +249,7 @@ def attribute_part(path, record):
         Section("Images", [Table(kinds, lines, search=True)],
                 "Keeps: the share of the frequencies in the smallest set found that alone keeps the answer; removes:"
                 " in the smallest found without which it is another. Insertion and deletion: the area below the"
-                " curve, the mean probability.", key="attribute-images"),
+                " curve, the mean probability." + rest, key="attribute-images"),
     ]  # fmt: skip
     if many:
         sections[:0] = [
@@ -272,7 +281,7 @@ def _entry(result, place):
     values = result.attribution[place]
     reach = float(values.abs().max()) or 1.0
     alt = f"Contribution of every frequency to the answer to {result.names[place]}."
-    return shorten(result.names[place], 30), result.classes[int(result.answers[place])], alt, (values / reach).numpy()
+    return _short(result, place), result.classes[int(result.answers[place])], alt, (values / reach).numpy()
 
 
 def _views(result, place):
@@ -289,4 +298,4 @@ def _views(result, place):
             "before": before, "after": photo_uri(after), "said_before": answer,
             "said_after": words + (f" ×{gain:.1f}" if gain > 1.05 else ""), "right_before": True, "right_after": right,
         })  # fmt: skip
-    return shorten(result.names[place], 30), found
+    return _short(result, place), found

@@ -13,9 +13,9 @@ from freqkit.report.pages import files_of, part
 from freqkit.report.provenance import cost_rows, model_rows, provenance_rows
 from freqkit.report.svg import escape, percent, photo_uri, signed
 from freqkit.report.words import clean_cautions, clean_rows, p_words, span, weights_cautions
-from freqkit.text import shorten
 
 SURE = 0.05
+BESIDE = 8  # slices that have columns of their own
 
 
 def printed(result: SlicesResult) -> Printed:
@@ -143,7 +143,7 @@ def _profiles(axis, result):
     axis.set_xticks(middle, [f"{one:.2g}" for one in middle])
     axis.set_xticks([], minor=True)
     axis.set_xlabel("middle of the band (cycles/image)", fontsize=8.5)
-    axis.set_ylabel("power beside the mean of all images (dB)", fontsize=8.5)
+    axis.set_ylabel("power (dB)", fontsize=8.5)
     figures.plain_axes(axis)
     figures.legend(axis)
 
@@ -195,7 +195,7 @@ def slices_part(path, record):
     columns = [("slice", "left", "slice"), ("images", "right", None), ("mean frequency", "right", "mean frequency"),
                ("error, 95% interval", "right", "error"), ("expected", "right", "expected"),
                ("difference, 95% interval", "right", "error difference"), ("p", "right", "slices"),
-               ("mostly", "left", None), ("nearest to its middle", "left", None)]  # fmt: skip
+               ("mostly", "left", "slices"), ("nearest to its middle", "left", "slices")]  # fmt: skip
     sections = [
         Section("Slices", [Table(columns, lines)],
                 "Groups of images with like band energies, found without the network. Mean frequency: cycles/image, by"
@@ -203,7 +203,7 @@ def slices_part(path, record):
                 " p: Fisher's exact test of that, by Holm's rule for all slices.", key="slices"),
         Section("Profiles", [drawing(lambda axis: _profiles(axis, result), 7.2, 3.5, "Band power of each slice.",
                                      narrow=3.5)],
-                "Mean power of each band in the slices, beside that of all images, in decibels.", key="profiles"),
+                "Mean power of each band in the slices, over that of all images, in decibels.", key="profiles"),
     ]  # fmt: skip
     if result.filters:
         sections += _drift_sections(result)
@@ -224,23 +224,23 @@ def slices_part(path, record):
 
 def _drift_sections(result):
     means, limits = result.drift()
-    index = result.class_index[result.labels]
+    index, few = result.class_index[result.labels], len(result.slices) <= BESIDE
     lines = [
         [Cell(kind), Cell(result.names[k].split(", ")[1]),
          Cell.of(means[k], "–" if means[k] is None else f"{means[k]:.3f}, {limits[k][0]:.3f} … {limits[k][1]:.3f}"),
          Cell.of(float((result.seen[k] == index).double().mean()),
                  percent(float((result.seen[k] == index).double().mean()), 1)),
-         *(Cell.of(value, f"{value:.2f}") for value in _by_slice(result, k))]
+         *(Cell.of(value, f"{value:.2f}") for value in _by_slice(result, k) if few)]
         for k, kind in enumerate(result.filters)
     ]  # fmt: skip
-    columns = [("filter", "left", "drift"), ("kept, cycles/image", "left", None),
-               ("cosine, 95% interval", "right", "cosine"), ("recognised", "right", None),
-               *((f"in {name}", "right", "cosine") for name in result.slices)]  # fmt: skip
+    columns = [("filter", "left", "drift"), ("kept, cycles/image", "left", "drift"),
+               ("cosine, 95% interval", "right", "cosine"), ("recognised", "right", "drift"),
+               *((f"in {name}", "right", "cosine") for name in result.slices if few)]  # fmt: skip
     return [
         Section("Drift of features", [drawing(lambda axis: _drift(axis, result), 7.2, 3.4, "Cosine by cut-off.",
                                               narrow=3.4), Table(columns, lines)],
                 f"Cosine between features of the filtered and of the whole image ({result.definition.get('layer')}),"
-                " mean over the images, of all and of each slice; the mean colour stays.", key="drift"),
+                " mean over the images; the mean colour stays.", key="drift"),
     ]  # fmt: skip
 
 
@@ -261,7 +261,8 @@ def _mostly(result, s):
     """The classes of which a slice has most."""
     counts = torch.bincount(result.labels[result.slice_of == s], minlength=len(result.classes))
     top = counts.argsort(descending=True, stable=True)[:3].tolist()
-    return ", ".join(f"{shorten(result.classes[c], 16)} {int(counts[c])}" for c in top if int(counts[c]))
+    first = [(result.classes[c].split() or [""])[0][:10] for c in top]  # of a name: the column is narrow
+    return ", ".join(f"{name} {int(counts[c])}" for name, c in zip(first, top, strict=True) if int(counts[c]))
 
 
 def _photos(result, s):
