@@ -6,7 +6,7 @@ spectrum, on the same images and under one rule.
 
 Without --lite0: the ResNet-20 and CIFAR-10 photographs of FREQKIT_DATA; with it EfficientNet-Lite0
 (examples/efficientnet_lite0.py) and imagenet-mini. For every image each method gives its smallest set at which the
-network's answer is that of the whole image; of a ranking, the least of GRID shares of its first coefficients, all of
+network's answer is that of the whole image; of a ranking, the least of some shares of its first coefficients, all of
 them tried. What is told is the share that suffices for 80 % of the images. Rankings are tried by coefficient of each
 channel, as published, and by pair of frequencies in all channels, as ours are. A backward counts two forwards; Fast
 Fourier Correlation is given one step, twenty, and as many as make it cost what attribute costs.
@@ -44,6 +44,10 @@ def main(argv=None):
     parser.add_argument("--lite0", action="store_true")
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--skip", type=int, default=0, help="images left out, for other draws")
+    parser.add_argument("--grid", type=int, default=GRID, help="shares of a ranking that are tried")
+    parser.add_argument(
+        "--steps", default="1,20", help="of Fast Fourier Correlation; as many as attribute costs, too"
+    )
     parser.add_argument("--json", help="write the rows here")
     args = parser.parse_args(argv)
     if args.lite0:
@@ -56,14 +60,16 @@ def main(argv=None):
     # one of each class in turn
     order = torch.arange(len(images)).view(-1) if args.lite0 else torch.arange(len(images)).view(10, -1).T.flatten()
     images = images.subset(order[args.skip : args.skip + args.images])
-    for row in (rows := list(compared(model, images))):
+    rows = []
+    for row in compared(model, images, args.grid, [int(one) for one in args.steps.split(",")]):
+        rows.append(row)
         print(*(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items()),
               flush=True)  # fmt: skip
     if args.json:
         Path(args.json).write_text(json.dumps(rows, indent=1))
 
 
-def compared(model, images):
+def compared(model, images, grid, some_steps):
     """A row for each method."""
     began = time.process_time()
     found = attribute(model, images, shown=0)
@@ -74,10 +80,10 @@ def compared(model, images):
     mean, std = (torch.tensor(each).view(3, 1, 1) for each in (model.mean, model.std))
     x = (images.images.float() / 255 - mean) / std
     every = x[0, 0].numel()
-    shares = [0.0, *(every ** (i / (GRID - 1) - 1) for i in range(GRID))]
-    equal = max(1, round((cost - GRID) / 3))
+    shares = [0.0, *(every ** (i / (grid - 1) - 1) for i in range(grid))]
+    equal = max(1, round((cost - grid) / 3))
     methods = {"gradient x spectrum": (lambda some: gradient_times_spectrum(network, some), 3)}
-    for steps in dict.fromkeys((1, 20, equal)):
+    for steps in dict.fromkeys((*some_steps, equal)):
         methods[f"Fast Fourier Correlation, {steps} steps"] = (
             lambda some, steps=steps: fast_fourier_correlation(network, some, steps), 3 * steps + 1
         )  # fmt: skip
@@ -87,8 +93,8 @@ def compared(model, images):
             scores = ranking(some)
             single.append(least_that_keep(network, some, scores, shares))
             paired.append(least_that_keep(network, some, of_pairs(scores), shares))
-        yield row(f"{name}, by coefficient", torch.cat(single), asked + GRID, began)
-        yield row(f"{name}, by pair", torch.cat(paired), asked + GRID, began)
+        yield row(f"{name}, by coefficient", torch.cat(single), asked + grid, began)
+        yield row(f"{name}, by pair", torch.cat(paired), asked + grid, began)
 
 
 def row(name, least, cost, began):

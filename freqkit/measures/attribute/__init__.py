@@ -9,7 +9,7 @@ deletion); the question is that of Liu et al. (arXiv 2411.18343, 2504.02016).
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ import torch
 from freqkit.data import Images
 from freqkit.engine import ranks
 from freqkit.engine.entrance import enter
+from freqkit.engine.forward import model_device
 from freqkit.engine.gradients import MaskGradients
 from freqkit.errors import UsageError
 from freqkit.measures.attribute.page import attribute_part as attribute_part
@@ -103,11 +104,14 @@ def attribute(
         "domain": scoring.domain, "clear": CLEAR, **own.identity(),
     }  # fmt: skip
     each = own.most(len(pairs))
+    device = model_device(model) if scoring.device is None else torch.device(scoring.device)
+    step = max(1, PIXELS.get(device.type, FAST) // math.prod(size))
+    step = step if scoring.batch_size == "auto" else int(scoring.batch_size)
+    # A compiled network would pad these small batches.
+    scoring = replace(scoring, batch_size=step, form="folded" if scoring.form == "auto" else scoring.form)
 
     def work(scorer, how, record):
         ask, at = MaskGradients(model, scoring), numbers(pairs, own.points)
-        step = max(1, PIXELS.get(ask.forward.device.type, FAST) // math.prod(size))
-        step = step if scoring.batch_size == "auto" else int(scoring.batch_size)
         tiles = [(f"images-{first}-{min(first + step, last)}", each * (min(first + step, last) - first),
                   (first, min(first + step, last)))
                  for begin, last in scorer.tiling.blocks() for first in range(begin, last, step)]  # fmt: skip
