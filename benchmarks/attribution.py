@@ -45,9 +45,7 @@ def main(argv=None):
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--skip", type=int, default=0, help="images left out, for other draws")
     parser.add_argument("--grid", type=int, default=GRID, help="shares of a ranking that are tried")
-    parser.add_argument(
-        "--steps", default="1,20", help="of Fast Fourier Correlation; as many as attribute costs, too"
-    )
+    parser.add_argument("--steps", default="1,20", help="of Fast Fourier Correlation; as many as attribute costs, too")
     parser.add_argument("--json", help="write the rows here")
     args = parser.parse_args(argv)
     if args.lite0:
