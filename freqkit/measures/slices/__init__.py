@@ -175,7 +175,7 @@ TERMS = {
         "more": "expected: the error that the slice's classes alone would give. p: Fisher's exact test of the slice "
         "against all others, by Holm's rule for all slices. Mean frequency: by power, cycles/image.",
         "source": "Lloyd 1982; Arthur and Vassilvitskii, SODA 2007 (k-means++); Holm, Scand. J. Stat. 6 (1979) 65",
-        "aliases": ["slice", "clusters", "profile", "mean frequency", "error", "expected", "restarts",
+        "aliases": ["slice", "clusters", "profile", "mean frequency", "expected", "restarts",
                     "error difference"],
     },
     "drift": {

@@ -193,7 +193,7 @@ def slices_part(path, record):
         for s, name in enumerate(result.slices)
     ]  # fmt: skip
     columns = [("slice", "left", "slice"), ("images", "right", None), ("mean frequency", "right", "mean frequency"),
-               ("error, 95% interval", "right", "error"), ("expected", "right", "expected"),
+               ("error, 95% interval", "right", "slices"), ("expected", "right", "expected"),
                ("difference, 95% interval", "right", "error difference"), ("p", "right", "slices"),
                ("mostly", "left", "slices"), ("nearest to its middle", "left", "slices")]  # fmt: skip
     sections = [
