@@ -4,6 +4,7 @@
 // mask), 48 bytes per mask to find equal ones, and one scratch per thread (one plane between its two transforms, or the
 // three of an interleaved image; two columns' worth of lines for each, and one more).
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <new>
@@ -220,6 +221,18 @@ Tensor spectrum_backward(const Tensor& grad_any, int64_t height, int64_t width, 
 
 namespace {
 
+// FREQKIT_SKIP_ZEROS=off multiplies and transforms every bin of every mask, for comparison; what is skipped changes no
+// bit of a finite result.
+bool zeros_are_skipped() {
+  static const bool skipped = [] {
+    const char* const asked = std::getenv("FREQKIT_SKIP_ZEROS");
+    const std::string_view word = asked ? asked : "on";
+    require(word == "on" || word == "off", "FREQKIT_SKIP_ZEROS must be on or off; got ", std::string(word), ".");
+    return word == "on";
+  }();
+  return skipped;
+}
+
 // The weights of one block of the chosen masks at a time, at most 4 MiB of them or one mask.
 template <class S>
 class MaskBlock {
@@ -242,10 +255,11 @@ class MaskBlock {
     share(count, 4 * few_planes(height, width), [&](int64_t begin, int64_t end) {
       ThreadScratch<S> scratch(t_.scratch);
       for (int64_t k = begin; k < end; ++k)
-        finite_[k] = t_.kernels.weights(t_.shape, masks_.at(chosen_[first + k]), scale,
+        finite_[k] = t_.kernels.weights(t_.shape, t_.rows, masks_.at(chosen_[first + k]), scale,
                                         weights_.data + k * t_.shape.weight_size(),
                                         live_.data() + k * t_.shape.groups(), scratch.get());
     });
+    if (!zeros_are_skipped()) std::fill(live_.begin(), live_.end(), uint8_t(1));
     for (int64_t k = 0; k < count; ++k)
       require(finite_[k], "spectral_filter: masks must be finite; mask ", chosen_[first + k],
               " holds NaN or infinity.");
