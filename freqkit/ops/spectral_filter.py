@@ -287,7 +287,7 @@ def spectral_filter(x, masks, *, pairing="all", out=None, dtype=None, memory_for
     is computed; any real mask is legal. The forward DFT is unnormalised, the inverse carries 1/(HW).
 
     Args:
-        x: images `[B, C, H, W]` (uint8 is read as x/255, on the CPU), or their `Spectrum`: transform once, filter often.
+        x: images `[B, C, H, W]` (uint8 as x/255, on the CPU) or their `Spectrum` (transform once, filter often).
         masks: real `[K, H, W]`, or the half plane `[K, H, W//2+1]` as `torch.fft.rfft2` orders it (the mirrored columns
             implied), both with DC at [0, 0]; or `BitMasks`. Boolean and integer masks are read as 0/1 and numbers.
         pairing: `"all"`: every mask with every image; `"each"`: mask i with image i (K = B).
