@@ -353,6 +353,8 @@ def spectral_filter(x, masks, *, pairing="all", out=None, dtype=None, memory_for
         raise ValueError(f"spectral_filter: method must be 'auto', 'fft' or 'bank'; got {arguments.shown(method)}.")
     if type(masks) is Tensor and dtype is None and memory_format is None and method != "bank":
         y = _filtered(x, masks, pairing == "each", out)
+        if y is None and out is None and type(x) is Tensor:
+            y = _tracked(x, masks, pairing == "each")
         if y is not None:
             return y
     if isinstance(x, Spectrum):
@@ -446,6 +448,59 @@ def _filtered(x, masks, paired, out):
         with _below_autograd():
             _filter_out(packed, h, w, masks, kind, _ONE, paired, False, out)
         return out
+    except Exception:
+        return None
+
+
+class _OfImages(torch.autograd.Function):
+    """Transform and filter as one step of the graph. The operators' own two steps, each a Python kernel that
+    redispatches, take 0.15 ms more forwards and backwards: half of the work itself on a batch of small images."""
+
+    @staticmethod
+    def forward(ctx, x, masks, kind, paired):  # pyright: ignore[reportIncompatibleMethodOverride]
+        h, w = x.shape[2:]
+        with _below_autograd():
+            packed = _spectrum(x, None, None)
+            y = _filter(packed, h, w, masks, kind, _ONE, paired, packed.dtype, False)
+        of_images, of_masks = ctx.needs_input_grad[:2]
+        ctx.save_for_backward(x if of_masks else None, masks if of_images else None, packed if of_masks else None)
+        ctx.options = h, w, kind, paired, x.dtype
+        ctx.set_materialize_grads(False)
+        return y
+
+    @staticmethod
+    def backward(ctx, g):  # pyright: ignore[reportIncompatibleMethodOverride]
+        if g is None:
+            return None, None, None, None
+        x, masks, packed = ctx.saved_tensors
+        if torch.is_grad_enabled() or not derivatives.nothing_traces():  # the operators have further derivatives
+            packed = None if packed is None else torch.ops.freqkit.spectrum(x, None, None)
+            return (*_OfImages.gradients(ctx, g, masks, packed), None, None)
+        with _below_autograd():
+            return (*_OfImages.gradients(ctx, g, masks, packed), None, None)
+
+    @staticmethod
+    def gradients(ctx, g, masks, packed):
+        h, w, kind, paired, dtype = ctx.options
+        native, g, of_images, of_masks = torch.ops.freqkit, g.contiguous(), None, None
+        if masks is not None:
+            numbers = native.spectral_filter_backward_spectrum(g, h, w, masks, kind, _ONE, paired, dtype)
+            of_images = native.spectrum_backward(numbers, h, w, None)
+        if packed is not None:
+            of_masks = native.spectral_filter_backward_mask(g, packed, h, w, kind, paired)
+        return of_images, of_masks
+
+
+def _tracked(x, masks, paired):
+    """The result for plain images and dense masks of which a gradient is asked in reverse mode, or None."""
+    if not _native or not derivatives.nothing_traces() or not torch.is_grad_enabled():
+        return None
+    if not x.is_cpu or x.dtype not in arguments.COMPUTED or x.numel() > arguments.MOST_NUMBERS or 0 in x.shape:
+        return None
+    if masks.dtype is not x.dtype or not masks.is_cpu or not masks.is_contiguous() or masks.dim() != 3:
+        return None
+    try:
+        return _OfImages.apply(x, masks, int(masks.shape[2] != x.shape[3]), paired)
     except Exception:
         return None
 
