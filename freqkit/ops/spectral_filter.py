@@ -495,11 +495,13 @@ def _tracked(x, masks, paired):
     """The result for plain images and dense masks of which a gradient is asked in reverse mode, or None."""
     if not _native or not derivatives.nothing_traces() or not torch.is_grad_enabled():
         return None
-    if not x.is_cpu or x.dtype not in arguments.COMPUTED or x.numel() > arguments.MOST_NUMBERS or 0 in x.shape:
-        return None
-    if masks.dtype is not x.dtype or not masks.is_cpu or not masks.is_contiguous() or masks.dim() != 3:
-        return None
     try:
+        if not (x.requires_grad or masks.requires_grad) or not x.is_cpu or x.dtype not in arguments.COMPUTED:
+            return None
+        if x.numel() == 0 or x.numel() > arguments.MOST_NUMBERS or x.dim() != 4 or masks.dim() != 3:
+            return None
+        if masks.dtype is not x.dtype or not masks.is_cpu or not masks.is_contiguous():
+            return None
         return _OfImages.apply(x, masks, int(masks.shape[2] != x.shape[3]), paired)
     except Exception:
         return None
