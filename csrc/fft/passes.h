@@ -22,9 +22,22 @@ FREQKIT_INLINE Complex<V> turned(const Complex<V>& v, const S* twiddles) {
   }
 }
 
+// Inputs that are zeros: a first pass of an even radix R may be told that of its inputs a only a < edge and
+// a >= R - edge are others (frequencies below edge/R of the length, as after a low-pass mask). The others are neither
+// loaded nor multiplied, and what follows from zeros alone is not computed. Level 1 and 2 of the edge; 0: all inputs.
+constexpr int kMostLevel = 2;
+template <int R>
+constexpr int edge_of(int level) {
+  return R % 2 != 0 || level <= 0 || 2 * level * ((R + 4) / 8) >= R ? 0 : level * ((R + 4) / 8);
+}
+template <int R, int EDGE>
+constexpr bool input_is_live(int a) {
+  return EDGE == 0 || a < EDGE || a >= R - EDGE;
+}
+
 // First pass along kx, multiplying by the mask on the way in. `nyquist` is the masked row H/2, turned by 90 degrees,
 // which joins lane 0.
-template <int R, int INNER, int L, bool NYQUIST, class S>
+template <int R, int INNER, int L, bool NYQUIST, int EDGE, class S>
 void pass_masked(const S* __restrict x, const S* __restrict w, const S* __restrict nyquist, S* __restrict z,
                  int any_inner, int any_pitch, const S* __restrict twiddles) {
   using V = Vec<S, L>;
@@ -35,6 +48,7 @@ void pass_masked(const S* __restrict x, const S* __restrict w, const S* __restri
     fft<R, V>(
         [&](auto ai) FREQKIT_LAMBDA {
           const int64_t i = int64_t(decltype(ai)::value) * inner;
+          if constexpr (!input_is_live<R, EDGE>(decltype(ai)::value)) return C{V{}, V{}};
           const V weight = load<L>(w + i * L);
           C v = {load<L>(x + i * 2 * L) * weight, load<L>(x + i * 2 * L + L) * weight};
           if constexpr (NYQUIST) v.re += V{nyquist[2 * i]}, v.im += V{nyquist[2 * i + 1]};
@@ -91,6 +105,34 @@ void pass_in_place(S* __restrict re, S* __restrict im, const Blocks blocks, int 
             store<L>(zi + int64_t(K) * step * 2 * L, v.im);
           });
   });
+}
+
+template <int R, int EDGE, int L, class S>
+FREQKIT_INLINE void butterfly_in_place(S* re, S* im, int64_t step, const S* turns) {
+  using V = Vec<S, L>;
+  using C = Complex<V>;
+  fft<R, V>(
+      [&](auto ai) FREQKIT_LAMBDA {
+        constexpr int A = decltype(ai)::value;
+        if constexpr (!input_is_live<R, EDGE>(A)) return C{V{}, V{}};
+        return C{load<L>(re + A * step), load<L>(im + A * step)};
+      },
+      [&](auto ki, const C& value) FREQKIT_LAMBDA {
+        constexpr int K = decltype(ki)::value;
+        const C v = turned<K>(value, turns);
+        store<L>(re + K * step, v.re);
+        store<L>(im + K * step, v.im);
+      });
+}
+
+// The first pass in place with inputs that are zeros. Butterfly 0 takes all of its inputs: row H/2 is one of them, and
+// holds what rounding left in the row that it shares with row 0.
+template <int R, int INNER, int L, int EDGE, class S>
+void pass_edges(S* __restrict re, S* __restrict im, const S* __restrict twiddles) {
+  constexpr int64_t step = (INNER + 1) * 2 * L;
+  butterfly_in_place<R, 0, L>(re, im, step, twiddles);
+  for (int b = 1; b < INNER; ++b)
+    butterfly_in_place<R, EDGE, L>(re + b * 2 * L, im + b * 2 * L, step, twiddles + b * 2 * (R - 1));
 }
 
 template <int R, int L, bool STREAM, class S>
@@ -242,19 +284,59 @@ void run_last(const Plan<S>& plan, int pitch, const S* re, const S* im, S* out_r
   }
 }
 
+// The most inputs next to a first pass's edges of which the pass knows a shorter form, in elements of the length; 0 where
+// it knows none. Lengths with a measured cut have them.
+template <class S>
+int edge_elements(const Plan<S>& plan, int level) {
+  if (plan.passes < 2) return 0;
+  switch (plan.pass[0].radix * 100 + plan.pass[0].inner) {
+#define FREQKIT_CASE(R, INNER) \
+  case R * 100 + INNER: return edge_of<R>(level) * INNER;
+    FREQKIT_EACH_TUNED(FREQKIT_CASE)
+#undef FREQKIT_CASE
+  }
+  return 0;
+}
+
+template <int R, int INNER, int L, bool NYQUIST, class S>
+void pass_masked_at(int level, const S* x, const S* w, const S* nyquist, S* z, const S* twiddles) {
+  if constexpr (edge_of<R>(2) != 0)
+    if (level == 2) return pass_masked<R, INNER, L, NYQUIST, edge_of<R>(2)>(x, w, nyquist, z, 0, 0, twiddles);
+  if constexpr (edge_of<R>(1) != 0)
+    if (level == 1) return pass_masked<R, INNER, L, NYQUIST, edge_of<R>(1)>(x, w, nyquist, z, 0, 0, twiddles);
+  pass_masked<R, INNER, L, NYQUIST, 0>(x, w, nyquist, z, 0, 0, twiddles);
+}
+template <int R, int INNER, int L, class S>
+void pass_edges_at(int level, S* re, S* im, const S* twiddles) {
+  if constexpr (edge_of<R>(2) != 0)
+    if (level == 2) return pass_edges<R, INNER, L, edge_of<R>(2)>(re, im, twiddles);
+  if constexpr (edge_of<R>(1) != 0) pass_edges<R, INNER, L, edge_of<R>(1)>(re, im, twiddles);
+}
+// The first pass of a plan whose inputs are zeros but for those within edge_elements(level) of its ends.
+template <int L, class S>
+void run_edges(const Plan<S>& plan, int level, S* re, S* im) {
+  switch (plan.pass[0].radix * 100 + plan.pass[0].inner) {
+#define FREQKIT_CASE(R, INNER) \
+  case R * 100 + INNER: return pass_edges_at<R, INNER, L>(level, re, im, plan.pass[0].twiddles);
+    FREQKIT_EACH_TUNED(FREQKIT_CASE)
+#undef FREQKIT_CASE
+    default: FREQKIT_TRAP();
+  }
+}
+
 template <int L, bool NYQUIST, class S>
-bool run_masked(const Plan<S>& plan, const S* x, const S* w, const S* nyquist, S* z) {
+bool run_masked(const Plan<S>& plan, int level, const S* x, const S* w, const S* nyquist, S* z) {
   const Pass<S>& pass = plan.pass[0];
   if (!pass.codelet) return false;
   switch (pass.radix * 100 + pass.inner) {
 #define FREQKIT_CASE(R, INNER) \
-  case R * 100 + INNER: pass_masked<R, INNER, L, NYQUIST>(x, w, nyquist, z, 0, 0, pass.twiddles); return true;
+  case R * 100 + INNER: pass_masked_at<R, INNER, L, NYQUIST>(level, x, w, nyquist, z, pass.twiddles); return true;
     FREQKIT_EACH_TUNED(FREQKIT_CASE)
 #undef FREQKIT_CASE
   }
   switch (pass.radix) {
 #define FREQKIT_CASE(R, COST) \
-  case R: pass_masked<R, 0, L, NYQUIST>(x, w, nyquist, z, pass.inner, plan.pitch, pass.twiddles); return true;
+  case R: pass_masked<R, 0, L, NYQUIST, 0>(x, w, nyquist, z, pass.inner, plan.pitch, pass.twiddles); return true;
     FREQKIT_EACH_SMALL_RADIX(FREQKIT_CASE)
 #undef FREQKIT_CASE
   }

@@ -60,7 +60,7 @@ struct CpuKernels {
   // x -> packed.
   void (*forward)(const PlaneShape&, const Plan<S>& rows, const Plan<S>& columns, const PlaneInput&, S* packed,
                   S* scratch);
-  // packed, weights -> y. `live[group]` is 0 where every weight of a group is 0. `cold`: packed is hardly in the
+  // packed, weights -> y. `live[group]` is 0 where every weight of a group is 0, else 1 or what `weights` found. `cold`: packed is hardly in the
   // second-level cache.
   void (*inverse)(const PlaneShape&, const Plan<S>& rows, const Plan<S>& columns, const S* packed, const S* weights,
                   const uint8_t* live, bool cold, const PlaneOutput&, S* scratch);
@@ -68,7 +68,8 @@ struct CpuKernels {
   void (*inverse_rgb)(const PlaneShape&, const Plan<S>& rows, const Plan<S>& columns, const S* packed, const S* weights,
                       const uint8_t* live, bool cold, const PlaneOutput&, S* scratch);
   // mask -> weights (times scale) and live groups; false if a weight is not finite.
-  bool (*weights)(const PlaneShape&, const MaskView&, double scale, S* weights, uint8_t* live, S* scratch);
+  bool (*weights)(const PlaneShape&, const Plan<S>& rows, const MaskView&, double scale, S* weights, uint8_t* live,
+                  S* scratch);
   // sum += row factor * weight * value; row factor: 2 on the rows that stand for their mirror too, 1 on rows 0 and H/2.
   void (*accumulate)(const PlaneShape&, const S* weights, const S* value, S* sum);
   // sum[bin] += Re(conj(a) b), in the layout of weights.

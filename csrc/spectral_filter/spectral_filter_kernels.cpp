@@ -180,12 +180,26 @@ FREQKIT_INLINE void join_group(const S* t, const int* position, int height, int 
   part(true, L, [&](V, V ai, V br, V bi) FREQKIT_LAMBDA { return choose(br - ai, bi); });
 }
 
-// All rows of one block of columns: z[ky] for all ky. Nothing of a group that is off is read.
+// Which short form of the first pass along ky serves: the rows of every group that is on lie next to its edges.
+template <class S>
+int column_level(const PlaneShape& shape, const Plan<S>& columns, const uint8_t* live) {
+  int end = 0;
+  for (int group = 0; group < shape.groups(); ++group)
+    if (live[group]) end = smaller((group + 1) * shape.lanes, shape.rows());
+  for (int level = 1; level <= kMostLevel; ++level)
+    if (end <= edge_elements(columns, level)) return level;
+  return 0;
+}
+
+// All rows of one block of columns: z[ky] for all ky that the first pass reads (`level`: its short form). Nothing of a
+// group that is off is read.
 template <class S, int L>
-void join_columns(const PlaneShape& shape, const int* position, const Scratch<S, L>& s, const uint8_t* live,
-                  const S* plane, int x0) {
+void join_columns(const PlaneShape& shape, const Plan<S>& columns, int level, const Scratch<S, L>& s,
+                  const uint8_t* live, const S* plane, int x0) {
   using V = Vec<S, L>;
-  const int height = shape.height, rows = shape.rows();
+  const int height = shape.height, rows = shape.rows(), inner = columns.pass[0].inner;
+  const int* const position = columns.position;
+  const int edge = level ? edge_elements(columns, level) : rows;
   for (int group = 0; group < shape.groups(); ++group) {
     const S* t = plane + group * s.pitch + int64_t(x0) * 2 * L;
     const int first = group * L;
@@ -195,6 +209,7 @@ void join_columns(const PlaneShape& shape, const int* position, const Scratch<S,
         store<L>(s.z + int64_t(position[row]) * 2 * L + L, V{});
       };
       for (int ky = first; ky < smaller(first + L, rows); ++ky) {
+        if (ky >= edge && ky % inner != 0) continue;
         clear(ky);
         if (ky > 0) clear(height - ky);
       }
@@ -249,8 +264,10 @@ void masked_rows(const PlaneShape& shape, const Plan<S>& rows, const S* packed, 
     }
     if (nyquist) masked_nyquist(packed + shape.nyquist(), weights + shape.weight_nyquist(), width, s.y);
     bool fused = false;
-    if (rows.passes > 1)
-      fused = nyquist ? run_masked<L, true>(rows, x, w, n, s.z) : run_masked<L, false>(rows, x, w, n, s.z);
+    if (rows.passes > 1) {
+      const int level = live[group] - 1;
+      fused = nyquist ? run_masked<L, true>(rows, level, x, w, n, s.z) : run_masked<L, false>(rows, level, x, w, n, s.z);
+    }
     if (!fused)
       for (int i = 0; i < width; ++i) {
         const V weight = load<L>(w + int64_t(i) * L);
@@ -261,6 +278,13 @@ void masked_rows(const PlaneShape& shape, const Plan<S>& rows, const S* packed, 
       }
     transform<L>(rows, rows.pitch, s.z, s.z + L, t, t + L, 2 * L, s.rest, fused ? 1 : 0);
   }
+}
+
+// The transform along ky of one block of columns, from z.
+template <int L, bool STREAM = false, class S>
+FREQKIT_INLINE void columns_from(const Plan<S>& columns, int level, const Scratch<S, L>& s, S* to, int64_t stride) {
+  if (level) run_edges<L>(columns, level, s.z, s.z + L);
+  transform<L, STREAM>(columns, columns.pitch, s.z, s.z + L, to, to + L, stride, s.rest, level ? 1 : 0);
 }
 
 // Whether every vector of an output row is aligned to its size and vectors fill cache lines in pairs or alone.
@@ -275,19 +299,20 @@ void inverse(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>& column
   const Scratch<S, L> s(shape, longest_of(rows, columns), 1, memory);
   const int width = shape.width, height = shape.height;
   const bool stream = out.stream && whole_lines(out, L);
+  const int level = column_level(shape, columns, live);
   masked_rows<S, L>(shape, rows, packed, weights, live, cold, s, s.t);
   for (int x0 = 0; x0 < width; x0 += 2 * L) {
-    join_columns<S, L>(shape, columns.position, s, live, s.t, x0);
+    join_columns<S, L>(shape, columns, level, s, live, s.t, x0);
     const int count = smaller(2 * L, width - x0);
     if (count == 2 * L && out.dtype == dtype_of<S>() && out.column_stride == 1 && out.scale == 1) {
       S* to = static_cast<S*>(out.data) + x0;
       if (stream)
-        transform<L, true>(columns, columns.pitch, s.z, s.z + L, to, to + L, out.row_stride, s.rest);
+        columns_from<L, true>(columns, level, s, to, out.row_stride);
       else
-        transform<L>(columns, columns.pitch, s.z, s.z + L, to, to + L, out.row_stride, s.rest);
+        columns_from<L>(columns, level, s, to, out.row_stride);
       continue;
     }
-    transform<L>(columns, columns.pitch, s.z, s.z + L, s.y, s.y + L, 2 * L, s.rest);
+    columns_from<L>(columns, level, s, s.y, 2 * L);
     if (out.scale != 1) {
       const S scale = S(out.scale);
       for (int64_t i = 0; i < int64_t(height) * 2 * L; ++i) s.y[i] *= scale;
@@ -305,15 +330,15 @@ void inverse_rgb(const PlaneShape& shape, const Plan<S>& rows, const Plan<S>& co
   const Scratch<S, L> s(shape, longest_of(rows, columns), 3, memory);
   const int width = shape.width, height = shape.height;
   const bool stream = out.stream && whole_lines(out, L);
+  const int level = column_level(shape, columns, live);
   for (int c = 0; c < 3; ++c)
     masked_rows<S, L>(shape, rows, packed + c * shape.size(), weights, live, cold, s, s.t + c * s.plane);
   const bool fast = out.dtype == dtype_of<S>() || (out.dtype == Number::bf16 && sizeof(S) == 4);
   for (int x0 = 0; x0 < width; x0 += 2 * L) {
     const int count = smaller(2 * L, width - x0);
     for (int c = 0; c < 3; ++c) {
-      join_columns<S, L>(shape, columns.position, s, live, s.t + c * s.plane, x0);
-      S* to = s.y + c * s.line;
-      transform<L>(columns, columns.pitch, s.z, s.z + L, to, to + L, 2 * L, s.rest);
+      join_columns<S, L>(shape, columns, level, s, live, s.t + c * s.plane, x0);
+      columns_from<L>(columns, level, s, s.y + c * s.line, 2 * L);
     }
     for (int y = 0; y < height; ++y) {
       const S* from = s.y + int64_t(y) * 2 * L;

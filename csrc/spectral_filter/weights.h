@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "../common/simd.h"
+#include "../fft/passes.h"
 #include "spectral_filter.h"
 
 namespace freqkit {
@@ -143,8 +144,41 @@ struct UnsignedOf<8> {
   using type = uint64_t;
 };
 
+// Whether all of some numbers are zeros; soon done where they are not.
+template <class S>
+bool all_zeros(const S* from, int64_t count) {
+  constexpr int kBatch = 256;
+  typename UnsignedOf<sizeof(S)>::type any = 0, word;
+  for (int64_t i = 0; i < count && any == 0;) {
+    const int64_t end = smaller(i + kBatch, count);
+    for (; i < end; ++i) {
+      std::memcpy(&word, from + i, sizeof(S));
+      any |= word << 1;
+    }
+  }
+  return any == 0;
+}
+
+// What `live` says of a group that is on: 1, or 1 + the short form of the first pass along kx that serves, where all
+// weights but those next to its edges are 0.
 template <class S, int L>
-bool weights_of(const PlaneShape& shape, const MaskView& mask, double scale, S* weights, uint8_t* live, S* memory) {
+uint8_t live_form(const PlaneShape& shape, const Plan<S>& rows, const S* weights, int group) {
+  const int width = shape.width;
+  int level = 0;
+  for (int wanted = kMostLevel; wanted > 0; --wanted) {
+    const int edge = edge_elements(rows, wanted);
+    if (edge == 0) continue;
+    if (!all_zeros(weights + (int64_t(group) * width + edge) * L, int64_t(width - 2 * edge) * L)) break;
+    if (group == 0 && shape.has_nyquist() && !all_zeros(weights + shape.weight_nyquist() + edge, width - 2 * edge))
+      break;
+    level = wanted;
+  }
+  return uint8_t(1 + level);
+}
+
+template <class S, int L>
+bool weights_of(const PlaneShape& shape, const Plan<S>& plan, const MaskView& mask, double scale, S* weights,
+                uint8_t* live, S* memory) {
   using V = Vec<S, L>;
   const int width = shape.width, rows = shape.rows();
   const int constant = constant_bits(shape, mask);
@@ -212,7 +246,7 @@ bool weights_of(const PlaneShape& shape, const MaskView& mask, double scale, S* 
       store<L>(to + int64_t(kx) * L, column);
       any = most(any, column);
     }
-    live[group] = highest(any) != 0;
+    live[group] = highest(any) != 0 ? live_form<S, L>(shape, plan, weights, group) : uint8_t(0);
     every = any > every ? any : every;
     any = Bits{};
   }

@@ -15,6 +15,7 @@ from freqkit.ops import derivatives, packed
 
 FLOATS = frozenset((torch.float32, torch.float64, torch.bfloat16, torch.float16))
 COMPUTED = (torch.float32, torch.float64)  # what transforms are computed in
+TAKEN = (*COMPUTED, torch.uint8)  # what the operator `spectrum` reads
 _KINDS = {"average": 2, "hermitian": 3}  # the native mask kinds; 0 is a full dense mask, 1 a half-plane one
 _LAYOUTS = (None, torch.contiguous_format, torch.channels_last)
 _MOST_SIDE = 1 << 24  # positions in a row are 32-bit numbers
@@ -63,9 +64,17 @@ def images(x):
     if not isinstance(x, Tensor):
         raise TypeError(f"spectrum: x must be a tensor [B, C, H, W]; got {type(x).__name__}.")
     plain("spectrum", "x", x)
-    if not x.dtype.is_floating_point:
-        raise TypeError(f"spectrum: x must hold real floating-point images (scale integers to [0, 1]); got {x.dtype}.")
-    if x.dtype not in FLOATS:
+    if x.dtype is torch.uint8:
+        if x.device.type not in ("cpu", "meta"):
+            raise TypeError(
+                f"spectrum: uint8 images are taken on the CPU alone; on {x.device.type} pass x.float() / 255."
+            )
+    elif not x.dtype.is_floating_point:
+        raise TypeError(
+            "spectrum: x must hold real floating-point images, or uint8 ones, which are read as x/255 (scale other "
+            f"integers to [0, 1]); got {x.dtype}."
+        )
+    elif x.dtype not in FLOATS:
         raise TypeError(f"spectrum: x must be float32, float64, float16 or bfloat16; got {x.dtype}.")
     shape = x.shape
     if len(shape) != 4 or shape[2] < 1 or shape[3] < 1:
@@ -95,7 +104,11 @@ def _tensor_of(name, value, x):
         raise TypeError(f"spectrum: {name} must hold real numbers; got {value.dtype}.")
     if value.device.type == "meta" and x.device.type != "meta":
         raise ValueError(f"spectrum: {name} must be on a device with numbers, as x is; got {value.device}.")
-    return value.to(device=x.device, dtype=x.dtype).flatten()
+    return value.to(device=x.device, dtype=_computed(x)).flatten()
+
+
+def _computed(x):
+    return torch.float32 if x.dtype is torch.uint8 else x.dtype
 
 
 def _readable(tensor):
@@ -108,7 +121,8 @@ def _readable(tensor):
 
 
 def per_channel(name, value, channels, x):
-    """mean or std as C numbers of x's dtype on its device, or None; whether a derivative or a batch hangs on them."""
+    """mean or std as C numbers of x's dtype (float32 for uint8) on its device, or None; whether a derivative or a batch
+    hangs on them."""
     if value is None:
         return None, False
     if isinstance(value, (list, tuple)) and any(isinstance(part, Tensor) for part in value):
@@ -126,10 +140,10 @@ def per_channel(name, value, channels, x):
             good = value.isfinite() & (value > 0) if name == "std" else value.isfinite()
             wrong = None if bool(good.all()) else value.tolist()
     else:
-        numbers, limits = _numbers(name, value), torch.finfo(x.dtype)
+        numbers, limits = _numbers(name, value), torch.finfo(_computed(x))
         least = limits.tiny if name == "std" else -limits.max
         wrong = None if all(least <= number <= limits.max for number in numbers) else numbers
-        value = torch.tensor(numbers, dtype=x.dtype, device=x.device)
+        value = torch.tensor(numbers, dtype=_computed(x), device=x.device)
     count = value.numel()
     if count != 1 and count != channels:  # torch.compile before 2.14 finds no symbolic size in a tuple
         raise ValueError(f"spectrum: {name} must hold 1 or C={channels} numbers; got {count}.")

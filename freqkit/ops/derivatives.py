@@ -245,6 +245,7 @@ def _batched_spectrum(info, in_dims, x, mean, std):
     v = info.batch_size
     x = _front(x, in_dims[0], v)  # [V, B, C, H, W]
     if in_dims[1] is not None or in_dims[2] is not None:
+        x = x / 255 if x.dtype == torch.uint8 else x
         if mean is not None:
             x = x - _front(mean, in_dims[1], v)[:, None, :, None, None]
         if std is not None:

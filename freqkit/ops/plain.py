@@ -118,7 +118,9 @@ def _check_packed(packed, height, width):
 
 
 def spectrum(x, mean, std):
-    """Packed spectrum `[B, C, M]` of `(x - mean)/std`."""
+    """Packed spectrum `[B, C, M]` of `(x - mean)/std`; of `(x/255 - mean)/std` for uint8 images."""
+    if x.dtype == torch.uint8:
+        x = x / 255
     if mean is not None:
         x = x - mean[:, None, None]
     if std is not None:

@@ -7,11 +7,11 @@ def spectral_filter(x, masks, pairing="all"):
     """Real part of the inverse complex DFT of mask times DFT, in complex128.
 
     Args:
-        x: real `[B, C, H, W]`.
+        x: real `[B, C, H, W]`; uint8 is read as x/255.
         masks: real `[K, H, W]`, DC at [0, 0], or the half plane `[K, H, W//2+1]`.
         pairing: "all" -> `[K, B, C, H, W]`, "each" -> `[B, C, H, W]`.
     """
-    x = x.detach().double()
+    x = x.detach().double() / (255 if x.dtype == torch.uint8 else 1)
     masks = masks.double()
     if masks.shape[-1] != x.shape[-1]:
         masks = full_plane(masks, x.shape[-1])

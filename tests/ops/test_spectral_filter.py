@@ -488,7 +488,7 @@ BYTES = torch.zeros(2, 5, 1, dtype=torch.uint8)
     [
         (ValueError, r"\[B, C, H, W\].*\[3, 8, 6\]", (X[0], M), {}),
         (ValueError, r"H, W >= 1.*\[2, 3, 0, 6\]", (X[:, :, :0], M), {}),
-        (TypeError, "floating-point.*uint8", (X.byte(), M), {}),
+        (TypeError, "floating-point.*int16", (X.short(), M), {}),
         (TypeError, "real.*complex64", (X.to(torch.complex64), M), {}),
         (TypeError, "tensor.*ndarray", (X.numpy(), M), {}),
         (ValueError, r"masks must have shape.*H=8, W=6; got \[2, 6, 8\]", (X, M.transpose(1, 2)), {}),
