@@ -17,6 +17,7 @@ _PUBLIC = {
     "score": "freqkit.engine",
     "learned": "freqkit.search",
     "hfss": "freqkit.search",
+    "profile": "freqkit.measures.profile",
 }
 _MODULES = (
     "ops",
