@@ -37,7 +37,7 @@ BATCHES = (64, 16)  # of small images and of large ones, for a budget of forward
 class Profiling(Options):
     """What `profile` is asked."""
 
-    budget: str | float | None = option(
+    budget: str | None = option(
         None, "for each model: a time (90s, 10m, 1h), or forwards=N, of which a backward is two; None: 10m, quick 2m",
         metavar="10m|forwards=N", help="for each model: a time, or forwards=N.  [default: 10m; 2m with --quick]",
     )  # fmt: skip
@@ -79,7 +79,7 @@ class ProfilePlan:
 def profile(
     model: Network | Sequence[tuple[str, Network]], images: Images | Sequence[Images], own: Profiling,
     scoring: Scoring, running: Running, *, tell: Callable[[ProfilePlan], Any] | None = None,
-    clock: Callable[[], float] = time.monotonic,
+    study: Sequence[dict] = (), clock: Callable[[], float] = time.monotonic,
 ) -> ProfileResult | ProfilePlan:  # fmt: skip
     """Ask a model everything that fits a budget, and put it side by side.
 
@@ -92,6 +92,7 @@ def profile(
         model: a `Classifier`, or a list of (name, model).
         images: what `freqkit.data.as_images` takes; or a list of such, one for each model.
         tell: called with the plan before the work.
+        study: models to be shown beside, see `freqkit.measures.profile.result.of_study`.
         clock: seconds, by which a budget in time is kept.
 
     Returns:
@@ -150,7 +151,7 @@ def profile(
             described.append({"name": one.name, "folder": str(place + 1), **one.all(began)})
             found.update({(str(place + 1), key): value for key, value in one.results.items()})
             run.note_down(seconds_of_parts={each.name: each.seconds for each in each[: place + 1]})
-        definition = {"quantity": "profile", **own.identity(), "backward": "two forwards"}
+        definition = {"quantity": "profile", **own.identity(), "backward": "two forwards", "study": [dict(one) for one in study]}
         record = {"versions": versions(), "model": dict(entered[0][1].record), "data": dict(entered[0][2].record)}
         result = ProfileResult(described, found, definition, record)
         if run.path is not None:

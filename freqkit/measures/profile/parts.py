@@ -1,5 +1,7 @@
 """The parts of a profile, as data: what each asks, what it costs, what it says. A new part is an entry of `PARTS`."""
 
+import contextlib
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -74,6 +76,16 @@ class Asked:
     folder: object = None
     check: Callable = lambda: None
 
+    @contextlib.contextmanager
+    def watched(self, title, total):
+        if self.progress is not None:
+            self.progress.start(title, total)
+        try:
+            yield
+        finally:
+            if self.progress is not None:
+                self.progress.finish()
+
     @property
     def pixels(self):
         return {**self.scoring, "domain": "pixels"}
@@ -96,7 +108,8 @@ def _whole(rows):
 
 def _ask(asked, images, stimulus, conditions, edges, quantity):
     scorer, answers = Scorer(asked.model, images, progress=asked.progress, **asked.pixels), Answers()
-    scorer.show(stimulus, [answers], check=asked.check)
+    with asked.watched(quantity, len(images) * len(stimulus)):
+        scorer.show(stimulus, [answers], check=asked.check)
     return Answered(
         list(images.classes), conditions, torch.tensor(edges, dtype=torch.float64), answers.value.int(),
         images.labels.clone(), torch.as_tensor(scorer.class_index).cpu().clone(), {"quantity": quantity},
@@ -349,8 +362,9 @@ def _attacks(asked, images, first):
     said = torch.cat([forward((some - place[0]) / place[1]).argmax(1) for some in x.split(batch)])
     names, edges, answers = ["all"], [(math.nan, math.nan)], [said]
     forwards, backwards = len(x), 0
-    for kind in ("fgsm", "pgd"):
-        for name, low, high in bands_of_attacks(tuple(x.shape[-2:])):
+    bands = bands_of_attacks(tuple(x.shape[-2:]))
+    with asked.watched("attacks", len(x) * len(bands) * (2 + STEPS + 1)):
+        for kind, (name, low, high) in itertools.product(("fgsm", "pgd"), bands):
             asked.check()
             more = {"steps": STEPS, "seed": asked.seed} if kind == "pgd" else {}
             spec = Attack(kind, eps=EPS, band="" if name == "free" else name, **more)
@@ -361,7 +375,7 @@ def _attacks(asked, images, first):
             answers.append(found.answers)
             forwards, backwards = forwards + found.forwards, backwards + found.backwards
             if asked.progress is not None:
-                asked.progress.advance(found.forwards)
+                asked.progress.advance(len(x) * (2 if kind == "fgsm" else STEPS + 1))
     words = f"top-1 after an attack within linf {EPS:g}/255 (pgd: {STEPS} steps, one start); changes limited to the band"
     return Answered(
         list(images.classes), names, torch.tensor(edges, dtype=torch.float64).nan_to_num(posinf=1e6), torch.stack(
@@ -370,13 +384,24 @@ def _attacks(asked, images, first):
     )  # fmt: skip
 
 
+def _band_words(name):
+    """Of a name of `bands_of_attacks`.
+
+    Example:
+        >>> _band_words("low-4"), _band_words("4-8"), _band_words("high-8")
+        ('below 4', 'at 4–8', 'from 8')
+    """
+    first, _, last = name.partition("-")
+    return {"low": f"below {last}", "high": f"from {last}"}.get(first, f"at {first}–{last}")
+
+
 def _attack_words(result):
     free, bands = result.conditions.index("pgd free"), [i for i, name in enumerate(result.conditions)
                                                         if name.startswith("pgd ") and name != "pgd free"]  # fmt: skip
     worst = min(bands, key=lambda i: float(result.accuracy[i]))
     return (f"PGD within {EPS:g}/255 leaves {percent(float(result.accuracy[free]))} "
-            f"({span(result.interval[free].tolist())}) recognised; limited to one band it does most at "
-            f"{result.conditions[worst].removeprefix('pgd ')} cycles/image, which leaves "
+            f"({span(result.interval[free].tolist())}) recognised; limited to one band it does most "
+            f"{_band_words(result.conditions[worst].removeprefix('pgd '))} cycles/image, which leaves "
             f"{percent(float(result.accuracy[worst]))} ({span(result.interval[worst].tolist())}).")  # fmt: skip
 
 
@@ -409,27 +434,27 @@ PARTS = (
         lambda result: result.rows(), None, _clean_words, Answered.joined,
     ),
     ProfilePart(
-        "pass-curves", "Low, high and single bands", "What is recognised when only some frequencies are left.", 0.2,
+        "pass-curves", "Low, high and single bands", "What is recognised when only some frequencies are left.", 0.18,
         lambda n, facts: {"filtered": n * _filters(facts)}, _pass, lambda result: _whole(result.rows()),
         _draw_by(pass_curves), _pass_words, _joined_by(pass_curves),
     ),
     ProfilePart(
-        "critical-band", "Critical band", "In which band noise hides objects.", 0.15,
+        "critical-band", "Critical band", "In which band noise hides objects.", 0.13,
         lambda n, facts: {"noisy": n * (1 + 4 * pyramid_height(facts["size"]))}, _critical,
         lambda result: _whole(result.rows()), _draw_by(critical_band), _critical_words, _joined_by(critical_band),
     ),
     ProfilePart(
-        "gradient-spectrum", "Gradient spectrum", "At which frequencies the loss reacts to small changes.", 0.05,
+        "gradient-spectrum", "Gradient spectrum", "At which frequencies the loss reacts to small changes.", 0.03,
         lambda n, facts: {"plain": n, "backward": n}, _gradient, _gradient_rows, _draw_by(gradient_spectrum),
         _gradient_words, _joined_by(gradient_spectrum),
     ),
     ProfilePart(
-        "ring-noise", "Noise of one band", "What is recognised under noise of equal strength in each octave.", 0.1,
+        "ring-noise", "Noise of one band", "What is recognised under noise of equal strength in each octave.", 0.08,
         lambda n, facts: {"noisy": n * (1 + len(octaves(facts["size"])))}, _noise, lambda result: result.rows(), _bars,
         _noise_words, Answered.joined,
     ),
     ProfilePart(
-        "attacks", "Attacks limited to bands", "What is recognised after FGSM and PGD, free and within bands.", 0.12,
+        "attacks", "Attacks limited to bands", "What is recognised after FGSM and PGD, free and within bands.", 0.2,
         lambda n, facts: {"plain": n * (1 + 4 * 2 + 4 * (STEPS + 1)), "backward": n * 4 * (1 + STEPS)}, _attacks,
         lambda result: result.rows(), _bars, _attack_words, Answered.joined,
     ),

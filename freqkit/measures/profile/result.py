@@ -126,24 +126,34 @@ def references() -> list[dict]:
     return json.loads(file.read_text(encoding="utf-8"))["models"] if file.is_file() else []
 
 
-# Column of the published table of 48 models -> heading of MAIN.
-OF_STUDY = {"low_pass": "LPP", "high_pass": "HPP", "cf_norm": "band centre", "bw_norm": "band width"}
+SHARES = ("0.1", "0.2", "0.3", "0.4", "0.5")  # cut-offs of LPP and HPP
 
 
 def of_study(path) -> list[dict]:
-    """The models of the published study's benchmark.csv, whose numbers are the same quantities under the preset
-    "cvpr2024"; columns that are not there are left out.
+    """The models of the published study's benchmark.csv: their LPP and HPP (preset "cvpr2024") and critical bands.
 
     Raises:
         UsageError: it is no such table.
     """
     with reading(path, "the study's table"), open(path, newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
-    if not lines or "model" not in lines[0]:
-        raise UsageError(f"profile: study must be a table with a column model; {path} is none.")
-    return [
-        {"name": line["model"], "images": None,
-         "numbers": {heading: [float(line[column]), None, None] for column, heading in OF_STUDY.items()
-                     if line.get(column) not in (None, "")}}
-        for line in lines
-    ]  # fmt: skip
+    if not lines or not {"model", "metric/criticalband/cf_norm"} <= {*lines[0]}:
+        raise UsageError(f"profile: study must be the study's table, with model and metric/criticalband/...; {path} is"
+                         " none.")  # fmt: skip
+
+    def found(line, columns):
+        try:
+            values = [float(line[name]) for name in columns]
+        except (ValueError, TypeError):  # a place that is empty
+            return [None, None, None]
+        return [sum(values) / len(values), None, None]
+
+    sides = {
+        heading: [name for name in lines[0] if name.startswith(f"metric/bandpass/{side}/")
+                  and any(abs(float(name.rpartition("/")[2]) - float(share)) < 1e-6 for share in SHARES)]
+        for heading, side in (("LPP", "LFC"), ("HPP", "HFC"))
+    }  # fmt: skip
+    columns = {**{heading: names for heading, names in sides.items() if len(names) == len(SHARES)},
+               "band centre": ["metric/criticalband/cf_norm"], "band width": ["metric/criticalband/bw_norm"]}  # fmt: skip
+    return [{"name": line["model"], "what": "Gavrikov and Keuper, CVPR 2024",
+             "numbers": {heading: found(line, names) for heading, names in columns.items()}} for line in lines]  # fmt: skip
