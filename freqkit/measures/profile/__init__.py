@@ -322,7 +322,8 @@ class _Profile:
                     "forwards": int(result.record.get("forwards") or 0) if hasattr(result, "record") else 0,
                     "backwards": int(result.record.get("backwards") or 0) if hasattr(result, "record") else 0,
                     "sentence": part.verdict(result),
-                    "numbers": [{**row, "model": self.name} for row in part.numbers(result)],
+                    "numbers": [{**row, "model": self.name, "definition": row["definition"] or part.says}
+                                for row in part.numbers(result)],
                 }  # fmt: skip
             elif not reason:
                 reason = "the time was up"

@@ -49,7 +49,7 @@ def beside(result, others):
     lines = []
     for one in result.models:
         cells = [_said(heading, result.value(one, name, metric, condition)) for heading, name, metric, condition in MAIN]
-        lines.append([Cell(one["name"]), Cell("this profile"), *cells])
+        lines.append([Cell(one["name"]), Cell("here"), *cells])
     for one in others:
         cells = [
             _said(heading, dict(zip(("value", "low", "high"), one["numbers"].get(heading, (None,) * 3), strict=True)))
@@ -111,14 +111,17 @@ def profile_part(path, record):
     large = [(_said(heading, row).text.partition(" (")[0], heading) for heading, row in headings
              if row is not None and row["value"] is not None] if len(result.models) == 1 else []  # fmt: skip
     names = [one.name for one in PARTS]
+    compared = Section(
+        "Beside other models", [beside(result, others)],
+        "Shares, cycles/image and octaves, with 95% intervals. LPP and HPP: the mean share of the accuracy that low-pass "
+        "and high-pass filters leave; here discs that keep DC, in the study half-open squares, cut to [0, 1]. Numbers of "
+        "other images or filters tell orders, not digits.", key="beside",
+    )  # fmt: skip
     sections = [
-        Section("Beside other models", [beside(result, others)], "Shares and 95% intervals. LPP and HPP: the mean share "
-                "of the accuracy that low-pass and high-pass filters leave. Band centre and gradient centre in "
-                "cycles/image, band width in octaves. Numbers of other images or presets tell orders, not digits.",
-                key="beside"),
         *(_section(result, one, about) for name in names for one in result.models for about in one["parts"]
           if about["name"] == name),
-    ]  # fmt: skip
+    ]
+    sections.insert(0 if len(result.models) > 1 else len(sections), compared)  # fmt: skip
     asked = [("Models", ", ".join(one["name"] for one in result.models)),
              ("Budget", f"{first['plan']['budget']['amount']:g} {first['plan']['budget']['unit']} for each model"),
              ("Images", f"{first['record'].get('data', {}).get('images', '')}")]  # fmt: skip

@@ -155,5 +155,5 @@ def of_study(path) -> list[dict]:
     }  # fmt: skip
     columns = {**{heading: names for heading, names in sides.items() if len(names) == len(SHARES)},
                "band centre": ["metric/criticalband/cf_norm"], "band width": ["metric/criticalband/bw_norm"]}  # fmt: skip
-    return [{"name": line["model"], "what": "Gavrikov and Keuper, CVPR 2024",
+    return [{"name": line["model"], "what": "CVPR 2024",
              "numbers": {heading: found(line, names) for heading, names in columns.items()}} for line in lines]  # fmt: skip
