@@ -17,7 +17,7 @@ from freqkit.engine.ring_noise import RingNoise, octaves
 from freqkit.engine.stimuli import pyramid_height
 from freqkit.errors import UsageError
 from freqkit.measures.profile.answered import Answered, joined_record
-from freqkit.registry import MEASURES, module_of, stem_of
+from freqkit.registry import MEASURES, SEARCHERS, module_of, stem_of
 from freqkit.report import figures
 from freqkit.report.svg import number, percent
 from freqkit.report.words import span
@@ -281,8 +281,7 @@ def _searched(images):
 
 
 def _shortcuts(asked, images, first):
-    from freqkit.search import hfss
-
+    hfss = module_of(SEARCHERS, "hfss").hfss
     some, kept = _searched(images)
     index = asked.scoring.get("class_index")
     index = kept if index is None else torch.as_tensor(index)[kept]
