@@ -154,7 +154,10 @@ def _interrupted(args, error, say):
     if "--debug" in args:
         say("".join(traceback.format_exception(error)).rstrip(), keep="\n")
     say("freqkit: interrupted.")
-    if args[:1] in (["search"], ["dfm"], ["train"], ["compare-searchers"], ["evaluate"], ["profile"]) and "--dry-run" not in args:
+    if (
+        args[:1] in (["search"], ["dfm"], ["train"], ["compare-searchers"], ["evaluate"], ["profile"])
+        and "--dry-run" not in args
+    ):
         again = [arg for arg in args if arg not in ("--resume", "--overwrite")]
         again += [] if args[0] == "compare-searchers" else ["--resume"]
         kept = "The last finished epoch" if args[0] == "train" else "What was scored"

@@ -1,5 +1,6 @@
 """`freqkit profile`: all measures of a model on one page, within a budget."""
 
+import time
 from pathlib import Path
 
 import click
@@ -29,12 +30,18 @@ from freqkit.measures.profile import Profiling
 
 @command(app, "profile", leaves_records=True)
 @click.option(
-    "--model", "models", required=True, multiple=True, metavar="NAME",
+    "--model",
+    "models",
+    required=True,
+    multiple=True,
+    metavar="NAME",
     help="As of other commands, or NAME=WEIGHTS; may be given several times.",
 )
 @options(MODEL[1:], DATA, of_fields(Profiling))
 @click.option(
-    "--study", type=click.Path(exists=True, dir_okay=False), metavar="CSV",
+    "--study",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="CSV",
     help="benchmark.csv of the study of 48 models, shown beside this one.",
 )
 @click.option("--out", type=click.Path(file_okay=False), metavar="DIR", help="Where the profile shall stand.")
@@ -42,8 +49,8 @@ from freqkit.measures.profile import Profiling
 def profile(models, study, out, resume, overwrite, dry_run, log_json, as_json, **flags):
     """What a model takes from frequencies: as many measures as fit a budget, on one page.
 
-    DIR gets profile.json (every number, its interval and its definition), profile.csv (the same as tidy rows), plan.json
-    and the results of each part, and a page.
+    DIR gets profile.json (every number, its interval and its definition), profile.csv (the same as tidy rows), the
+    plan and the results of each part, and a page.
 
     \b
     freqkit profile --model cifar_resnet20 --weights resnet20.safetensors --data cifar10/test --quick --out runs/profile
@@ -51,7 +58,7 @@ def profile(models, study, out, resume, overwrite, dry_run, log_json, as_json, *
     from freqkit.measures.profile import profile as measure
     from freqkit.measures.profile.result import of_study
 
-    settings = asked(flags, Profiling)
+    began, settings = time.monotonic(), asked(flags, Profiling)
     rows = [] if study is None else of_study(study)
     with watcher(log=log_json) as progress:
         given = []
@@ -63,7 +70,7 @@ def profile(models, study, out, resume, overwrite, dry_run, log_json, as_json, *
         named, sets = [(name, one) for name, one, _ in given], [some for *_, some in given]
         where = {} if dry_run else {"out": out, "resume": resume, "overwrite": overwrite}
         result = measure(
-            named, sets, dry_run=dry_run, progress=progress, study=rows,
+            named, sets, dry_run=dry_run, progress=progress, study=rows, began=began,
             tell=None if as_json else (lambda plan: _show_plan(plan)), **settings, **where, **scoring_of(flags),
         )  # fmt: skip
     if dry_run:

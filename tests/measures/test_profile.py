@@ -13,7 +13,8 @@ from freqkit.masks import ring
 from freqkit.measures.profile import ProfilePlan, ProfileResult, in_turns, profile
 from freqkit.measures.profile import budget as budgets
 from freqkit.measures.profile.answered import Answered
-from freqkit.measures.profile.parts import PARTS, ProfilePart, octaves as same_octaves, read_alone
+from freqkit.measures.profile.parts import PARTS, ProfilePart, read_alone
+from freqkit.measures.profile.parts import octaves as same_octaves
 from freqkit.models import Classifier
 
 SIZE = (32, 32)
@@ -117,7 +118,9 @@ def test_a_budget_in_time_is_kept_by_the_clock(monkeypatch, slower):
         return ProfilePart(name, name, "", weight, lambda n, facts: {"plain": n}, run, lambda r: r.rows(), None,
                            lambda r: f"{len(r.labels)} images.", Answered.joined)  # fmt: skip
 
-    fakes = tuple(part(name, weight, factor) for name, weight, factor in zip("abc", (0.5, 0.3, 0.2), slower, strict=True))
+    fakes = tuple(
+        part(name, weight, factor) for name, weight, factor in zip("abc", (0.5, 0.3, 0.2), slower, strict=True)
+    )
     monkeypatch.setattr("freqkit.measures.profile.PARTS", fakes)
     monkeypatch.setattr(budgets, "measured_prices", lambda *more: dict.fromkeys(budgets.UNITS, 0.01))
     model, images = two_bands(1500)
@@ -137,7 +140,8 @@ def test_a_part_that_fails_or_is_absent_breaks_nothing(monkeypatch):
                            lambda r: "said", Answered.joined, absent=absent)  # fmt: skip
 
     monkeypatch.setattr("freqkit.measures.profile.PARTS", (
-        part("a", fails), part("b", lambda asked, images, first: answered(images)), part("c", fails, "not in this version")
+        part("a", fails), part("b", lambda asked, images, first: answered(images)),
+        part("c", fails, "not in this version"),
     ))  # fmt: skip
     model, images = two_bands(4)
     found = {one["name"]: one for one in profile(model, images, budget="forwards=100").models[0]["parts"]}
@@ -228,7 +232,9 @@ def test_gradients_of_pieces_join_to_those_of_all():
 
     model, images = two_bands(5)
     whole = gradient_spectrum(model, images, batch_size=7)
-    pieces = [gradient_spectrum(model, images.subset(range(*span)), batch_size=7) for span in ((0, 3), (3, 14), (14, 20))]
+    pieces = [
+        gradient_spectrum(model, images.subset(range(*span)), batch_size=7) for span in ((0, 3), (3, 14), (14, 20))
+    ]
     found = module_of(MEASURES, "gradient-spectrum").joined(pieces, whole.record)
     for name in ("means", "squares", "planes"):
         torch.testing.assert_close(getattr(found, name), getattr(whole, name), rtol=1e-5, atol=1e-6, equal_nan=True)

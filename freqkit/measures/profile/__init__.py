@@ -5,11 +5,9 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from freqkit.data import Images, ImageSet
 from freqkit.engine import Silent
@@ -79,13 +77,13 @@ class ProfilePlan:
 def profile(
     model: Network | Sequence[tuple[str, Network]], images: Images | Sequence[Images], own: Profiling,
     scoring: Scoring, running: Running, *, tell: Callable[[ProfilePlan], Any] | None = None,
-    study: Sequence[dict] = (), clock: Callable[[], float] = time.monotonic,
+    study: Sequence[dict] = (), clock: Callable[[], float] = time.monotonic, began: float | None = None,
 ) -> ProfileResult | ProfilePlan:  # fmt: skip
     """Ask a model everything that fits a budget, and put it side by side.
 
     First a plan is made: a few batches are timed (of a budget in forwards nothing is), the budget is dealt out among
     the parts, and each part gets as many images as its share can pay. Images are drawn in an order by class in turns.
-    Parts take turns, too, a quarter of their images at a time; of a budget in time the plan is corrected once, after the
+    Parts take turns, too, a sixth of their images at a time; of a budget in time the plan is corrected once, after the
     first turn, by what that took, and what the time does not reach is left out ("stopped").
 
     Args:
@@ -93,7 +91,7 @@ def profile(
         images: what `freqkit.data.as_images` takes; or a list of such, one for each model.
         tell: called with the plan before the work.
         study: models to be shown beside, see `freqkit.measures.profile.result.of_study`.
-        clock: seconds, by which a budget in time is kept.
+        clock: seconds, by which a budget in time is kept. began: on it, when the first model's time began; None: now.
 
     Returns:
         `ProfileResult`: `.rows()`, `.verdict`, `.facts`; or with dry_run a `ProfilePlan`.
@@ -109,7 +107,7 @@ def profile(
         >>> [part["name"] for part in found.models[0]["parts"]][:2], found.rows()[0]["metric"]
         (['clean', 'pass-curves'], 'accuracy')
     """
-    began = clock()
+    began = clock() if began is None else began
     models = list(model) if isinstance(model, (list, tuple)) else [("", model)]
     sets = list(images) if isinstance(images, (list, tuple)) and isinstance(model, (list, tuple)) else None
     if sets is not None and len(sets) != len(models):
@@ -146,12 +144,19 @@ def profile(
             tell(plans)
         described, found = [], {}
         for place, one in enumerate(each):
-            if place or before:  # of this model alone, of all sessions
-                began = clock() - (before if not place else 0)
+            if place:  # its own time
+                began = clock()
+            elif before:  # of all sessions
+                began = min(began, clock() - before)
             described.append({"name": one.name, "folder": str(place + 1), **one.all(began)})
             found.update({(str(place + 1), key): value for key, value in one.results.items()})
             run.note_down(seconds_of_parts={each.name: each.seconds for each in each[: place + 1]})
-        definition = {"quantity": "profile", **own.identity(), "backward": "two forwards", "study": [dict(one) for one in study]}
+        definition = {
+            "quantity": "profile",
+            **own.identity(),
+            "backward": "two forwards",
+            "study": [dict(one) for one in study],
+        }
         record = {"versions": versions(), "model": dict(entered[0][1].record), "data": dict(entered[0][2].record)}
         result = ProfileResult(described, found, definition, record)
         if run.path is not None:
@@ -221,7 +226,7 @@ class _Profile:
         parts = budgets.plan(PARTS, amount, len(self.images), prices, self.facts)
         self.plan = {
             "budget": dataclasses.asdict(self.budget), "batch_size": self.scoring["batch_size"], "prices": prices,
-            "corrected": not timed,
+            "corrected": not timed,  # by what the first turn took
             "parts": [{"name": part.name, "title": part.title, "images": one.images, "cost": one.cost,
                        "reason": one.reason, "pieces": self._pieces(part, one.images)}
                       for part, one in zip(PARTS, parts, strict=True)],
@@ -267,7 +272,7 @@ class _Profile:
             return
         now, planned = self.clock(), self._planned(part)
         expected = planned["cost"] * (high - low) / max(planned["images"], 1)
-        if now > deadline or (done and now + expected / 2 > deadline):
+        if now > deadline or (done and now + 0.75 * expected > deadline):
             return
         folder = None if file is None else self.folder / "work" / part.name
         how = Asked(self.model, self.scoring, self.own.seed, self.progress, folder, self.check)
@@ -309,7 +314,8 @@ class _Profile:
         for part in PARTS:
             planned, results = self._planned(part), done[part.name]
             about = {"name": part.name, "title": part.title, "state": "skipped", "images": 0,
-                     "planned": planned["images"], "forwards": 0, "backwards": 0, "sentence": "", "numbers": []}  # fmt: skip
+                     "planned": planned["images"], "forwards": 0, "backwards": 0, "sentence": "",
+                     "numbers": []}  # fmt: skip
             reason = part.absent or self.reasons.get(part.name) or planned.get("reason", "")
             if results:
                 result = results[0] if len(results) == 1 or part.joined is None else part.joined(results)

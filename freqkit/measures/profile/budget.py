@@ -1,5 +1,6 @@
 """What fits a budget: how many images each part gets, by its cost."""
 
+import itertools
 import re
 import resource
 import time
@@ -122,7 +123,7 @@ def chunks(images: int, rounds: int, least: int) -> list[tuple[int, int]]:
     """
     pieces = max(1, min(rounds, images // max(1, least)))
     edges = [images * i // pieces for i in range(pieces + 1)]
-    return list(zip(edges, edges[1:], strict=False))
+    return list(itertools.pairwise(edges))
 
 
 def prices_in_forwards() -> dict[str, float]:

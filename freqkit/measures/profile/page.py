@@ -48,7 +48,9 @@ def beside(result, others):
     """The table of the profile's models and others'."""
     lines = []
     for one in result.models:
-        cells = [_said(heading, result.value(one, name, metric, condition)) for heading, name, metric, condition in MAIN]
+        cells = [
+            _said(heading, result.value(one, name, metric, condition)) for heading, name, metric, condition in MAIN
+        ]
         lines.append([Cell(one["name"]), Cell("here"), *cells])
     for one in others:
         cells = [
@@ -113,13 +115,18 @@ def profile_part(path, record):
     names = [one.name for one in PARTS]
     compared = Section(
         "Beside other models", [beside(result, others)],
-        "Shares, cycles/image and octaves, with 95% intervals. LPP and HPP: the mean share of the accuracy that low-pass "
-        "and high-pass filters leave; here discs that keep DC, in the study half-open squares, cut to [0, 1]. Numbers of "
-        "other images or filters tell orders, not digits.", key="beside",
+        "Shares, cycles/image and octaves, with 95% intervals. LPP and HPP: the mean share of the accuracy that "
+        "low- and high-pass filters leave; here discs that keep DC, in the study half-open squares, cut to [0, 1]. "
+        "Numbers of other images or filters tell orders, not digits.", key="beside",
     )  # fmt: skip
     sections = [
-        *(_section(result, one, about) for name in names for one in result.models for about in one["parts"]
-          if about["name"] == name),
+        *(
+            _section(result, one, about)
+            for name in names
+            for one in result.models
+            for about in one["parts"]
+            if about["name"] == name
+        ),
     ]
     sections.insert(0 if len(result.models) > 1 else len(sections), compared)  # fmt: skip
     asked = [("Models", ", ".join(one["name"] for one in result.models)),
@@ -129,7 +136,9 @@ def profile_part(path, record):
              f"{about['backwards']:,} backwards") for about in first["parts"]]  # fmt: skip
     title = f"What {first['name']} takes from frequencies" if len(result.models) == 1 else "Profiles beside each other"
     hero = []
-    if len(result.models) == 1 and any(folder == first["folder"] and part_of(name).draw for folder, name in result.found):
+    if len(result.models) == 1 and any(
+        folder == first["folder"] and part_of(name).draw for folder, name in result.found
+    ):
         hero = [drawing(lambda axis: plot_profile(result, axis), 7.2, 3.6, "Pass curves.", narrow=3.4)]
     return Part(
         title, result.verdict or ["Nothing fitted the budget."], large[:4], asked, sections, cost,

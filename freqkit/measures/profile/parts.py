@@ -5,11 +5,12 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
 from freqkit.data import ImageSet
-from freqkit.engine import Scorer
+from freqkit.engine import Progress, Scorer
 from freqkit.engine.accumulators import Answers
 from freqkit.engine.attacks import Attack, attack
 from freqkit.engine.forward import Forward
@@ -17,6 +18,7 @@ from freqkit.engine.ring_noise import RingNoise, octaves
 from freqkit.engine.stimuli import pyramid_height
 from freqkit.errors import UsageError
 from freqkit.measures.profile.answered import Answered, joined_record
+from freqkit.models import Classifier
 from freqkit.registry import MEASURES, SEARCHERS, module_of, stem_of
 from freqkit.report import figures
 from freqkit.report.svg import number, percent
@@ -29,8 +31,9 @@ class_spectra, critical_band, gradient_spectrum, pass_curves = (
     module_of(MEASURES, name) for name in ("adcs", "critical-band", "gradient-spectrum", "pass-curves")
 )
 UNITS = {"plain": 1.0, "filtered": 1.0, "noisy": 1.0, "backward": 2.0}  # what each is worth in forwards
-ROUNDS = 4  # pieces of a part between which it may stop
+ROUNDS = 6  # pieces of a part between which it may stop
 DEVIATION, EPS, STEPS = 0.1, 1.0, 5  # of the noise of a band; of attacks, in 1/255; of PGD
+WAVES = 64  # of the heat map
 CANDIDATES, DRAWS, SEARCHED = 40, 19, 10  # of the shortcut search: masks per stage, random masks, classes at most
 
 
@@ -69,11 +72,11 @@ class Asked:
     """What parts need to ask a model: `Classifier`, scoring as keywords (batch_size, device, class_index, ...), seed,
     progress, folder of the part or None, and whether a run goes on there."""
 
-    model: object
+    model: Classifier
     scoring: dict
     seed: int
-    progress: object = None
-    folder: object = None
+    progress: Progress | None = None
+    folder: Path | None = None
     check: Callable = lambda: None
 
     @contextlib.contextmanager
@@ -219,7 +222,8 @@ def _present(images, least=1):
     place[kept] = torch.arange(len(kept))
     some = images.subset(place[images.labels] >= 0)
     return ImageSet(
-        some.images, place[some.labels], [images.classes[i] for i in kept.tolist()], some.paths, record=dict(some.record)
+        some.images, place[some.labels], [images.classes[i] for i in kept.tolist()], some.paths,
+        record=dict(some.record),
     ), kept  # fmt: skip
 
 
@@ -375,7 +379,9 @@ def _attacks(asked, images, first):
             forwards, backwards = forwards + found.forwards, backwards + found.backwards
             if asked.progress is not None:
                 asked.progress.advance(len(x) * (2 if kind == "fgsm" else STEPS + 1))
-    words = f"top-1 after an attack within linf {EPS:g}/255 (pgd: {STEPS} steps, one start); changes limited to the band"
+    words = (
+        f"top-1 after an attack within linf {EPS:g}/255 (pgd: {STEPS} steps, one start); changes limited to the band"
+    )
     return Answered(
         list(images.classes), names, torch.tensor(edges, dtype=torch.float64).nan_to_num(posinf=1e6), torch.stack(
             answers).cpu().int(), images.labels.clone(), index.clone(), {"quantity": words},
@@ -407,19 +413,45 @@ def _attack_words(result):
 # ---- the table
 
 
-def _measure(name, title, says, weight, cost, words, more=None, **how):
-    """A part that is a measure of the registry, or says that this version has none of that name."""
+def _heat_options(images):
+    """The published norm of a size, and waves spread over the rings."""
+    return {"norm": 4.0 if max(images.images.shape[-2:]) <= 96 else 15.7, "bins": WAVES}
+
+
+def _heat_words(result):
+    errors = [row for row in result.rows() if row["metric"] == "error" and row["value"] is not None]
+    if not errors:
+        return ""
+    worst = max(errors, key=lambda row: row["value"])
+    return (f"Of single waves of one norm, one of {worst['radius']:.3g} cycles/image does most: "
+            f"{percent(worst['value'])} ({span((worst['low'], worst['high']))}) are then wrong.")  # fmt: skip
+
+
+def _measure(
+    name, title, says, weight, cost, words, more=lambda images: {}, domain: str | None = "normalised", **how
+):  # fmt: skip
+    """A part that is a measure of the registry, or says that this version has none of that name.
+
+    Args:
+        words: of a result; None: the verdict that its command prints.
+        more: of images -> keywords of the measure. domain: where it alters images; None: as it is usual there.
+    """
     absent = "" if name in MEASURES else "not in this version"
 
     def run(asked, images, first):
         module = module_of(MEASURES, name)
-        keywords = {**asked.scoring, **(more or {})}
+        keywords = {**asked.scoring, "domain": domain, **more(images)}
+        if domain is None:
+            del keywords["domain"]
         return getattr(module, stem_of(MEASURES, name))(asked.model, images, progress=asked.progress, **keywords)
 
     def draw(result, axis):
         getattr(module_of(MEASURES, name), f"plot_{stem_of(MEASURES, name)}")(result, axis)
 
-    return ProfilePart(name, title, says, weight, cost, run, lambda result: _whole(result.rows()), draw, words,
+    def said(result):
+        return module_of(MEASURES, name).printed(result).verdict or ""
+
+    return ProfilePart(name, title, says, weight, cost, run, lambda result: _whole(result.rows()), draw, words or said,
                        absent=absent, **how)  # fmt: skip
 
 
@@ -430,7 +462,7 @@ def _draw_by(module):
 PARTS = (
     ProfilePart(
         "clean", "Recognised", "How many whole images are recognised.", 0.03, lambda n, facts: {"plain": n}, _clean,
-        lambda result: result.rows(), None, _clean_words, Answered.joined,
+        lambda result: result.rows(), None, _clean_words, least=2,
     ),
     ProfilePart(
         "pass-curves", "Low, high and single bands", "What is recognised when only some frequencies are left.", 0.18,
@@ -446,6 +478,18 @@ PARTS = (
         "gradient-spectrum", "Gradient spectrum", "At which frequencies the loss reacts to small changes.", 0.03,
         lambda n, facts: {"plain": n, "backward": n}, _gradient, _gradient_rows, _draw_by(gradient_spectrum),
         _gradient_words, _joined_by(gradient_spectrum),
+    ),
+    _measure(
+        "fourier-heatmap", "Fourier heat map", "How often it errs under single waves of one norm, spread over rings.",
+        0.15, lambda n, facts: {"filtered": n * (1 + WAVES)}, _heat_words, _heat_options, domain="pixels",
+    ),
+    _measure(
+        "layer-spectra", "Spectra of layers", "What is left of high frequencies, layer by layer.", 0.04,
+        lambda n, facts: {"plain": 2 * n}, None,
+    ),
+    _measure(
+        "amplitude-phase", "Amplitude against phase", "What is recognised when amplitude or phase is another image's.",
+        0.05, lambda n, facts: {"filtered": 8 * n}, None, domain=None,
     ),
     ProfilePart(
         "ring-noise", "Noise of one band", "What is recognised under noise of equal strength in each octave.", 0.08,
@@ -481,4 +525,7 @@ def restored(part: ProfilePart, path) -> Result:
     from freqkit.report.pages import file_format
 
     kind = file_format(path)
-    return (Answered if kind == Answered.FILE.format else result_class(kind)).load(path)
+    made = Answered if kind == Answered.FILE.format else result_class(kind)
+    if made is None:
+        raise UsageError(f"{path}: is of an unknown format, {kind}.")
+    return made.load(path)

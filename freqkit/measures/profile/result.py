@@ -106,7 +106,7 @@ class ProfileResult(Result):
         file = path / NAME if path.is_dir() else path
         with reading(file, "a profile"):
             text = file.read_text(encoding="utf-8")
-        facts = fit(parse_json(text, file), SHAPE, file)
+        facts: dict = fit(parse_json(text, file), SHAPE, file)
         if facts["format"] != FORMAT:
             raise UsageError(f"{file}: is of the format {facts['format']}; must be {FORMAT}.")
         found = {}
@@ -154,6 +154,8 @@ def of_study(path) -> list[dict]:
         for heading, side in (("LPP", "LFC"), ("HPP", "HFC"))
     }  # fmt: skip
     columns = {**{heading: names for heading, names in sides.items() if len(names) == len(SHARES)},
-               "band centre": ["metric/criticalband/cf_norm"], "band width": ["metric/criticalband/bw_norm"]}  # fmt: skip
+               "band centre": ["metric/criticalband/cf_norm"],
+               "band width": ["metric/criticalband/bw_norm"]}  # fmt: skip
     return [{"name": line["model"], "what": "CVPR 2024",
-             "numbers": {heading: found(line, names) for heading, names in columns.items()}} for line in lines]  # fmt: skip
+             "numbers": {heading: found(line, names) for heading, names in columns.items()}}
+            for line in lines]  # fmt: skip
