@@ -9,7 +9,7 @@ from freqkit.report.pages import named, part
 from freqkit.report.svg import number, percent
 from freqkit.report.words import span
 
-ROWS = 60  # of a part's table
+ROWS = 16  # of a part's table
 SHARES = {"recognised", "LPP", "HPP", "after PGD"}  # of MAIN, written as percent
 FIGURE = (6.6, 3.3)
 

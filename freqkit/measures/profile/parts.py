@@ -445,18 +445,16 @@ def _measure(
             del keywords["domain"]
         return getattr(module, stem_of(MEASURES, name))(asked.model, images, progress=asked.progress, **keywords)
 
-    def draw(result, axis):
-        getattr(module_of(MEASURES, name), f"plot_{stem_of(MEASURES, name)}")(result, axis)
-
     def said(result):
         return module_of(MEASURES, name).printed(result).verdict or ""
 
-    return ProfilePart(name, title, says, weight, cost, run, lambda result: _whole(result.rows()), draw, words or said,
+    return ProfilePart(name, title, says, weight, cost, run, lambda result: _whole(result.rows()), _draw, words or said,
                        absent=absent, **how)  # fmt: skip
 
 
-def _draw_by(module):
-    return lambda result, axis: getattr(module, f"plot_{module.__name__.rpartition('.')[2]}")(result, axis)
+def _draw(result, axis):
+    """Its own figure."""
+    result.plot(axis)
 
 
 PARTS = (
@@ -467,16 +465,16 @@ PARTS = (
     ProfilePart(
         "pass-curves", "Low, high and single bands", "What is recognised when only some frequencies are left.", 0.18,
         lambda n, facts: {"filtered": n * _filters(facts)}, _pass, lambda result: _whole(result.rows()),
-        _draw_by(pass_curves), _pass_words, _joined_by(pass_curves),
+        _draw, _pass_words, _joined_by(pass_curves),
     ),
     ProfilePart(
         "critical-band", "Critical band", "In which band noise hides objects.", 0.13,
         lambda n, facts: {"noisy": n * (1 + 4 * pyramid_height(facts["size"]))}, _critical,
-        lambda result: _whole(result.rows()), _draw_by(critical_band), _critical_words, _joined_by(critical_band),
+        lambda result: _whole(result.rows()), _draw, _critical_words, _joined_by(critical_band),
     ),
     ProfilePart(
         "gradient-spectrum", "Gradient spectrum", "At which frequencies the loss reacts to small changes.", 0.03,
-        lambda n, facts: {"plain": n, "backward": n}, _gradient, _gradient_rows, _draw_by(gradient_spectrum),
+        lambda n, facts: {"plain": n, "backward": n}, _gradient, _gradient_rows, _draw,
         _gradient_words, _joined_by(gradient_spectrum),
     ),
     _measure(
