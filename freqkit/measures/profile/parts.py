@@ -428,13 +428,13 @@ def _heat_words(result):
 
 
 def _measure(
-    name, title, says, weight, cost, words, more=lambda images: {}, domain: str | None = "normalised", **how
+    name, title, says, weight, cost, words, more=lambda images: {}, domain: str | None = "normalised", of=None, **how
 ):  # fmt: skip
     """A part that is a measure of the registry, or says that this version has none of that name.
 
     Args:
         words: of a result; None: the verdict that its command prints.
-        more: of images -> keywords of the measure. domain: where it alters images; None: as it is usual there.
+        more: of images -> keywords of the measure. domain: where it alters images; None: as it is usual there. of: which of its figures.
     """
     absent = "" if name in MEASURES else "not in this version"
 
@@ -445,10 +445,13 @@ def _measure(
             del keywords["domain"]
         return getattr(module, stem_of(MEASURES, name))(asked.model, images, progress=asked.progress, **keywords)
 
+    def draw(result, axis):
+        result.plot(axis, of=of)
+
     def said(result):
         return module_of(MEASURES, name).printed(result).verdict or ""
 
-    return ProfilePart(name, title, says, weight, cost, run, lambda result: _whole(result.rows()), _draw, words or said,
+    return ProfilePart(name, title, says, weight, cost, run, lambda result: _whole(result.rows()), draw, words or said,
                        absent=absent, **how)  # fmt: skip
 
 
@@ -479,7 +482,7 @@ PARTS = (
     ),
     _measure(
         "fourier-heatmap", "Fourier heat map", "How often it errs under single waves of one norm, spread over rings.",
-        0.15, lambda n, facts: {"filtered": n * (1 + WAVES)}, _heat_words, _heat_options, domain="pixels",
+        0.15, lambda n, facts: {"filtered": n * (1 + WAVES)}, _heat_words, _heat_options, domain="pixels", of="rings",
     ),
     _measure(
         "layer-spectra", "Spectra of layers", "What is left of high frequencies, layer by layer.", 0.04,
