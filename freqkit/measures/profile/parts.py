@@ -265,6 +265,8 @@ def _gradient_rows(result):
 
 def _gradient_words(result):
     centre, low, high, _ = _centre(result)
+    if not math.isfinite(centre):
+        return "The loss has no gradient with respect to any image: the answers are certain."
     peak = float(result.inner[result.mean.argmax()])
     return (f"The loss reacts most to changes at {peak:g}–{peak + 1:g} cycles/image; the mean radius is {centre:.1f} "
             f"({low:.1f} to {high:.1f}).")  # fmt: skip
@@ -339,6 +341,8 @@ def _noise(asked, images, first):
 
 def _noise_words(result):
     worst = int(result.accuracy[1:].argmin()) + 1
+    if result.accuracy[worst] >= result.accuracy[0]:
+        return f"Noise of a root mean square of {DEVIATION} costs no accuracy in any octave."
     low, high = result.edges[worst].tolist()
     return (f"Noise of one strength hurts most at {low:g}–{high:g} cycles/image: there "
             f"{percent(float(result.accuracy[worst]))} ({span(result.interval[worst].tolist())}) are recognised, of "
@@ -404,6 +408,8 @@ def _attack_words(result):
     free, bands = result.conditions.index("pgd free"), [i for i, name in enumerate(result.conditions)
                                                         if name.startswith("pgd ") and name != "pgd free"]  # fmt: skip
     worst = min(bands, key=lambda i: float(result.accuracy[i]))
+    if result.accuracy[[free, worst]].min() >= result.accuracy[0]:
+        return f"PGD within {EPS:g}/255 changes no answer."
     return (f"PGD within {EPS:g}/255 leaves {percent(float(result.accuracy[free]))} "
             f"({span(result.interval[free].tolist())}) recognised; limited to one band it does most "
             f"{_band_words(result.conditions[worst].removeprefix('pgd '))} cycles/image, which leaves "
@@ -423,6 +429,8 @@ def _heat_words(result):
     if not errors:
         return ""
     worst = max(errors, key=lambda row: row["value"])
+    if not worst["value"]:
+        return "No single wave of the norm makes it err."
     return (f"Of single waves of one norm, one of {worst['radius']:.3g} cycles/image does most: "
             f"{percent(worst['value'])} ({span((worst['low'], worst['high']))}) are then wrong.")  # fmt: skip
 
@@ -434,7 +442,8 @@ def _measure(
 
     Args:
         words: of a result; None: the verdict that its command prints.
-        more: of images -> keywords of the measure. domain: where it alters images; None: as it is usual there. of: which of its figures.
+        more: of images -> keywords of the measure. domain: where it alters images; None: as is usual there. of: which of
+            its figures.
     """
     absent = "" if name in MEASURES else "not in this version"
 
@@ -446,7 +455,7 @@ def _measure(
         return getattr(module, stem_of(MEASURES, name))(asked.model, images, progress=asked.progress, **keywords)
 
     def draw(result, axis):
-        result.plot(axis, of=of)
+        result.plot(axis, **({} if of is None else {"of": of}))
 
     def said(result):
         return module_of(MEASURES, name).printed(result).verdict or ""
