@@ -27,7 +27,8 @@ from freqkit.results.result import versions
 
 __all__ = ["ProfilePlan", "ProfileResult", "profile"]
 FAULTS = (ValueError, ArithmeticError, RuntimeError)  # that end one part, and no more
-QUICK, USUAL = "2m", "10m"
+QUICK, QUICK_LARGE, USUAL = "2m", "5m", "10m"
+LARGE = 96  # pixels of a side, above which images count as large
 BATCHES = (64, 16)  # of small images and of large ones, for a budget of forwards
 
 
@@ -39,7 +40,12 @@ class Profiling(Options):
         None, "for each model: a time (90s, 10m, 1h), or forwards=N, of which a backward is two; None: 10m, quick 2m",
         metavar="10m|forwards=N", help="for each model: a time, or forwards=N.  [default: 10m; 2m with --quick]",
     )  # fmt: skip
-    quick: bool = option(False, "a budget of two minutes", switch=("quick", True), identity=False)
+    quick: bool = option(
+        False,
+        "a budget of two minutes, of five where images have more than 96 pixels",
+        switch=("quick", True),
+        identity=False,
+    )
     seed: int = option(0, "of the order of images, of noise and of the search", least=0)
 
     def check(self, owner):
@@ -192,7 +198,8 @@ class _Profile:
         self.name, self.model, self.images, self.own, self.progress = name, model, images, own, progress
         self.clock, self.folder, self.check = clock, folder, check
         self.scoring = dict(vars(scoring))
-        self.budget = budgets.Budget.parse(own.budget)
+        large = max(images.images.shape[-2:]) > LARGE
+        self.budget = budgets.Budget.parse(QUICK_LARGE if own.quick and large else own.budget)
         self.facts = {"size": tuple(images.images.shape[-2:]), "classes": len(images.labels.unique())}
         self.results, self.seconds, self.reasons = {}, {}, {}
         self.plan: dict = {}
@@ -211,7 +218,7 @@ class _Profile:
     def _make_plan(self):
         began, timed = self.clock(), self.budget.unit == "seconds"
         if self.scoring["batch_size"] == "auto":
-            self.scoring["batch_size"] = BATCHES[max(self.facts["size"]) > 96]
+            self.scoring["batch_size"] = BATCHES[max(self.facts["size"]) > LARGE]
             if timed:
                 how = {name: self.scoring[name] for name in ("device", "dtype")}
                 forward = Forward(self.model, **how)
@@ -254,11 +261,15 @@ class _Profile:
         for turn in range(ROUNDS):
             if turn == 1 and not self.plan["corrected"]:
                 self._correct(deadline - began)
-            for part in PARTS:
+            for part in sorted(PARTS, key=self._price):  # cheap ones first: the time may be up within a turn
                 pieces = self._planned(part)["pieces"]
                 if turn < len(pieces) and part.name not in self.reasons:
                     self._piece(part, ordered, *pieces[turn], done[part.name], deadline)
         return self._described(done)
+
+    def _price(self, part):
+        planned = self._planned(part)
+        return planned.get("cost", 0.0) / max(len(planned["pieces"]), 1)
 
     def _planned(self, part):
         return next((one for one in self.plan["parts"] if one["name"] == part.name), {"pieces": [], "images": 0})

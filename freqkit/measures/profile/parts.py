@@ -170,13 +170,18 @@ def read_alone(result):
     return sorted(found, key=lambda one: -one[2])
 
 
+def _limits(value):
+    """The interval of [value, low, high], or that there is none."""
+    return "(no interval)" if value[1] is None or value[1] != value[1] else f"({span(value[1:])})"
+
+
 def _pass_words(result):
     means = result.means.get("HPP/(LPP+HPP)")
     words = ""
     if means and means[0] is not None:
         words = (f"Of the accuracy, low frequencies alone keep {percent(result.means['LPP'][0])} "
-                 f"({span(result.means['LPP'][1:])}) and high ones {percent(result.means['HPP'][0])} "
-                 f"({span(result.means['HPP'][1:])}). ")  # fmt: skip
+                 f"{_limits(result.means['LPP'])} and high ones {percent(result.means['HPP'][0])} "
+                 f"{_limits(result.means['HPP'])}. ")  # fmt: skip
     bands = read_alone(result)
     if not bands:
         return f"{words}No single band of frequencies is enough to tell classes apart."
@@ -442,7 +447,7 @@ def _measure(
 
     Args:
         words: of a result; None: the verdict that its command prints.
-        more: of images -> keywords of the measure. domain: where it alters images; None: as is usual there. of: which of
+        more: of images -> keywords of the measure. domain: where it alters images; None: as usual there. of: which of
             its figures.
     """
     absent = "" if name in MEASURES else "not in this version"
