@@ -18,6 +18,7 @@ _PUBLIC = {
     "attribute": "freqkit.measures",
     "learned": "freqkit.search",
     "hfss": "freqkit.search",
+    "profile": "freqkit.measures.profile",
 }
 _MODULES = (
     "ops",

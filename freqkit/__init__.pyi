@@ -6,6 +6,7 @@ from freqkit.search import hfss as hfss
 from freqkit.search import learned as learned
 from freqkit.data import load_images as load_images
 from freqkit.models import load_model as load_model
+from freqkit.measures.profile import profile as profile
 from freqkit.engine import score as score
 from freqkit.ops import spectral_filter as spectral_filter
 from freqkit.ops import spectrum as spectrum

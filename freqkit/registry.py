@@ -45,6 +45,7 @@ PAGES = (
     "freqkit.measures.evaluation.page",
     "freqkit.measures.correlation.page",
     "freqkit.measures.human_comparison.page",
+    "freqkit.measures.profile.page",
 )
 # Public names that stand with what they draw, and are offered under the name they had before as well.
 FIGURES = {
@@ -60,6 +61,7 @@ FIGURES = {
     "plot_critical_band": "freqkit.measures.critical_band.figure",
     "plot_shape_bias": "freqkit.measures.shape_bias.figure",
     "plot_human_comparison": "freqkit.measures.human_comparison.page",
+    "plot_profile": "freqkit.measures.profile.page",
     "plot_removal": "freqkit.results.figures",
     "plot_scores": "freqkit.results.figures",
     "plot_search": "freqkit.results.figures",
@@ -127,6 +129,7 @@ RESULTS = {
     "freqkit-stage-1": "freqkit.results.search_result:StageResult",
     "freqkit-study-1": "freqkit.measures.correlation:StudyResult",
     "freqkit-tested-1": "freqkit.results.tested:Tested",
+    "profile.json": "freqkit.measures.profile.result:ProfileResult",
     "results.csv": "freqkit.measures.evaluation.result:EvaluationResult",
     "comparison.json": "freqkit.search.compare:Comparison",
 }

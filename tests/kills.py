@@ -49,7 +49,7 @@ from tests.measures_at_hand import line_of, place_of
 
 MEASURED = {
     "seconds", "seconds_in_model", "session_began", "sessions", "forwards_resumed", "forwards_before", "economies",
-    "ranks", "decoded",
+    "ranks", "decoded", "seconds_of_parts",
 }  # fmt: skip
 UNKNOWN = {"seconds_in_model", "seconds_of_all_sessions"}
 OF_A_SESSION = MEASURED | {"forwards", "backwards", "form"}  # in run.json of an evaluation
@@ -127,6 +127,7 @@ CASES = {
     **{name: measuring(name, again=RESUME if place_of(name) == "{out}" else OVERWRITE) for name in MEASURES},
     **{f"{name}-2-ranks": measuring(name, ranks=2) for name in SHARED},
     "adcs-2-ranks": Case("adcs --data {images} --image-size 32 --out {file}", again=OVERWRITE, ranks=2),
+    "profile": Case(f"profile {MODEL} {BATCH} --data {{images}} --form eager --budget forwards=4000 --out {{out}}"),
     "demo": Case(f"demo {BATCH} --out {{out}}", again=OVERWRITE),
     "synthetic": Case("data synthetic --images-per-class 12 --test-images-per-class 6 --out {out}", again=NEW),
     "synthetic-npy": Case("data synthetic --images-per-class 12 --format npy --out {out}", again=NEW),

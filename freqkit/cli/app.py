@@ -27,6 +27,7 @@ COMMANDS = {
     "compare-searchers": ("freqkit.cli.searchers", "compare", "Searchers on equal terms, on images none saw."),
     "dfm": ("freqkit.cli.dfm", "dfm", "Rank frequencies by what removing them costs each class (DFM)."),
     **{name: ("freqkit.cli.measures", name, text) for name, (_, text) in MEASURES.items()},
+    "profile": ("freqkit.cli.profile", "profile", "What a model takes from frequencies, within a budget, on one page."),
     "status": ("freqkit.cli.status", "status", "How far a run is, live or dead."),
     "demo": ("freqkit.cli.demo", "demo", "Plant a frequency shortcut, train on it, find it again."),
     "evaluate": ("freqkit.cli.evaluate", "evaluate", "Classes on every test set, whole, filtered and attacked."),
@@ -153,7 +154,10 @@ def _interrupted(args, error, say):
     if "--debug" in args:
         say("".join(traceback.format_exception(error)).rstrip(), keep="\n")
     say("freqkit: interrupted.")
-    if args[:1] in (["search"], ["dfm"], ["train"], ["compare-searchers"], ["evaluate"]) and "--dry-run" not in args:
+    if (
+        args[:1] in (["search"], ["dfm"], ["train"], ["compare-searchers"], ["evaluate"], ["profile"])
+        and "--dry-run" not in args
+    ):
         again = [arg for arg in args if arg not in ("--resume", "--overwrite")]
         again += [] if args[0] == "compare-searchers" else ["--resume"]
         kept = "The last finished epoch" if args[0] == "train" else "What was scored"

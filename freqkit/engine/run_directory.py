@@ -20,6 +20,7 @@ _WRITTEN = (
     r"|(weights(-\d+)?|checkpoint|learning)\.safetensors|(history|learning)\.csv|(history|learning)\.png"
     r"|(groups|corruptions|scatter|gallery)-[\w.-]+\.png"
     r"|(pass-curves|critical-band|shape-bias|human-comparison)\.(safetensors|csv|png)"
+    r"|profile\.(json|csv|png)"
 )
 _JOURNAL = r"journal(-\d+)?\.bin"
 OWN_FILES = re.compile(rf"{_JOURNAL}|{_WRITTEN}|\.({_WRITTEN})\..*\.part")

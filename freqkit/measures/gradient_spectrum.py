@@ -7,8 +7,8 @@ respect to each Fourier coefficient. Its means over rings, from 0 to 1 within ea
 
 import copy
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -202,6 +202,24 @@ def gradient_spectrum(
     return GradientSpectrumResult(
         list(images.classes), moments, rings.inner, means, squares, counts, planes, definition, record
     )
+
+
+def joined(results: Sequence[GradientSpectrumResult], record: dict) -> GradientSpectrumResult:
+    """One result of several of disjoint images that were asked alike, on the given record."""
+    counts = torch.stack([one.counts for one in results])  # [P, E, C]
+    total = counts.sum(0)
+    shares = (counts / total.clamp_min(1))[..., None]
+
+    def mean(values):
+        found = (torch.stack(values).nan_to_num() * shares).sum(0)
+        return torch.where(total[..., None] > 0, found, torch.nan)
+
+    of_all = (counts.sum(2) / total.sum(1).clamp_min(1))[..., None, None]
+    planes = (torch.stack([one.planes for one in results]).double() * of_all).sum(0).float()
+    return replace(
+        results[0], means=mean([one.means for one in results]), squares=mean([one.squares for one in results]),
+        counts=total, planes=planes, record=record,
+    )  # fmt: skip
 
 
 def _spectrum(model, images, rings, scoring, progress):

@@ -83,6 +83,7 @@ SMALL = {
     " --effort evolve=1 --per-class 2 --seeds 2 --out {out}",
     ("dfm",): f"{MODEL} --data {{images}} --patch 16 --levels 0.5 --level 0.5 --out {{out}}",
     **{(name,): line_of(name, MODEL) + f" --out {place_of(name)}" for name in MEASURES},
+    ("profile",): f"{MODEL} --num-classes 4 --data {{images}} --budget forwards=300 --out {{out}}",
     ("evaluate",): f"{MODEL} --dfm {{dfm}} --on planted={{images}} --num-classes 4 --no-pictures --out {{out}}",
     ("human-comparison",): "--model small_convnet --num-classes 1000 --image-size 32 --batch-size 8 --data-dir {people}"
     " --relaxed --out {out}",

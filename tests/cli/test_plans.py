@@ -24,6 +24,7 @@ LINES = {
     "train": "train --model small_convnet --data {images} --epochs 2 --batch-size 8",
     "evaluate": f"evaluate {NET} --on mine={{images}} --dfm {{dfm}} --image-size 32",
     "demo": "demo",
+    "profile": f"profile {NET} --data {{images}} --budget 20s -b 8",
 }  # fmt: skip
 LONG = {line.split()[0] for line in LINES.values()}
 
@@ -42,7 +43,8 @@ def places(images_folder, held, weights, tmp_path_factory):
 def test_every_long_command_has_a_dry_run():
     flagged = {name for name in COMMANDS
                if any(one.name == "dry_run" for one in getattr(app.get_command(None, name), "params", []))}  # fmt: skip
-    assert flagged >= LONG >= {*MEASURES, "search", "dfm", "train", "evaluate", "compare-searchers", "demo"}
+    assert flagged >= LONG >= {*MEASURES, "search", "dfm", "train", "evaluate", "compare-searchers", "demo",
+                               "profile"}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", LINES)

@@ -6,6 +6,7 @@ Gavrikov and Keuper, CVPR 2024, for the sizes and numbers of 48 of them.
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -277,6 +278,19 @@ def critical_band(
         return result
 
     return run("critical-band", model, images, stimulus, own, scoring, running, work)
+
+
+def joined(results: Sequence[CriticalBandResult], record: dict) -> CriticalBandResult:
+    """One result of several of disjoint images that were asked alike (but for the seed of the noise), on the given
+    record."""
+    first, known = results[0], results[0].definition
+    whole = dataclasses.replace(
+        first, answers=torch.cat([one.answers for one in results], 1),
+        labels=torch.cat([one.labels for one in results]), intervals={}, record=record,
+    )  # fmt: skip
+    names = ("reference", "threshold", "seed", "confidence", "resamples")
+    whole.intervals = _intervals(whole, Masking(**{name: known[name] for name in names}))
+    return whole
 
 
 def medians_of(size: tuple[int, int]) -> torch.Tensor:

@@ -350,6 +350,18 @@ def pass_curves(
     return run("pass-curves", model, images, stimulus, own, scoring, running, work)
 
 
+def joined(results: Sequence[PassCurvesResult], record: dict) -> PassCurvesResult:
+    """One result of several of disjoint images that were asked alike, on the given record."""
+    first, known = results[0], results[0].definition
+    whole = PassCurvesResult(
+        first.classes, first.filters, first.cutoffs, first.edges, torch.cat([one.answers for one in results], 1),
+        torch.cat([one.labels for one in results]), first.class_index, {}, known, record,
+    )  # fmt: skip
+    own = Passing(**{name: known[name] for name in ("confidence", "resamples", "seed")})
+    whole.means = _means(whole, own)
+    return whole
+
+
 HELP = """Ask about every image through low-pass, high-pass and band-pass filters; draw accuracy over the cut-off.
 
 Everything of an image comes from one decode and one transform. DIR gets pass-curves.safetensors, .csv, .png, a page.
