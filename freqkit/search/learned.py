@@ -97,8 +97,8 @@ class Learning(Budget):
         flag=False,
     )  # fmt: skip
     starts: str | Sequence[str] = option(
-        USUAL, "some of wide, narrow, disc: each costs as much, see the module; wide also a forward and three backwards of "
-        "every image, for all classes together", flag=False,
+        USUAL, "some of wide, narrow, disc: each costs as much, see the module; wide also a forward and three "
+        "backwards of every image, for all classes together", flag=False,
     )  # fmt: skip
     rate: float = option(
         0.1, "step of the scores (Adam, falling linearly to 0)", above=0, below=math.inf, must="a positive number",
@@ -216,7 +216,7 @@ def disc_scores(owner: torch.Tensor, coverage: float) -> torch.Tensor:
         >>> _, owner = removal_cells((32, 32), 1)
         >>> scores = disc_scores(owner, 0.05)
         >>> round(float(scores.max()), 3), int((scores > 0).sum())
-        (1.2, 27)
+        (1.2, 25)
     """
     rows, columns = ((torch.arange(n, dtype=torch.float64) - n // 2) / n for n in owner.shape)
     radius = torch.hypot(rows[:, None], columns[None])

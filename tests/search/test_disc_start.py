@@ -7,7 +7,7 @@ import pytest
 from freqkit.data import synthetic
 from freqkit.models import load_model
 from freqkit.search.cells import removal_cells
-from freqkit.search.learned import disc_scores, learned
+from freqkit.search.learned import _Learner, disc_scores, learned
 
 
 @pytest.mark.parametrize("size", [(32, 32), (17, 23), (24, 40)])
@@ -27,3 +27,22 @@ def test_a_disc_start_is_asked_for_by_name_and_repeats():
     first, second = learned(model, images, **how), learned(model, images, **how)
     assert (first.masks == second.masks).all()
     assert bool((first.power <= 0.05).all())
+
+
+def test_a_disc_start_goes_on_to_the_same_bits(tmp_path, monkeypatch):
+    model, images = load_model("small_convnet", num_classes=4), synthetic(images_per_class=3)
+    how = dict(starts="disc", steps=12, batch_size=16, split_fraction=1)
+    whole, step = learned(model, images, **how), _Learner._step
+
+    def stops(self, state, number, *rest):
+        if number == 11:
+            raise RuntimeError("stopped here")
+        return step(self, state, number, *rest)
+
+    monkeypatch.setattr(_Learner, "_step", stops)
+    with pytest.raises(RuntimeError, match="stopped here"):
+        learned(model, images, out=tmp_path / "run", **how)
+    monkeypatch.setattr(_Learner, "_step", step)
+    resumed = learned(model, images, out=tmp_path / "run", resume=True, **how)
+    assert (resumed.masks == whole.masks).all()
+    assert resumed.record["forwards_resumed"] > 0
