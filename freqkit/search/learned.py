@@ -21,7 +21,9 @@ class most (`freqkit.search.estimate_removal`) are lifted from the beginning; an
 mean over own of d, which never saturates, so that what makes a class that is told well still more certain is not left
 to chance. Its scores are averaged over the second half of the steps, lest the images of the last ones decide. So a few
 isolated frequencies are found that mean nothing one without the other; where a class is spread over many, narrow steps
-use their number better.
+use their number better. "disc", on request, is a narrow start whose first scores fall linearly with the frequency, from
+the middle of the plane (`CENTRE`) through 0 at the rim of the low-pass disc of the asked coverage; the disc is measured
+in cycles per pixel, so that images of every size and shape begin with the same share of their plane.
 """
 
 import math
@@ -53,8 +55,10 @@ OBJECTIVES = ("tpr-fpr", "contrast", "class-loss")
 WARM, COLD = 4.0, 1.0  # T of the first and the last step
 KEPT_EVERY = 10  # steps between entries of the journal
 FIRST, SECOND = 0.9, 0.99  # decay of Adam's moments
-STARTS = ("wide", "narrow")
+STARTS = ("wide", "narrow", "disc")
+USUAL = ("wide", "narrow")
 FINER = 0.1  # of a loss in nats beside rates, which come in steps of an image
+CENTRE = 1.2  # first score of a disc start at the zero frequency; 0 where the disc ends
 LIFT = 1.0  # first scores of a wide start, in standard deviations of the ranks above their mean
 FALLING = 0.5  # share of the steps of a wide start in which the budget falls
 
@@ -93,8 +97,8 @@ class Learning(Budget):
         flag=False,
     )  # fmt: skip
     starts: str | Sequence[str] = option(
-        STARTS, "wide, narrow, or both: each costs as much, see the module; wide also a forward and three backwards of "
-        "every image, for all classes together", flag=False,
+        USUAL, "some of wide, narrow, disc: each costs as much, see the module; wide also a forward and three "
+        "backwards of every image, for all classes together", flag=False,
     )  # fmt: skip
     rate: float = option(
         0.1, "step of the scores (Adam, falling linearly to 0)", above=0, below=math.inf, must="a positive number",
@@ -198,6 +202,29 @@ def learned(
     return run.execute(work, running, again(learned, own, scoring))
 
 
+def disc_scores(owner: torch.Tensor, coverage: float) -> torch.Tensor:
+    """First scores of a disc start: `CENTRE` (1 - f / R), with pi R^2 = coverage, frequencies in cycles per pixel.
+
+    Args:
+        owner: int64 [H, W], the pair of each bin, centred.
+        coverage: share of the bins that the disc has.
+
+    Returns:
+        float32 [K], of each pair.
+
+    Example:
+        >>> _, owner = removal_cells((32, 32), 1)
+        >>> scores = disc_scores(owner, 0.05)
+        >>> round(float(scores.max()), 3), int((scores > 0).sum())
+        (1.2, 25)
+    """
+    rows, columns = ((torch.arange(n, dtype=torch.float64) - n // 2) / n for n in owner.shape)
+    radius = torch.hypot(rows[:, None], columns[None])
+    of_pair = torch.zeros(int(owner.max()) + 1, dtype=torch.float64)
+    of_pair[owner.flatten()] = radius.flatten()  # f and -f are as far
+    return (CENTRE * (1 - of_pair / math.sqrt(coverage / math.pi))).float()
+
+
 class _Learner:
     def __init__(self, run, class_index, bins, asked):
         self.run, self.class_index, self.bins = run, class_index, bins
@@ -282,6 +309,9 @@ class _Learner:
         state = np.zeros((4, self.width), np.float32)
         if start == "wide":
             state[0, : len(self.area)] = LIFT * self.ranking[:, label].clamp_min(0)
+        elif start == "disc":
+            share = self.bins / int(self.area.sum())
+            state[0, : len(self.area)] = disc_scores(self.owner, share)
         chunks, done = self._chunks(), 0
         for first, last in chunks[:-1]:
             found = earlier.get(self._key(label, start, first, last))
