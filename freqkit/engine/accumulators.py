@@ -1,30 +1,35 @@
 """What is kept of the outputs of a model that `freqkit.engine.Scorer.show` shows versions of images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from freqkit.engine.batches import sums
+from freqkit.engine.features import Layer, Tap
 
 
 class Outputs(NamedTuple):
-    """Of a tile: loss float64 [k, b], predicted logit int64 [k, b], and the logits [k, b, L] if they were wanted."""
+    """Of a tile: loss float64 [k, b], predicted logit int64 [k, b], the logits [k, b, L] if they were wanted, and what
+    the taps of an accumulator made of its layers, [k, b, ...] each."""
 
     loss: np.ndarray
     predicted: np.ndarray
     logits: np.ndarray | None
+    features: tuple = ()
 
 
 class Accumulator:
     """Takes outputs tile by tile; each writes what it needs of a tile into the journal.
 
     Attributes:
-        value: the result, once all is shown. wants_logits: whether it needs them.
+        value: the result, once all is shown. wants_logits: whether it needs them. taps: `freqkit.engine.features.Tap`s,
+            the layers that it needs (of a scorer of form "eager").
     """
 
     wants_logits = False
+    taps: Sequence = ()
     value: Any = None
 
     def begin(self, scorer: Any, versions: int) -> None:
@@ -134,3 +139,36 @@ class Logits(Accumulator):
 
     def add(self, found, versions, images):
         self.sums[versions, images.start : images.stop] = found
+
+
+class FeatureSums(Accumulator):
+    """Sums over each class's images of a layer's features: float64 [K, C, D + 1], the last place the sums of their
+    squared lengths.
+
+    Args:
+        layer: whose features, flattened to D numbers an image.
+    """
+
+    name, kind = "features", np.float64
+
+    def __init__(self, layer: Layer):
+        self.taps = (Tap(layer, lambda features: features.flatten(1).double()),)
+
+    def shape(self, versions, classes, logits):
+        (found,) = self.scorer.tapped_shapes(self.taps)
+        return versions, classes, found[0] + 1
+
+    def layout(self, versions, images):
+        return "f", (versions, len(self._present(images)), self.sums.shape[2])
+
+    def keep(self, outputs, images):
+        labels = self.labels[images.start : images.stop]
+        made, present = outputs.features[0], self._present(images)
+        made = np.concatenate([made, np.square(made).sum(2, keepdims=True)], 2)
+        return np.stack([made[:, labels.numpy() == c].sum(1) for c in present], 1)
+
+    def add(self, found, versions, images):
+        self.sums[versions, self._present(images)] += found
+
+    def _present(self, images):
+        return self.labels[images.start : images.stop].unique().numpy()

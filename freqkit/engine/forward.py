@@ -60,14 +60,16 @@ class Forward:
             padded = images.new_zeros((self.rows, *images.shape[1:])).to(memory_format=torch.channels_last)
             padded[:count] = images
             images = padded
+        # The half comes first: what hooks see last is the batch itself.
+        compared = self.compares and not self.asked
+        again = self._run(self.module, images[: -(-len(images) // 2)]) if compared else None
         logits = self._run(self.module, images)
         if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != len(images):
             came = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
             raise TypeError(f"score: the model must return logits of shape [{len(images)}, classes]; got {came}.")
         if not self.asked:
             self.asked = True
-            again = self._run(self.module, images[: -(-len(images) // 2)]) if self.compares else logits[:0]
-            self._doubt(logits.double(), again.double())
+            self._doubt(logits.double(), (logits[:0] if again is None else again).double())
         self.seconds += time.perf_counter() - began
         self.images += count
         self.batches += 1

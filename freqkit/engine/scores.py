@@ -1,5 +1,6 @@
 """What a classifier makes of images filtered by masks: per mask and class, loss and counts."""
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from freqkit.engine import certain, racing, ranks
 from freqkit.engine.accumulators import Accumulator, Outputs
 from freqkit.engine.batches import calibrate, sums, tiling
 from freqkit.engine.entrance import enter, logit_of_class
+from freqkit.engine.features import network_of, tapped
 from freqkit.engine.forward import Forward
 from freqkit.engine.journal import Journal
 from freqkit.engine.progress import Progress, Silent
@@ -450,6 +452,7 @@ class Scorer:
         """
         call, versions, resumed = Call(key, progress or self.progress, journal, check), len(stimulus), 0
         logits = any(one.wants_logits for one in into)
+        taps = [tap for one in into for tap in one.taps]
         for one in into:
             one.begin(self, versions)
         tiles = [
@@ -466,11 +469,15 @@ class Scorer:
             low, high, first, last = tile
             shown, where = stimulus.tile(self.spectra, slice(low, high), slice(first, last)), range(first, last)
             found = self.predict(
-                shown, self.labels[first:last], range(low, high), where, self.tiling.part, logits=logits
+                shown, self.labels[first:last], range(low, high), where, self.tiling.part, logits=logits, taps=taps
             )
             loss, predicted, *rest = found
-            outputs = Outputs(loss, predicted.numpy(), rest[0].numpy() if rest else None)
-            return {one.name: one.keep(outputs, where) for one in into}
+            rest, made = [one.numpy() for one in rest], {}
+            logged = rest.pop(0) if logits else None
+            for one in into:
+                own, rest = rest[: len(one.taps)], rest[len(one.taps) :]
+                made[one.name] = one.keep(Outputs(loss, predicted.numpy(), logged, tuple(own)), where)
+            return made
 
         def layout(tile):
             low, high, first, last = tile
@@ -574,22 +581,41 @@ class Scorer:
         column[self.class_index] = torch.arange(len(self.classes))
         return column
 
-    def predict(self, shown, labels, names, images, size, logits=False):
+    def tapped_shapes(self, taps):
+        """The shape of what each of some `freqkit.engine.features.Tap`s makes of an image, as tuples.
+
+        Raises:
+            UsageError: the scorer's form is another than "eager", which has other layers; a layer is not there.
+        """
+        if self.form["form"] != "eager":
+            raise UsageError(f'score: layers are looked at in form="eager" alone; got {self.form["form"]!r}.')
+        sample = self.spectra.inputs(self.spectra.pixels(self.images.images[:1]))
+        with tapped(network_of(self.forward), taps) as take:
+            self.forward._run(self.forward.module, sample.contiguous(memory_format=torch.channels_last))
+            return [tuple(one.shape[1:]) for one in take()]
+
+    def predict(self, shown, labels, names, images, size, logits=False, taps=()):
         """What the model makes of all that is `Shown`.
 
         Args:
             labels, names, images: of the images their labels, of the versions and of the images the numbers.
             size: images of a batch.
+            taps: `freqkit.engine.features.Tap`s.
 
         Returns:
-            (losses float64, winning logits int64), [k, b] on the CPU; with `logits` also these, float64 [k, b, L].
+            (losses float64, winning logits int64), [k, b] on the CPU; with `logits` also these, float64 [k, b, L]; then
+            what each tap made, [k, b, ...].
         """
+        with tapped(network_of(self.forward), taps) if taps else contextlib.nullcontext(list) as take:
+            return self._predict(shown, labels, names, images, size, logits, take)
+
+    def _predict(self, shown, labels, names, images, size, logits, take):
         targets = self.class_index[labels].to(self.forward.device)
         done = []
         for begin in range(0, shown.images, size):
             part = slice(begin, min(begin + size, shown.images))
             try:
-                done.append(self._batch(shown, slice(0, shown.versions), part, targets, logits))
+                done.append(self._batch(shown, slice(0, shown.versions), part, targets, logits, take))
             except (torch.OutOfMemoryError, TypeError, UsageError):
                 raise
             except Exception as error:
@@ -609,7 +635,7 @@ class Scorer:
             )
         return loss, *rest
 
-    def _batch(self, shown, versions, images, targets, with_logits):
+    def _batch(self, shown, versions, images, targets, with_logits, take=list):
         """One forward: what `predict` gives, on the device. In halves once memory has run out."""
         number, count = versions.stop - versions.start, images.stop - images.start
         if self.pairs_limit is not None and number * count > max(1, self.pairs_limit):
@@ -617,7 +643,7 @@ class Scorer:
             middle = whole.start + (count if axis else number) // 2
             halves = slice(whole.start, middle), slice(middle, whole.stop)
             pairs = [(versions, half) if axis else (half, images) for half in halves]
-            parts = [self._batch(shown, *pair, targets, with_logits) for pair in pairs]
+            parts = [self._batch(shown, *pair, targets, with_logits, take) for pair in pairs]
             return tuple(torch.cat(both, axis) for both in zip(*parts, strict=True))
         try:
             logits = self.forward(shown.make(versions, images))
@@ -632,14 +658,15 @@ class Scorer:
                 f"{self.forward.device} ran out of memory with a batch of {number * count} images: going on "
                 f"with at most {self.pairs_limit}. Last bits may differ from a run that never did so."
             )
-            return self._batch(shown, versions, images, targets, with_logits)
+            return self._batch(shown, versions, images, targets, with_logits, take)
         if logits.shape[1] != self.logits:
             raise UsageError(f"score: the model must return its {self.logits} logits; got {logits.shape[1]}.")
         each = F.cross_entropy(logits, targets[images].repeat(number), reduction="none")
         # An infinite logit of another class would leave the loss finite.
         each = torch.where(torch.isfinite(logits.sum(1)), each, math.nan)
         found = each.view(number, count), logits.argmax(1).view(number, count)
-        return (*found, logits.view(number, count, -1)) if with_logits else found
+        logged = (logits.view(number, count, -1),) if with_logits else ()
+        return (*found, *logged, *(one.unflatten(0, (number, count)) for one in take()))
 
 
 @flat
