@@ -28,6 +28,7 @@ MEASURES = {
         "freqkit.measures.gradient_spectrum",
         "At which frequencies the loss reacts to small changes.",
     ),
+    "triplets": ("freqkit.measures.triplets", "What high frequencies tell that low ones do not."),
 }
 # Modules whose functions, decorated by `freqkit.report.pages.part`, put their kind of result on a page.
 PAGES = (
