@@ -28,6 +28,10 @@ MEASURES = {
         "freqkit.measures.gradient_spectrum",
         "At which frequencies the loss reacts to small changes.",
     ),
+    "feature-separation": (
+        "freqkit.measures.feature_separation",
+        "How far apart classes lie in the features of low and high parts.",
+    ),
     "triplets": ("freqkit.measures.triplets", "What high frequencies tell that low ones do not."),
 }
 # Modules whose functions, decorated by `freqkit.report.pages.part`, put their kind of result on a page.

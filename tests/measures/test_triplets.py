@@ -56,7 +56,7 @@ def test_answers_are_those_of_a_plain_loop(size):
         low, leading = plain_part(image, 3, "low"), plain_rank(image, 2)
         for p, part in enumerate([image, low, plain_part(image, 3, "high"), leading, image - leading]):
             # the model refuses pixels that no image has, its network does not
-            mean, std = (torch.tensor(v).double().view(3, 1, 1) for v in (model.mean, model.std))
+            mean, std = (torch.tensor(v, dtype=torch.float64).view(3, 1, 1) for v in (model.mean, model.std))
             logits = model.network(((torch.from_numpy(part) - mean) / std)[None])[0]
             assert int(found.answers[p, i]) == int(logits.argmax()), (p, i)
             if i in found.shown.tolist():
