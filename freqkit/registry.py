@@ -33,6 +33,7 @@ MEASURES = {
         "How far apart classes lie in the features of low and high parts.",
     ),
     "triplets": ("freqkit.measures.triplets", "What high frequencies tell that low ones do not."),
+    "smoothness": ("freqkit.measures.smoothness", "How smooth the first layer is, and what smoothing it changes."),
 }
 # Modules whose functions, decorated by `freqkit.report.pages.part`, put their kind of result on a page.
 PAGES = (
