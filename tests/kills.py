@@ -124,7 +124,10 @@ CASES = {
         again=AGAIN,
     ),
     **{name: measuring(name, again=RESUME if place_of(name) == "{out}" else OVERWRITE) for name in MEASURES},
-    **{f"{name}-2-ranks": measuring(name, ranks=2) for name in ("pass-curves", "critical-band", "shape-bias")},
+    **{f"{name}-2-ranks": measuring(name, ranks=2) for name in (
+        "pass-curves", "critical-band", "shape-bias", "triplets", "feature-separation", "smoothness",
+        "gradient-spectrum",
+    )},
     "adcs-2-ranks": Case("adcs --data {images} --image-size 32 --out {file}", again=OVERWRITE, ranks=2),
     "demo": Case(f"demo {BATCH} --out {{out}}", again=OVERWRITE),
     "synthetic": Case("data synthetic --images-per-class 12 --test-images-per-class 6 --out {out}", again=NEW),

@@ -16,13 +16,22 @@ BATCH = 64  # images at once, where that is left open
 
 
 def input_gradients(
-    owner: str, model: Classifier, images: ImageSet, scoring: Scoring, progress: Progress | None = None
+    owner: str,
+    model: Classifier,
+    images: ImageSet,
+    scoring: Scoring,
+    progress: Progress | None = None,
+    *,
+    within: slice | None = None,
+    forward: Forward | None = None,
 ) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
     """The gradient of every image's cross-entropy with respect to its pixels in [0, 1], before normalisation.
 
     Args:
         owner: begins the sentence of an error. scoring: class_index, batch_size, device and dtype count.
         progress: advanced by the images of each batch.
+        within: only these images; batches begin at its first.
+        forward: of the model, in the domain "pixels", so that many calls share one; None: one is made.
 
     Yields:
         (images, gradient [b, 3, H, W], loss float64 [b]): of a slice of the set, on the model's device; the model in
@@ -32,11 +41,12 @@ def input_gradients(
         UsageError: class_index does not fit.
         FloatingPointError: a gradient is NaN or infinite; the images are named.
     """
-    forward = Forward(model, device=scoring.device, dtype=scoring.dtype, domain="pixels")
+    forward = forward or Forward(model, device=scoring.device, dtype=scoring.dtype, domain="pixels")
     index = logit_of_class(owner, scoring.class_index, len(images.classes), model.num_classes)
-    step = BATCH if scoring.batch_size == "auto" else int(scoring.batch_size)
-    for start in range(0, len(images), step):
-        part = slice(start, min(start + step, len(images)))
+    step = batch_of(scoring)
+    begin, end, _ = (within or slice(None)).indices(len(images))
+    for start in range(begin, end, step):
+        part = slice(start, min(start + step, end))
         x = images.images[part].to(forward.device).to(forward.compute).div_(255)
         x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
         label = index[images.labels[part]].to(forward.device)
@@ -48,3 +58,8 @@ def input_gradients(
         if progress is not None:
             progress.advance(part.stop - part.start)
         yield part, gradient, loss.detach()
+
+
+def batch_of(scoring: Scoring) -> int:
+    """Images of a batch."""
+    return BATCH if scoring.batch_size == "auto" else int(scoring.batch_size)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -60,7 +60,7 @@ def run(
 
 def run_tiles(
     name: str, model: Classifier, images: ImageSet, total: tuple[int, str], own: Options, scoring: Scoring,
-    running: Directory, work: Callable[[Callable, dict], Found],
+    running: Directory, work: Callable[[Callable, dict], Found], **more: Any,
 ) -> Found:  # fmt: skip
     """One run of a measure whose work is cut into tiles of its own; otherwise as `run`.
 
@@ -70,9 +70,10 @@ def run_tiles(
             layout, arrays): the first three as `freqkit.engine.ranks.share` has them. It gives (what, found) of each
             tile, in order, to be put into the arrays (name -> numpy array), which are those of rank 0 on every rank
             once it is through.
+        more: what else the result depends on, JSON-ready.
     """
     progress = running.progress or Silent()
-    identity = {"measure": name, **own.identity(), **asked_of(model, images, scoring)}
+    identity = {"measure": name, **own.identity(), **more, **asked_of(model, images, scoring)}
     how = {"resume": running.resume, "overwrite": running.overwrite, "note": progress.note}
     with session(name, identity, running.out, **how) as one:
         device = model_device(model) if scoring.device is None else torch.device(scoring.device)

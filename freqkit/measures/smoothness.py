@@ -25,11 +25,11 @@ from freqkit.models.smoothing import first_convolution, smoothed
 from freqkit.options import Directory, Options, flat, option
 from freqkit.report import figures
 from freqkit.report.blocks import Cell, Panels, Part, Section, Table
-from freqkit.report.inline import chart, drawing
+from freqkit.report.inline import drawing
 from freqkit.report.pages import files_of, part
 from freqkit.report.planes import colours
 from freqkit.report.provenance import cost_rows, model_rows, provenance_rows
-from freqkit.report.svg import percent
+from freqkit.report.svg import data_uri, escape, percent, plane_png
 from freqkit.report.words import span, weights_cautions
 from freqkit.results import rows
 from freqkit.results.result import Result, TensorFile
@@ -78,7 +78,7 @@ class SmoothnessResult(Result):
     """A network with its first layer smoothed in V ways, and what each recognises, attacked and not.
 
     Attributes:
-        classes: C names. layer: of the kernels. attacks: A titles.
+        classes: C names. attacks: A titles.
         scales: V of "published" and "normalised"; rho: float64 [V]. The first is the network as it is.
         kernels: float32 [F, I, h, w], of the network as it is.
         variation, outside: float64 [V], see `kernel_roughness`.
@@ -88,7 +88,6 @@ class SmoothnessResult(Result):
     """
 
     classes: list
-    layer: str
     attacks: list
     scales: list
     rho: torch.Tensor
@@ -104,8 +103,8 @@ class SmoothnessResult(Result):
         FORMAT, "a file of `smoothness`",
         {"rho": "float64 V", "kernels": "float32 F I h w", "variation": "float64 V", "outside": "float64 V",
          "right": "uint8 V any n", "labels": "int64 n"},
-        {"classes": [str], "layer": str, "attacks": [str], "scales": [str], "record": RECORD,
-         "definition": {"quantity": str, "confidence": float}},
+        {"classes": [str], "attacks": [str], "scales": [str], "record": RECORD,
+         "definition": {"quantity": str, "layer": str, "confidence": float}},
         {"C": "classes", "V": "scales"},
     )  # fmt: skip
     COLUMNS = (
@@ -121,6 +120,11 @@ class SmoothnessResult(Result):
     )
     FIGURE = "plot_smoothness"
     MAIN = ("highest", "accuracy")
+
+    @property
+    def layer(self):
+        """The name of the layer of the kernels."""
+        return self.definition["layer"]
 
     @property
     def counts(self):
@@ -307,10 +311,11 @@ def smoothness(
         variation, outside = torch.tensor(rough, dtype=torch.float64).T.contiguous()
         definition = {
             "quantity": f"first layer {name.removeprefix('network.')} smoothed",
+            "layer": name.removeprefix("network."),
             "attacks": [one.options for one in specs], "confidence": own.confidence,
         }  # fmt: skip
         return SmoothnessResult(
-            list(images.classes), name.removeprefix("network."), [one.title for one in specs],
+            list(images.classes), [one.title for one in specs],
             [scale for scale, _ in ways], torch.tensor([rho for _, rho in ways], dtype=torch.float64),
             kernels.contiguous(), variation.clone(), outside.clone(), right, images.labels.clone(), definition, record,
         )  # fmt: skip
@@ -404,13 +409,13 @@ def plot_smoothness(result, ax=None, *, of=None, title=None):
     return figures.literal(figure)
 
 
-def _tiles(axis, kernels):
-    """Filters beside one another, a row for each input channel; each tile from its least to its largest weight."""
+def _canvas(kernels):
+    """Filters beside one another, a row for each input channel: [H, W] in [-1, 1], each tile from its least to its
+    largest weight, NaN between them."""
     count, channels, height, width = kernels.shape
-    channels = min(channels, 3)
-    across = min(FILTERS, count)
+    channels, across = min(channels, 3), min(FILTERS, count)
     down = -(-min(count, 4 * FILTERS) // across)
-    canvas = np.full((down * (channels * (height + 1) + 1), across * (width + 1)), np.nan)
+    canvas = np.full((down * (channels * (height + 1) + 1) - 2, across * (width + 1) - 1), np.nan)
     for place in range(min(count, down * across)):
         row, column = divmod(place, across)
         for channel in range(channels):
@@ -419,8 +424,25 @@ def _tiles(axis, kernels):
             top = row * (channels * (height + 1) + 1) + channel * (height + 1)
             scaled = 2 * (tile - low) / (high - low) - 1 if high > low else np.zeros_like(tile)
             canvas[top : top + height, column * (width + 1) : column * (width + 1) + width] = scaled
-    axis.imshow(canvas, cmap=colours(True), vmin=-1, vmax=1, interpolation="nearest")
+    return canvas
+
+
+def _tiles(axis, kernels):
+    axis.imshow(_canvas(kernels), cmap=colours(True), vmin=-1, vmax=1, interpolation="nearest")
     axis.set_axis_off()
+
+
+def _picture(kernels, alt):
+    """The same as SVG for a page."""
+    canvas = _canvas(kernels)
+    height, width = canvas.shape
+    side = min(10.0, 380 / width)
+    box = f"0 0 {side * width:.0f} {side * height:.0f}"
+    return (
+        f'<svg class="chart" width="{side * width:.0f}" viewBox="{box}" role="img" aria-label="{escape(alt)}">'
+        f'<image href="{data_uri(plane_png(canvas, signed=True))}" width="{side * width:.0f}" '
+        f'height="{side * height:.0f}" preserveAspectRatio="none" style="image-rendering:pixelated"/></svg>'
+    )
 
 
 def _lines(axis, result):
@@ -477,10 +499,8 @@ def smoothness_part(path, record):
     )  # fmt: skip
     last = max(range(len(result.scales)), key=lambda v: float(result.rho[v]))
     smooth = result.kernels if last == 0 else _smoothed(result, last)
-    wide = min(FILTERS, len(result.kernels))
     panels = Panels(
-        [(words, chart(lambda axis, kernels=kernels: _tiles(axis, kernels), 4.0, max(1.2, 4.0 * _ratio(result, wide)),
-                       f"Kernels, {words}."))
+        [(words, _picture(kernels, f"Kernels, {words}."))
          for words, kernels in (("as they are", result.kernels), (f"rho {float(result.rho[last]):g}", smooth))]
     )  # fmt: skip
     classes = Table(
@@ -509,13 +529,6 @@ def smoothness_part(path, record):
         hero_how="Recognised over the weight of the neighbours, with intervals; dashed: normalised kernels.", order=35,
         subtitle="Smoothness",
     )  # fmt: skip
-
-
-def _ratio(result, wide):
-    """Height over width of the picture of the kernels."""
-    count, channels, height, width = result.kernels.shape
-    down = -(-min(count, 4 * FILTERS) // wide)
-    return down * (min(channels, 3) * (height + 1) + 1) / (wide * (width + 1))
 
 
 def _smoothed(result, v):
