@@ -44,6 +44,7 @@ PAGES = (
     "freqkit.measures.critical_band.page",
     "freqkit.measures.shape_bias.page",
     "freqkit.training.page",
+    "freqkit.training.comparison",
     "freqkit.measures.evaluation.page",
     "freqkit.measures.correlation.page",
     "freqkit.measures.human_comparison.page",
@@ -54,6 +55,7 @@ FIGURES = {
     "search_curves": "freqkit.results.figures",
     "learning_curves": "freqkit.results.figures",
     "plot_history": "freqkit.training.figures",
+    "plot_training_comparison": "freqkit.training.comparison",
     "plot_comparison": "freqkit.search.figures",
     "plot_dfm": "freqkit.results.dfm_files",
     "plot_estimate": "freqkit.search.figures",
@@ -122,6 +124,7 @@ TEST_SETS = {
 }
 # Results, by the format that their file names, or the file of a folder that tells of them; see `result_class`.
 RESULTS = {
+    "freqkit-compare-training-1": "freqkit.training.comparison:TrainingComparison",
     "freqkit-dfm-1": "freqkit.results.dfm_files:DfmFile",
     "freqkit-estimate-1": "freqkit.search.gradient:GradientEstimate",
     "freqkit-human-comparison-1": "freqkit.measures.human_comparison:HumanComparisonResult",
