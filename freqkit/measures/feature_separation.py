@@ -405,7 +405,7 @@ def _over_accuracy(axis, result, of):
         figures.note(line[0], [result.names[k] for k in at])
     axis.plot(100 * result.accuracy[:1], result.between[:1], "s", label="whole", color=figures.INK)
     axis.set_ylim(0, None)
-    axis.set_xlabel("recognised (%)")
+    axis.set_xlabel("recognised (percent)")
     axis.set_ylabel("between-class variance")
     figures.plain_axes(axis)
     figures.legend(axis)

@@ -463,7 +463,7 @@ def _lines(axis, result):
             figures.note(line[0], words)
     axis.set_ylim(0, None)
     axis.set_xlabel("rho, weight of the neighbours")
-    axis.set_ylabel("recognised (%)")
+    axis.set_ylabel("recognised (percent)")
     figures.plain_axes(axis)
     figures.legend(axis)
 

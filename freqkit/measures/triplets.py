@@ -413,7 +413,7 @@ def _bars(axis, result, group):
         axis.hlines(at, limits[:, 0], limits[:, 1], color=figures.INK, linewidth=1)
     axis.set_yticks(range(8), names, fontsize=7.5)
     axis.invert_yaxis()
-    axis.set_xlabel("images (%), with intervals")
+    axis.set_xlabel("percent of the images, with intervals")
     figures.plain_axes(axis, grid="x")
     if len(result.splits) > 1:
         figures.legend(axis)

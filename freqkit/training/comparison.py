@@ -389,7 +389,7 @@ def _dots(axis, result, metric):
     axis.axvline(100 * float(result.mean[0, m]), color=figures.RULE, linewidth=0.8)
     axis.set_yticks(range(len(result.runs)), [shorten(name, 22) for name in result.runs])
     axis.set_ylim(len(result.runs) - 0.5, -0.5)
-    axis.set_xlabel(f"recognised, {metric} (%)")
+    axis.set_xlabel(f"recognised, {metric} (percent)")
     figures.plain_axes(axis, grid="x")
 
 
