@@ -89,8 +89,8 @@ class TrainingComparison(Result):
          "definition": {"quantity": str, "confidence": float}},
         {"R": "runs", "M": "metrics"},
     )  # fmt: skip
-    COLUMNS = ("run", "metric", "images", "seeds", "mean", "spread", "least", "most", "difference", "difference low",
-               "difference high")  # fmt: skip
+    COLUMNS = ("run", "metric", "images", "seeds", "mean", "spread", "lowest", "highest", "difference",
+               "difference low", "difference high")  # fmt: skip
     FIGURE = "plot_training_comparison"
     MAIN = ("highest", "mean")
 
@@ -265,9 +265,10 @@ def compare_training(
     metrics += [f"{place} {side} {r:g}" for place in metrics for side in ("low", "high") for r in asked["radii"]]
     progress = running.progress or Silent()
     named = model if isinstance(model, str) else getattr(model, "__qualname__", type(model).__name__)
-    identity = {"comparison": asked["runs"], **{key: asked[key] for key in ("recipe", "base", "radii", "encoding")},
-                "seeds": seeds, "model_name": named, "device": str(device), "versions": versions(),
-                "data": [train_set.fingerprint, None if val_set is None else val_set.fingerprint]}  # fmt: skip
+    data = {"fingerprint": train_set.fingerprint, "val": None if val_set is None else val_set.fingerprint}
+    settled = {key: asked[key] for key in ("runs", "recipe", "base", "radii", "encoding")}
+    identity = {"comparison": settled, "seeds": seeds, "model_name": named, "device": str(device), "data": data,
+                "versions": versions()}  # fmt: skip
     how = {"resume": running.resume, "overwrite": running.overwrite, "note": progress.note}
     values = torch.full((len(asked["runs"]), len(seeds), len(metrics)), torch.nan, dtype=torch.float64)
     with session("compare-training", identity, running.out, **how) as one:
@@ -419,7 +420,7 @@ def training_comparison_part(path, record):
         lines.append(cells)
     table = Table([("run", "left", None), ("changed", "left", None), *((name, "right", None) for name in shown)], lines)
     changes = Table(
-        [("run", "left", None), *((name, "right", "difference") for name in shown)],
+        [("run", "left", None), *((name, "right", "compare-training") for name in shown)],
         [[Cell(run), *(Cell.of(float(apart[r, place, 0]), _change(apart[r, place])) for place in at)]
          for r, run in enumerate(result.runs) if r],
     )  # fmt: skip
@@ -440,7 +441,7 @@ def training_comparison_part(path, record):
     return Part(
         "Trainings compared", sentences,
         [(str(len(result.runs)), "trainings"), (str(len(result.seeds)), "seeds of each")],
-        asked, sections, [], provenance_rows(about), order=36,
+        asked, sections, [("Trainings", str(len(result.runs) * len(result.seeds)))], provenance_rows(about), order=36,
     )  # fmt: skip
 
 
