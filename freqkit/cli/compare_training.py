@@ -66,9 +66,11 @@ def compare(plan, model, val, val_part, device, out, resume, overwrite, log_json
             plan, images, val_set=held_out, model=model, device=resolve_device(device), out=out,
             resume=resume, overwrite=overwrite, progress=progress, **settings,
         )  # fmt: skip
-    from freqkit.report import save_figure
+    from freqkit.report import save_figure, write_report
 
     save_figure(result.plot(), Path(out) / "compare-training.png")
+    for one in sorted(Path(out).glob("runs/*/*/run.json")):
+        write_report(one.parent)
     if as_json:
         say_json({"trainings": result.table(), "definition": result.definition})
         return
