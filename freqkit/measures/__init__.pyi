@@ -34,7 +34,7 @@ from freqkit.measures.shape_bias import ShapeBiasResult as ShapeBiasResult
 from freqkit.measures.smoothness import SmoothnessResult as SmoothnessResult
 from freqkit.measures.correlation import StudyResult as StudyResult
 from freqkit.measures.triplets import TripletsResult as TripletsResult
-from freqkit.measures.critical_band import critical_band_fit as critical_band_fit
+from freqkit.measures.critical_band.fit import critical_band_fit as critical_band_fit
 from freqkit.measures.evaluation.groups import curves as curves
 from freqkit.measures.human_comparison.kappa import error_consistency as error_consistency
 from freqkit.measures.smoothness import kernel_roughness as kernel_roughness
@@ -42,7 +42,7 @@ from freqkit.measures.evaluation.groups import mean_corruption_error as mean_cor
 from freqkit.statistics import newcombe as newcombe
 from freqkit.measures.human_comparison import read_raw as read_raw
 from freqkit.measures.recovery import recovery as recovery
-from freqkit.measures.pass_curves import square_filter as square_filter
+from freqkit.measures.pass_curves.filters import square_filter as square_filter
 from freqkit.statistics import wilson as wilson
 
 def adcs(
