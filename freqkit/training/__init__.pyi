@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from freqkit.data.image_set import ImageSet
 from freqkit.engine.attacks import Attack
+from freqkit.models.classifier import Classifier
 from typing import Any
 from typing import Literal
 import os
@@ -34,7 +35,7 @@ def compare_training(
     train_set: ImageSet | str | os.PathLike | tuple[Any, Any] | torch.utils.data.dataset.Dataset | Iterable[Any],
     *,
     val_set: ImageSet | str | os.PathLike | tuple[Any, Any] | torch.utils.data.dataset.Dataset | Iterable[Any] | None = None,
-    model: str | Callable = 'small_convnet',
+    model: str | Callable[[int], Classifier] = 'small_convnet',
     device: str | None = None,
     seeds: int | None = None,
     confidence: float = 0.95,

@@ -229,7 +229,7 @@ def read_comparison(source: str | os.PathLike | Mapping) -> dict:
 @flat
 def compare_training(
     plan: str | os.PathLike | Mapping, train_set: Images, own: Comparing, running: Directory, *,
-    val_set: Images | None = None, model: str | Callable = "small_convnet", device: str | None = None,
+    val_set: Images | None = None, model: str | Callable[[int], Classifier] = "small_convnet", device: str | None = None,
 ) -> TrainingComparison:  # fmt: skip
     """Train a network in several ways that differ in one factor each, from several seeds, and compare accuracies.
 
@@ -271,7 +271,8 @@ def compare_training(
                 "versions": versions()}  # fmt: skip
     how = {"resume": running.resume, "overwrite": running.overwrite, "note": progress.note}
     values = torch.full((len(asked["runs"]), len(seeds), len(metrics)), torch.nan, dtype=torch.float64)
-    with session("compare-training", identity, running.out, **how) as one:
+    out = None if running.out is None else Path(running.out)
+    with session("compare-training", identity, out, **how) as one:
         one.note_down(kind="compare-training", trainings=values[..., 0].numel())
         progress.start("trainings", values[..., 0].numel(), "trainings")
         try:
@@ -280,7 +281,7 @@ def compare_training(
                     key = f"{name}/seed-{seed}"
                     kept = None if one.journal is None else one.journal.get(key, {"values": ("f", (len(metrics),))})
                     if kept is None:
-                        folder = None if running.out is None else Path(running.out) / "runs" / name / f"seed-{seed}"
+                        folder = None if out is None else out / "runs" / name / f"seed-{seed}"
                         settings = {**asked["base"], **changes}
                         network = _network(settings.pop("model", model), train_set, seed, device)
                         history = _trained(network, train_set, val_set, folder, asked, settings, seed, one)
@@ -312,9 +313,9 @@ def compare_training(
     return result
 
 
-def _network(model, images: ImageSet, seed, device) -> Classifier:
+def _network(model: str | Callable[[int], Classifier], images: ImageSet, seed, device) -> Classifier:
     """The untrained network of a seed."""
-    if callable(model):
+    if not isinstance(model, str):
         return model(seed)
     made = load_model(model, num_classes=len(images.classes), seed=seed)
     return made if device is None else made.to(device)
