@@ -229,7 +229,8 @@ def read_comparison(source: str | os.PathLike | Mapping) -> dict:
 @flat
 def compare_training(
     plan: str | os.PathLike | Mapping, train_set: Images, own: Comparing, running: Directory, *,
-    val_set: Images | None = None, model: str | Callable[[int], Classifier] = "small_convnet", device: str | None = None,
+    val_set: Images | None = None, model: str | Callable[[int], Classifier] = "small_convnet",
+    device: str | None = None,
 ) -> TrainingComparison:  # fmt: skip
     """Train a network in several ways that differ in one factor each, from several seeds, and compare accuracies.
 
