@@ -22,6 +22,7 @@ MEASURES = {
     "band-stop": ("freqkit.measures.band_stop", "What classes are taken for when bands are removed."),
     "pass-curves": ("freqkit.measures.pass_curves", "What low, high and single bands of frequencies tell."),
     "critical-band": ("freqkit.measures.critical_band", "In which band of frequencies noise hides objects."),
+    "fourier-heatmap": ("freqkit.measures.fourier_heatmap", "At which frequencies added waves make a model err."),
     "shape-bias": ("freqkit.measures.shape_bias", "Whether shape or texture decides what images are called."),
     "adcs": ("freqkit.measures.adcs", "Where each class has more energy than the others (ADCS)."),
     "gradient-spectrum": (

@@ -66,6 +66,27 @@ class TakenFor(Accumulator):
 Confusion = TakenFor  # as it was called in 0.1.0, like `freqkit.results.confusion.Confusion`, which is made of it
 
 
+class Correct(Accumulator):
+    """How many images of each class each version leaves recognised: int64 [K, C]."""
+
+    name, kind = "correct", np.int64
+
+    def shape(self, versions, classes, logits):
+        self.logit = torch.as_tensor(self.scorer.class_index).cpu().numpy()
+        return versions, classes
+
+    def layout(self, versions, images):
+        return "i", (versions, self.sums.shape[1])
+
+    def keep(self, outputs, images):
+        labels = self.labels[images.start : images.stop]
+        right = outputs.predicted == self.logit[labels.numpy()]
+        return sums(labels, right, self.sums.shape[1], np.int64).astype(np.int32)
+
+    def add(self, found, versions, images):
+        self.sums[versions] += found
+
+
 class Answers(Accumulator):
     """What each image is taken for under each version: int64 [K, n].
 

@@ -1,6 +1,6 @@
 """Gradients of a model's loss with respect to its images."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch.nn import functional as F
@@ -15,26 +15,34 @@ from freqkit.options import Scoring
 BATCH = 64  # images at once, where that is left open
 
 
+def losses(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of each image, float64 [b]."""
+    return F.cross_entropy(logits.double(), label, reduction="none")
+
+
+def margins(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    """The logit of the class minus the highest other, float64 [b]: positive where the image is recognised."""
+    logits = logits.double()
+    others = logits.scatter(1, label[:, None], -torch.inf)
+    return logits.gather(1, label[:, None])[:, 0] - others.amax(1)
+
+
 def input_gradients(
-    owner: str,
-    model: Classifier,
-    images: ImageSet,
-    scoring: Scoring,
-    progress: Progress | None = None,
-    *,
-    within: slice | None = None,
-    forward: Forward | None = None,
-) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
-    """The gradient of every image's cross-entropy with respect to its pixels in [0, 1], before normalisation.
+    owner: str, model: Classifier, images: ImageSet, scoring: Scoring, progress: Progress | None = None,
+    of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = losses, *,
+    within: slice | None = None, forward: Forward | None = None,
+) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:  # fmt: skip
+    """The gradient of every image's loss with respect to its pixels in [0, 1], before normalisation.
 
     Args:
         owner: begins the sentence of an error. scoring: class_index, batch_size, device and dtype count.
         progress: advanced by the images of each batch.
         within: only these images; batches begin at its first.
         forward: of the model, in the domain "pixels", so that many calls share one; None: one is made.
+        of: a function of (logits [b, L], label [b]) that gives what is derived, [b]: `losses` or `margins`.
 
     Yields:
-        (images, gradient [b, 3, H, W], loss float64 [b]): of a slice of the set, on the model's device; the model in
+        (images, gradient [b, 3, H, W], value float64 [b]): of a slice of the set, on the model's device; the model in
         evaluation mode.
 
     Raises:
@@ -50,14 +58,14 @@ def input_gradients(
         x = images.images[part].to(forward.device).to(forward.compute).div_(255)
         x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
         label = index[images.labels[part]].to(forward.device)
-        loss = F.cross_entropy(forward.module(x).double(), label, reduction="none")
-        (gradient,) = torch.autograd.grad(loss.sum(), x)
+        value = of(forward.module(x), label)
+        (gradient,) = torch.autograd.grad(value.sum(), x)
         if not torch.isfinite(gradient).all():
             at = int((~torch.isfinite(gradient)).flatten(1).any(1).nonzero()[0]) + start
             raise FloatingPointError(f"{owner}: the gradient of image {images.paths[at]} is NaN or infinite.")
         if progress is not None:
             progress.advance(part.stop - part.start)
-        yield part, gradient, loss.detach()
+        yield part, gradient, value.detach()
 
 
 def batch_of(scoring: Scoring) -> int:

@@ -438,7 +438,7 @@ class Scorer:
 
     def show(
         self, stimulus: Stimulus, into: Sequence[Accumulator], *, key: str = "shown", progress: Progress | None = None,
-        journal: Journal | None = None, check: Callable[[], None] | None = None,
+        journal: Journal | None = None, check: Callable[[], None] | None = None, images: range | None = None,
     ) -> dict:  # fmt: skip
         """Show every version of every image to the model.
 
@@ -446,11 +446,14 @@ class Scorer:
             stimulus: what makes the versions, see `freqkit.engine.stimuli`.
             into: what is kept of the outputs, see `freqkit.engine.accumulators`; each has its `value` afterwards.
             key, progress, journal, check: see `score`.
+            images: the images that are shown, one after the other; None: all.
 
         Returns:
             dict: batch_size, form, forwards, forwards_resumed.
         """
         call, versions, resumed = Call(key, progress or self.progress, journal, check), len(stimulus), 0
+        start = 0 if images is None else images.start
+        plan = self.tiling if images is None else tiling(len(images), self.batch_size, max_block=self.tiling.block)
         logits = any(one.wants_logits for one in into)
         taps = [tap for one in into for tap in one.taps]
         for one in into:
@@ -461,15 +464,15 @@ class Scorer:
                 (high - low) * (last - first),
                 (low, high, first, last),
             )
-            for first, last in self.tiling.blocks()
-            for low, high in self.tiling.groups(versions)
+            for first, last in ((start + a, start + b) for a, b in plan.blocks())
+            for low, high in plan.groups(versions)
         ]
 
         def compute(tile):
             low, high, first, last = tile
             shown, where = stimulus.tile(self.spectra, slice(low, high), slice(first, last)), range(first, last)
             found = self.predict(
-                shown, self.labels[first:last], range(low, high), where, self.tiling.part, logits=logits, taps=taps
+                shown, self.labels[first:last], range(low, high), where, plan.part, logits=logits, taps=taps
             )
             loss, predicted, *rest = found
             rest, made = [one.numpy() for one in rest], {}
@@ -492,7 +495,7 @@ class Scorer:
             one.end(agreed[one.name])
         resumed = int(agreed[""][0])
         return {
-            "batch_size": self.batch_size, "form": self.form["form"], "forwards": self.forwards(versions),
+            "batch_size": self.batch_size, "form": self.form["form"], "forwards": versions * plan.images,
             "forwards_resumed": resumed,
         }  # fmt: skip
 

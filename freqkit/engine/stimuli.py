@@ -122,18 +122,19 @@ class Perturbation:
 
     Args:
         bins: int64 [K, 2], (i, j) in cycles per image.
-        norm: L2 norm of what is added to a channel.
+        norm: L2 norm of what is added to a channel, one for all or K.
         seed: of the signs; None: all are +1.
         clip: whether y is cut to [0, 1], for a scorer of domain "pixels".
 
     Source: Yin et al., NeurIPS 2019 (arXiv 1906.08988).
     """
 
-    def __init__(self, bins: torch.Tensor, norm: float, *, seed: int | None = 0, clip: bool = False):
+    def __init__(self, bins: torch.Tensor, norm: float | Sequence[float], *, seed: int | None = 0, clip: bool = False):
         self.bins = torch.as_tensor(bins, dtype=torch.int64)
         if self.bins.ndim != 2 or self.bins.shape[1] != 2:
             raise UsageError(f"Perturbation: bins must have shape [K, 2]; got {list(self.bins.shape)}.")
-        self.norm, self.seed, self.clip = norm, seed, clip
+        self.norm = torch.as_tensor(norm, dtype=torch.float64).expand(len(self.bins))
+        self.seed, self.clip = seed, clip
 
     def __len__(self):
         return len(self.bins)
@@ -142,8 +143,9 @@ class Perturbation:
         if self.clip and source.forward.mean is not None:
             raise UsageError('Perturbation: clip needs a scorer of domain="pixels".')
         numbers, size = range(images.start, images.stop), tuple(source.images.shape[-2:])
-        basis = torch.stack([basis_vector(i, j, size) for i, j in self.bins[versions].tolist()]) * self.norm
-        signs = torch.stack([self._signs(bin, size, numbers) for bin in self.bins[versions].tolist()])
+        basis = torch.stack([basis_vector(i, j, size) for i, j in self.bins[versions].tolist()])
+        basis *= self.norm[versions, None, None]
+        signs = self.signs(size, numbers, versions)
         device, kind = source.forward.device, source.forward.compute
         basis, signs = basis[:, None, None].to(device, kind), signs[..., None, None].to(device, kind)
 
@@ -155,13 +157,15 @@ class Perturbation:
 
         return Shown(make, len(basis), len(numbers))
 
-    def _signs(self, bin, size, numbers):
-        """float64 [b, 3]."""
+    def signs(self, size: tuple[int, int], numbers: range, versions: slice = slice(None)) -> torch.Tensor:
+        """The sign of each vector, image and channel: float64 [k, b, 3], of images with these numbers."""
+        bins = self.bins[versions]
         if self.seed is None:
-            return torch.ones(len(numbers), 3, dtype=torch.float64)
-        stream = bin[0] % size[0] * size[1] + bin[1] % size[1]
-        drawn = counter_words(self.seed, stream, numbers.start, len(numbers))[:, None] >> np.arange(3, dtype=np.uint64)
-        return torch.from_numpy((drawn & np.uint64(1)).astype(np.float64) * 2 - 1)
+            return torch.ones(len(bins), len(numbers), 3, dtype=torch.float64)
+        streams = (bins[:, 0] % size[0] * size[1] + bins[:, 1] % size[1]).tolist()
+        drawn = np.stack([counter_words(self.seed, stream, numbers.start, len(numbers)) for stream in streams])
+        bits = drawn[..., None] >> np.arange(3, dtype=np.uint64) & np.uint64(1)
+        return torch.from_numpy(bits.astype(np.float64) * 2 - 1)
 
 
 class BandNoise:

@@ -24,6 +24,7 @@ from freqkit.measures.adcs import ClassSpectra as ClassSpectra
 from freqkit.measures.critical_band import CriticalBandResult as CriticalBandResult
 from freqkit.measures.evaluation.result import EvaluationResult as EvaluationResult
 from freqkit.measures.feature_separation import FeatureSeparationResult as FeatureSeparationResult
+from freqkit.measures.fourier_heatmap import FourierHeatmapResult as FourierHeatmapResult
 from freqkit.measures.gradient_spectrum import GradientSpectrumResult as GradientSpectrumResult
 from freqkit.measures.human_comparison.result import HumanComparisonResult as HumanComparisonResult
 from freqkit.measures.pass_curves import PassCurvesResult as PassCurvesResult
@@ -169,6 +170,30 @@ def feature_separation(
     overwrite: bool = False,
     progress: Any = None,
 ) -> FeatureSeparationResult: ...
+
+def fourier_heatmap(
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
+    images: ImageSet | str | os.PathLike | tuple[Any, Any] | torch.utils.data.dataset.Dataset | Iterable[Any],
+    *,
+    norm: float = 4.0,
+    bins: int | None = None,
+    race: float | None = None,
+    method: Literal['exact', 'gradient'] = 'exact',
+    clip: bool = True,
+    seed: int = 0,
+    domain: Literal['pixels'] = 'pixels',
+    class_index: Sequence[int] | torch.Tensor | None = None,
+    batch_size: int | str = 'auto',
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    memory: int = 1073741824,
+    form: Literal['auto', 'eager', 'folded', 'compiled'] = 'auto',
+    spectra: Literal['float32', 'float16'] = 'float32',
+    out: str | os.PathLike | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Any = None,
+) -> FourierHeatmapResult: ...
 
 def gradient_spectrum(
     model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
