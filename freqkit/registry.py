@@ -32,6 +32,12 @@ MEASURES = {
     "attribute": ("freqkit.measures.attribute", "Which frequencies carry the answer to each image."),
     "slices": ("freqkit.measures.slices", "Which images fail, by their spectrum, and how features drift."),
     "amplitude-phase": ("freqkit.measures.amplitude_phase", "Whether amplitude or phase decides the answer."),
+    "feature-separation": (
+        "freqkit.measures.feature_separation",
+        "How far apart classes lie in the features of low and high parts.",
+    ),
+    "triplets": ("freqkit.measures.triplets", "What high frequencies tell that low ones do not."),
+    "smoothness": ("freqkit.measures.smoothness", "How smooth the first layer is, and what smoothing it changes."),
 }
 # Modules whose functions, decorated by `freqkit.report.pages.part`, put their kind of result on a page.
 PAGES = (
@@ -42,6 +48,7 @@ PAGES = (
     "freqkit.measures.critical_band.page",
     "freqkit.measures.shape_bias.page",
     "freqkit.training.page",
+    "freqkit.training.comparison",
     "freqkit.measures.evaluation.page",
     "freqkit.measures.correlation.page",
     "freqkit.measures.human_comparison.page",
@@ -53,6 +60,7 @@ FIGURES = {
     "search_curves": "freqkit.results.figures",
     "learning_curves": "freqkit.results.figures",
     "plot_history": "freqkit.training.figures",
+    "plot_training_comparison": "freqkit.training.comparison",
     "plot_comparison": "freqkit.search.figures",
     "plot_dfm": "freqkit.results.dfm_files",
     "plot_estimate": "freqkit.search.figures",
@@ -122,6 +130,7 @@ TEST_SETS = {
 }
 # Results, by the format that their file names, or the file of a folder that tells of them; see `result_class`.
 RESULTS = {
+    "freqkit-compare-training-1": "freqkit.training.comparison:TrainingComparison",
     "freqkit-dfm-1": "freqkit.results.dfm_files:DfmFile",
     "freqkit-estimate-1": "freqkit.search.gradient:GradientEstimate",
     "freqkit-human-comparison-1": "freqkit.measures.human_comparison:HumanComparisonResult",

@@ -44,7 +44,7 @@ os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS
 import torch
 
 from freqkit.cli.app import app
-from freqkit.registry import MEASURES
+from freqkit.registry import MEASURES, module_of
 from tests.measures_at_hand import line_of, place_of
 
 MEASURED = {
@@ -82,7 +82,7 @@ def measuring(name, **how):
     return Case(f"{name} {line_of(name, f'{MODEL} {BATCH}')} --out {place_of(name)}", **how)
 
 
-SHARED = ("pass-curves", "critical-band", "shape-bias", "attribute", "slices", "amplitude-phase")  # by ranks
+SHARED = [name for name in MEASURES if getattr(module_of(MEASURES, name), "SHARED", False)]  # by ranks
 CASES = {
     "hfss": searching("hfss", "--candidates 24 --stages 1-2 --top 3"),
     "hfss-risk": searching("hfss", "--candidates 24 --stages 1-2 --top 3 --risk 0.05"),

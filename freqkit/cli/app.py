@@ -44,6 +44,11 @@ COMMANDS = {
     "masks": ("freqkit.cli.masks", "masks", "Import and look at frequency maps."),
     "data": ("freqkit.cli.datasets", "data", "List, check and make image sets."),
     "train": ("freqkit.cli.train", "train", "Train a classifier."),
+    "compare-training": (
+        "freqkit.cli.compare_training",
+        "compare",
+        "Trainings that differ in one factor, from several seeds.",
+    ),
     "completion": ("freqkit.cli.completion", "completion", "Completion of commands and flags for bash, zsh, fish."),
 }
 SHARED = ("search", "dfm", "train", "human-comparison")  # commands whose work several ranks share, beside such measures

@@ -30,13 +30,16 @@ def margins(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
 
 def input_gradients(
     owner: str, model: Classifier, images: ImageSet, scoring: Scoring, progress: Progress | None = None,
-    of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = losses,
+    of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = losses, *,
+    within: slice | None = None, forward: Forward | None = None,
 ) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:  # fmt: skip
     """The gradient of every image's loss with respect to its pixels in [0, 1], before normalisation.
 
     Args:
         owner: begins the sentence of an error. scoring: class_index, batch_size, device and dtype count.
         progress: advanced by the images of each batch.
+        within: only these images; batches begin at its first.
+        forward: of the model, in the domain "pixels", so that many calls share one; None: one is made.
         of: a function of (logits [b, L], label [b]) that gives what is derived, [b]: `losses` or `margins`.
 
     Yields:
@@ -47,11 +50,12 @@ def input_gradients(
         UsageError: class_index does not fit.
         FloatingPointError: a gradient is NaN or infinite; the images are named.
     """
-    forward = Forward(model, device=scoring.device, dtype=scoring.dtype, domain="pixels")
+    forward = forward or Forward(model, device=scoring.device, dtype=scoring.dtype, domain="pixels")
     index = logit_of_class(owner, scoring.class_index, len(images.classes), model.num_classes)
-    step = BATCH if scoring.batch_size == "auto" else int(scoring.batch_size)
-    for start in range(0, len(images), step):
-        part = slice(start, min(start + step, len(images)))
+    step = batch_of(scoring)
+    begin, end, _ = (within or slice(None)).indices(len(images))
+    for start in range(begin, end, step):
+        part = slice(start, min(start + step, end))
         x = images.images[part].to(forward.device).to(forward.compute).div_(255)
         x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
         label = index[images.labels[part]].to(forward.device)
@@ -118,3 +122,8 @@ def log_odds(logits: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
     """z_a - log sum_{j != a} exp z_j of logits [b, L] and answers int64 [b]: [b]."""
     target = answers[:, None]
     return logits.gather(1, target)[:, 0] - logits.scatter(1, target, -torch.inf).logsumexp(1)
+
+
+def batch_of(scoring: Scoring) -> int:
+    """Images of a batch."""
+    return BATCH if scoring.batch_size == "auto" else int(scoring.batch_size)

@@ -26,6 +26,7 @@ from freqkit.measures.band_stop import BandStopResult as BandStopResult
 from freqkit.measures.adcs import ClassSpectra as ClassSpectra
 from freqkit.measures.critical_band import CriticalBandResult as CriticalBandResult
 from freqkit.measures.evaluation.result import EvaluationResult as EvaluationResult
+from freqkit.measures.feature_separation import FeatureSeparationResult as FeatureSeparationResult
 from freqkit.measures.fourier_heatmap import FourierHeatmapResult as FourierHeatmapResult
 from freqkit.measures.gradient_spectrum import GradientSpectrumResult as GradientSpectrumResult
 from freqkit.measures.human_comparison.result import HumanComparisonResult as HumanComparisonResult
@@ -35,10 +36,13 @@ from freqkit.measures.recovery import Recovery as Recovery
 from freqkit.measures.selection import SelectedOnTestSet as SelectedOnTestSet
 from freqkit.measures.shape_bias import ShapeBiasResult as ShapeBiasResult
 from freqkit.measures.slices.result import SlicesResult as SlicesResult
+from freqkit.measures.smoothness import SmoothnessResult as SmoothnessResult
 from freqkit.measures.correlation import StudyResult as StudyResult
+from freqkit.measures.triplets import TripletsResult as TripletsResult
 from freqkit.measures.critical_band.fit import critical_band_fit as critical_band_fit
 from freqkit.measures.evaluation.groups import curves as curves
 from freqkit.measures.human_comparison.kappa import error_consistency as error_consistency
+from freqkit.measures.smoothness import kernel_roughness as kernel_roughness
 from freqkit.measures.evaluation.groups import mean_corruption_error as mean_corruption_error
 from freqkit.statistics import newcombe as newcombe
 from freqkit.measures.human_comparison import read_raw as read_raw
@@ -192,6 +196,31 @@ def evaluate(
     progress: Any = None,
 ) -> EvaluationResult: ...
 
+def feature_separation(
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
+    images: ImageSet | str | os.PathLike | tuple[Any, Any] | torch.utils.data.dataset.Dataset | Iterable[Any],
+    *,
+    radii: Sequence[float] | None = None,
+    boundary: Literal['strict', 'inclusive'] = 'strict',
+    encoding: Literal['raw', 'clip', 'maxnorm', 'minmax', 'uint8wrap'] = 'raw',
+    layer: str | None = None,
+    confidence: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+    domain: Literal['pixels', 'normalised'] = 'pixels',
+    class_index: Sequence[int] | torch.Tensor | None = None,
+    batch_size: int | str = 'auto',
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    memory: int = 1073741824,
+    form: Literal['auto', 'eager', 'folded', 'compiled'] = 'auto',
+    spectra: Literal['float32', 'float16'] = 'float32',
+    out: str | os.PathLike | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Any = None,
+) -> FeatureSeparationResult: ...
+
 def fourier_heatmap(
     model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
     images: ImageSet | str | os.PathLike | tuple[Any, Any] | torch.utils.data.dataset.Dataset | Iterable[Any],
@@ -220,7 +249,6 @@ def gradient_spectrum(
     model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
     images: ImageSet | str | os.PathLike | tuple[Any, Any] | torch.utils.data.dataset.Dataset | Iterable[Any],
     *,
-    progress: Progress | None = None,
     rings: Literal['centred', 'legacy'] = 'centred',
     checkpoints: str | os.PathLike | None = None,
     domain: Literal['normalised', 'pixels'] = 'normalised',
@@ -231,6 +259,10 @@ def gradient_spectrum(
     memory: int = 1073741824,
     form: Literal['auto', 'eager', 'folded', 'compiled'] = 'auto',
     spectra: Literal['float32', 'float16'] = 'float32',
+    out: str | os.PathLike | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Any = None,
 ) -> GradientSpectrumResult: ...
 
 def human_comparison(
@@ -357,6 +389,28 @@ def slices(
     progress: Any = None,
 ) -> SlicesResult: ...
 
+def smoothness(
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
+    images: ImageSet | str | os.PathLike | tuple[Any, Any] | torch.utils.data.dataset.Dataset | Iterable[Any],
+    *,
+    rho: Sequence[float] = (0.0, 0.1, 0.25, 0.5, 1.0),
+    normalise: Literal['no', 'yes', 'both'] = 'both',
+    attacks: Sequence[str] = ('fgsm:eps=8', 'pgd:eps=8:steps=10'),
+    confidence: float = 0.95,
+    domain: Literal['pixels', 'normalised'] = 'pixels',
+    class_index: Sequence[int] | torch.Tensor | None = None,
+    batch_size: int | str = 'auto',
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    memory: int = 1073741824,
+    form: Literal['auto', 'eager', 'folded', 'compiled'] = 'auto',
+    spectra: Literal['float32', 'float16'] = 'float32',
+    out: str | os.PathLike | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Any = None,
+) -> SmoothnessResult: ...
+
 def study(
     rows: Iterable[dict],
     *,
@@ -371,4 +425,28 @@ def study(
     seed: int = 0,
     mend: Sequence[str] = (),
 ) -> StudyResult: ...
+
+def triplets(
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
+    images: ImageSet | str | os.PathLike | tuple[Any, Any] | torch.utils.data.dataset.Dataset | Iterable[Any],
+    *,
+    r: float = 12.0,
+    boundary: Literal['strict', 'inclusive'] = 'strict',
+    encoding: Literal['raw', 'clip', 'maxnorm', 'minmax', 'uint8wrap'] = 'raw',
+    rank: int | None = None,
+    examples: int = 6,
+    confidence: float = 0.95,
+    domain: Literal['pixels', 'normalised'] = 'pixels',
+    class_index: Sequence[int] | torch.Tensor | None = None,
+    batch_size: int | str = 'auto',
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    memory: int = 1073741824,
+    form: Literal['auto', 'eager', 'folded', 'compiled'] = 'auto',
+    spectra: Literal['float32', 'float16'] = 'float32',
+    out: str | os.PathLike | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Any = None,
+) -> TripletsResult: ...
 

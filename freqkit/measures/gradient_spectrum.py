@@ -7,7 +7,7 @@ respect to each Fourier coefficient. Its means over rings, from 0 to 1 within ea
 
 import copy
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,17 +15,18 @@ import numpy as np
 import torch
 
 from freqkit.data import Images
-from freqkit.engine import Progress
-from freqkit.engine.entrance import enter
-from freqkit.engine.gradients import input_gradients
+from freqkit.engine.entrance import enter, logit_of_class
+from freqkit.engine.forward import Forward
+from freqkit.engine.gradients import batch_of, input_gradients
 from freqkit.errors import UsageError
 from freqkit.files.reading import in_range
 from freqkit.files.whole import RECORD
 from freqkit.masks.radial import RINGS, rings_of
 from freqkit.measures.printed import Printed
+from freqkit.measures.running import run_tiles
 from freqkit.models import Classifier, Network, read_state_dict
-from freqkit.models.weights import load_state
-from freqkit.options import Options, Scoring, flat, option
+from freqkit.models.weights import file_sha256, load_state
+from freqkit.options import Directory, Options, Scoring, flat, option
 from freqkit.report import figures
 from freqkit.report.blocks import Cell, Part, Section, Table
 from freqkit.report.inline import drawing
@@ -35,11 +36,13 @@ from freqkit.report.provenance import cost_rows, model_rows, provenance_rows
 from freqkit.report.sections import gallery
 from freqkit.report.words import weights_cautions
 from freqkit.results import rows
-from freqkit.results.result import Result, TensorFile, versions
+from freqkit.results.result import Result, TensorFile
 from freqkit.text import shorten
 
 __all__ = ["GradientSpectrumResult", "gradient_spectrum"]
 COLUMNS = ("class", "images", "peak", "centre", "high")
+SHARED = True  # ranks share its work
+TILE = 8  # batches of a record of the journal
 
 
 @dataclass
@@ -141,12 +144,13 @@ class Rising(Options):
     checkpoints: str | os.PathLike | None = option(
         None, "folder of weights that a training kept (weights-0005.safetensors, ...): the spectrum of each, in the "
         "order of their names", metavar="DIR", kind="folder", help="weights that a training kept, each a moment",
+        identity=False,
     )  # fmt: skip
 
 
 @flat
 def gradient_spectrum(
-    model: Network, images: Images, own: Rising, scoring: Scoring, *, progress: Progress | None = None
+    model: Network, images: Images, own: Rising, scoring: Scoring, running: Directory
 ) -> GradientSpectrumResult:
     """The spectrum of the gradient of a model's loss with respect to its images.
 
@@ -156,7 +160,6 @@ def gradient_spectrum(
     Args:
         model: a `Classifier`, or what `freqkit.models.as_classifier` takes.
         images: what `freqkit.data.as_images` takes; their labels are those of the loss.
-        progress: a `freqkit.engine.Progress`.
 
     Returns:
         `GradientSpectrumResult`: `.mean` and `.std` [R], `.plane` [H, W].
@@ -176,32 +179,60 @@ def gradient_spectrum(
     model, images = enter("gradient_spectrum", model, images, scoring.class_index)
     if not len(images):
         raise UsageError("gradient_spectrum: images must hold at least one image; got none.")
-    rings = rings_of(tuple(images.images.shape[-2:]), own.rings)
+    size = tuple(images.images.shape[-2:])
+    rings = rings_of(size, own.rings)
+    logit_of_class("gradient_spectrum", scoring.class_index, len(images.classes), model.num_classes)
     files = [] if own.checkpoints is None else _kept(own.checkpoints)
-    if progress is not None:
-        progress.start("gradients", len(images) * max(1, len(files)), "backwards")
-    found = []
-    try:
-        for network in _models(model, files):
-            found.append(_spectrum(network, images, rings, scoring, progress))
-    finally:
-        if progress is not None:
-            progress.finish()
-    means, squares, counts, planes = (torch.stack(values) for values in zip(*found, strict=True))
+    classes, step = len(images.classes), TILE * batch_of(scoring)
+    moments = [file.stem for file in files] or [""]
+    tiles = [
+        (f"gradients/{e}/images-{first}", last - first, (e, slice(first, last)))
+        for e in range(len(moments))
+        for first in range(0, len(images), step) for last in [min(first + step, len(images))]
+    ]  # fmt: skip
+    folded, made = Folded(rings, size), {}
+
+    def compute(tile):
+        e, within = tile
+        if e not in made:  # tiles come in order: one network is held
+            made.clear()
+            network = _with(model, files[e]) if files else model
+            made[e] = Forward(network, device=scoring.device, dtype=scoring.dtype, domain="pixels")
+        return _of_tile(model, images, folded, scoring, within, made[e])
+
+    def layout(tile):
+        present = len(images.labels[tile[1]].unique())
+        return {"sums": ("f", (2, present, len(rings.inner))), "counts": ("i", (present,)),
+                "plane": ("f", folded.half)}  # fmt: skip
+
+    def work(share, record):
+        sums = np.zeros((len(moments), 2, classes, len(rings.inner)))
+        counts, half = np.zeros((len(moments), classes), np.int64), np.zeros((len(moments), *folded.half))
+        for (e, within), found in share(tiles, compute, layout, {"sums": sums, "counts": counts, "half": half}):
+            present = images.labels[within].unique().numpy()
+            sums[e][:, present] += found["sums"]
+            counts[e, present] += found["counts"]
+            half[e] += found["plane"]
+        sums, counts, half = (torch.from_numpy(each) for each in (sums, counts, half))
+        each = counts[:, None, :, None]
+        means, squares = torch.where(each > 0, sums / each.clamp_min(1), torch.nan).unbind(1)
+        planes = (folded.whole(half) / counts.sum(1).clamp_min(1)[:, None, None]).float()
+        where = None if own.checkpoints is None else str(own.checkpoints)
+        record.update(forwards=passes, backwards=passes, checkpoints=where)
+        return GradientSpectrumResult(
+            list(images.classes), moments, rings.inner, means.contiguous(), squares.contiguous(), counts, planes,
+            definition, record,
+        )  # fmt: skip
+
     definition = {
         "quantity": "gradient spectrum",
         "rings": own.rings,
         "scale": "each image's rings from 0 to 1",
         "channels": "sum with signs",
     }
-    passes = len(images) * len(found)
-    where = None if own.checkpoints is None else str(own.checkpoints)
-    record = {"model": dict(model.record), "data": dict(images.record), "forwards": passes, "backwards": passes,
-              "checkpoints": where, "versions": versions()}  # fmt: skip
-    moments = [file.stem for file in files] or [""]
-    return GradientSpectrumResult(
-        list(images.classes), moments, rings.inner, means, squares, counts, planes, definition, record
-    )
+    passes = len(images) * len(moments)
+    more = {"weights": [file_sha256(file) for file in files]}
+    return run_tiles("gradient-spectrum", model, images, (passes, "backwards"), own, scoring, running, work, **more)
 
 
 def joined(results: Sequence[GradientSpectrumResult], record: dict) -> GradientSpectrumResult:
@@ -222,25 +253,64 @@ def joined(results: Sequence[GradientSpectrumResult], record: dict) -> GradientS
     )  # fmt: skip
 
 
-def _spectrum(model, images, rings, scoring, progress):
-    """Means and squares [C, R], counts [C] and the plane [H, W] of one model."""
-    classes, size = len(images.classes), tuple(images.images.shape[-2:])
-    sums = torch.zeros(2, classes, len(rings.inner), dtype=torch.float64)
-    counts, plane = torch.zeros(classes, dtype=torch.int64), torch.zeros(size, dtype=torch.float64)
-    for some, gradient, _ in input_gradients("gradient_spectrum", model, images, scoring, progress):
-        magnitude = torch.fft.fftshift(torch.fft.fft2(gradient.sum(1).double()).abs(), (-2, -1)).cpu()
+class Folded:
+    """Means over rings from half of a plane: |DFT| of a real plane is the same at f and -f.
+
+    Attributes:
+        half: (H, W//2 + 1), the shape of the half, in torch's layout.
+    """
+
+    def __init__(self, rings, size):
+        height, width = size
+        self.size, self.half = size, (height, width // 2 + 1)
+        index = torch.fft.ifftshift(rings.index)
+        rows, columns = torch.arange(height), torch.arange(self.half[1])
+        mirrored = index[(-rows) % height][:, (-columns) % width]
+        own = index[:, : self.half[1]]
+        alone = (columns == 0) | (2 * columns == width)  # whose mirror images stand in the half themselves
+        self.often = torch.where(alone, 1.0, 2.0).double().expand(self.half)
+        matrix = torch.zeros(own.numel(), len(rings.counts), dtype=torch.float64)
+        for place, counted in ((own, torch.ones(self.half, dtype=torch.bool)), (mirrored, ~alone.expand(self.half))):
+            there = (counted & (place >= 0)).flatten()
+            matrix[there.nonzero().flatten(), place.flatten()[there]] += 1
+        self.matrix = matrix / rings.counts
+
+    def rings(self, half):
+        """float64 [b, R] of float64 [b, H, W//2 + 1]."""
+        return half.flatten(1) @ self.matrix
+
+    def mean(self, half):
+        """float64 [b, 1, 1], of the whole planes."""
+        return ((half * self.often).sum((1, 2)) / (self.size[0] * self.size[1]))[:, None, None]
+
+    def whole(self, half):
+        """Centred planes [..., H, W] of halves."""
+        height, width = self.size
+        rows, columns = torch.arange(height), torch.arange(self.half[1], width)
+        rest = half[..., (-rows) % height, :][..., width - columns]
+        return torch.fft.fftshift(torch.cat([half, rest], -1), (-2, -1))
+
+
+def _of_tile(model, images, folded, scoring, within, forward):
+    """Of some images: sums of rings and of their squares [2, present, R], counts, and the sum of half planes."""
+    present, place = images.labels[within].unique(return_inverse=True)
+    sums = torch.zeros(2, len(present), folded.matrix.shape[1], dtype=torch.float64)
+    counts, plane = torch.zeros(len(present), dtype=torch.int64), torch.zeros(folded.half, dtype=torch.float64)
+    how = {"within": within, "forward": forward}
+    for some, gradient, _ in input_gradients("gradient_spectrum", model, images, scoring, **how):
+        magnitude = torch.fft.rfft2(gradient.sum(1).double()).abs().cpu()
+        label = place[some.start - within.start : some.stop - within.start]
         there = magnitude.amax((1, 2)) > 0
-        magnitude, label = magnitude[there], images.labels[some][there]
-        ring = rings.mean(magnitude)
+        if not there.all():
+            magnitude, label = magnitude[there], label[there]
+        ring = folded.rings(magnitude)
         low, high = ring.amin(1, keepdim=True), ring.amax(1, keepdim=True)
         ring = (ring - low) / torch.where(high > low, high - low, 1)
         for total, values in zip(sums, (ring, ring.square()), strict=True):
             total.index_add_(0, label, values)
-        counts += torch.bincount(label, minlength=classes)
-        plane += (magnitude / magnitude.mean((1, 2), keepdim=True)).sum(0)
-    each = counts[:, None]
-    means = torch.where(each > 0, sums / each.clamp_min(1), torch.nan)
-    return means[0], means[1], counts, (plane / counts.sum().clamp_min(1)).float()
+        counts += torch.bincount(label, minlength=len(present))
+        plane += (magnitude / folded.mean(magnitude)).sum(0)
+    return {"sums": sums.numpy(), "counts": counts.numpy(), "plane": plane.numpy()}
 
 
 def _kept(folder):
@@ -253,16 +323,12 @@ def _kept(folder):
     return files
 
 
-def _models(model: Classifier, files) -> Iterator[Classifier]:
-    """The model itself, or with each file's weights in turn."""
-    if not files:
-        yield model
-        return
+def _with(model: Classifier, file):
+    """A copy with a file's weights."""
     model = copy.deepcopy(model)
-    for file in files:
-        state, _ = read_state_dict(file)
-        load_state(model.network, state, what=f"gradient_spectrum: {file} must hold the weights of {model.name}")
-        yield model
+    state, _ = read_state_dict(file)
+    load_state(model.network, state, what=f"gradient_spectrum: {file} must hold the weights of {model.name}")
+    return model
 
 
 def _facts(means, inner):
@@ -284,7 +350,7 @@ HELP = """At which frequencies the loss reacts to small changes of the images: r
 
 \b
 freqkit gradient-spectrum --model cifar_resnet20 --weights resnet20.safetensors \\
-                          --data cifar10/test --out gradients.safetensors
+                          --data cifar10/test --out runs/gradients
 """
 
 

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Sized
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import torch
 
 from freqkit.data import ImageSet
 from freqkit.engine import Scorer, Silent, ranks
 from freqkit.engine.entrance import asked_of
+from freqkit.engine.forward import model_device
 from freqkit.engine.session import Session, session
 from freqkit.models import Classifier
 from freqkit.options import Directory, Options, Scoring
@@ -51,6 +54,50 @@ def run(
         finally:
             progress.finish()
         one.note_down(forwards=record["forwards"], economies=scorer.economies())
+        if one.path is not None:
+            result.save(file_of(one.path, name))
+    return result
+
+
+def run_tiles(
+    name: str, model: Classifier, images: ImageSet, total: tuple[int, str], own: Options, scoring: Scoring,
+    running: Directory, work: Callable[[Callable, dict], Found], **more: Any,
+) -> Found:  # fmt: skip
+    """One run of a measure whose work is cut into tiles of its own; otherwise as `run`.
+
+    Args:
+        total: how much work there is, and its unit, for the progress.
+        work: called with a function and the record of the result; gives the result. The function takes (tiles, compute,
+            layout, arrays): the first three as `freqkit.engine.ranks.share` has them. It gives (what, found) of each
+            tile, in order, to be put into the arrays (name -> numpy array), which are those of rank 0 on every rank
+            once it is through.
+        more: what else the result depends on, JSON-ready.
+    """
+    progress = running.progress or Silent()
+    identity = {"measure": name, **own.identity(), **more, **asked_of(model, images, scoring)}
+    how = {"resume": running.resume, "overwrite": running.overwrite, "note": progress.note}
+    with session(name, identity, running.out, **how) as one:
+        device = model_device(model) if scoring.device is None else torch.device(scoring.device)
+        record = {"model": dict(model.record), "data": dict(images.record), "forwards": total[0],
+                  "versions": versions()}  # fmt: skip
+        one.note_down(
+            model=record["model"], data=record["data"], forwards_total=total[0], device=str(device),
+            ranks=ranks.current().facts(ranks.about_this_rank(device)),
+        )  # fmt: skip
+        progress.start(name, *total)
+
+        def share(tiles, compute, layout, arrays):
+            how = {"journal": one.journal, "progress": progress, "check": one.check, "layout": layout, "counted": True}
+            for what, found, _ in ranks.share(tiles, compute, **how):
+                yield what, found
+            for name, agreed in ranks.current().agree_arrays(dict(arrays)).items():
+                arrays[name][...] = agreed
+
+        try:
+            result = work(share, record)
+        finally:
+            progress.finish()
+        one.note_down(forwards=record["forwards"])
         if one.path is not None:
             result.save(file_of(one.path, name))
     return result

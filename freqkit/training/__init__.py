@@ -2,6 +2,7 @@
 
 from freqkit.models.weights import save_weights
 from freqkit.training.adversarial import Adversary
+from freqkit.training.comparison import TrainingComparison, compare_training, read_comparison
 from freqkit.training.evaluate import evaluate
 from freqkit.training.observers import Follow, KeepWeights, Observer, PerRadius, TensorBoard
 from freqkit.training.pixels import BandPass, DiffusionNoise
@@ -22,7 +23,10 @@ __all__ = [
     "Recipe",
     "ShortcutRemoval",
     "TensorBoard",
+    "TrainingComparison",
+    "compare_training",
     "evaluate",
+    "read_comparison",
     "recipe",
     "save_weights",
     "train",

@@ -88,6 +88,7 @@ SMALL = {
     ("human-comparison",): "--model small_convnet --num-classes 1000 --image-size 32 --batch-size 8 --data-dir {people}"
     " --relaxed --out {out}",
     ("train",): "--model small_convnet --data {images} --epochs 1 --follow 1 --batch-size 8 --out {out}",
+    ("compare-training",): "--runs {plan} --data {images} --out {out}",
     ("demo",): "--out {out}",
     ("study",): "--data {table} --resamples 10 --out {out}",
 }
@@ -108,7 +109,9 @@ def test_every_command_that_writes_results_leaves_a_page(
         monkeypatch.setattr(demo, "run", functools.partial(demo.run, **tiny))
     save_dfm(tmp_path / "dfm.safetensors", DfmFile(torch.stack([low_pass(32, 6)] * 4), ["C0", "C1", "C2", "C3"]))
     (tmp_path / "table.csv").write_text("model,shape-bias,top1_acc/imagenet\na,0.1,70\nb,0.2,75\nc,0.4,72\nd,0.5,80\n")
+    (tmp_path / "plan.yaml").write_text("base: {epochs: 1}\nfactors: {lr: [0.1]}\nseeds: 1\n")
     places = {"images": images_folder, "weights": weights, "held": held, "out": tmp_path / "run",
+              "plan": tmp_path / "plan.yaml",
               "dfm": tmp_path / "dfm.safetensors", "file": tmp_path / "found.safetensors",
               "table": tmp_path / "table.csv", "people": tmp_path}  # fmt: skip
     write_example(known_set("human-cue-conflict"), tmp_path / "cue-conflict")

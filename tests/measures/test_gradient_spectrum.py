@@ -8,10 +8,12 @@ import torch
 from torch import nn
 
 from freqkit.data import ImageSet, synthetic
-from freqkit.errors import UsageError
+from freqkit.errors import Interrupted, UsageError
 from freqkit.masks.radial import rings_of
 from freqkit.measures import gradient_spectrum
+from freqkit.measures.gradient_spectrum import Folded
 from freqkit.models import Classifier, load_model, save_weights
+from tests.engine.small_world import Watcher
 
 
 def plain_rings(plane, kind):
@@ -149,6 +151,42 @@ def test_kept_weights_give_the_evolution(tmp_path):
     save_weights(load_model("small_convnet", num_classes=7), tmp_path / "weights-0003.safetensors")
     with pytest.raises(UsageError, match=r"weights-0003\.safetensors must hold the weights of small_convnet"):
         gradient_spectrum(models[0], images, checkpoints=tmp_path)
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path):
+    images = synthetic(1, images_per_class=40)
+    for epoch in (1, 2):
+        save_weights(
+            load_model("small_convnet", num_classes=4, seed=epoch), tmp_path / f"weights-{epoch:04d}.safetensors"
+        )
+
+    class Stops(Watcher):
+        def advance(self, amount, **facts):
+            super().advance(amount, **facts)
+            if self.done > 200:
+                raise Interrupted(2)
+
+    model, asked = load_model("small_convnet", num_classes=4), {"checkpoints": tmp_path, "batch_size": 8}
+    gradient_spectrum(model, images, **asked, out=tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        gradient_spectrum(model, images, **asked, out=tmp_path / "run", progress=Stops())
+    gradient_spectrum(model, images, **asked, out=tmp_path / "run", resume=True)
+    one, other = (tmp_path / name / "gradient-spectrum.safetensors" for name in ("whole", "run"))
+    assert one.read_bytes() == other.read_bytes()
+    save_weights(load_model("small_convnet", num_classes=4, seed=9), tmp_path / "weights-0002.safetensors")
+    with pytest.raises(UsageError, match="weights"):
+        gradient_spectrum(model, images, **asked, out=tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("kind", ["centred", "legacy"])
+@pytest.mark.parametrize("size", [(8, 8), (9, 9), (10, 13), (7, 12)])
+def test_half_of_a_plane_tells_the_whole(kind, size):
+    planes = torch.rand(3, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    magnitude, rings = torch.fft.fft2(planes).abs(), rings_of(size, kind)
+    folded, half = Folded(rings, size), torch.fft.rfft2(planes).abs()
+    assert torch.allclose(folded.whole(half), torch.fft.fftshift(magnitude, (-2, -1)))
+    assert torch.allclose(folded.rings(half), rings.mean(torch.fft.fftshift(magnitude, (-2, -1))))
+    assert torch.allclose(folded.mean(half)[:, 0, 0], magnitude.mean((1, 2)))
 
 
 def test_bad_gradients_and_names_are_refused():

@@ -184,6 +184,7 @@ def results():
     from freqkit.results import LearningCurves
     from freqkit.search import Comparison, estimate_removal, hfss, removal
     from freqkit.search.compare import COLUMNS
+    from freqkit.training import TrainingComparison
     from tests.results.made_up import human_comparison
 
     model, images = load_model("small_convnet"), synthetic(1, images_per_class=2)
@@ -197,7 +198,11 @@ def results():
         *(small_result(name, model, images, dfm) for name in MEASURES),
         removal(model, images, patch=16, batch_size=8, split_fraction=1),
         estimate_removal(model, images, patch=16, batch_size=8),
-        EvaluationResult(groups, []), human_comparison(), Comparison([row, {**row, "seed": 1}]),
+        EvaluationResult(groups, []), human_comparison(),
+        TrainingComparison(["base", "lr=0.1"], [{}, {"lr": 0.1}], ["train", "val"], torch.arange(2),
+                           torch.ones(2, 2, 2).double() / 2, torch.tensor([8, 8]),
+                           {"quantity": "", "confidence": 0.95}, {}),
+        Comparison([row, {**row, "seed": 1}]),
         study([{**groups[0], "model": f"m{k}", "metric": "LPP", "value": k / 4, "definition": ""} for k in range(4)]),
         LearningCurves(images.classes, torch.tensor([0, 5]), torch.ones(2, 4, 4, dtype=torch.int64), {}),
     ]  # fmt: skip
