@@ -25,6 +25,7 @@ MEASURES = {
     "fourier-heatmap": ("freqkit.measures.fourier_heatmap", "At which frequencies added waves make a model err."),
     "shape-bias": ("freqkit.measures.shape_bias", "Whether shape or texture decides what images are called."),
     "adcs": ("freqkit.measures.adcs", "Where each class has more energy than the others (ADCS)."),
+    "layer-spectra": ("freqkit.measures.layer_spectra", "How much high frequency the layers of a network hold."),
     "gradient-spectrum": (
         "freqkit.measures.gradient_spectrum",
         "At which frequencies the loss reacts to small changes.",
