@@ -30,6 +30,7 @@ from freqkit.measures.feature_separation import FeatureSeparationResult as Featu
 from freqkit.measures.fourier_heatmap import FourierHeatmapResult as FourierHeatmapResult
 from freqkit.measures.gradient_spectrum import GradientSpectrumResult as GradientSpectrumResult
 from freqkit.measures.human_comparison.result import HumanComparisonResult as HumanComparisonResult
+from freqkit.measures.layer_spectra import LayerSpectraResult as LayerSpectraResult
 from freqkit.measures.pass_curves import PassCurvesResult as PassCurvesResult
 from freqkit.measures.rates import RatesResult as RatesResult
 from freqkit.measures.recovery import Recovery as Recovery
@@ -287,6 +288,26 @@ def human_comparison(
     overwrite: bool = False,
     progress: Any = None,
 ) -> HumanComparisonResult: ...
+
+def layer_spectra(
+    model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],
+    images: ImageSet | str | os.PathLike | tuple[Any, Any] | torch.utils.data.dataset.Dataset | Iterable[Any],
+    *,
+    progress: Progress | None = None,
+    layers: Sequence[str] | None = None,
+    line: Literal['ring', 'diagonal'] = 'ring',
+    window: Literal['none', 'hann'] = 'none',
+    tokens: int | None = None,
+    seed: int = 0,
+    domain: Literal['normalised', 'pixels'] = 'normalised',
+    class_index: Sequence[int] | torch.Tensor | None = None,
+    batch_size: int | str = 'auto',
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    memory: int = 1073741824,
+    form: Literal['auto', 'eager', 'folded', 'compiled'] = 'auto',
+    spectra: Literal['float32', 'float16'] = 'float32',
+) -> LayerSpectraResult: ...
 
 def pass_curves(
     model: torch.nn.modules.module.Module | Callable[[torch.Tensor], torch.Tensor],

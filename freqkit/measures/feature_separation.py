@@ -311,8 +311,7 @@ TERMS = {
         "more": "Correlations are Spearman's, over the components (sides and radii), to the accuracy on each. Of n "
         "images a class, between is too large by about within / n.",
         "source": "after Lin, Gao, Sang, IJCAI 2022 (arXiv 2205.03154)",
-        "aliases": ["Fisher ratio", "between", "within", "between-class variance", "within-class variance",
-                    "layer"],
+        "aliases": ["Fisher ratio", "between", "within", "between-class variance", "within-class variance"],
         "see": ["pass-curves", "encoding"],
     },
 }  # fmt: skip

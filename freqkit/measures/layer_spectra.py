@@ -111,11 +111,22 @@ class LayerSpectraResult(Result):
         for layer, name in enumerate(self.layers):
             half = 1.96 * self.spread[layer] / math.sqrt(max(self.images, 1))
             for k, place in enumerate(self.frequencies(layer).tolist()):
-                for kind, values in (("", self.trained), ("untrained, ", self.untrained), ("white noise, ", self.noise)):
+                for kind, values in (
+                    ("", self.trained),
+                    ("untrained, ", self.untrained),
+                    ("white noise, ", self.noise),
+                ):
                     value = values[layer, k][None]
                     limits = torch.stack([value - half[k], value + half[k]], 1) if not kind else None
                     found += rows.values(
-                        [""], f"{kind}log amplitude", value, [self.images], limits, **about, condition=name, radius=place
+                        [""],
+                        f"{kind}log amplitude",
+                        value,
+                        [self.images],
+                        limits,
+                        **about,
+                        condition=name,
+                        radius=place,
                     )
         return found
 
@@ -278,7 +289,11 @@ def _maps(name, value, network, own):
 def _grid(count, network, tokens):
     """(rows, columns) of the patches among so many tokens, which stand last; None: they are no rectangle that is known."""
     embedded = getattr(getattr(network, "patch_embed", None), "grid_size", None)
-    if embedded is not None and 0 <= count - math.prod(embedded) <= 16 and tokens in (None, count - math.prod(embedded)):
+    if (
+        embedded is not None
+        and 0 <= count - math.prod(embedded) <= 16
+        and tokens in (None, count - math.prod(embedded))
+    ):
         return tuple(embedded)
     side = math.isqrt(count if tokens is None else max(count - tokens, 0))
     fits = side > 0 and (tokens is None or side * side == count - tokens)
@@ -289,7 +304,9 @@ def _profile(maps, own):
     """float64 [b, R]: mean log amplitude over channels by frequency, relative to DC."""
     maps = maps.double()
     if own.window == "hann":
-        rows, columns = (torch.hann_window(side, False, dtype=maps.dtype, device=maps.device) for side in maps.shape[-2:])
+        rows, columns = (
+            torch.hann_window(side, False, dtype=maps.dtype, device=maps.device) for side in maps.shape[-2:]
+        )
         maps = maps * rows[:, None] * columns
     plane = torch.fft.fft2(maps).abs().add(FLOOR).log().mean(1)
     short = min(plane.shape[-2:])
@@ -329,7 +346,9 @@ def _blocks(network):
     found = found or [name for name, one in named.items() if isinstance(one, nn.Conv2d)]
     if not found:
         near = ", ".join(name for name in list(named)[:6] if name)
-        raise UsageError(f"layer_spectra: layers must be named, for blocks are not known of this network ({near}, ...).")
+        raise UsageError(
+            f"layer_spectra: layers must be named, for blocks are not known of this network ({near}, ...)."
+        )
     if len(found) <= MOST:
         return found
     return [found[round(i * (len(found) - 1) / (MOST - 1))] for i in range(MOST)]
@@ -345,7 +364,7 @@ TERMS = {
         "formula": "ln |DFT2(map)|, mean over channels and images, over rings or the diagonal, less its value at DC",
         "more": "high: the mean from half of the highest straight frequency on; untrained: weights drawn anew.",
         "source": "Park and Kim, ICLR 2022 (arXiv 2202.06709)",
-        "aliases": ["layer-spectra", "layers", "line", "window", "tokens", "layer", "untrained high", "noise high"],
+        "aliases": ["layer-spectra", "layers", "line", "window", "tokens", "untrained high", "noise high"],
         "see": ["gradient spectrum"],
     }
 }
@@ -450,7 +469,9 @@ def layer_spectra_part(path, record):
          ("noise high", "right", "layer spectra")], lines, search=True,
     )  # fmt: skip
     by_depth = drawing(lambda axis: _by_depth(axis, result), 7.2, 3.6, "High half by depth.", narrow=3.4)
-    by_frequency = drawing(lambda axis: _by_frequency(axis, result), 8.2, 3.6, "Log amplitude by frequency.", narrow=3.4)
+    by_frequency = drawing(
+        lambda axis: _by_frequency(axis, result), 8.2, 3.6, "Log amplitude by frequency.", narrow=3.4
+    )
     sections = [
         Section("By frequency", [by_frequency], "A line for each layer, the darker the deeper; DC is 0 by definition.",
                 key="layer-spectra-lines"),

@@ -175,14 +175,14 @@ TERMS = {
         "more": "expected: the error that the slice's classes alone would give. p: Fisher's exact test of the slice "
         "against all others, by Holm's rule for all slices. Mean frequency: by power, cycles/image.",
         "source": "Lloyd 1982; Arthur and Vassilvitskii, SODA 2007 (k-means++); Holm, Scand. J. Stat. 6 (1979) 65",
-        "aliases": ["slice", "clusters", "profile", "mean frequency", "expected", "restarts",
+        "aliases": ["slice", "clusters", "mean frequency", "expected", "restarts",
                     "error difference"],
     },
     "drift": {
         "short": "How far a layer's features move when frequencies are removed from the images.",
         "formula": "cosine of the features of the filtered and of the whole image, mean over images",
         "more": "1: not at all. Of an unlike pair of images it is seldom 0: features of many networks are positive.",
-        "aliases": ["cosine", "layer", "no-drift"],
+        "aliases": ["cosine", "no-drift"],
         "see": ["slices"],
     },
 }  # fmt: skip
