@@ -1,7 +1,7 @@
 """Spectra of layers: how much high frequency the maps inside a network hold, block by block.
 
-Source: Park and Kim, "How Do Vision Transformers Work?", ICLR 2022 (arXiv 2202.06709): the mean log amplitude of feature
-maps along the diagonal of their DFT, relative to frequency 0.
+Source: Park and Kim, "How Do Vision Transformers Work?", ICLR 2022 (arXiv 2202.06709): the mean log amplitude of
+feature maps along the diagonal of their DFT, relative to frequency 0.
 """
 
 import copy
@@ -91,6 +91,10 @@ class LayerSpectraResult(Result):
         short = int(self.sizes[layer].min())
         return torch.arange(int(self.counts[layer]), dtype=torch.float64) / (short / 2)
 
+    def kinds(self) -> dict:
+        """What was measured: name -> float64 [L, R]."""
+        return {"trained": self.trained, "untrained": self.untrained, "white noise": self.noise}
+
     def high(self, values: torch.Tensor) -> torch.Tensor:
         """float64 [L], the mean of `trained` (or another) over the upper half of each layer's frequencies to 1."""
         found = []
@@ -111,23 +115,12 @@ class LayerSpectraResult(Result):
         for layer, name in enumerate(self.layers):
             half = 1.96 * self.spread[layer] / math.sqrt(max(self.images, 1))
             for k, place in enumerate(self.frequencies(layer).tolist()):
-                for kind, values in (
-                    ("", self.trained),
-                    ("untrained, ", self.untrained),
-                    ("white noise, ", self.noise),
-                ):
+                where = {**about, "condition": name, "radius": place}
+                for kind, values in self.kinds().items():
                     value = values[layer, k][None]
-                    limits = torch.stack([value - half[k], value + half[k]], 1) if not kind else None
-                    found += rows.values(
-                        [""],
-                        f"{kind}log amplitude",
-                        value,
-                        [self.images],
-                        limits,
-                        **about,
-                        condition=name,
-                        radius=place,
-                    )
+                    limits = torch.stack([value - half[k], value + half[k]], 1) if kind == "trained" else None
+                    metric = "log amplitude" if kind == "trained" else f"log amplitude, {kind}"
+                    found += rows.values([""], metric, value, [self.images], limits, **where)
         return found
 
     @classmethod
@@ -155,8 +148,8 @@ class Layered(Options):
         "published: none", choices=WINDOWS,
     )  # fmt: skip
     tokens: int | None = option(
-        None, "tokens before the patches (class token, registers) of layers that give tokens; None: as the network says,"
-        " or what is left of the largest square", least=0, metavar="N",
+        None, "tokens before the patches (class token, registers) of layers that give tokens; None: as the network "
+        "says, or what is left of the largest square", least=0, metavar="N",
         help="tokens that are no patches, left out.  [default: as the network says]",
     )  # fmt: skip
     seed: int = option(0, "of the weights that are drawn anew, and of the noise", least=0)
@@ -169,10 +162,11 @@ def layer_spectra(
     """Log amplitudes of the maps that layers give, by frequency, relative to the lowest.
 
     A map [h, w] is a channel of a layer: of [b, C, h, w] as it is; of tokens [b, N, D] the patches on their grid, the
-    class token and registers left out. a = ln(|DFT2(map)| + 1e-12), averaged over channels and images; then over rings of
-    one bin (`freqkit.masks.radial`), or the diagonal bins (k, k), k = 0 ... min(h, w)/2; minus the value at k = 0, which
-    is DC. The same is done with weights drawn anew (every module that has `reset_parameters`), and with white noise of
-    the layer's size: what a network has learned is the difference to the first; the second is flat but for k = 0.
+    class token and registers left out. a = ln(|DFT2(map)| + 1e-12), averaged over channels and images; then over rings
+    of one bin (`freqkit.masks.radial`), or the diagonal bins (k, k), k = 0 ... min(h, w)/2; minus the value at k = 0,
+    which is DC. The same is done with weights drawn anew (every module that has `reset_parameters`), and with white
+    noise of the layer's size: what a network has learned is the difference to the first; the second is flat but for
+    k = 0.
 
     Args:
         model: a `Classifier`, or what `freqkit.models.as_classifier` takes.
@@ -200,6 +194,8 @@ def layer_spectra(
     if not len(images):
         raise UsageError("layer_spectra: images must hold at least one image; got none.")
     names = list(own.layers) if own.layers is not None else _blocks(model.network)
+    if not names or len({*names}) < len(names):
+        raise UsageError(f"layer_spectra: layers must be names of modules, each once; got {names}.")
     if progress is not None:
         progress.start("layers", 2 * len(images), "forwards")
     try:
@@ -287,13 +283,9 @@ def _maps(name, value, network, own):
 
 
 def _grid(count, network, tokens):
-    """(rows, columns) of the patches among so many tokens, which stand last; None: they are no rectangle that is known."""
+    """(rows, columns) of the patches among so many tokens, which stand last; None: no rectangle that is known."""
     embedded = getattr(getattr(network, "patch_embed", None), "grid_size", None)
-    if (
-        embedded is not None
-        and 0 <= count - math.prod(embedded) <= 16
-        and tokens in (None, count - math.prod(embedded))
-    ):
+    if embedded is not None and 0 <= (more := count - math.prod(embedded)) <= 16 and tokens in (None, more):
         return tuple(embedded)
     side = math.isqrt(count if tokens is None else max(count - tokens, 0))
     fits = side > 0 and (tokens is None or side * side == count - tokens)
@@ -304,10 +296,8 @@ def _profile(maps, own):
     """float64 [b, R]: mean log amplitude over channels by frequency, relative to DC."""
     maps = maps.double()
     if own.window == "hann":
-        rows, columns = (
-            torch.hann_window(side, False, dtype=maps.dtype, device=maps.device) for side in maps.shape[-2:]
-        )
-        maps = maps * rows[:, None] * columns
+        down, across = (torch.hann_window(side, False, dtype=maps.dtype) for side in maps.shape[-2:])
+        maps = maps * (down[:, None] * across).to(maps.device)
     plane = torch.fft.fft2(maps).abs().add(FLOOR).log().mean(1)
     short = min(plane.shape[-2:])
     if own.line == "diagonal":
@@ -414,13 +404,11 @@ def plot_layer_spectra(result, ax=None, *, of=None, title=None):
 
 
 def _by_frequency(axis, result):
-    from matplotlib.colors import LinearSegmentedColormap
-
-    paint = LinearSegmentedColormap.from_list("depth", ["#8FC1E3", "#08306B"])
     last = max(len(result.layers) - 1, 1)
     for layer, name in enumerate(result.layers):
         at = result.frequencies(layer)
-        line = axis.plot(at, result.trained[layer, : len(at)], linewidth=1.3, color=paint(layer / last))[0]
+        line = axis.plot(at, result.trained[layer, : len(at)], linewidth=1.3, color=figures.series(0)["color"],
+                         alpha=0.25 + 0.75 * layer / last)[0]  # fmt: skip
         figures.note(line, name)
     axis.set_xlabel("frequency (1: half a cycle for each element of the map)", fontsize=8.5)
     axis.set_ylabel("log amplitude, relative to DC (nats)", fontsize=8.5)
@@ -451,8 +439,8 @@ def layer_spectra_part(path, record):
     away = (high - anew).abs().nan_to_num(-1)
     most = int(away.argmax())
     sentences = [
-        f"From the first layer ({result.layers[0]}) to the last ({result.layers[-1]}) the log amplitude of the high half"
-        f" of the frequencies goes from {first} to {last}, relative to DC.",
+        f"From the first layer ({result.layers[0]}) to the last ({result.layers[-1]}) the log amplitude of the high"
+        f" half of the frequencies goes from {first} to {last}, relative to DC.",
         f"The largest difference to untrained weights is at {result.layers[most]}: {float(high[most]):.2f} against"
         f" {float(anew[most]):.2f}.",
     ]
@@ -475,8 +463,9 @@ def layer_spectra_part(path, record):
     sections = [
         Section("By frequency", [by_frequency], "A line for each layer, the darker the deeper; DC is 0 by definition.",
                 key="layer-spectra-lines"),
-        Section("Layers", [table], "High: mean log amplitude from half of the highest straight frequency on, relative to"
-                " DC; beside it the same network with weights drawn anew, and white noise.", key="layer-spectra-layers"),
+        Section("Layers", [table], "High: mean log amplitude from half of the highest straight frequency on, relative"
+                " to DC; beside it the same network with weights drawn anew, and white noise.",
+                key="layer-spectra-layers"),
     ]  # fmt: skip
     return Part(
         "Frequencies inside the network", sentences, [(first, shorten(result.layers[0], 20)),
