@@ -46,10 +46,10 @@ inline void check_device(const char* name, const char* what, const Tensor& tenso
 inline void check_channel_values(const char* name, const std::optional<Tensor>& values, int64_t channels,
                                  const Tensor& like, ScalarType dtype) {
   if (!values) return;
-  require(values->dim() == 1 && values->size(0) == channels && values->is_contiguous() &&
-              values->scalar_type() == dtype,
-          name, ": mean and std must hold C=", channels,
-          " contiguous numbers of the images' dtype (float32 for uint8 images).");
+  require(
+      values->dim() == 1 && values->size(0) == channels && values->is_contiguous() && values->scalar_type() == dtype,
+      name, ": mean and std must hold C=", channels,
+      " contiguous numbers of the images' dtype (float32 for uint8 images).");
   check_device(name, "mean and std", *values, like);
 }
 inline void check_channel_values(const char* name, const std::optional<Tensor>& values, int64_t channels,

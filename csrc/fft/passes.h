@@ -284,8 +284,8 @@ void run_last(const Plan<S>& plan, int pitch, const S* re, const S* im, S* out_r
   }
 }
 
-// The most inputs next to a first pass's edges of which the pass knows a shorter form, in elements of the length; 0 where
-// it knows none. Lengths with a measured cut have them.
+// The most inputs next to a first pass's edges of which the pass knows a shorter form, in elements of the length; 0
+// where it knows none. Lengths with a measured cut have them.
 template <class S>
 int edge_elements(const Plan<S>& plan, int level) {
   if (plan.passes < 2) return 0;

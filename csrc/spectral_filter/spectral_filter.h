@@ -60,8 +60,8 @@ struct CpuKernels {
   // x -> packed.
   void (*forward)(const PlaneShape&, const Plan<S>& rows, const Plan<S>& columns, const PlaneInput&, S* packed,
                   S* scratch);
-  // packed, weights -> y. `live[group]` is 0 where every weight of a group is 0, else 1 or what `weights` found. `cold`: packed is hardly in the
-  // second-level cache.
+  // packed, weights -> y. `live[group]` is 0 where every weight of a group is 0, else 1 or what `weights` found.
+  // `cold`: packed is hardly in the second-level cache.
   void (*inverse)(const PlaneShape&, const Plan<S>& rows, const Plan<S>& columns, const S* packed, const S* weights,
                   const uint8_t* live, bool cold, const PlaneOutput&, S* scratch);
   // The same for the three planes of an image, one after the other in `packed`, into interleaved pixels.

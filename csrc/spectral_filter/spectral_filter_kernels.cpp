@@ -266,7 +266,8 @@ void masked_rows(const PlaneShape& shape, const Plan<S>& rows, const S* packed, 
     bool fused = false;
     if (rows.passes > 1) {
       const int level = live[group] - 1;
-      fused = nyquist ? run_masked<L, true>(rows, level, x, w, n, s.z) : run_masked<L, false>(rows, level, x, w, n, s.z);
+      fused =
+          nyquist ? run_masked<L, true>(rows, level, x, w, n, s.z) : run_masked<L, false>(rows, level, x, w, n, s.z);
     }
     if (!fused)
       for (int i = 0; i < width; ++i) {
