@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from freqkit import measures, options, search
+from freqkit.errors import UsageError
 from freqkit.registry import MEASURES, PAGES, SEARCHERS, module_of, stem_of
 from freqkit.search.testing import Testing
 from tests.measures_at_hand import measure_of, small_result
@@ -48,6 +49,18 @@ def test_a_result_survives_a_round_trip(results, name, tmp_path):
         same = torch.equal(before.nan_to_num(7), after.nan_to_num(7)) if torch.is_tensor(before) else before == after
         assert same, field.name
     assert again.definition and again.record
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_a_damaged_confidence_is_refused_when_it_is_read(results, name, tmp_path):
+    """Intervals are made of it: 0 and 1 have none."""
+    if "confidence" not in results[name].definition:
+        pytest.skip("its intervals are stored, or it has none")
+    for value in (0, 1, -0.5, 2, None, "0.95"):
+        definition = {**results[name].definition, "confidence": value}
+        results[name].FILE.write(tmp_path / "found.safetensors", {**vars(results[name]), "definition": definition})
+        with pytest.raises(UsageError, match="confidence"):
+            type(results[name]).load(tmp_path / "found.safetensors")
 
 
 @pytest.mark.parametrize("name", MEASURES)

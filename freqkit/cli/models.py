@@ -84,7 +84,7 @@ def show(name, download, as_json):
     """
     from freqkit.errors import UsageError
     from freqkit.models import describe_model, load_model
-    from freqkit.models.weights import file_sha256
+    from freqkit.files.reading import file_sha256
 
     facts = describe_model(name)
     weights = facts["weights"]

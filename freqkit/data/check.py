@@ -1,6 +1,5 @@
 """What lies in a folder: image sets below it, and whether every image of one is whole."""
 
-import hashlib
 import os
 import re
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 from freqkit.data.class_lists import read_lines, sorted_folders
 from freqkit.data.pictures import named_image
 from freqkit.errors import UsageError
-from freqkit.files.reading import shown
+from freqkit.files.reading import file_sha256, shown
 from freqkit.text import composed
 
 
@@ -53,8 +52,7 @@ def checksums(root):
         for file in sorted(os.listdir(root / folder)):
             path = root / folder / file
             if path.is_file() and not file.startswith("."):
-                with open(path, "rb") as opened:
-                    sums[f"{composed(folder)}/{composed(file)}"] = hashlib.file_digest(opened, "sha256").hexdigest()
+                sums[f"{composed(folder)}/{composed(file)}"] = file_sha256(path)
     return sums
 
 

@@ -14,9 +14,11 @@ missing is computed.
 """
 
 import contextlib
+import ctypes
 import json
 import os
 import socket
+import sys
 import time
 from datetime import timedelta
 
@@ -123,6 +125,26 @@ def join():
             leaving.close()
 
 
+@contextlib.contextmanager
+def _stdout_apart():
+    """What is printed below Python goes to stderr: gloo of torch 2.10 says on stdout who has come, before any JSON."""
+    library = ctypes.CDLL(None)
+    sys.stdout.flush()
+    try:
+        kept = os.dup(1)
+    except OSError:  # closed: nothing can be printed there
+        yield
+        return
+    try:
+        library.fflush(None)
+        os.dup2(2, 1)
+        yield
+        library.fflush(None)
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
 class Ranks:
     """This process among the others; see `join`. Collectives run on gloo: what is exchanged lies on the CPU."""
 
@@ -147,7 +169,7 @@ class Ranks:
             self.store = dist.PrefixStore(f"freqkit/{attempt}", store)
             if by_hand:
                 self.lifeline = lifeline.Lifeline(self.store, self.rank, self.size, host, lambda: self.waits)
-            with self._waiting():
+            with self._waiting(), _stdout_apart():
                 dist.init_process_group(
                     "gloo", store=self.store, rank=self.rank, world_size=self.size, timeout=PATIENCE
                 )

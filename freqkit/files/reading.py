@@ -6,6 +6,7 @@ checked before anything large is made of them.
 """
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -143,6 +144,15 @@ def read_text(path, expected="a text file (UTF-8)", most=TEXT):
     if "\0" in text:
         refuse(path, expected, "it is no text (it holds NUL characters)")
     return text
+
+
+def file_sha256(path) -> str:
+    """SHA-256 of a file's bytes, in hex, read a piece at a time."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def read_head(path, expected="a table (CSV)"):

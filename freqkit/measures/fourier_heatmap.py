@@ -16,7 +16,7 @@ from freqkit.engine.entrance import enter
 from freqkit.engine.gradients import input_gradients, margins
 from freqkit.engine.stimuli import Perturbation, counter_words
 from freqkit.errors import UsageError
-from freqkit.files.reading import Number, in_range
+from freqkit.files.reading import in_range
 from freqkit.files.whole import RECORD
 from freqkit.masks.radial import rings_of
 from freqkit.masks.shapes import radius
@@ -46,7 +46,6 @@ SHARED = True  # ranks share its work
 FIRST = 32  # images that every bin is shown on before a race decides
 LEVEL = 0.05  # of all looks of a race together
 CHECKED = 64  # bins on which a map by gradients is compared with the exact one
-SURE = Number(math.nextafter(0, 1), math.nextafter(1, 0))
 SHARE = 0.5  # of the side: frequencies from here on are called high
 
 
@@ -82,7 +81,7 @@ class FourierHeatmapResult(Result):
         {"bins": "int64 K 2", "correct": "int64 K C", "shown": "int64 K C", "first_order": "float64 K",
          "confusion": "int64 C L", "class_index": "int64 C"},
         {"classes": [str], "size": [int], "agreement": {"spearman?": (float, None), "bins?": int}, "record": RECORD,
-         "definition": {"quantity": str, "method": str, "norm": float, "confidence": SURE}},
+         "definition": {"quantity": str, "method": str, "norm": float, "confidence": float}},
         {"C": "classes"},
     )  # fmt: skip
     COLUMNS = ("vertical", "horizontal", "radius", "images", "error", "error low", "error high")

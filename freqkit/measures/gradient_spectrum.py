@@ -19,13 +19,13 @@ from freqkit.engine.entrance import enter, logit_of_class
 from freqkit.engine.forward import Forward
 from freqkit.engine.gradients import batch_of, input_gradients
 from freqkit.errors import UsageError
-from freqkit.files.reading import in_range
+from freqkit.files.reading import file_sha256, in_range
 from freqkit.files.whole import RECORD
 from freqkit.masks.radial import RINGS, rings_of
 from freqkit.measures.printed import Printed
 from freqkit.measures.running import run_tiles
 from freqkit.models import Classifier, Network, read_state_dict
-from freqkit.models.weights import file_sha256, load_state
+from freqkit.models.weights import load_state
 from freqkit.options import Directory, Options, Scoring, flat, option
 from freqkit.report import figures
 from freqkit.report.blocks import Cell, Part, Section, Table

@@ -20,7 +20,7 @@ from freqkit.data import Images
 from freqkit.engine import Progress, Scorer
 from freqkit.engine.entrance import enter
 from freqkit.errors import UsageError
-from freqkit.files.reading import Number, in_range
+from freqkit.files.reading import in_range
 from freqkit.files.whole import RECORD
 from freqkit.masks import DfmFile, random_alike, uncentred
 from freqkit.measures.printed import Printed
@@ -113,7 +113,7 @@ class RatesResult(Result):
         },
         {
             "classes": [str], "record": RECORD,
-            "definition": {"interval": str, "confidence": Number(0, math.nextafter(1, 0))},
+            "definition": {"interval": str, "confidence": float},
         },
         {"M": "classes"},
     )  # fmt: skip

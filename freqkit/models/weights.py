@@ -9,7 +9,7 @@ import torch
 
 from freqkit.errors import UsageError
 from freqkit.files.pickles import Mentioned, StoredTensor, read_checkpoint
-from freqkit.files.reading import read_json, read_tensors, reading, shown
+from freqkit.files.reading import file_sha256, read_json, read_tensors, reading, shown
 from freqkit.files.whole import atomic_write
 from freqkit.text import plain_line
 
@@ -328,14 +328,6 @@ def digest_of(value, digest, key=""):
             digest.update(
                 repr(kept.q_per_channel_scales() if scales else (kept.q_scale(), kept.q_zero_point())).encode()
             )
-
-
-def file_sha256(path):
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _some(keys, limit=4):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from freqkit.files.reading import read_tensors
+from freqkit.files.reading import Number, fit, read_tensors
 from freqkit.files.whole import write_csv, write_json, write_safetensors
 from freqkit.results.rows import of_record as rows_of_record
 from freqkit.text import printable, shorten
@@ -37,6 +38,9 @@ def about_record(record: dict) -> list[str]:
     number = data.get("images") if isinstance(data, dict) else None
     name = Path(known["set"]).name
     return [known["model"], " of ".join(each for each in (f"{number:,} images" if number else "", name) if each)]
+
+
+SURE = Number(math.nextafter(0, 1), math.nextafter(1, 0))  # how sure an interval may be
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,9 @@ class TensorFile:
         tensors, facts = read_tensors(
             path, self.expected, format=self.format, tensors=self.tensors, facts=self.facts, sizes=self.sizes
         )
+        definition = facts.get("definition")
+        if isinstance(definition, dict) and "confidence" in definition:  # of the intervals, which are made of it anew
+            fit(definition["confidence"], SURE, path, "definition.confidence")
         return {**tensors, **{name: facts[name] for name in self.facts if name in facts}}
 
 
