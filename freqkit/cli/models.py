@@ -83,8 +83,8 @@ def show(name, download, as_json):
     freqkit models show resnet50.a1_in1k
     """
     from freqkit.errors import UsageError
-    from freqkit.models import describe_model, load_model
     from freqkit.files.reading import file_sha256
+    from freqkit.models import describe_model, load_model
 
     facts = describe_model(name)
     weights = facts["weights"]

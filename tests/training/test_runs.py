@@ -14,8 +14,8 @@ import torch
 
 from freqkit.data import synthetic
 from freqkit.errors import UsageError
-from freqkit.models import load_model, state_sha256
 from freqkit.files.reading import file_sha256
+from freqkit.models import load_model, state_sha256
 from freqkit.results import LearningCurves
 from freqkit.training import evaluate, recipe, train
 from tests.training import processes
