@@ -374,7 +374,7 @@ def printed(result: LayerSpectraResult) -> Printed:
          ("untrained high", "number"), ("noise high", "number")],
         [[value if isinstance(value, str) or value is None else round(value, 2) for value in row.values()]
          for row in result.table()],
-        "Log amplitude of the upper half of the frequencies, relative to DC (nats)",
+        "Log amplitude of the upper half of the frequencies, relative to DC (nats)", verdict=_furthest(result),
     )  # fmt: skip
 
 
@@ -401,6 +401,16 @@ def plot_layer_spectra(result, ax=None, *, of=None, title=None):
         draw(axis, result)
     figure.suptitle(title or "Spectra of layers", fontsize=9.5)
     return figure
+
+
+def _furthest(result):
+    """Where training has changed most, in a sentence."""
+    high, anew = result.high(result.trained), result.high(result.untrained)
+    most = int((high - anew).abs().nan_to_num(-1).argmax())
+    return (
+        f"The largest difference to untrained weights is at {result.layers[most]}: {float(high[most]):.2f} against"
+        f" {float(anew[most]):.2f} (log amplitude of the high half, relative to DC)."
+    )
 
 
 def _by_frequency(axis, result):
@@ -434,15 +444,12 @@ def layer_spectra_part(path, record):
     """How much high frequency the maps inside a network hold."""
     result = LayerSpectraResult.load(path)
     about = result.record
-    high, anew = result.high(result.trained), result.high(result.untrained)
+    high = result.high(result.trained)
     first, last = (f"{float(high[k]):.2f}" for k in (0, -1))
-    away = (high - anew).abs().nan_to_num(-1)
-    most = int(away.argmax())
     sentences = [
         f"From the first layer ({result.layers[0]}) to the last ({result.layers[-1]}) the log amplitude of the high"
         f" half of the frequencies goes from {first} to {last}, relative to DC.",
-        f"The largest difference to untrained weights is at {result.layers[most]}: {float(high[most]):.2f} against"
-        f" {float(anew[most]):.2f}.",
+        _furthest(result),
     ]
     lines = [
         [Cell(row["layer"]), Cell.of(row["rows"], f"{row['rows']} × {row['columns']}"),

@@ -500,7 +500,7 @@ PARTS = (
     ),
     _measure(
         "layer-spectra", "Spectra of layers", "What is left of high frequencies, layer by layer.", 0.04,
-        lambda n, facts: {"plain": 2 * n}, None,
+        lambda n, facts: {"plain": 2 * n}, None, of="depth",
     ),
     _measure(
         "amplitude-phase", "Amplitude against phase", "What is recognised when amplitude or phase is another image's.",
