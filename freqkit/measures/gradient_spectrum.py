@@ -409,7 +409,7 @@ def _lines(axis, result):
     axis.set_ylim(0, None)
     figures.plain_axes(axis)
     axis.set_xlabel("radius of the frequency (cycles/image)", fontsize=8.5)
-    axis.set_ylabel("gradient, each image from 0 to 1", fontsize=8.5)
+    axis.set_ylabel("gradient (0 to 1)", fontsize=8.5)
     figures.name_lines(axis)
 
 
