@@ -135,13 +135,17 @@ def batch_statistics(*networks):
 
         return forward
 
+    before = [norm.__dict__.get("forward") for norm in norms]
     for norm in norms:
         norm.forward = of_batch(norm)
     try:
         yield
     finally:
-        for norm in norms:
-            norm.__dict__.pop("forward", None)
+        for norm, forward in zip(norms, before, strict=True):
+            if forward is None:
+                norm.__dict__.pop("forward", None)
+            else:
+                norm.forward = forward
 
 
 @contextmanager

@@ -134,7 +134,7 @@ class Follow(Observer):
         if not due or (self.until is not None and run.step > self.until):
             return
         run.average_buffers()
-        confusion, _ = count(run.model, run.watched, ranks=run.ranks)
+        confusion, _ = count(run.model, run.watched, ranks=run.ranks, **run.asking)
         self.moments.append(run.step)
         self.confusions.append(confusion)
 

@@ -158,10 +158,14 @@ class Run:
         by_batch = self.recipe.bn_eval == "batch"
         return batch_statistics(*filter(None, (self.model, self.ema))) if by_batch else nullcontext()
 
+    @property
+    def asking(self):
+        """Keywords of `evaluate` for the statistics of BatchNorm."""
+        by_batch = self.recipe.bn_eval == "batch"
+        return {"batch_size": self.recipe.batch_size, "bn_eval": "batch"} if by_batch else {}
+
     def evaluate(self, model, images):
-        if self.recipe.bn_eval == "running":
-            return evaluate(model, images, ranks=self.ranks)
-        return evaluate(model, images, ranks=self.ranks, batch_size=self.recipe.batch_size, bn_eval="batch")
+        return evaluate(model, images, ranks=self.ranks, **self.asking)
 
     def train_step(self, batch, augment):
         """(mean loss, number of right answers) of the whole batch; this rank works on its share."""

@@ -8,6 +8,7 @@ from freqkit.data import synthetic
 from freqkit.data.components import components
 from freqkit.errors import UsageError
 from freqkit.models import load_model, state_sha256
+from freqkit.models.normalisation import batch_statistics
 from freqkit.training import evaluate, recipe, train
 from freqkit.training.dropout import dropout
 from freqkit.training.pixels import Component
@@ -110,6 +111,23 @@ def test_batch_statistics_against_a_loop(small):
         loss -= float(logits.log_softmax(1)[torch.arange(len(own)), own].sum().detach())
         right += int((logits.argmax(1) == own).sum())
     assert got["loss"] == pytest.approx(loss / 24, rel=1e-5) and got["accuracy"] == pytest.approx(right / 24)
+
+
+def test_whoever_looks_sees_the_same_statistics(small):
+    model = load_model("small_convnet", seed=0)
+    looks = {"per_radius": [0.5], "follow": 3}
+    found = train(model, small, epochs=1, batch_size=8, lr=0.05, bn_eval="batch", **looks)
+    confusion = torch.tensor(evaluate(model, small, batch_size=8, bn_eval="batch")["confusion"])
+    own = confusion.diagonal().double()
+    f1 = 2 * own / (confusion.sum(0) + confusion.sum(1))
+    assert found["learning"]["steps"] == [0, 3] and found["learning"]["f1"][-1] == pytest.approx(f1.tolist())
+    assert found["train"]["confusion"] == confusion.tolist()
+    # inside one another, and gone afterwards
+    with batch_statistics(model):
+        with batch_statistics(model):
+            pass
+        assert "forward" in model.network.features[1].__dict__
+    assert "forward" not in model.network.features[1].__dict__
 
 
 def test_dropout_is_of_features_and_of_training_alone():
