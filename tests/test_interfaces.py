@@ -2,8 +2,9 @@
 
 `interfaces.json` was written by the code at b516818, before options were data (since then the flag --rescore of `dfm`
 knows the bounds that its value always had, --weights takes folders, too, --dfm directories of runs, `evaluate` has
-one more preset, no --out is needed for --dry-run, and images are read as the model was published where `resize` is
-not given, which what run.yaml of earlier runs holds is not touched by):
+one more preset, `train` three more optimisers and the spelling --optimiser, no --out is needed for --dry-run, and
+images are read as the model was published where `resize` is not given, which what run.yaml of earlier runs holds is
+not touched by):
 `PYTHONPATH=THAT_CODE python tests/test_interfaces.py tests/interfaces.json`.
 """
 

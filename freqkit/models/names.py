@@ -26,7 +26,7 @@ def model_names(given, *, pretrained=False):
         UsageError: a wildcard fits nothing, a file is not there, timm is needed and missing, a name comes twice.
 
     Example:
-        >>> model_names(["cifar_resnet[23]*", "small_convnet=w.safetensors"])
+        >>> model_names(["cifar_resnet[23]?", "small_convnet=w.safetensors"])
         [('cifar_resnet20', None), ('cifar_resnet32', None), ('small_convnet', 'w.safetensors')]
     """
     found = []

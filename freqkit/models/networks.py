@@ -1,6 +1,7 @@
 """Built-in networks for small images. Each takes normalised images [B, 3, H, W] and returns logits."""
 
 from functools import partial
+from itertools import pairwise
 
 import torch.nn.functional as F
 from torch import nn
@@ -54,6 +55,48 @@ class CifarResNet(nn.Module):
     def forward(self, x):
         x = F.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
+        return self.linear(x.mean((2, 3)))
+
+
+class PlainBlock(nn.Module):
+    """ReLU, 3x3 convolution, ReLU, 3x3 convolution, and a shortcut: 2x2 means, new channels zero on both sides."""
+
+    def __init__(self, width_in, width, *, first=False):
+        super().__init__()
+        self.widens = width != width_in
+        self.conv1 = nn.Conv2d(width_in, width, 3, 2 if self.widens else 1, 1, bias=False)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.first, self.padding = first, (width - width_in) // 2
+
+    def forward(self, x):
+        y = self.conv2(F.relu(self.conv1(x if self.first else F.relu(x))))
+        if self.widens:
+            # ceil_mode: of odd sides the convolution of stride 2 keeps the last pixel, too
+            x = F.avg_pool2d(x, 2, ceil_mode=True)
+            x = F.pad(x, (0, 0, 0, 0, self.padding, self.padding))
+        return x + y
+
+
+class PlainCifarResNet(nn.Module):
+    """ResNet-32 without BatchNorm: widths 16, 32, 64, five blocks each, Glorot-uniform weights, no bias but the last.
+
+    Source: Wang, Wu, Huang, Xing, CVPR 2020 (arXiv 1905.13545), whose text calls it ResNet-18; as released.
+    """
+
+    def __init__(self, num_classes=10):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
+        widths = [16] * 6 + [32] * 5 + [64] * 5
+        pairs = pairwise(widths)
+        self.blocks = nn.Sequential(*(PlainBlock(a, b, first=place == 0) for place, (a, b) in enumerate(pairs)))
+        self.linear = nn.Linear(64, num_classes)
+        for module in self.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                nn.init.xavier_uniform_(module.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, x):
+        x = F.relu(self.blocks(F.relu(self.conv1(x))))
         return self.linear(x.mean((2, 3)))
 
 
@@ -116,12 +159,14 @@ class SmallConvNet(nn.Module):
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+PIXELS = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 CENTRED = ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 # name -> (constructor, number of classes, (mean, std)). The option-A ResNets take ImageNet's numbers
 # because the published CIFAR-10 weights were trained with them.
 BUILT_IN = {
     **{f"cifar_resnet{depth}": (partial(CifarResNet, depth), 10, IMAGENET) for depth in (20, 32, 44, 56, 110)},
+    "cifar_resnet32_plain": (PlainCifarResNet, 10, PIXELS),
     "cifar_resnet18": (CifarResNet18, 10, CIFAR10),
     "small_convnet": (SmallConvNet, 4, CENTRED),
 }

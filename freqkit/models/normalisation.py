@@ -124,6 +124,31 @@ def evaluating(*networks):
 
 
 @contextmanager
+def batch_statistics(*networks):
+    """Inside, BatchNorm takes mean and variance of each batch, also in evaluation mode, and keeps nothing of them."""
+    parts = [part for network in networks for part in network.modules()]
+    norms = [part for part in parts if isinstance(part, torch.nn.modules.batchnorm._BatchNorm)]
+
+    def of_batch(norm):
+        def forward(x):
+            return torch.nn.functional.batch_norm(x, None, None, norm.weight, norm.bias, True, 0.0, norm.eps)
+
+        return forward
+
+    before = [norm.__dict__.get("forward") for norm in norms]
+    for norm in norms:
+        norm.forward = of_batch(norm)
+    try:
+        yield
+    finally:
+        for norm, forward in zip(norms, before, strict=True):
+            if forward is None:
+                norm.__dict__.pop("forward", None)
+            else:
+                norm.forward = forward
+
+
+@contextmanager
 def _asked(network):
     """A function of images that gives logits, or None where the network fails; its mode comes back."""
 

@@ -1,5 +1,7 @@
 """Accuracy, precision, recall and F1 of a classifier on an `ImageSet`."""
 
+from contextlib import nullcontext
+
 import torch
 import torch.nn.functional as F
 
@@ -8,12 +10,12 @@ from freqkit.data.cache import has_read
 from freqkit.engine.entrance import enter
 from freqkit.errors import UsageError
 from freqkit.models import Network
-from freqkit.models.normalisation import evaluating
+from freqkit.models.normalisation import batch_statistics, evaluating
 from freqkit.models.wrap import check_order
 from freqkit.results.confusion import Confusion
 
 
-def evaluate(model: Network, images: Images, *, batch_size=256, device=None, ranks=None):
+def evaluate(model: Network, images: Images, *, batch_size=256, device=None, ranks=None, bn_eval="running"):
     """Ask the model about every image once, in evaluation mode.
 
     Args:
@@ -23,6 +25,8 @@ def evaluate(model: Network, images: Images, *, batch_size=256, device=None, ran
         device: by default where the model is; the model is not moved.
         ranks: `freqkit.training.ranks.ProcessGroup` that share the images; every image is asked once, and all get the
             whole report.
+        bn_eval: BatchNorm with "running" statistics or with those of each "batch", which then are of images in a fixed
+            random order (images of one class would have statistics of their own).
 
     Returns:
         JSON-ready dict: `images`, `loss` (mean cross-entropy, nats), `accuracy`, `macro_f1` (mean over
@@ -40,20 +44,25 @@ def evaluate(model: Network, images: Images, *, batch_size=256, device=None, ran
     """
     model, images = enter("evaluate", model, images)
     check_fit(model, images, "evaluate")
-    confusion, loss = count(model, images, batch_size=batch_size, device=device, ranks=ranks)
+    if bn_eval not in ("running", "batch"):
+        raise UsageError(f"evaluate: bn_eval must be one of running, batch; got {bn_eval!r}.")
+    confusion, loss = count(model, images, batch_size=batch_size, device=device, ranks=ranks, bn_eval=bn_eval)
     return {"loss": loss, **rates(confusion, images.classes)}
 
 
 @torch.inference_mode()
-def count(model, images, *, batch_size=256, device=None, ranks=None):
+def count(model, images, *, batch_size=256, device=None, ranks=None, bn_eval="running"):
     """(confusion int64 [C, L], mean cross-entropy) of all images."""
     device = model._mean.device if device is None else torch.device(device)
     confusion = torch.zeros(len(images.classes), model.num_classes, dtype=torch.int64)
     loss = torch.zeros((), dtype=torch.float64)
     mine = range(len(images)) if ranks is None else ranks.share(range(len(images)))
-    with evaluating(model):
+    by_batch = bn_eval == "batch"
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0)) if by_batch else None
+    with evaluating(model), batch_statistics(model) if by_batch else nullcontext():
         for start in range(mine.start, mine.stop, batch_size):
             part = slice(start, min(start + batch_size, mine.stop))
+            part = part if order is None else order[part]
             labels = images.labels[part]
             logits = model(to_input(images.images[part], device)).float().cpu()
             has_read(images.images[part])

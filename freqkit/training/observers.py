@@ -134,7 +134,7 @@ class Follow(Observer):
         if not due or (self.until is not None and run.step > self.until):
             return
         run.average_buffers()
-        confusion, _ = count(run.model, run.watched, ranks=run.ranks)
+        confusion, _ = count(run.model, run.watched, ranks=run.ranks, **run.asking)
         self.moments.append(run.step)
         self.confusions.append(confusion)
 
@@ -234,6 +234,9 @@ class PerRadius(Observer):
         """How many images get their label by each component: `low_4` and so on."""
         mine, model = run.ranks.share(range(len(images))), run.evaluated
         pixels, labels = (values[mine.start : mine.stop] for values in (images.images, images.labels))
+        if run.recipe.bn_eval == "batch":  # a batch of one class would have statistics of its own
+            order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+            pixels, labels = pixels[order], labels[order]
         right = {f"{side}_{r:g}": 0 for side in SIDES for r in self.radii}
         with evaluating(model):
             how = {"encoding": self.encoding, "boundary": self.boundary}

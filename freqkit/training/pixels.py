@@ -7,6 +7,7 @@ import torch
 
 import freqkit
 from freqkit.data.augment import generator, key
+from freqkit.data.components import component_blocks, side_mask
 from freqkit.errors import UsageError
 from freqkit.masks.shapes import frequencies, named_band, radius
 from freqkit.masks.symmetry import uncentred
@@ -166,3 +167,37 @@ class DiffusionNoise(PixelAugment):
         """float64 [3, H, W], from a counter of its own."""
         words = np.array([key(self.seed, self.name, self.epoch), position], np.uint64)
         return np.random.Generator(np.random.Philox(key=words)).standard_normal((3, *self.size))
+
+
+class Component(PixelAugment):
+    """Every image keeps only its low or its high frequencies; see `freqkit.data.components`.
+
+    Args:
+        side: "low" or "high". radius: of the split, cycles/image. encoding: what is made of the component.
+
+    Source: Wang, Wu, Huang, Xing, CVPR 2020 (arXiv 1905.13545), table 1.
+    """
+
+    name = "component"
+
+    def __init__(self, side, radius, encoding="raw"):
+        super().__init__(1.0)
+        self.side, self.radius, self.encoding = side, radius, encoding
+
+    @property
+    def record(self):
+        return {**super().record, "side": self.side, "radius": self.radius, "encoding": self.encoding}
+
+    def bind(self, train_set, *, seed, device):
+        bound = super().bind(train_set, seed=seed, device=device)
+        side_mask(bound.size, self.radius, self.side)
+        return bound
+
+    def start(self, epoch):
+        """Nothing is drawn."""
+
+    def __call__(self, x, positions):
+        found = torch.empty_like(x)
+        for _, _, part, made in component_blocks(x, [self.radius], (self.side,), encoding=self.encoding):
+            found[part] = made.to(x) / 255 if self.encoding == "uint8wrap" else made.to(x)
+        return found

@@ -4,9 +4,18 @@ import math
 from dataclasses import asdict, dataclass, fields, replace
 
 from freqkit.data.augment import check_policies
+from freqkit.data.components import SIDES
 from freqkit.errors import UsageError
+from freqkit.registry import ENCODINGS
 
-OPTIMIZERS = ("sgd", "adam", "adamw")
+OPTIMIZERS = ("sgd", "adam", "adamw", "adagrad", "adadelta", "rmsprop")
+LAMBDAS = ("alpha", "cvpr2020")
+STATISTICS = ("running", "batch")
+# Settings that a record holds only where they are not these, so that runs begun without them go on.
+LATER = {
+    "mixup_lambda": "alpha", "dropout": 0.0, "bn_eval": "running", "component": None, "radius": None,
+    "encoding": "raw", "shuffle_labels": 0.0,
+}  # fmt: skip
 SCHEDULES = ("cosine", "step", "plateau", "none")
 PRECISIONS = ("float32", "bfloat16", "float16")
 
@@ -22,7 +31,8 @@ class Recipe:
     Attributes:
         epochs, batch_size: positive integers; a batch is divided among the ranks.
         lr: peak learning rate.
-        optimizer: "sgd" (`momentum`, `nesterov`), "adam" or "adamw" (torch's other defaults).
+        optimizer: "sgd" (`momentum`, `nesterov`), "adam", "adamw", "adagrad", "adadelta" or "rmsprop" (torch's other
+            defaults); `recipe` and `train` take `optimiser`, too.
         weight_decay: on every parameter, or with `decay_norms=False` not on those of one dimension (biases,
             norms).
         schedule: after the warm-up, over the steps that are left: "cosine" to 0; "step": x `factor` at 1/2 and
@@ -37,6 +47,15 @@ class Recipe:
         augment: names, see `freqkit.data.augment.Augment`.
         mixup, cutmix: parameters of their beta distributions, 0: off.
         val_fraction: share of each class set aside for validation when no validation set is given, 0: none.
+        mixup_lambda: "alpha": the share of the first image is drawn from Beta(mixup, mixup), once a batch;
+            "cvpr2020": from Beta(1, 1) whatever `mixup` is, as the code of arXiv 1905.13545 does (its text: 0.5).
+        dropout: 0 <= value < 1, chance that a feature before the last linear layer is 0 in training.
+        bn_eval: of BatchNorm at evaluation: "running" statistics, or those of the "batch" (`batch_size` images in a
+            fixed random order; with ranks, of each one's), as the code of arXiv 1905.13545 does.
+        component, radius, encoding: train on the "low" or "high" frequencies alone, split at `radius` cycles/image
+            (`freqkit.data.components`); after the other augmentations. Evaluation is of whole images.
+        shuffle_labels: share of the training images among which labels are permuted (`ImageSet.shuffled`, by the
+            seed); those of validation stay.
 
     Example:
         >>> from freqkit.training import recipe
@@ -64,6 +83,13 @@ class Recipe:
     mixup: float = 0.0
     cutmix: float = 0.0
     val_fraction: float = 0.0
+    mixup_lambda: str = "alpha"
+    dropout: float = 0.0
+    bn_eval: str = "running"
+    component: str | None = None
+    radius: float | None = None
+    encoding: str = "raw"
+    shuffle_labels: float = 0.0
 
     def __post_init__(self):
         object.__setattr__(self, "augment", check_policies(self.augment))
@@ -73,13 +99,18 @@ class Recipe:
                 raise UsageError(f"train: {name} must be an integer >= {least}; got {value!r}.")
         if not (_is_number(self.lr) and self.lr > 0):
             raise UsageError(f"train: lr must be a positive number; got {self.lr!r}.")
-        for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("precision", PRECISIONS)):
+        for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("precision", PRECISIONS),
+                            ("mixup_lambda", LAMBDAS), ("bn_eval", STATISTICS), ("encoding", ENCODINGS),
+                            ("component", (None, *SIDES))):  # fmt: skip
             if getattr(self, name) not in known:
-                raise UsageError(f"train: {name} must be one of {', '.join(known)}; got {getattr(self, name)!r}.")
+                raise UsageError(
+                    f"train: {name} must be one of {', '.join(map(str, known))}; got {getattr(self, name)!r}."
+                )
         ranges = (
             ("momentum", 0, 1, False), ("factor", 0, 1, False), ("warmup", 0, self.epochs, True),
             ("label_smoothing", 0, 1, False), ("val_fraction", 0, 1, False), ("weight_decay", 0, math.inf, False),
-            ("mixup", 0, math.inf, False), ("cutmix", 0, math.inf, False),
+            ("mixup", 0, math.inf, False), ("cutmix", 0, math.inf, False), ("dropout", 0, 1, False),
+            ("shuffle_labels", 0, 1, True),
         )  # fmt: skip
         for name, low, high, closed in ranges:
             value = getattr(self, name)
@@ -88,17 +119,33 @@ class Recipe:
                 raise UsageError(
                     f"train: {name} must lie in {low}..{rule} ({high:g}{'' if closed else ' excluded'}); got {value!r}."
                 )
+        if self.mixup_lambda != "alpha" and not self.mixup:
+            raise UsageError(f"train: mixup_lambda={self.mixup_lambda!r} needs mixup above 0; got {self.mixup!r}.")
+        if (self.component is None) != (self.radius is None):
+            raise UsageError(
+                f"train: component and radius need each other; got component={self.component!r}, "
+                f"radius={self.radius!r}."
+            )
+        if self.component is None and self.encoding != "raw":
+            raise UsageError(f"train: encoding={self.encoding!r} needs component and radius; they are not given.")
         if self.clip is not None and not (_is_number(self.clip) and self.clip > 0):
             raise UsageError(f"train: clip must be a positive number or None; got {self.clip!r}.")
         if self.ema is not None and not (_is_number(self.ema) and 0 < self.ema < 1):
             raise UsageError(f"train: ema must be a number with 0 < ema < 1, or None; got {self.ema!r}.")
 
     @property
+    def mixup_alpha(self):
+        """Both parameters of the beta distribution of Mix-up."""
+        return 1.0 if self.mixup and self.mixup_lambda == "cvpr2020" else self.mixup
+
+    @property
     def record(self):
         """JSON-ready dict of what has an effect."""
         values = asdict(self)
         values["augment"] = list(self.augment)
-        without = []
+        without = [name for name, value in LATER.items() if values[name] == value]
+        if self.component is not None:
+            without = [name for name in without if name != "encoding"]
         if self.optimizer != "sgd":
             without += ["momentum", "nesterov"]
         if self.schedule != "plateau":
@@ -144,6 +191,10 @@ def recipe(name: str | Recipe = "plain", **changes: object) -> Recipe:
         chosen = RECIPES[name]
     else:
         raise UsageError(f"train: recipe must be a Recipe or one of {', '.join(RECIPES)}; got {name!r}.")
+    if "optimiser" in changes:
+        if "optimizer" in changes:
+            raise UsageError("train: optimiser and optimizer are one setting; give one of them.")
+        changes["optimizer"] = changes.pop("optimiser")
     known = [field.name for field in fields(Recipe)]
     strange = [key for key in changes if key not in known]
     if strange:

@@ -13,6 +13,7 @@ from freqkit.data.augment import Augment, key, mix
 from freqkit.data.cache import has_read
 from freqkit.errors import UsageError
 from freqkit.files.reading import COUNT
+from freqkit.models.normalisation import batch_statistics
 from freqkit.models.weights import save_weights
 from freqkit.results.result import versions
 from freqkit.training.checkpoint import (
@@ -23,7 +24,9 @@ from freqkit.training.checkpoint import (
     restore_optimizer,
     write_checkpoint,
 )
+from freqkit.training.dropout import dropout, last_linear
 from freqkit.training.evaluate import evaluate, to_input
+from freqkit.training.pixels import Component
 from freqkit.training.schedules import HISTORY, Plateau, batches_of, optimizer_of, rate_at
 from freqkit.training.spectral import normalised
 
@@ -53,6 +56,11 @@ class Run:
         self.optimizer = optimizer_of(model, recipe)
         self.parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         self.spectral = [augment.bind(train_set, seed=seed, device=device) for augment in spectral]
+        self.pixels = []
+        if recipe.component is not None:
+            only = Component(recipe.component, recipe.radius, recipe.encoding)
+            self.pixels = [only.bind(train_set, seed=seed, device=device)]
+        self.head = last_linear(model) if recipe.dropout else None
         self.ema = None if recipe.ema is None else copy.deepcopy(model).eval().requires_grad_(False)
         self.scaler = torch.amp.GradScaler(device.type) if recipe.precision == "float16" else None
         self.plateau = Plateau(recipe.factor, recipe.patience)
@@ -127,21 +135,37 @@ class Run:
                     )
                 self.step += 1
                 seen, correct, loss_sum = seen + len(batch), correct + hits, loss_sum + loss * len(batch)
-                for observer in self.observers:
-                    observer.after_step(self, loss, hits)
+                with self.looking():
+                    for observer in self.observers:
+                        observer.after_step(self, loss, hits)
                 if progress is not None:
                     progress(self.step, self.total)
         self.average_buffers()
         self.val = None
         if self.val_set is not None:
-            self.val = evaluate(self.evaluated, self.val_set, ranks=self.ranks)
+            self.val = self.evaluate(self.evaluated, self.val_set)
             self.plateau.see(self.val["loss"])
         self.epoch += 1
         values = (None, None) if self.val is None else (self.val["loss"], self.val["accuracy"])
         entry = dict(zip(HISTORY, (self.epoch, rate, loss_sum / seen, correct / seen, *values), strict=True))
-        for observer in self.observers:
-            entry.update(_numbers(observer, observer.after_epoch(self)))
+        with self.looking():
+            for observer in self.observers:
+                entry.update(_numbers(observer, observer.after_epoch(self)))
         self.history.append(entry)
+
+    def looking(self):
+        """Inside, BatchNorm has the statistics that the recipe gives it at evaluation."""
+        by_batch = self.recipe.bn_eval == "batch"
+        return batch_statistics(*filter(None, (self.model, self.ema))) if by_batch else nullcontext()
+
+    @property
+    def asking(self):
+        """Keywords of `evaluate` for the statistics of BatchNorm."""
+        by_batch = self.recipe.bn_eval == "batch"
+        return {"batch_size": self.recipe.batch_size, "bn_eval": "batch"} if by_batch else {}
+
+    def evaluate(self, model, images):
+        return evaluate(model, images, ranks=self.ranks, **self.asking)
 
     def train_step(self, batch, augment):
         """(mean loss, number of right answers) of the whole batch; this rank works on its share."""
@@ -154,12 +178,13 @@ class Run:
         if self.adversary is not None:
             x = self.adversary(self.model, x, labels, mine, self.epoch)
         has_read(self.train_set.images, mine)
-        x = normalised(self.model, x, labels, mine, self.spectral)
+        x = normalised(self.model, x, labels, mine, [*self.spectral, *self.pixels])
         labels = labels.to(self.device)
-        x, target = mix(x, labels, self.model.num_classes, mixup=self.recipe.mixup, cutmix=self.recipe.cutmix)
+        x, target = mix(x, labels, self.model.num_classes, mixup=self.recipe.mixup_alpha, cutmix=self.recipe.cutmix)
         half = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.recipe.precision)
         with torch.autocast(self.device.type, dtype=half) if half else nullcontext():
-            logits = self.model.network(x)
+            with dropout(self.head, self.recipe.dropout):
+                logits = self.model.network(x)
         logits = logits.float()
         if logits.ndim != 2 or logits.shape[1] != self.model.num_classes:
             raise UsageError(
@@ -283,7 +308,7 @@ class Run:
         if self.ema is not None:
             self.model.network.load_state_dict(self.ema.network.state_dict())
         self.model.eval()
-        report = evaluate(self.model, self.train_set, ranks=self.ranks)
+        report = self.evaluate(self.model, self.train_set)
         self.model.note(
             "trained",
             {

@@ -6,6 +6,10 @@ import torch
 
 from freqkit.errors import UsageError
 
+KINDS = {
+    "adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "adagrad": torch.optim.Adagrad,
+    "adadelta": torch.optim.Adadelta, "rmsprop": torch.optim.RMSprop,
+}  # fmt: skip
 HISTORY = ("epoch", "lr", "loss", "accuracy", "val_loss", "val_accuracy")  # of every epoch
 
 
@@ -65,5 +69,4 @@ def optimizer_of(model, recipe):
     if recipe.optimizer == "sgd":
         nesterov = recipe.nesterov and recipe.momentum > 0
         return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov)
-    kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=recipe.lr)
+    return KINDS[recipe.optimizer](groups, lr=recipe.lr)

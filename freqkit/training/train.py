@@ -142,6 +142,10 @@ def train(
         val_set = as_images(val_set, "train", model=model, name="val_set")
     if val_set is None and chosen.val_fraction:
         val_set, train_set = train_set.split(chosen.val_fraction, seed)
+    if chosen.shuffle_labels:
+        train_set = train_set.shuffled(seed, chosen.shuffle_labels)
+    if chosen.component is not None and adversary is not None:
+        raise UsageError("train: component and adversarial exclude each other; give one of them.")
     check_fit(model, train_set, "train")
     if val_set is not None:
         check_fit(model, val_set, "train")

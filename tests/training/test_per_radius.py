@@ -11,7 +11,7 @@ from freqkit.data import components, synthetic, write_image_folder
 from freqkit.data.components import ENCODINGS
 from freqkit.errors import UsageError
 from freqkit.models import load_model, state_sha256
-from freqkit.training import PerRadius, train
+from freqkit.training import PerRadius, Recipe, train
 
 
 def trained(**how):
@@ -64,7 +64,7 @@ def test_ranks_share_the_images_and_add_up():
     def ask(rank, world):
         share = lambda n: n[len(n) * rank // world : len(n) * (rank + 1) // world]  # noqa: E731
         ranks = SimpleNamespace(world=1, share=share)
-        run = SimpleNamespace(evaluated=model, ranks=ranks, device=torch.device("cpu"))
+        run = SimpleNamespace(evaluated=model, ranks=ranks, device=torch.device("cpu"), recipe=Recipe())
         return PerRadius((4, 8)).recognised(run, images)
 
     parts, whole = [ask(rank, 3) for rank in range(3)], ask(0, 1)
