@@ -71,6 +71,26 @@ def test_it_survives_its_folder(planted, tmp_path):
     assert again.rows() == planted.rows()
 
 
+def test_layers_and_phases_have_a_sentence_a_figure_and_rows_with_intervals():
+    from freqkit.data import synthetic
+    from freqkit.measures.profile.page import plot_profile
+    from freqkit.models import load_model
+
+    model, images = load_model("cifar_resnet20", num_classes=4), synthetic(1, images_per_class=4)
+    found = profile(model, images, budget="forwards=1500", batch_size=16)
+    parts = {part["name"]: part for part in found.models[0]["parts"]}
+    layers, phases = parts["layer-spectra"], parts["amplitude-phase"]
+    assert (layers["state"], phases["state"]) == ("finished", "finished") and phases["sentence"]
+    result = found.found["1", "layer-spectra"]
+    high = [row for row in layers["numbers"] if row["metric"] == "high"]
+    assert [row["condition"] for row in high] == result.layers
+    assert [row["value"] for row in high] == pytest.approx(result.high(result.trained).tolist())
+    assert all(row["low"] < row["value"] < row["high"] for row in high)
+    assert result.layers[0] in layers["sentence"] and result.layers[-1] in layers["sentence"]
+    for name in ("layer-spectra", "amplitude-phase"):
+        assert plot_profile(found, of=name).axes[0].has_data()
+
+
 # ---- budgets
 
 
