@@ -91,6 +91,15 @@ def test_layers_and_phases_have_a_sentence_a_figure_and_rows_with_intervals():
         assert plot_profile(found, of=name).axes[0].has_data()
 
 
+def test_a_part_that_this_version_does_not_know_is_left_out(planted, tmp_path):
+    planted.save(tmp_path)
+    facts = json.loads((tmp_path / "profile.json").read_text())
+    facts["models"][0]["parts"].append({**facts["models"][0]["parts"][0], "name": "later"})
+    (tmp_path / "profile.json").write_text(json.dumps(facts))
+    (tmp_path / "1" / "parts" / "later.safetensors").write_bytes(b"")
+    assert ProfileResult.load(tmp_path).found.keys() == planted.found.keys()
+
+
 # ---- budgets
 
 

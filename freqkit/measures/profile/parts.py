@@ -556,9 +556,9 @@ PARTS = (
 )  # fmt: skip
 
 
-def part_of(name: str) -> ProfilePart:
-    """The part of a name."""
-    return next(part for part in PARTS if part.name == name)
+def part_of(name: str) -> ProfilePart | None:
+    """The part of a name; None of a name that this version does not know."""
+    return next((part for part in PARTS if part.name == name), None)
 
 
 def restored(part: ProfilePart, path) -> Result:
