@@ -160,6 +160,28 @@ def test_a_budget_in_time_is_kept_by_the_clock(monkeypatch, slower):
         assert one["state"] in ("finished", "stopped") and one["images"] == one["forwards"] > 0
 
 
+@pytest.mark.parametrize("slower, images, state", [(1.0, 564, "finished"), (2.4, 38, "stopped"), (2.99, 0, "skipped")])
+def test_a_part_in_one_piece_gets_what_the_time_left_can_pay(monkeypatch, tmp_path, slower, images, state):
+    """The first part takes longer than was thought, so that the second's share is not left."""
+    now = [0.0]
+
+    def part(name, factor, weight):
+        def run(asked, images, first):
+            now[0] += factor * len(images) * 0.01
+            return answered(images)
+
+        return ProfilePart(name, name, "", weight, lambda n, facts: {"plain": n}, run, lambda r: r.rows(), None,
+                           lambda r: f"{len(r.labels)} images.", None)  # fmt: skip
+
+    monkeypatch.setattr("freqkit.measures.profile.PARTS", (part("a", slower, 0.4), part("b", 1.0, 0.6)))
+    monkeypatch.setattr(budgets, "measured_prices", lambda *more: dict.fromkeys(budgets.UNITS, 0.01))
+    model, some = two_bands(1500)
+    how = {"budget": "10s", "batch_size": 32, "clock": lambda: now[0], "out": tmp_path / "run"}
+    found = profile(model, some, **how).models[0]["parts"][1]
+    assert found["state"] == state and found["images"] == pytest.approx(images, abs=3)
+    assert now[0] <= 10 or not images
+
+
 def test_a_part_that_fails_or_is_absent_breaks_nothing(monkeypatch):
     def fails(asked, images, first):
         raise UsageError("it cannot be")
