@@ -44,6 +44,8 @@ def cues_folder():
 def small_result(name, model, images, dfm):
     """What a measure finds; it gets what it takes."""
     more = {"batch_size": 8} if "model" in takes(name) else {}
+    if "r" in takes(name):  # as published it is that of images of 32 pixels
+        more["r"] = min(images.images.shape[-2:]) / 4
     if "cues" in takes(name):  # which must be of ImageNet's classes
         return measure_of(name)(load_model("small_convnet", num_classes=1000), cues(), **more)
     given = {"model": model, "images": images, "dfm": dfm}

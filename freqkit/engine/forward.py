@@ -15,6 +15,7 @@ FORMS = ("auto", "eager", "folded", "compiled")
 # Largest difference of a logit, as a share of the largest logit, that a faster form may make.
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
 COMPILE_AFTER = 600.0  # seconds of forwards from which a minute of compiling is worth trying
+MANY, SEVERAL = 16, 4  # images of a batch that is asked twice; how often half of a smaller one is
 _AUTOCAST = (torch.bfloat16, torch.float16)
 
 
@@ -60,16 +61,17 @@ class Forward:
             padded = images.new_zeros((self.rows, *images.shape[1:])).to(memory_format=torch.channels_last)
             padded[:count] = images
             images = padded
-        # The half comes first: what hooks see last is the batch itself.
-        compared = self.compares and not self.asked
-        again = self._run(self.module, images[: -(-len(images) // 2)]) if compared else None
+        # The half comes first: what hooks see last is the batch itself. Of few images it is asked several times: what
+        # dropout leaves of a few logits may be the same by chance.
+        times = (1 if len(images) >= MANY else SEVERAL) if self.compares and not self.asked else 0
+        again = [self._run(self.module, images[: -(-len(images) // 2)]) for _ in range(times)]
         logits = self._run(self.module, images)
         if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != len(images):
             came = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
             raise TypeError(f"score: the model must return logits of shape [{len(images)}, classes]; got {came}.")
         if not self.asked:
             self.asked = True
-            self._doubt(logits.double(), (logits[:0] if again is None else again).double())
+            self._doubt(logits.double(), again)
         self.seconds += time.perf_counter() - began
         self.images += count
         self.batches += 1
@@ -159,8 +161,8 @@ class Forward:
         return record
 
     def _doubt(self, logits, again):
-        """Refuse what are no logits, or not those of an image alone; `again`: of the first images, in a batch of
-        their own."""
+        """Refuse what are no logits, or not those of an image alone; `again`: those of the first images, each time in a
+        batch of their own."""
         if not torch.isfinite(logits).all():
             return  # the images are named where they are scored
         inside = (logits > 1e-6) & (logits < 1 - 1e-6)
@@ -170,9 +172,9 @@ class Forward:
                 " would take the softmax twice. Leave its last softmax out, or let it return their logarithm."
             )
         scale = logits.abs().max().clamp_min(1e-12)
-        if not len(again):
+        if not again:
             return
-        change = float((logits[: len(again)] - again).abs().max() / scale)
+        change = float(torch.stack([(logits[: len(one)] - one.double()).abs().max() for one in again]).max() / scale)
         if not change <= 100 * TOLERANCE[self.dtype]:
             raise UsageError(
                 f"score: the model gives the same images other logits in another batch (by {change:.1e} of the"

@@ -1,6 +1,6 @@
 """Does training use frequencies as two papers say? Their directions, five seeds each, on small networks and few images.
 
-    python examples/08_what_data_teach.py --data ../shared/data/cifar10-mini --out runs/what-data-teach --only E1,E12
+    python benchmarks/what_data_teach.py --data ../shared/data/cifar10-mini --out runs/what-data-teach --only E1,E12
 
 Directions E1 to E12 are of Lin, Gao, Sang (IJCAI 2022) and Wang, Wu, Huang, Xing (CVPR 2020). Each network is trained
 once a seed and kept under OUT; a number that was measured stands in OUT/found.json and is not measured again, so that
