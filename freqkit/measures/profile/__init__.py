@@ -285,7 +285,7 @@ class _Profile:
         expected = planned["cost"] * (high - low) / max(planned["images"], 1)
         if now > deadline or (done and now + 0.75 * expected > deadline):
             return
-        if part.joined is None and now + expected > deadline:  # it cannot stop: fewer images from the start
+        if not done and now + expected > deadline:  # a piece cannot stop: fewer images from the start
             images = int(high * (deadline - now) / expected)
             if images < part.least:
                 return
