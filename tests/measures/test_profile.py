@@ -71,6 +71,35 @@ def test_it_survives_its_folder(planted, tmp_path):
     assert again.rows() == planted.rows()
 
 
+def test_layers_and_phases_have_a_sentence_a_figure_and_rows_with_intervals():
+    from freqkit.data import synthetic
+    from freqkit.measures.profile.page import plot_profile
+    from freqkit.models import load_model
+
+    model, images = load_model("cifar_resnet20", num_classes=4), synthetic(1, images_per_class=4)
+    found = profile(model, images, budget="forwards=1500", batch_size=16)
+    parts = {part["name"]: part for part in found.models[0]["parts"]}
+    layers, phases = parts["layer-spectra"], parts["amplitude-phase"]
+    assert (layers["state"], phases["state"]) == ("finished", "finished") and phases["sentence"]
+    result = found.found["1", "layer-spectra"]
+    high = [row for row in layers["numbers"] if row["metric"] == "high"]
+    assert [row["condition"] for row in high] == result.layers
+    assert [row["value"] for row in high] == pytest.approx(result.high(result.trained).tolist())
+    assert all(row["low"] < row["value"] < row["high"] for row in high)
+    assert result.layers[0] in layers["sentence"] and result.layers[-1] in layers["sentence"]
+    for name in ("layer-spectra", "amplitude-phase"):
+        assert plot_profile(found, of=name).axes[0].has_data()
+
+
+def test_a_part_that_this_version_does_not_know_is_left_out(planted, tmp_path):
+    planted.save(tmp_path)
+    facts = json.loads((tmp_path / "profile.json").read_text())
+    facts["models"][0]["parts"].append({**facts["models"][0]["parts"][0], "name": "later"})
+    (tmp_path / "profile.json").write_text(json.dumps(facts))
+    (tmp_path / "1" / "parts" / "later.safetensors").write_bytes(b"")
+    assert ProfileResult.load(tmp_path).found.keys() == planted.found.keys()
+
+
 # ---- budgets
 
 
@@ -129,6 +158,28 @@ def test_a_budget_in_time_is_kept_by_the_clock(monkeypatch, slower):
     assert 0.85 * asked <= now[0] <= 1.05 * asked
     for one in found.models[0]["parts"]:
         assert one["state"] in ("finished", "stopped") and one["images"] == one["forwards"] > 0
+
+
+@pytest.mark.parametrize("slower, images, state", [(1.0, 564, "finished"), (2.4, 38, "stopped"), (2.99, 0, "skipped")])
+def test_a_part_in_one_piece_gets_what_the_time_left_can_pay(monkeypatch, tmp_path, slower, images, state):
+    """The first part takes longer than was thought, so that the second's share is not left."""
+    now = [0.0]
+
+    def part(name, factor, weight):
+        def run(asked, images, first):
+            now[0] += factor * len(images) * 0.01
+            return answered(images)
+
+        return ProfilePart(name, name, "", weight, lambda n, facts: {"plain": n}, run, lambda r: r.rows(), None,
+                           lambda r: f"{len(r.labels)} images.", None)  # fmt: skip
+
+    monkeypatch.setattr("freqkit.measures.profile.PARTS", (part("a", slower, 0.4), part("b", 1.0, 0.6)))
+    monkeypatch.setattr(budgets, "measured_prices", lambda *more: dict.fromkeys(budgets.UNITS, 0.01))
+    model, some = two_bands(1500)
+    how = {"budget": "10s", "batch_size": 32, "clock": lambda: now[0], "out": tmp_path / "run"}
+    found = profile(model, some, **how).models[0]["parts"][1]
+    assert found["state"] == state and found["images"] == pytest.approx(images, abs=3)
+    assert now[0] <= 10 or not images
 
 
 def test_a_part_that_fails_or_is_absent_breaks_nothing(monkeypatch):

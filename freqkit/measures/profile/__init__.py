@@ -285,6 +285,14 @@ class _Profile:
         expected = planned["cost"] * (high - low) / max(planned["images"], 1)
         if now > deadline or (done and now + 0.75 * expected > deadline):
             return
+        if not done and now + expected > deadline:  # a piece cannot stop: fewer images from the start
+            images = int(high * (deadline - now) / expected)
+            if images < part.least:
+                return
+            planned["pieces"] = [[low, images]]
+            self._write()
+            self._piece(part, ordered, low, images, done, float("inf"))
+            return
         folder = None if file is None else self.folder / "work" / part.name
         how = Asked(self.model, self.scoring, self.own.seed, self.progress, folder, self.check)
         try:

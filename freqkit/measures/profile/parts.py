@@ -440,15 +440,43 @@ def _heat_words(result):
             f"{percent(worst['value'])} ({span((worst['low'], worst['high']))}) are then wrong.")  # fmt: skip
 
 
+def _layer_rows(result):
+    """The high half of every layer, then all frequencies."""
+    from freqkit.results import rows
+
+    about = rows.of_record(
+        result.record, definition=f"mean over the upper half of the frequencies of {result.definition['quantity']}; "
+        "interval: normal over images, at its widest: frequencies as if they moved together",
+    )  # fmt: skip
+    high, wide = result.high(result.trained), 1.96 * result.high(result.spread) / math.sqrt(max(result.images, 1))
+    found = []
+    for name, value, half in zip(result.layers, high, wide, strict=True):
+        limits = torch.stack([value - half, value + half])[None]
+        found += rows.values([""], "high", value[None], [result.images], limits, **{**about, "condition": name})
+    return [*found, *_whole(result.rows())]
+
+
+def _layer_words(result):
+    high, anew = result.high(result.trained), result.high(result.untrained)
+    known = (high - anew).isfinite().nonzero().flatten().tolist()
+    if not known:
+        return ""
+    first, last, most = known[0], known[-1], max(known, key=lambda k: float((high[k] - anew[k]).abs()))
+    return (f"Inside, the high half of the frequencies goes from {float(high[first]):.1f} ({result.layers[first]}) to "
+            f"{float(high[last]):.1f} nats ({result.layers[last]}) relative to DC; training changed it most at "
+            f"{result.layers[most]}: {float(high[most]):.1f}, untrained {float(anew[most]):.1f}.")  # fmt: skip
+
+
 def _measure(
-    name, title, says, weight, cost, words, more=lambda images: {}, domain: str | None = "normalised", of=None, **how
+    name, title, says, weight, cost, words, more=lambda images: {}, domain: str | None = "normalised", of=None,
+    rows_of=lambda result: _whole(result.rows()), **how
 ):  # fmt: skip
     """A part that is a measure of the registry, or says that this version has none of that name.
 
     Args:
         words: of a result; None: the verdict that its command prints.
         more: of images -> keywords of the measure. domain: where it alters images; None: as usual there. of: which of
-            its figures.
+            its figures. rows_of: a result -> tidy rows.
     """
     absent = "" if name in MEASURES else "not in this version"
 
@@ -465,8 +493,7 @@ def _measure(
     def said(result):
         return module_of(MEASURES, name).printed(result).verdict or ""
 
-    return ProfilePart(name, title, says, weight, cost, run, lambda result: _whole(result.rows()), draw, words or said,
-                       absent=absent, **how)  # fmt: skip
+    return ProfilePart(name, title, says, weight, cost, run, rows_of, draw, words or said, absent=absent, **how)
 
 
 def _draw(result, axis):
@@ -500,7 +527,7 @@ PARTS = (
     ),
     _measure(
         "layer-spectra", "Spectra of layers", "What is left of high frequencies, layer by layer.", 0.04,
-        lambda n, facts: {"plain": 2 * n}, None, of="depth",
+        lambda n, facts: {"plain": 2 * n}, _layer_words, of="depth", rows_of=_layer_rows,
     ),
     _measure(
         "amplitude-phase", "Amplitude against phase", "What is recognised when amplitude or phase is another image's.",
@@ -529,9 +556,9 @@ PARTS = (
 )  # fmt: skip
 
 
-def part_of(name: str) -> ProfilePart:
-    """The part of a name."""
-    return next(part for part in PARTS if part.name == name)
+def part_of(name: str) -> ProfilePart | None:
+    """The part of a name; None of a name that this version does not know."""
+    return next((part for part in PARTS if part.name == name), None)
 
 
 def restored(part: ProfilePart, path) -> Result:
