@@ -244,7 +244,8 @@ TERMS = {
         "or amplitude, was taken. By phase: of the answers that are either's, where the two are of different classes.",
         "source": "Oppenheim and Lim, Proc. IEEE 69 (1981) 529; Chen et al., ICCV 2021 (arXiv 2108.08487)",
         "aliases": ["follows phase", "follows amplitude", "by phase", "other amplitude", "other phase",
-                    "mean amplitude", "zero phase", "random phase"],
+                    "mean amplitude", "zero phase", "random phase", "classmate's amplitude",
+                    "classmate's phase"],
     }
 }  # fmt: skip
 

@@ -379,7 +379,7 @@ TERMS = {
         "more": "The norm v is of each channel of images in [0, 1]; published values: 4.0 at 32, 15.7 at 224 pixels.",
         "source": "Yin et al., NeurIPS 2019 (arXiv 1906.08988)",
         "aliases": ["fourier-heatmap", "norm", "bins", "race", "unclipped", "vertical", "horizontal", "error",
-                    "first-order"],
+                    "first-order", "clean error", "error low", "error high"],
         "see": ["gradient spectrum"],
     },
 }  # fmt: skip

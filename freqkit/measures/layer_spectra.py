@@ -354,7 +354,7 @@ TERMS = {
         "formula": "ln |DFT2(map)|, mean over channels and images, over rings or the diagonal, less its value at DC",
         "more": "high: the mean from half of the highest straight frequency on; untrained: weights drawn anew.",
         "source": "Park and Kim, ICLR 2022 (arXiv 2202.06709)",
-        "aliases": ["layer-spectra", "layers", "line", "window", "tokens", "untrained high", "noise high"],
+        "aliases": ["layer-spectra", "layers", "line", "window", "tokens", "channels", "untrained high", "noise high"],
         "see": ["gradient spectrum"],
     }
 }

@@ -350,7 +350,7 @@ TERMS = {
         "more": "As published w' is not normalised, so that a smooth kernel grows by up to 1 + 8 rho; normalised "
         "divides by that.",
         "source": "Wang, Wu, Huang, Xing, CVPR 2020 (arXiv 1905.13545), section 6",
-        "aliases": ["variation", "outside", "kernels", "attacks"],
+        "aliases": ["variation", "outside", "kernels", "attacks", "attack", "eps", "clamp", "refilter"],
     },
 }  # fmt: skip
 HELP = """How rough the first layer's kernels are, and what smoothing them does to clean and attacked images.

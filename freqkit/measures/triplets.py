@@ -321,7 +321,7 @@ TERMS = {
         "formula": "f(x) = y, f(x_high) = y, f(x_low) != y; x_low: frequencies with d < r, x_high = x - x_low",
         "more": "The control splits by singular values: the leading ones of every channel against the rest.",
         "source": "Wang, Wu, Huang, Xing, CVPR 2020 (arXiv 1905.13545)",
-        "aliases": ["triplet", "split", "examples", "whole"],
+        "aliases": ["triplet", "split", "examples", "whole", "of singular values"],
         "see": ["pass-curves", "encoding"],
     },
 }  # fmt: skip

@@ -90,6 +90,7 @@ class TensorFile:
         tensors, facts = read_tensors(
             path, self.expected, format=self.format, tensors=self.tensors, facts=self.facts, sizes=self.sizes
         )
+        facts = dict(facts)
         definition = facts.get("definition")
         if isinstance(definition, dict) and "confidence" in definition:  # of the intervals, which are made of it anew
             fit(definition["confidence"], SURE, path, "definition.confidence")

@@ -82,7 +82,11 @@ def test_commands_show_names_as_they_are(run, hostile, tmp_path, name):
     assert result.exit_code == 0, result.stderr
     printed = result.stdout + result.stderr
     assert not UNSEEN.search(printed)
-    if name in {*MEASURES, "train", "masks show", "dfm"} - {"attribute", "slices"}:  # which tell answers, and groups
+    if name in {*MEASURES, "train", "masks show", "dfm"} - {
+        "attribute",
+        "slices",
+        "layer-spectra",
+    }:  # of answers, groups, layers
         shown = " ".join(printed.split())
         assert [one for one in NAMES if " ".join(printable(one).split()) not in shown] == []
     pages = [*tmp_path.rglob("*.html")]

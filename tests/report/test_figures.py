@@ -239,7 +239,16 @@ def test_every_result_draws_itself_and_on_an_axis(results, kind, tmp_path):
     # every axis that holds data says what it measures, and in what: on itself or on its colour bar
     words = " ".join(f"{one.get_xlabel()} {one.get_ylabel()}" for one in axis.figure.axes)
     assert any(
-        unit in words for unit in ("cycles/image", "nats", "of the images", "percent", "F1 (0 to 1)", "(−1 to 1)")
+        unit in words
+        for unit in (
+            "cycles/image",
+            "nats",
+            "of the images",
+            "percent",
+            "F1 (0 to 1)",
+            "(−1 to 1)",
+            "share of the plane",
+        )
     ), words
 
 

@@ -376,8 +376,8 @@ TERMS = {
         "formula": "ratio = accuracy through the filter / accuracy on whole images, of the same images",
         "more": "Intervals: Wilson's of accuracy; of the ratio the score interval of two shares of the same images.",
         "source": "Gavrikov and Keuper, CVPR 2024; Wang, Wu, Huang and Xing, CVPR 2020 (arXiv 1905.13545)",
-        "aliases": ["filters", "cutoffs", "cutoff", "radii", "boundary", "shape", "ratio", "low-pass", "high-pass",
-                    "band-pass"],
+        "aliases": ["filters", "filter", "cutoffs", "cutoff", "radii", "boundary", "shape", "ratio", "low-pass",
+                    "high-pass", "band-pass"],
     },
     "LPP": {
         "short": "Low-frequency bias: the mean ratio to clean accuracy of low-pass filters that keep 10 to 50%.",

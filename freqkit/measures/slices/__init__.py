@@ -176,7 +176,7 @@ TERMS = {
         "against all others, by Holm's rule for all slices. Mean frequency: by power, cycles/image.",
         "source": "Lloyd 1982; Arthur and Vassilvitskii, SODA 2007 (k-means++); Holm, Scand. J. Stat. 6 (1979) 65",
         "aliases": ["slice", "clusters", "mean frequency", "expected", "restarts",
-                    "error difference"],
+                    "error difference", "difference low", "difference high"],
     },
     "drift": {
         "short": "How far a layer's features move when frequencies are removed from the images.",
