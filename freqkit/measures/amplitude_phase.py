@@ -153,6 +153,11 @@ class AmplitudePhaseResult(Result):
         if not {*values["kinds"]} <= {*VERSIONS} or values["kinds"][:1] != ["whole"]:
             raise UsageError(f"{path}: kinds must be some of {', '.join(VERSIONS)}, whole first.")
         in_range(values["labels"], 0, classes - 1, path, "labels")
+        logits = values["record"].get("logits")
+        if not isinstance(logits, int) or not 0 < logits < 2**31 or not n:
+            raise UsageError(f"{path}: the record must say how many logits there are, and labels must be some.")
+        in_range(values["answers"], 0, logits - 1, path, "answers")
+        in_range(values["class_index"], 0, logits - 1, path, "class_index")
         for name in ("others", "classmates"):
             in_range(values[name], -1, n - 1, path, name)
         return values

@@ -157,6 +157,8 @@ class FourierHeatmapResult(Result):
             raise UsageError(f"{path}: size must be two sides of at least one pixel, and bins at least one.")
         in_range(bins, -(max(size) // 2), max(size) // 2, path, "bins")
         in_range(values["shown"], 0, 2**53, path, "shown")
+        if bool((values["shown"].sum(1) < 1).any()) or int(values["confusion"].clamp_min(0).sum()) < 1:
+            raise UsageError(f"{path}: shown must count images for every vector, and confusion some.")
         in_range(values["confusion"], 0, 2**53, path, "confusion")
         in_range(values["class_index"], 0, values["confusion"].shape[1] - 1, path, "class_index")
         if bool((values["correct"] < 0).any() | (values["correct"] > values["shown"]).any()):
