@@ -64,6 +64,11 @@ def test_every_number_has_its_interval_and_its_definition(planted):
     json.dumps(planted.facts)
 
 
+def test_a_figure_is_of_a_part_that_has_one(planted):
+    with pytest.raises(UsageError, match=r"of must be one of .*pass-curves.*; got 'clean'"):
+        planted.plot(of="clean")
+
+
 def test_it_survives_its_folder(planted, tmp_path):
     planted.save(tmp_path)
     again = ProfileResult.load(tmp_path)

@@ -1,5 +1,6 @@
 """What a profile puts on the page: the verdict, a figure for each part, and other models beside it."""
 
+from freqkit.errors import UsageError
 from freqkit.measures.profile.parts import PARTS, part_of
 from freqkit.measures.profile.result import MAIN, NAME, ProfileResult, references
 from freqkit.report import figures
@@ -25,6 +26,8 @@ def plot_profile(result, ax=None, *, of=None, title=None):
     """
     drawn = {name: one for (folder, name), one in result.found.items()
              if folder == result.models[0]["folder"] and part_of(name).draw is not None}  # fmt: skip
+    if of is not None and of not in drawn:
+        raise UsageError(f"plot_profile: of must be one of {', '.join(drawn)}; got {of!r}.")
     axis = figures.new_figure(*FIGURE).subplots() if ax is None else ax
     name = of or ("pass-curves" if "pass-curves" in drawn else next(iter(drawn), None))
     if name in drawn:
