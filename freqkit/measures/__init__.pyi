@@ -298,6 +298,7 @@ def layer_spectra(
     line: Literal['ring', 'diagonal'] = 'ring',
     window: Literal['none', 'hann'] = 'none',
     tokens: int | None = None,
+    channels: Literal['auto', 'first', 'last'] = 'auto',
     seed: int = 0,
     domain: Literal['normalised', 'pixels'] = 'normalised',
     class_index: Sequence[int] | torch.Tensor | None = None,

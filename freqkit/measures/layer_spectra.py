@@ -40,6 +40,7 @@ WINDOWS = ("none", "hann")
 NAMED = ("Block", "Bottleneck", "Residual")  # classes of modules that are blocks, where a network does not say
 MOST = 24  # blocks that are taken unasked
 LEAST = 3  # bins of a map's shorter side
+LAST = ("NHWC", "Format.NHWC")  # what timm's networks say whose maps have their channels last
 FLOOR = 1e-12  # added to amplitudes, for maps that are 0
 
 
@@ -152,6 +153,10 @@ class Layered(Options):
         "says, or what is left of the largest square", least=0, metavar="N",
         help="tokens that are no patches, left out.  [default: as the network says]",
     )  # fmt: skip
+    channels: str = option(
+        "auto", "where the channels of maps are: first, [b, C, h, w], or last, [b, h, w, C]; auto: as the network "
+        "says, else first, refused where only last has the images' shape", choices=("auto", "first", "last"),
+    )  # fmt: skip
     seed: int = option(0, "of the weights that are drawn anew, and of the noise", least=0)
 
 
@@ -200,7 +205,8 @@ def layer_spectra(
         progress.start("layers", 2 * len(images), "forwards")
     try:
         trained = _spectra(model, images, names, own, scoring, progress)
-        untrained = _spectra(_anew(model, own.seed), images, names, own, scoring, progress)
+        anew, kept = _anew(model, own.seed)
+        untrained = _spectra(anew, images, names, own, scoring, progress)
     finally:
         if progress is not None:
             progress.finish()
@@ -219,7 +225,7 @@ def layer_spectra(
         **own.identity(), "layers": names,
     }  # fmt: skip
     record = {"model": dict(model.record), "data": dict(images.record), "forwards": 2 * len(images),
-              "versions": versions()}  # fmt: skip
+              "not_drawn_anew": kept, "versions": versions()}  # fmt: skip
     return LayerSpectraResult(
         names, torch.tensor([each.size for each in trained.values()]),
         torch.tensor([each.channels for each in trained.values()]), *padded,
@@ -251,7 +257,7 @@ def _spectra(model, images, names, own, scoring, progress):
     found = {}
     for _, seen in features("layer_spectra", model, images, names, scoring, progress):
         for name in names:
-            maps = _maps(name, seen[name], model.network, own)
+            maps = _maps(name, seen[name], model.network, own, tuple(images.images.shape[-2:]))
             profile = _profile(maps, own)
             if name not in found:
                 zeros = torch.zeros(profile.shape[1], dtype=torch.float64)
@@ -264,7 +270,7 @@ def _spectra(model, images, names, own, scoring, progress):
     return {name: found[name] for name in names}
 
 
-def _maps(name, value, network, own):
+def _maps(name, value, network, own, size):
     """[b, C, h, w] of what a layer gave."""
     if value.ndim == 3:
         count, grid = value.shape[1], _grid(value.shape[1], network, own.tokens)
@@ -274,12 +280,25 @@ def _maps(name, value, network, own):
                 f"got {own.tokens}, which leaves no square."
             )
         value = value[:, count - grid[0] * grid[1] :].transpose(1, 2).unflatten(2, grid)
+    elif value.ndim == 4:
+        last = own.channels == "last" or (own.channels == "auto" and str(getattr(network, "output_fmt", "")) in LAST)
+        if own.channels == "auto" and not last and _alike(value.shape[1:3], size) and not _alike(value.shape[2:], size):
+            raise UsageError(
+                f"layer_spectra: channels must be first or last, for the maps of {name!r} are {list(value.shape)} and"
+                " their network does not say which; got 'auto'."
+            )
+        value = value.permute(0, 3, 1, 2) if last else value
     if value.ndim != 4 or min(value.shape[-2:]) < LEAST:
         raise UsageError(
             f"layer_spectra: layers must give maps [b, C, h, w] or tokens [b, N, D], of {LEAST} x {LEAST} at least; "
             f"{name!r} gives {list(value.shape)}."
         )
     return value
+
+
+def _alike(shape, size):
+    """Whether maps of a shape may be those of images of a size: their sides are in one ratio, to an element."""
+    return abs(shape[0] * size[1] - shape[1] * size[0]) <= max(size)
 
 
 def _grid(count, network, tokens):
@@ -315,17 +334,28 @@ def _of_noise(layer, own, place):
 
 
 def _anew(model, seed):
-    """A copy of a classifier with all weights that can be drawn anew."""
+    """(A copy of a classifier with all weights that can be drawn anew, names of the parameters that cannot.)"""
     model = copy.deepcopy(model)
-    state = torch.random.get_rng_state()
-    try:
+    before = {name: value.clone() for name, value in model.network.named_parameters()}
+    with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         for module in model.network.modules():
-            if callable(reset := getattr(module, "reset_parameters", None)):
-                reset()
-    finally:
-        torch.random.set_rng_state(state)
-    return model.eval()
+            for name in ("reset_parameters", "_reset_parameters"):
+                if callable(reset := getattr(module, name, None)):
+                    reset()
+    # What its module sets to a constant (a bias, a norm's scale) may be what it was.
+    fixed = {
+        f"{name}.{own}".lstrip(".")
+        for name, module in model.network.named_modules()
+        if callable(getattr(module, "reset_parameters", None)) or callable(getattr(module, "_reset_parameters", None))
+        for own, _ in module.named_parameters(recurse=False)
+    }
+    kept = [
+        name
+        for name, value in model.network.named_parameters()
+        if name not in fixed and torch.equal(value, before[name])
+    ]
+    return model.eval(), kept
 
 
 def _blocks(network):
@@ -375,6 +405,7 @@ def printed(result: LayerSpectraResult) -> Printed:
         [[value if isinstance(value, str) or value is None else round(value, 2) for value in row.values()]
          for row in result.table()],
         "Log amplitude of the upper half of the frequencies, relative to DC (nats)", verdict=_furthest(result),
+        cautions=_cautions(result),
     )  # fmt: skip
 
 
@@ -401,6 +432,18 @@ def plot_layer_spectra(result, ax=None, *, of=None, title=None):
         draw(axis, result)
     figure.suptitle(title or "Spectra of layers", fontsize=9.5)
     return figure
+
+
+def _cautions(result):
+    """What the control keeps of the training."""
+    kept = result.record.get("not_drawn_anew") or []
+    if not kept:
+        return []
+    some = ", ".join(map(str, kept[:3])) + (f" and {len(kept) - 3} more" if len(kept) > 3 else "")
+    return [
+        f"The untrained control keeps {len(kept)} parameters as they were trained ({some}): their modules cannot draw"
+        " them anew, so differences to it are too small or mean something else."
+    ]
 
 
 def _furthest(result):
@@ -478,7 +521,7 @@ def layer_spectra_part(path, record):
         "Frequencies inside the network", sentences, [(first, shorten(result.layers[0], 20)),
         (last, shorten(result.layers[-1], 20))],
         [*model_rows(about), ("Images", f"{result.images:,}"), ("Quantity", result.definition["quantity"])], sections,
-        cost_rows(about), provenance_rows(about), weights_cautions(about), hero=[by_depth],
+        cost_rows(about), provenance_rows(about), weights_cautions(about) + _cautions(result), hero=[by_depth],
         hero_how="Mean log amplitude of the high half of each layer's frequencies, relative to DC.", order=35,
         subtitle="Layer spectra",
     )  # fmt: skip

@@ -135,3 +135,47 @@ def test_blocks_are_found_and_hooks_go_when_a_layer_fails():
     assert not any(module._forward_hooks for module in model.modules())
     with pytest.raises(UsageError, match="line must be one of ring, diagonal"):
         layer_spectra(model, images, line="square")
+
+
+class Last(nn.Module):
+    """Maps with their channels last."""
+
+    def forward(self, x):
+        return x.permute(0, 2, 3, 1)
+
+
+class Mean(nn.Module):
+    def forward(self, x):
+        return x.mean((1, 2))
+
+
+def test_channels_that_are_last_are_asked_for_or_told():
+    made = nn.Sequential(nn.Conv2d(3, 5, 3, padding=1), Last(), Mean(), nn.Linear(5, 2)).double()
+    model, images = Classifier(made, mean=(0, 0, 0), std=(1, 1, 1), num_classes=2), noise(3, (12, 12))
+    with pytest.raises(UsageError, match=r"channels must be first or last, for the maps of '1' are \[3, 12, 12, 5\]"):
+        layer_spectra(model, images, layers=["1"], dtype="float64")
+    first = layer_spectra(model, images, layers=["0"], dtype="float64")
+    for told in ({"channels": "last"}, {}):
+        if not told:
+            made.output_fmt = "NHWC"  # as timm's networks say it
+        last = layer_spectra(model, images, layers=["1"], dtype="float64", **told)
+        assert last.sizes.tolist() == [[12, 12]] and last.channels.tolist() == [5]
+        assert torch.equal(last.trained, first.trained)
+
+
+def test_what_the_untrained_control_keeps_is_said():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gamma = nn.Parameter(torch.full((4, 1, 1), 3.0, dtype=torch.float64))
+
+        def forward(self, x):
+            return self.gamma * x
+
+    model, images = network(nn.Conv2d(3, 4, 3), Scaled()), noise(2, (16, 16))
+    found = layer_spectra(model, images, layers=["1"], dtype="float64")
+    assert found.record["not_drawn_anew"] == ["1.gamma"]
+    assert layer_spectra(network(nn.Conv2d(3, 4, 3)), images, layers=["0"]).record["not_drawn_anew"] == []
+    from freqkit.measures.layer_spectra import printed
+
+    assert "keeps 1 parameters as they were trained (1.gamma)" in printed(found).cautions[0]
