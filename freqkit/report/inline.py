@@ -50,8 +50,9 @@ def chart(draw: Callable, width: float, height: float, alt: str, kind: str = "ch
     axis = figure.subplots()
     draw(axis)
     width, height = figure.bbox.size
+    label = textwrap.fill(axis.get_xlabel(), int((width - 70) / LETTER))
     # Lines of the page are higher than those that matplotlib measures, in some versions more than in others.
-    axis.set_xlabel(textwrap.fill(axis.get_xlabel(), int((width - 70) / LETTER)), linespacing=1.5)
+    axis.set_xlabel(label, **({"linespacing": 1.4} if "\n" in label else {}))
     noted = {}
     for place, artist in enumerate(figure.findobj(lambda artist: hasattr(artist, "on_page"))):
         artist.set_gid(f"note-{place}")
