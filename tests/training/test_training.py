@@ -136,7 +136,7 @@ def test_evaluate_agrees_with_a_plain_count(small):
         ({"batch_size": 1.5}, "batch_size must be an integer"),
         ({"lr": float("nan")}, "lr must be a positive number"),
         ({"lr": 0}, "lr must be a positive number"),
-        ({"optimizer": "lion"}, "optimizer must be one of sgd, adam, adamw; got 'lion'"),
+        ({"optimizer": "lion"}, "optimizer must be one of sgd, adam, adamw, adagrad, adadelta, rmsprop; got 'lion'"),
         ({"schedule": "linear"}, "schedule must be one of"),
         ({"warmup": 3}, "warmup must lie in 0..epochs"),
         ({"label_smoothing": 1}, "label_smoothing"),
